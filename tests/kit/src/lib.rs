@@ -1,0 +1,10 @@
+//! What tests, demo and benchmark share: a throwaway PostgreSQL and strict simulators of GitHub and Weaviate.
+//!
+//! Strict means that a simulator rejects what the real service rejects, so that a test that passes here has a
+//! chance of meaning something there. Everything listens on loopback only and disappears with the process.
+
+pub mod agira;
+pub mod github;
+pub mod http;
+pub mod postgres_server;
+pub mod weaviate;
