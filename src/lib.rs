@@ -1,1 +1,43 @@
-//! Skeleton.
+//! Keeps Agira's items, their GitHub issues and pull requests, and the Weaviate index in step, one bounded batch per
+//! invocation.
+//!
+//! Imports point down only:
+//!
+//! ```text
+//! edge         main  cli  config  logging
+//! application  commands -> context, report
+//! adapters     db   github   weaviate -> http
+//! core         plan -> agira_object, backoff -> model     (pure: no I/O, no clock, no log)
+//! ```
+//!
+//! A run reads everything about a slice of at most 100 mappings in few requests ([`github`], [`weaviate`], [`db`]),
+//! decides per mapping with a pure function ([`core::plan::plan`]), and carries the plan out: the database in one short
+//! transaction per mapping, Weaviate in batches. A dry run does the same reading and deciding and prints the plan.
+//!
+//! What is to be remembered stands in the mapping table: [`db`] has the statements, `sql/worker.sql` the columns.
+
+pub mod cli;
+mod commands;
+mod config;
+pub mod core;
+pub mod db;
+pub mod github;
+pub mod http;
+mod logging;
+pub mod weaviate;
+
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+
+/// Runs one command and turns its end into an exit code (design, section 6).
+pub fn run(cli: Cli) -> ExitCode {
+    let progress = logging::init(&cli.output);
+    let code = match cli.command {
+        Command::Sync(args) => commands::sync(&args, &cli.output, progress),
+        Command::PushWeaviate(args) => commands::push_weaviate(&args, &cli.output, progress),
+        Command::Status(args) => commands::status(&args, &cli.output),
+        Command::RetryFailed(args) => commands::retry_failed(&args, &cli.output, progress),
+    };
+    ExitCode::from(code)
+}

@@ -56,7 +56,8 @@ impl Response {
 
     /// A JSON answer.
     pub fn json(status: u16, body: &serde_json::Value) -> Self {
-        Self { status, headers: Vec::new(), body: body.to_string().into_bytes() }.header("content-type", "application/json; charset=utf-8")
+        Self { status, headers: Vec::new(), body: body.to_string().into_bytes() }
+            .header("content-type", "application/json; charset=utf-8")
     }
 
     /// The same answer with one more header.
@@ -133,7 +134,11 @@ impl Drop for Server {
     }
 }
 
-fn answer(mut incoming: tiny_http::Request, service: &(dyn Fn(&Request) -> Response + Send + Sync), log: &Mutex<Vec<Exchange>>) {
+fn answer(
+    mut incoming: tiny_http::Request,
+    service: &(dyn Fn(&Request) -> Response + Send + Sync),
+    log: &Mutex<Vec<Exchange>>,
+) {
     let mut body = Vec::new();
     if incoming.as_reader().read_to_end(&mut body).is_err() {
         return; // the client went away in mid-request: there is nobody to answer
@@ -170,7 +175,8 @@ fn answer(mut incoming: tiny_http::Request, service: &(dyn Fn(&Request) -> Respo
         .map(|(name, value)| tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).expect("a valid header"))
         .collect();
     let length = wire.len();
-    let outgoing = tiny_http::Response::new(response.status.into(), headers, std::io::Cursor::new(wire), Some(length), None);
+    let outgoing =
+        tiny_http::Response::new(response.status.into(), headers, std::io::Cursor::new(wire), Some(length), None);
     // The client may have gone away: its business, and its test's.
     let _ = incoming.respond(outgoing);
 }

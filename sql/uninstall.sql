@@ -1,0 +1,34 @@
+-- Takes away exactly what sql/worker.sql added. Can be run again at any time:
+--
+--     psql -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -f sql/uninstall.sql
+--
+-- Agira's own rows stay, among them the pull request rows that agira-worker linked and the statuses that it set.
+
+BEGIN;
+
+SET LOCAL lock_timeout = '5s';
+
+DROP TABLE IF EXISTS worker_pull_request_link;
+DROP TABLE IF EXISTS worker_repository;
+DROP TABLE IF EXISTS worker_run;
+DROP TABLE IF EXISTS worker_pause;
+
+DROP INDEX IF EXISTS worker_mapping_address;
+ALTER TABLE core_externalissuemapping DROP CONSTRAINT IF EXISTS worker_mapping_class;
+
+-- The partial indexes go with the columns in their conditions.
+ALTER TABLE core_externalissuemapping
+    DROP COLUMN IF EXISTS worker_due_at,
+    DROP COLUMN IF EXISTS worker_recheck_at,
+    DROP COLUMN IF EXISTS worker_claim,
+    DROP COLUMN IF EXISTS worker_claimed_until,
+    DROP COLUMN IF EXISTS worker_attempts,
+    DROP COLUMN IF EXISTS worker_error,
+    DROP COLUMN IF EXISTS worker_error_at,
+    DROP COLUMN IF EXISTS worker_checked_at,
+    DROP COLUMN IF EXISTS worker_external_updated_at,
+    DROP COLUMN IF EXISTS worker_closed_at,
+    DROP COLUMN IF EXISTS worker_outbox,
+    DROP COLUMN IF EXISTS worker_pushed_at;
+
+COMMIT;

@@ -1,0 +1,62 @@
+//! Carries out the plans of a slice in the database, one short transaction per mapping.
+
+use super::context::{Context, Stop, StoppedBy};
+use super::slice::{Planned, Progress, name};
+use crate::core::model::MappingId;
+use crate::core::plan::{Action, Note};
+use crate::db::NotApplied;
+
+/// Applies each plan; returns the rows that were inserted for pull requests.
+pub fn apply(ctx: &mut Context, planned: &mut [Planned]) -> Result<Vec<MappingId>, Stop> {
+    let mut inserted = Vec::new();
+    for one in planned {
+        log_notes(one);
+        let mapping = &one.claimed.mapping;
+        if one.plan.actions.is_empty() && !mapping.has_outbox {
+            continue;
+        }
+        let outbox = one.plan.outbox(ctx.clock.now());
+        let (now, hold) = (ctx.now(), ctx.hold());
+        match ctx.db.apply(&one.claimed, &one.plan, outbox.as_ref(), now, hold) {
+            Ok(applied) => {
+                log_actions(one, applied.moved);
+                ctx.report.items_moved += u64::from(applied.moved == Some(true));
+                ctx.report.pull_requests_linked += applied.linked;
+                inserted.extend(applied.inserted);
+                one.progress = if one.plan.actions.is_empty() { Progress::Unchanged } else { Progress::Done };
+            }
+            Err(NotApplied::GivenBack(reason)) => one.progress = Progress::GivenBack(reason),
+            Err(NotApplied::Refused(reason)) => one.progress = Progress::Failed(reason, false),
+            Err(NotApplied::Lost(error)) => {
+                let reason = format!("PostgreSQL was lost while mapping {} was written: {error}", mapping.id);
+                return Err(Stop::Later(StoppedBy::Database, reason));
+            }
+        }
+    }
+    Ok(inserted)
+}
+
+fn log_actions(one: &Planned, moved: Option<bool>) {
+    let name = name(&one.claimed.mapping, Some(&one.snapshot.address));
+    for action in &one.plan.actions {
+        match action {
+            Action::MoveItem { .. } if moved == Some(false) => {
+                log::info!("{name}: item left: a person changed its status meanwhile");
+            }
+            Action::Write { .. } => {} // logged when Weaviate has answered
+            Action::RememberClose { .. } => log::debug!("{name}: {action}"),
+            _ => log::info!("{name}: {action}"),
+        }
+    }
+}
+
+fn log_notes(one: &Planned) {
+    let name = name(&one.claimed.mapping, Some(&one.snapshot.address));
+    for note in &one.plan.notes {
+        match note {
+            Note::IdTaken { .. } | Note::NotLinked { .. } => log::warn!("{name}: {note}"),
+            Note::ItemLeft { .. } | Note::Reopened { .. } => log::info!("{name}: {note}"),
+            Note::CloseDealtWith { .. } | Note::ObjectLeft { .. } => log::debug!("{name}: {note}"),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Delivers what outboxes hold (design, section 3, step 1). It runs first in every run, also while GitHub is paused.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::context::{Context, Mode, Stop, WeaviateState};
+use super::observe::{Unseen, ready_weaviate};
+use super::report::Outcome;
+use super::slice::{self, failure, log_failure, name};
+use super::{preview, push};
+use crate::core::agira_object::{AgiraObject, mapping_key};
+use crate::core::model::MappingId;
+use crate::core::plan::{Change, change};
+use crate::db::{Waiting, WholeSelection};
+use crate::weaviate::{Found, ToWrite};
+
+/// Delivers up to `limit` outboxes; returns how many were worked on.
+pub fn deliver(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<usize, Stop> {
+    if ctx.mode == Mode::Preview {
+        let waiting = ctx.db.preview_waiting(whole, limit)?;
+        preview::outboxes(&waiting, ctx);
+        return Ok(0);
+    }
+    let (mut worked, mut after) = (0, MappingId(0));
+    while worked < limit && !ctx.is_over() && ctx.weaviate_state != WeaviateState::Down {
+        let hold = ctx.hold();
+        let batch = ctx.db.claim_waiting(whole, (limit - worked).min(slice::MOST), after, hold)?;
+        let Some(last) = batch.last() else { break };
+        after = last.claimed.mapping.id;
+        worked += batch.len();
+        let ids: Vec<MappingId> = batch.iter().map(|one| one.claimed.mapping.id).collect();
+        let result = deliver_batch(ctx, batch);
+        // What was delivered is no longer held, so that only the rest is given back.
+        ctx.db.give_back(ctx.run, &ids)?;
+        result?;
+    }
+    Ok(worked)
+}
+
+/// What is to be done about one object of an outbox.
+struct Decided {
+    uuid: Uuid,
+    object: AgiraObject,
+    change: Option<Change>,
+}
+
+fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
+    ready_weaviate(ctx)?;
+    if ctx.weaviate_state != WeaviateState::Ready {
+        return Ok(());
+    }
+    let mut outdated = Vec::new();
+    let mut wanted: Vec<(Waiting, Vec<AgiraObject>)> = Vec::new();
+    for one in batch {
+        let objects = objects(&one, &mut outdated);
+        wanted.push((one, objects));
+    }
+    let mut uuids: Vec<Uuid> =
+        wanted.iter().flat_map(|(_, objects)| objects).map(|object| object.key().uuid()).collect();
+    uuids.sort_unstable();
+    uuids.dedup();
+    let found = match ctx.weaviate.statuses(&uuids) {
+        Ok(found) => found,
+        Err(error) => {
+            ctx.weaviate_failed(&error);
+            return Ok(());
+        }
+    };
+    let decided: Vec<(Waiting, Vec<Decided>)> = wanted
+        .into_iter()
+        .map(|(one, objects)| (one, objects.into_iter().map(|object| decide(ctx, object, &found)).collect()))
+        .collect();
+    let answers = push::write(ctx, &to_write(&decided, &found));
+    settle(ctx, &decided, &answers, &outdated)
+}
+
+/// The objects that still are what their rows say.
+fn objects(one: &Waiting, outdated: &mut Vec<MappingId>) -> Vec<AgiraObject> {
+    let mapping = &one.claimed.mapping;
+    let outbox = match &one.outbox {
+        Ok(outbox) => outbox,
+        Err(error) => {
+            log::warn!("{}: its outbox cannot be read ({error}); it is planned again", name(mapping, None));
+            outdated.push(mapping.id);
+            return Vec::new();
+        }
+    };
+    let item = outbox.item.then(|| AgiraObject::of_item(&one.claimed.item));
+    let own =
+        outbox.object.clone().filter(|object| object.key() == mapping_key(mapping) && object.status == mapping.state);
+    if outbox.object.is_some() && own.is_none() {
+        log::info!("{}: what waited for Weaviate is outdated; it is planned again", name(mapping, None));
+        outdated.push(mapping.id);
+    }
+    item.into_iter().chain(own).collect()
+}
+
+fn decide(ctx: &Context, object: AgiraObject, found: &HashMap<Uuid, Found>) -> Decided {
+    let uuid = object.key().uuid();
+    let change = change(found.get(&uuid).map(|found| &found.stored), &object, &ctx.policy);
+    Decided { uuid, object, change }
+}
+
+fn to_write(decided: &[(Waiting, Vec<Decided>)], found: &HashMap<Uuid, Found>) -> Vec<ToWrite> {
+    let mut objects: Vec<ToWrite> = Vec::new();
+    let mut sent = std::collections::HashSet::new();
+    for one in decided.iter().flat_map(|(_, objects)| objects) {
+        // Two mappings of one item both hold the item's object.
+        if one.change.is_some() && sent.insert(one.uuid) {
+            let vectors = found.get(&one.uuid).map(|found| found.vectors.clone()).unwrap_or_default();
+            objects.push(ToWrite { object: one.object.clone(), vectors });
+        }
+    }
+    objects
+}
+
+fn settle(
+    ctx: &mut Context,
+    decided: &[(Waiting, Vec<Decided>)],
+    answers: &push::Answers,
+    outdated: &[MappingId],
+) -> Result<(), Stop> {
+    let now = ctx.now();
+    let (mut delivered, mut failed) = (Vec::new(), Vec::new());
+    for (one, objects) in decided {
+        let mapping = &one.claimed.mapping;
+        let address = mapping.address(&one.claimed.item).ok();
+        let name = name(mapping, address.as_ref());
+        let (mut rejected, mut waiting) = (Vec::new(), 0);
+        for Decided { uuid, object, change } in objects {
+            match (change, answers.get(uuid)) {
+                (None, _) => ctx.report.weaviate.unchanged += 1,
+                (Some(change), Some(Ok(()))) => {
+                    log::info!("{name}: delivered Weaviate {}: {change}", object.key());
+                    match change {
+                        Change::Create => ctx.report.weaviate.created += 1,
+                        Change::Update { .. } | Change::Replace | Change::Decide => ctx.report.weaviate.updated += 1,
+                    }
+                }
+                (Some(_), Some(Err(reason))) => rejected.push(format!("Weaviate rejects {}: {reason}", object.key())),
+                (Some(_), None) => waiting += 1,
+            }
+        }
+        ctx.report.weaviate.failed += rejected.len() as u64;
+        ctx.report.weaviate.pending += waiting;
+        if !rejected.is_empty() {
+            let reason = rejected.join("; ");
+            log_failure(mapping, address.as_ref(), &reason);
+            let failure = failure(ctx, mapping, &Unseen::Failed(reason.clone()), now);
+            failed.push(crate::db::Failed { outbox_done: waiting == 0, ..failure });
+            ctx.report.mapping(mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(reason));
+        } else if waiting == 0 {
+            delivered.push(mapping.id);
+        }
+    }
+    ctx.db.delivered(ctx.run, &delivered, outdated, now)?;
+    if !failed.is_empty() {
+        ctx.db.fail(ctx.run, &failed, now, now)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Reads everything about one slice: few requests for many mappings, and nothing is changed.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::context::{Context, Mode, Stop, WeaviateState};
+use crate::core::agira_object::{item_key, mapping_key};
+use crate::core::known::Known;
+use crate::core::model::*;
+use crate::db::Claimed;
+use crate::github::LookError;
+use crate::weaviate::ClassState;
+
+/// Why a mapping cannot be planned, split only where its next look differs.
+#[derive(Debug, Clone)]
+pub enum Unseen {
+    /// To be tried again, with backoff.
+    Failed(String),
+    /// Deleted, moved or hidden: parked at once.
+    Gone(String),
+    /// Its repository cannot be seen: put off without an attempt.
+    PutOff(String),
+}
+
+impl Unseen {
+    /// What happened.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Failed(reason) | Self::Gone(reason) | Self::PutOff(reason) => reason,
+        }
+    }
+}
+
+/// A mapping that GitHub was seen for.
+#[derive(Debug)]
+pub struct Seen {
+    /// The mapping, with its item.
+    pub claimed: Claimed,
+    /// What GitHub said.
+    pub snapshot: Snapshot,
+}
+
+/// Everything read about a slice.
+#[derive(Debug, Default)]
+pub struct Observation {
+    /// Mappings that can be planned, those of one item in the order of their close events.
+    pub seen: Vec<Seen>,
+    /// Mappings that cannot.
+    pub unseen: Vec<(Claimed, Unseen)>,
+    /// What else was read.
+    pub known: Known,
+    /// The own vectors of existing objects, which a write has to send back.
+    pub vectors: HashMap<Uuid, Map<String, Value>>,
+}
+
+/// Reads everything about a slice.
+pub fn observe(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
+    let mut observation = look(ctx, slice)?;
+    let seen = &observation.seen;
+    let slice: Vec<MappingId> = seen.iter().map(|one| one.claimed.mapping.id).collect();
+    let items: Vec<ItemId> = seen.iter().map(|one| one.claimed.item.id).collect();
+    let github_ids: Vec<GithubId> = seen.iter().flat_map(|one| ids(&one.snapshot)).collect();
+    if slice.is_empty() {
+        return Ok(observation);
+    }
+    let (rows, links) = ctx.db.related(ctx.access(), ctx.run, &slice, &items, &github_ids)?;
+    let items = seen.iter().map(|one| (one.claimed.item.id, one.claimed.item.clone())).collect();
+    let keys: Vec<_> = seen
+        .iter()
+        .flat_map(|one| {
+            let Claimed { mapping, item } = &one.claimed;
+            let item = (mapping.kind == Kind::Issue).then(|| item_key(item));
+            item.into_iter().chain(mapping.id.is_stored().then(|| mapping_key(mapping)))
+        })
+        .collect();
+    observation.known = Known { items, rows, links, objects: HashMap::new() };
+    let mut uuids: Vec<Uuid> = keys.iter().map(|key| key.uuid()).collect();
+    uuids.sort_unstable();
+    uuids.dedup();
+    read_objects(ctx, &uuids, &mut observation)?;
+    if ctx.mode == Mode::Preview {
+        observation.known.overlay(&ctx.carried);
+    }
+    Ok(observation)
+}
+
+/// Asks GitHub about each address once, however many mappings have it.
+fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
+    let mut observation = Observation::default();
+    let mut addressed = Vec::with_capacity(slice.len());
+    for claimed in slice {
+        match claimed.mapping.address(&claimed.item) {
+            Ok(address) => addressed.push((claimed, address)),
+            Err(reason) => observation.unseen.push((claimed, Unseen::Failed(reason))),
+        }
+    }
+    let mut targets: Vec<Address> = Vec::new();
+    for (_, address) in &addressed {
+        if !targets.contains(address) {
+            targets.push(address.clone());
+        }
+    }
+    if targets.is_empty() {
+        return Ok(observation);
+    }
+    ctx.may_ask_github()?;
+    let progress = ctx.progress.clone();
+    let looks = ctx.github.look(&targets, &|count| progress.inc(count as u64));
+    let looks = looks.map_err(|error| ctx.github_failed(error))?;
+    ctx.github_answered()?;
+    for (claimed, address) in addressed {
+        let look = targets.iter().position(|target| *target == address).and_then(|index| looks.get(index));
+        match look {
+            Some(Ok(snapshot)) if snapshot.kind() == claimed.mapping.kind => {
+                observation.seen.push(Seen { claimed, snapshot: snapshot.clone() });
+            }
+            Some(Ok(snapshot)) => {
+                let reason = format!(
+                    "{address} is a GitHub {}, but the mapping's kind is {}; correct kind or html_url",
+                    snapshot.kind().words(),
+                    claimed.mapping.kind.as_str()
+                );
+                observation.unseen.push((claimed, Unseen::Failed(reason)));
+            }
+            Some(Err(error)) => {
+                let unseen = match error.clone() {
+                    LookError::Gone(reason) => Unseen::Gone(reason),
+                    LookError::RepositoryHidden(reason) => Unseen::PutOff(reason),
+                    LookError::Failed(reason) => Unseen::Failed(reason),
+                };
+                observation.unseen.push((claimed, unseen));
+            }
+            None => observation.unseen.push((claimed, Unseen::Failed(format!("GitHub gave no answer for {address}")))),
+        }
+    }
+    observation.seen.sort_by_key(|one| (one.claimed.item.id, closed_at(&one.snapshot)));
+    Ok(observation)
+}
+
+/// The status of every object concerned; without an answer they stay unknown.
+fn read_objects(ctx: &mut Context, uuids: &[Uuid], observation: &mut Observation) -> Result<(), Stop> {
+    ready_weaviate(ctx)?;
+    match ctx.weaviate_state {
+        WeaviateState::Ready => {}
+        WeaviateState::ClassMissing => {
+            let missing = uuids.iter().map(|uuid| (*uuid, crate::core::known::Stored::Missing));
+            observation.known.objects.extend(missing);
+            return Ok(());
+        }
+        WeaviateState::Unknown | WeaviateState::Down => return Ok(()),
+    }
+    match ctx.weaviate.statuses(uuids) {
+        Ok(found) => {
+            for (uuid, found) in found {
+                observation.known.objects.insert(uuid, found.stored);
+                observation.vectors.insert(uuid, found.vectors);
+            }
+        }
+        Err(error) => ctx.weaviate_failed(&error),
+    }
+    Ok(())
+}
+
+/// Reads and checks the class, once per run; creates it when it is absent.
+pub fn ready_weaviate(ctx: &mut Context) -> Result<(), Stop> {
+    if ctx.weaviate_state != WeaviateState::Unknown {
+        return Ok(());
+    }
+    match ctx.weaviate.class() {
+        Ok(ClassState::Fits) => ctx.weaviate_state = WeaviateState::Ready,
+        Ok(ClassState::Missing) if ctx.mode == Mode::Preview => {
+            ctx.weaviate_state = WeaviateState::ClassMissing;
+            super::preview::class_missing(ctx);
+        }
+        Ok(ClassState::Missing) => match ctx.weaviate.create_class() {
+            Ok(()) => {
+                log::info!("Weaviate had no class {}; created it", crate::core::agira_object::CLASS);
+                ctx.weaviate_state = WeaviateState::Ready;
+            }
+            Err(error) => ctx.weaviate_failed(&error),
+        },
+        Ok(ClassState::Unfit(problems)) => return Err(Stop::Fatal(anyhow::anyhow!("Weaviate: {problems}"))),
+        Err(error) => ctx.weaviate_failed(&error),
+    }
+    Ok(())
+}
+
+fn ids(snapshot: &Snapshot) -> Vec<GithubId> {
+    let mut ids = vec![snapshot.github_id];
+    if let Details::Issue { pull_requests, .. } = &snapshot.details {
+        ids.extend(pull_requests.iter().map(|pull_request| pull_request.github_id));
+    }
+    ids
+}
+
+fn closed_at(snapshot: &Snapshot) -> Option<chrono::DateTime<chrono::Utc>> {
+    match snapshot.details {
+        Details::Issue { closed_at, .. } => closed_at,
+        Details::PullRequest { .. } => None,
+    }
+}

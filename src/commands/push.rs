@@ -1,0 +1,113 @@
+//! Writes the objects of a slice to Weaviate, in batches, and reads every object's own result.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::context::{Context, Stop, WeaviateState};
+use super::slice::{Planned, Progress, name};
+use crate::core::agira_object::{AgiraObject, ObjectType};
+use crate::core::model::ItemId;
+use crate::core::plan::{Action, Change, Note};
+use crate::weaviate::ToWrite;
+
+/// Objects that go into one call, so that what Weaviate has answered for is known when it goes away.
+const AT_ONCE: usize = 100;
+
+/// What Weaviate said about each object that was sent: taken, or why not. An object without an entry waits.
+pub type Answers = HashMap<Uuid, Result<(), String>>;
+
+/// Writes objects; when Weaviate goes away in the middle, the rest has no answer.
+pub fn write(ctx: &mut Context, objects: &[ToWrite]) -> Answers {
+    let mut answers = Answers::with_capacity(objects.len());
+    for batch in objects.chunks(AT_ONCE) {
+        if ctx.weaviate_state != WeaviateState::Ready {
+            break;
+        }
+        match ctx.weaviate.write(batch) {
+            Ok(results) => answers.extend(batch.iter().map(|sent| sent.object.key().uuid()).zip(results)),
+            Err(error) => ctx.weaviate_failed(&error),
+        }
+    }
+    answers
+}
+
+/// Pushes what the plans of a slice want written.
+pub fn push(
+    ctx: &mut Context,
+    planned: &mut [Planned],
+    vectors: &HashMap<Uuid, Map<String, Value>>,
+) -> Result<(), Stop> {
+    let is_left = |note: &&Note| matches!(note, Note::ObjectLeft { .. });
+    ctx.report.weaviate.unchanged += planned.iter().flat_map(|one| &one.plan.notes).filter(is_left).count() as u64;
+    let objects = to_write(ctx, planned, vectors)?;
+    let answers = write(ctx, &objects);
+    for one in planned.iter_mut().filter(|one| one.progress == Progress::Done) {
+        one.progress = settle(ctx, one, &answers);
+    }
+    Ok(())
+}
+
+/// The objects of all plans that were carried out. An item's object is composed from what the item is now: Django may
+/// have written a newer one, and a person may have been faster than the plan.
+fn to_write(
+    ctx: &mut Context,
+    planned: &[Planned],
+    vectors: &HashMap<Uuid, Map<String, Value>>,
+) -> Result<Vec<ToWrite>, Stop> {
+    let writes: Vec<&AgiraObject> = planned
+        .iter()
+        .filter(|one| one.progress == Progress::Done)
+        .flat_map(|one| &one.plan.actions)
+        .filter_map(|action| match action {
+            Action::Write { object, change } if *change != Change::Decide => Some(&**object),
+            _ => None,
+        })
+        .collect();
+    let is_item = |object: &&&AgiraObject| object.object_type == ObjectType::Item;
+    let ids: Vec<ItemId> =
+        writes.iter().filter(is_item).filter_map(|object| object.object_id.parse().ok().map(ItemId)).collect();
+    let items = if ids.is_empty() { HashMap::new() } else { ctx.db.items(&ids)? };
+    Ok(writes
+        .into_iter()
+        .map(|object| {
+            let item = object.object_id.parse().ok().and_then(|id| items.get(&ItemId(id)));
+            let object = match (object.object_type, item) {
+                (ObjectType::Item, Some(item)) => AgiraObject::of_item(item),
+                _ => object.clone(),
+            };
+            let vectors = vectors.get(&object.key().uuid()).cloned().unwrap_or_default();
+            ToWrite { object, vectors }
+        })
+        .collect())
+}
+
+/// What Weaviate's answers mean for one mapping.
+fn settle(ctx: &mut Context, one: &Planned, answers: &Answers) -> Progress {
+    let name = name(&one.claimed.mapping, Some(&one.snapshot.address));
+    let mut rejected = Vec::new();
+    let mut waiting = 0;
+    for action in &one.plan.actions {
+        let Action::Write { object, change } = action else { continue };
+        let key = object.key();
+        match answers.get(&key.uuid()) {
+            Some(Ok(())) => {
+                log::info!("{name}: {action}");
+                match change {
+                    Change::Create => ctx.report.weaviate.created += 1,
+                    Change::Update { .. } | Change::Replace | Change::Decide => ctx.report.weaviate.updated += 1,
+                }
+            }
+            Some(Err(reason)) => rejected.push(format!("Weaviate rejects {key}: {reason}")),
+            None => waiting += 1,
+        }
+    }
+    ctx.report.weaviate.failed += rejected.len() as u64;
+    ctx.report.weaviate.pending += waiting;
+    match (rejected.is_empty(), waiting) {
+        (false, _) => Progress::Failed(rejected.join("; "), waiting == 0),
+        (true, 0) => Progress::Done,
+        (true, _) => Progress::Waiting,
+    }
+}

@@ -1,0 +1,303 @@
+//! What a run did, as its result on stdout and as its exit code. The one place where both are decided.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::context::{Mode, StoppedBy};
+use crate::cli::Format;
+use crate::core::model::{Address, Mapping};
+use crate::core::text::Printable;
+use crate::db::Pause;
+
+/// What became of one mapping; the names are those of the JSON report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Its plan was carried out.
+    Synced,
+    /// There was nothing to do.
+    Unchanged,
+    /// It failed; its error says why.
+    Failed,
+    /// It was given back as it was.
+    GivenBack,
+    /// Its plan was printed (`--dry-run`).
+    Planned,
+}
+
+/// One mapping of the report.
+#[derive(Debug, Serialize)]
+pub struct MappingReport {
+    /// The mapping; null for a row that a dry run would insert.
+    pub mapping_id: Option<i64>,
+    /// Its item.
+    pub item_id: i64,
+    /// `Issue` or `PR`.
+    pub kind: crate::core::model::Kind,
+    /// `owner/name`; null when its address cannot be read.
+    pub repository: Option<String>,
+    /// Number in it.
+    pub number: i32,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What was done, or would be.
+    pub actions: Vec<Value>,
+    /// Why it failed, or was given back.
+    pub error: Option<String>,
+}
+
+/// What Weaviate was asked and what it took.
+#[derive(Debug, Default, Serialize)]
+pub struct WeaviateCounts {
+    /// Requests sent.
+    pub requests: u64,
+    /// Objects that were missing.
+    pub created: u64,
+    /// Objects whose status was another one.
+    pub updated: u64,
+    /// Objects that were left alone.
+    pub unchanged: u64,
+    /// Objects that Weaviate rejected.
+    pub failed: u64,
+    /// Objects that wait in outboxes of this run.
+    pub pending: u64,
+}
+
+/// What GitHub was asked.
+#[derive(Debug, Default, Serialize)]
+pub struct GithubCounts {
+    /// Requests sent.
+    pub requests: u64,
+    /// GraphQL points spent.
+    pub points: u64,
+    /// GraphQL points left.
+    pub remaining: Option<i64>,
+    /// When they are filled up again (UTC).
+    pub reset_at: Option<DateTime<Utc>>,
+}
+
+/// What PostgreSQL was asked.
+#[derive(Debug, Default, Serialize)]
+pub struct DatabaseCounts {
+    /// Statements sent.
+    pub statements: u64,
+}
+
+/// The report of one run (design, section 6). Field names are stable: scripts depend on them.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    schema_version: u32,
+    command: &'static str,
+    dry_run: bool,
+    /// When the run started (UTC).
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended (UTC).
+    pub finished_at: Option<DateTime<Utc>>,
+    exit_code: u8,
+    stopped_by: Option<StoppedBy>,
+    /// Why nothing more could be done: a person has to act.
+    error: Option<String>,
+    /// GitHub's pause.
+    pub pause: Option<Pause>,
+    /// Marks that discovery made.
+    pub discovered: u64,
+    /// Mappings that were claimed.
+    pub claimed: u64,
+    synced: u64,
+    unchanged: u64,
+    failed: u64,
+    given_back: u64,
+    /// Mappings that are due after the run.
+    pub remaining_due: Option<i64>,
+    /// Items whose status was set.
+    pub items_moved: u64,
+    /// Links that were added or changed.
+    pub pull_requests_linked: u64,
+    /// Weaviate.
+    pub weaviate: WeaviateCounts,
+    /// GitHub.
+    pub github: GithubCounts,
+    /// PostgreSQL.
+    pub database: DatabaseCounts,
+    mappings: Vec<MappingReport>,
+    #[serde(skip)]
+    format: Format,
+}
+
+impl Report {
+    /// An empty report.
+    pub fn new(command: &'static str, mode: Mode, format: Format) -> Self {
+        Self {
+            format,
+            schema_version: 1,
+            command,
+            dry_run: mode == Mode::Preview,
+            started_at: None,
+            finished_at: None,
+            exit_code: 0,
+            stopped_by: None,
+            error: None,
+            pause: None,
+            discovered: 0,
+            claimed: 0,
+            synced: 0,
+            unchanged: 0,
+            failed: 0,
+            given_back: 0,
+            remaining_due: None,
+            items_moved: 0,
+            pull_requests_linked: 0,
+            weaviate: WeaviateCounts::default(),
+            github: GithubCounts::default(),
+            database: DatabaseCounts::default(),
+            mappings: Vec::new(),
+        }
+    }
+
+    /// The subcommand.
+    pub fn command(&self) -> &'static str {
+        self.command
+    }
+
+    /// What ended the run early.
+    pub fn stopped_by(&self) -> Option<StoppedBy> {
+        self.stopped_by
+    }
+
+    /// Something ended the run early, or part of it; the first one counts.
+    pub fn stopped(&mut self, by: StoppedBy, reason: String) {
+        if !matches!(by, StoppedBy::Limit | StoppedBy::TimeBudget) {
+            self.error.get_or_insert(reason);
+        }
+        self.stopped_by.get_or_insert(by);
+    }
+
+    /// What ended the run left nothing behind.
+    pub fn not_stopped(&mut self) {
+        self.stopped_by = None;
+    }
+
+    /// Whether the result is for a person.
+    pub fn is_text(&self) -> bool {
+        self.format == Format::Text
+    }
+
+    /// A person has to do something.
+    pub fn fatal(&mut self, error: String) {
+        self.exit_code = 1;
+        self.error = Some(error);
+    }
+
+    /// What became of one mapping.
+    pub fn mapping(
+        &mut self,
+        mapping: &Mapping,
+        address: Option<&Address>,
+        outcome: Outcome,
+        actions: Vec<Value>,
+        error: Option<String>,
+    ) {
+        match outcome {
+            Outcome::Synced => self.synced += 1,
+            Outcome::Unchanged => self.unchanged += 1,
+            Outcome::Failed => self.failed += 1,
+            Outcome::GivenBack => self.given_back += 1,
+            Outcome::Planned => {}
+        }
+        self.mappings.push(MappingReport {
+            mapping_id: mapping.id.is_stored().then_some(mapping.id.0),
+            item_id: mapping.item_id.0,
+            kind: mapping.kind,
+            repository: address.map(|address| address.repository.to_string()),
+            number: address.map_or(mapping.number, |address| address.number),
+            outcome,
+            actions,
+            error,
+        });
+    }
+
+    /// The exit code: the first rule of the design's table that applies.
+    pub fn exit_code(&mut self) -> u8 {
+        let later = matches!(
+            self.stopped_by,
+            Some(StoppedBy::RateLimit | StoppedBy::Github | StoppedBy::Weaviate | StoppedBy::Database)
+        );
+        if self.exit_code == 0 {
+            self.exit_code = match (later, self.failed) {
+                (true, _) => 75,
+                (false, 0) => 0,
+                (false, _) => 3,
+            };
+        }
+        self.exit_code
+    }
+
+    /// The counts without the mappings, for the run's record.
+    pub fn counts(&self) -> Value {
+        let mut counts = serde_json::to_value(self).unwrap_or_default();
+        if let Some(counts) = counts.as_object_mut() {
+            for name in
+                ["mappings", "schema_version", "command", "started_at", "finished_at", "exit_code", "stopped_by"]
+            {
+                counts.remove(name);
+            }
+        }
+        counts
+    }
+
+    /// Prints the result.
+    pub fn print(&self) {
+        match self.format {
+            Format::Json => say(&serde_json::to_string(self).unwrap_or_default()),
+            Format::Text => say(&self.summary()),
+        }
+    }
+
+    fn summary(&self) -> String {
+        let mut line = self.command.to_owned();
+        if self.dry_run {
+            line.push_str(" --dry-run");
+        }
+        let planned = self.mappings.iter().filter(|mapping| mapping.outcome == Outcome::Planned).count();
+        let _ = match self.dry_run {
+            true => write!(
+                line,
+                ": {planned} would change, {} would not, {} failed; nothing was changed",
+                self.unchanged, self.failed
+            ),
+            false => write!(
+                line,
+                ": {} synced, {} unchanged, {} failed, {} given back; {} items moved, {} pull requests linked; \
+                 Weaviate: {} created, {} updated, {} waiting",
+                self.synced,
+                self.unchanged,
+                self.failed,
+                self.given_back,
+                self.items_moved,
+                self.pull_requests_linked,
+                self.weaviate.created,
+                self.weaviate.updated,
+                self.weaviate.pending
+            ),
+        };
+        if let Some(due) = self.remaining_due.filter(|due| *due > 0 && !self.dry_run) {
+            let _ = write!(line, "; {due} still due");
+        }
+        if let Some(by) = self.stopped_by {
+            let _ = write!(line, "; stopped by {}", by.as_str());
+        }
+        if let Some(error) = &self.error {
+            let _ = write!(line, ": {}", Printable(error));
+        }
+        line
+    }
+}
+
+/// One line on stdout. A reader that has gone away (`| head -1`) is no error of ours.
+pub fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}

@@ -1,0 +1,291 @@
+//! `sync`, `push-weaviate` and `retry-failed`: the same steps over different selections.
+
+use anyhow::{Context as _, bail};
+use indicatif::ProgressBar;
+use uuid::Uuid;
+
+use super::context::{Clock, Context, GITHUB, Mode, Stop, StoppedBy, WeaviateState};
+use super::report::Report;
+use super::slice::{self, Scope};
+use super::{deliver, discover};
+use crate::cli::{Batch, Output, PolicyArgs, PushArgs, RetryArgs, SyncArgs};
+use crate::config::{self, Services};
+use crate::core::known::Known;
+use crate::core::model::MappingId;
+use crate::core::plan::Policy;
+use crate::db::{Access, Claimed, Db, RunRecord, Selection, WholeSelection};
+use crate::github::Github;
+use crate::weaviate::Weaviate;
+
+/// What distinguishes the three commands.
+struct Job<'a> {
+    name: &'static str,
+    batch: &'a Batch,
+    policy: Policy,
+    selection: Selection,
+    scope: Scope,
+    discovers: bool,
+    recheck_now: bool,
+}
+
+/// `sync`.
+pub fn sync(args: &SyncArgs, output: &Output, progress: ProgressBar) -> u8 {
+    let named = !args.batch.narrowed.mappings.is_empty();
+    let recheck_all = args.recheck_now && args.batch.dry_run;
+    let job = Job {
+        name: "sync",
+        batch: &args.batch,
+        policy: args.policy.policy(),
+        selection: if named { Selection::Named } else { Selection::Due { recheck_all } },
+        scope: Scope::Everything,
+        discovers: !named,
+        recheck_now: args.recheck_now,
+    };
+    carry_out(&job, output, progress)
+}
+
+/// `push-weaviate`.
+pub fn push_weaviate(args: &PushArgs, output: &Output, progress: ProgressBar) -> u8 {
+    let named = !args.batch.narrowed.mappings.is_empty();
+    let job = Job {
+        name: "push-weaviate",
+        batch: &args.batch,
+        policy: PolicyArgs::default().policy(),
+        selection: if named { Selection::Named } else { Selection::NeverPushed },
+        scope: Scope::WeaviateOnly,
+        discovers: false,
+        recheck_now: false,
+    };
+    carry_out(&job, output, progress)
+}
+
+/// `retry-failed`.
+pub fn retry_failed(args: &RetryArgs, output: &Output, progress: ProgressBar) -> u8 {
+    let job = Job {
+        name: "retry-failed",
+        batch: &args.batch,
+        policy: args.policy.policy(),
+        selection: Selection::Failed,
+        scope: Scope::Everything,
+        discovers: false,
+        recheck_now: false,
+    };
+    carry_out(&job, output, progress)
+}
+
+/// Runs a job to its end, whatever that is, and reports it.
+fn carry_out(job: &Job<'_>, output: &Output, progress: ProgressBar) -> u8 {
+    let mode = if job.batch.dry_run { Mode::Preview } else { Mode::Apply };
+    let mut report = Report::new(job.name, mode, output.output);
+    let code = match prepare(job, mode, progress) {
+        Ok(mut ctx) => {
+            std::mem::swap(&mut ctx.report, &mut report);
+            ctx.report.started_at = Some(ctx.now());
+            let result = steps(&mut ctx, job);
+            end(&mut ctx, result);
+            report = ctx.report;
+            report.exit_code()
+        }
+        Err(error) => {
+            log::error!("{error:#}");
+            report.fatal(format!("{error:#}"));
+            report.exit_code()
+        }
+    };
+    report.print();
+    code
+}
+
+/// Reads the settings and opens the database; no service is asked.
+fn prepare(job: &Job<'_>, mode: Mode, progress: ProgressBar) -> anyhow::Result<Context> {
+    let url = config::database_url(&config::environment)?;
+    let services = Services::read(&config::environment)?;
+    let github = Github::new(&services.github_url, services.github_token.expose())?;
+    let key = services.weaviate_key.as_ref().map(config::Secret::expose);
+    let weaviate = Weaviate::new(&services.weaviate_url, key)?;
+    let (mut db, now) = Db::connect(url.expose())?;
+    let access = if mode == Mode::Preview { Access::ReadOnly } else { Access::ReadWrite };
+    let narrowed = &job.batch.narrowed;
+    if !(narrowed.projects.is_empty() && narrowed.mappings.is_empty()) {
+        let unknown = db.unknown(access, &narrowed.projects, &narrowed.mappings)?;
+        if !unknown.is_empty() {
+            bail!("there is no {}; see status for those that there are", unknown.join(", no "));
+        }
+    }
+    let pause = db.pause(access, GITHUB).context("cannot tell whether GitHub may be asked")?;
+    Ok(Context {
+        db,
+        github,
+        weaviate,
+        weaviate_state: WeaviateState::Unknown,
+        policy: job.policy.clone(),
+        clock: Clock::starting_at(now),
+        mode,
+        run: Uuid::new_v4(),
+        time_budget: job.batch.time_budget,
+        pause,
+        report: Report::new(job.name, mode, crate::cli::Format::Text),
+        progress,
+        carried: Known::default(),
+        explain: mode == Mode::Preview && !narrowed.mappings.is_empty(),
+    })
+}
+
+fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
+    let whole = WholeSelection {
+        selection: job.selection,
+        projects: job.batch.narrowed.projects.clone(),
+        mappings: job.batch.narrowed.mappings.clone(),
+    };
+    let limit = job.batch.limit as usize;
+    let delivered = deliver::deliver(ctx, &whole, limit)?;
+    ctx.may_ask_github()?;
+    if job.recheck_now && ctx.mode == Mode::Apply {
+        let now = ctx.now();
+        let count = ctx.db.recheck_now(&whole.projects, now)?;
+        log::info!("{count} waiting mappings are to be rechecked now");
+    }
+    if job.discovers {
+        discover::discover(ctx)?;
+    }
+    // push-weaviate delivers and fills in within one limit; for the others delivering is extra.
+    let limit = if job.scope == Scope::WeaviateOnly { limit - delivered.min(limit) } else { limit };
+    match ctx.mode {
+        Mode::Apply => work(ctx, job, &whole, limit),
+        Mode::Preview => {
+            let now = ctx.now();
+            let claimed = ctx.db.preview(&whole, limit, now)?;
+            ctx.report.claimed = claimed.len() as u64;
+            slices(ctx, job.scope, claimed)
+        }
+    }
+}
+
+/// Claims and works on batches until the limit, the time budget, or nothing is left; suspects come last.
+fn work(ctx: &mut Context, job: &Job<'_>, whole: &WholeSelection, limit: usize) -> Result<(), Stop> {
+    let (mut left, mut after) = (limit, MappingId(0));
+    while left > 0 {
+        if ctx.is_over() {
+            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+            return Ok(());
+        }
+        let (now, hold) = (ctx.now(), ctx.hold());
+        let batch = ctx.db.claim(whole, left.min(slice::MOST), after, now, hold)?;
+        let Some(last) = batch.iter().map(|claimed| claimed.mapping.id).max() else { break };
+        after = last;
+        left -= batch.len();
+        ctx.report.claimed += batch.len() as u64;
+        let is_named = whole.selection == Selection::Named;
+        slices(ctx, job.scope, batch)?;
+        if is_named && after.0 >= whole.mappings.iter().copied().max().unwrap_or(0) {
+            return Ok(());
+        }
+    }
+    if left == 0 {
+        ctx.report.stopped(StoppedBy::Limit, String::new());
+    }
+    match whole.selection {
+        Selection::Due { .. } => suspects(ctx, whole, left.max(1)),
+        _ => Ok(()),
+    }
+}
+
+/// Works on a batch, and on the pull request rows that come out of it.
+fn slices(ctx: &mut Context, scope: Scope, batch: Vec<Claimed>) -> Result<(), Stop> {
+    ctx.progress.inc_length(batch.len() as u64);
+    let mut queue = std::collections::VecDeque::from(batch);
+    while !queue.is_empty() {
+        let slice: Vec<Claimed> = queue.drain(..queue.len().min(slice::MOST)).collect();
+        let result = slice::run(ctx, scope, slice);
+        match result {
+            Ok(inserted) => {
+                ctx.progress.inc_length(inserted.len() as u64);
+                ctx.report.claimed += inserted.len() as u64;
+                queue.extend(inserted);
+            }
+            Err(stop) => {
+                give_back(ctx, &queue);
+                return Err(stop);
+            }
+        }
+        if ctx.is_over() && !queue.is_empty() {
+            give_back(ctx, &queue);
+            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn give_back(ctx: &mut Context, queue: &std::collections::VecDeque<Claimed>) {
+    if ctx.mode == Mode::Preview || queue.is_empty() {
+        return;
+    }
+    let ids: Vec<MappingId> = queue.iter().map(|claimed| claimed.mapping.id).collect();
+    if let Err(error) = ctx.db.give_back(ctx.run, &ids) {
+        log::warn!("{error:#}; the claims will expire");
+    }
+}
+
+/// Mappings whose run died: one at a time and last, so that one that kills its run spoils nothing else.
+fn suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<(), Stop> {
+    for _ in 0..most {
+        if ctx.is_over() {
+            return Ok(());
+        }
+        let (now, hold, max_attempts) = (ctx.now(), ctx.hold(), ctx.policy.max_attempts);
+        let Some(suspect) = ctx.db.claim_suspect(&whole.projects, max_attempts, now, hold)? else { return Ok(()) };
+        log::warn!("mapping={}: the run that held it died; looking at it alone", suspect.mapping.id);
+        ctx.report.claimed += 1;
+        slices(ctx, Scope::Everything, vec![suspect])?;
+    }
+    Ok(())
+}
+
+/// Takes down how the run ended, in the report and in the database.
+fn end(ctx: &mut Context, result: Result<(), Stop>) {
+    ctx.progress.finish_and_clear();
+    match result {
+        Ok(()) => {}
+        Err(Stop::Later(by, reason)) => {
+            log::warn!("{reason}");
+            ctx.report.stopped(by, reason);
+        }
+        Err(Stop::Fatal(error)) => {
+            log::error!("{error:#}");
+            ctx.report.fatal(format!("{error:#}"));
+        }
+    }
+    let (now, access) = (ctx.now(), ctx.access());
+    ctx.report.remaining_due = ctx.db.due(access, now).ok();
+    if ctx.report.stopped_by() == Some(StoppedBy::Limit) && ctx.report.remaining_due == Some(0) {
+        ctx.report.not_stopped();
+    }
+    ctx.report.pause = ctx.pause.clone().filter(|pause| pause.until > now);
+    let limits = ctx.github.limits();
+    ctx.report.github.requests = ctx.github.requests();
+    ctx.report.github.points = limits.points;
+    ctx.report.github.remaining = limits.remaining;
+    ctx.report.github.reset_at = limits.reset_at;
+    ctx.report.weaviate.requests = ctx.weaviate.requests();
+    ctx.report.finished_at = Some(now);
+    let exit_code = ctx.report.exit_code();
+    // The record itself is a statement, too.
+    ctx.report.database.statements = ctx.db.statements() + u64::from(ctx.mode == Mode::Apply);
+    if ctx.mode == Mode::Preview {
+        return;
+    }
+    let counts = ctx.report.counts();
+    let record = RunRecord {
+        run: ctx.run,
+        command: ctx.report.command(),
+        started_at: ctx.report.started_at.unwrap_or(now),
+        finished_at: now,
+        exit_code: i32::from(exit_code),
+        stopped_by: ctx.report.stopped_by().map(StoppedBy::as_str),
+        counts: &counts,
+    };
+    if let Err(error) = ctx.db.record_run(&record) {
+        log::warn!("{error:#}");
+    }
+}

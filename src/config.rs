@@ -1,0 +1,156 @@
+//! Where and who: the environment, read and checked once. Errors name the variable, never its value.
+
+use anyhow::{Context, bail, ensure};
+use reqwest::Url;
+
+/// Text that must not be shown.
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("(secret)")
+    }
+}
+
+/// Where GitHub and Weaviate are, and who we are there.
+#[derive(Debug)]
+pub struct Services {
+    /// GITHUB_API_URL.
+    pub github_url: String,
+    /// GITHUB_TOKEN.
+    pub github_token: Secret,
+    /// WEAVIATE_URL.
+    pub weaviate_url: String,
+    /// WEAVIATE_API_KEY.
+    pub weaviate_key: Option<Secret>,
+}
+
+/// How a variable is looked up: the process's environment, or a test's.
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The environment of this process. A value that is not UTF-8 counts as unreadable where it is needed.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// DATABASE_URL.
+///
+/// # Errors
+/// When it is not set, or its file cannot be read.
+pub fn database_url(get: Lookup<'_>) -> anyhow::Result<Secret> {
+    secret(get, "DATABASE_URL")?.context("DATABASE_URL is not set; write it like postgresql://user:password@host/agira")
+}
+
+impl Services {
+    /// Reads the variables of both services.
+    ///
+    /// # Errors
+    /// Names the variable and says what it should be.
+    pub fn read(get: Lookup<'_>) -> anyhow::Result<Self> {
+        let github_url = get("GITHUB_API_URL").filter(|url| !url.is_empty());
+        let github_url = address("GITHUB_API_URL", &github_url.unwrap_or_else(|| "https://api.github.com".to_owned()))?;
+        let github_token = secret(get, "GITHUB_TOKEN")?
+            .context("GITHUB_TOKEN is not set; the token needs to read issues, pull requests and contents")?;
+        let weaviate_url = get("WEAVIATE_URL")
+            .filter(|url| !url.is_empty())
+            .context("WEAVIATE_URL is not set; write it like http://host:8080")?;
+        let weaviate_url = address("WEAVIATE_URL", &weaviate_url)?;
+        ensure!(weaviate_url.path() == "/", "WEAVIATE_URL has a path; give scheme, host and port only");
+        let weaviate_key = secret(get, "WEAVIATE_API_KEY")?;
+        Ok(Self {
+            github_url: github_url.to_string(),
+            github_token,
+            weaviate_url: weaviate_url.to_string(),
+            weaviate_key,
+        })
+    }
+}
+
+fn address(name: &str, value: &str) -> anyhow::Result<Url> {
+    let url: Url = value
+        .parse()
+        .map_err(|error| anyhow::anyhow!("{name} is not an address: {error}; write it like https://host:port"))?;
+    ensure!(
+        matches!(url.scheme(), "http" | "https") && url.has_host(),
+        "{name} does not start with http:// or https://; write it like https://host:port"
+    );
+    ensure!(
+        url.username().is_empty() && url.password().is_none(),
+        "{name} has credentials in it; put them into the variable that is meant for them"
+    );
+    ensure!(url.query().is_none() && url.fragment().is_none(), "{name} has a query or a fragment; leave it away");
+    Ok(url)
+}
+
+/// A secret from `NAME`, or from the file that `NAME_FILE` names; empty counts as not set.
+fn secret(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<Secret>> {
+    let file_name = format!("{name}_FILE");
+    let direct = get(name).filter(|value| !value.is_empty());
+    let file = get(&file_name).filter(|value| !value.is_empty());
+    let value = match (direct, file) {
+        (Some(_), Some(_)) => bail!("both {name} and {file_name} are set; set one of them"),
+        (Some(value), None) => value,
+        (None, Some(path)) => {
+            let content = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {path}, which {file_name} names"))?;
+            let value = content.trim_end_matches(['\r', '\n']).to_owned();
+            ensure!(!value.is_empty(), "{path}, which {file_name} names, is empty");
+            value
+        }
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(Secret(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> anyhow::Result<Services> {
+        let get = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Services::read(&get)
+    }
+
+    const GOOD: [(&str, &str); 2] = [("GITHUB_TOKEN", "tok-1234"), ("WEAVIATE_URL", "http://localhost:8080")];
+
+    #[track_caller]
+    fn check_error(changed: (&str, &str), expected: &str) {
+        let mut vars: Vec<_> = GOOD.into_iter().filter(|(name, _)| *name != changed.0).collect();
+        vars.push(changed);
+        let error = format!("{:#}", read(&vars).unwrap_err());
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains("tok-1234") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn defaults_are_githubs() {
+        let services = read(&GOOD).unwrap();
+        assert_eq!(services.github_url, "https://api.github.com/");
+        assert!(services.weaviate_key.is_none());
+    }
+
+    #[test]
+    fn every_bad_variable_is_named() {
+        check_error(("GITHUB_TOKEN", ""), "GITHUB_TOKEN is not set");
+        check_error(("GITHUB_TOKEN_FILE", "/nonexistent/token"), "both GITHUB_TOKEN and GITHUB_TOKEN_FILE");
+        check_error(("WEAVIATE_URL", ""), "WEAVIATE_URL is not set");
+        check_error(("WEAVIATE_URL", "localhost:8080"), "WEAVIATE_URL does not start with http");
+        check_error(("WEAVIATE_URL", "host"), "WEAVIATE_URL is not an address");
+        check_error(("WEAVIATE_URL", "http://host/v1"), "WEAVIATE_URL has a path");
+        check_error(("WEAVIATE_URL", "http://me:hunter2@host"), "WEAVIATE_URL has credentials");
+        check_error(("GITHUB_API_URL", "ftp://host"), "GITHUB_API_URL does not start with http");
+        check_error(("WEAVIATE_API_KEY_FILE", "/nonexistent/key"), "cannot read /nonexistent/key");
+    }
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        assert!(!format!("{:?}", read(&GOOD).unwrap()).contains("tok-1234"));
+    }
+}

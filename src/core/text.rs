@@ -1,0 +1,62 @@
+//! The one boundary that text of strangers passes: on its way in, and on its way to a terminal or a log.
+
+use std::fmt;
+
+/// Removes what PostgreSQL cannot store: the NUL character. Everything else is content and stays.
+pub fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "") } else { text }
+}
+
+/// Shows text on one line without anything that a terminal or a log must not get raw: control characters (a line
+/// break would forge a log line, an escape sequence would drive the terminal) and the characters that reorder text.
+pub struct Printable<'a>(pub &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            if is_unprintable(character) {
+                write!(out, "{}", character.escape_default())?;
+            } else {
+                write!(out, "{character}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_unprintable(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
+}
+
+/// At most `limit` characters of a text, with a mark where it was cut.
+pub fn shortened(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nul_goes_and_everything_else_stays() {
+        assert_eq!(storable("a\0b\u{1b}[31m\n".to_owned()), "ab\u{1b}[31m\n");
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_character() {
+        assert_eq!(Printable("a\u{1b}[31m\nb\u{202e}c ü").to_string(), "a\\u{1b}[31m\\nb\\u{202e}c ü");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(shortened("äöü", 2), "äö…");
+        assert_eq!(shortened("äöü", 3), "äöü");
+    }
+}

@@ -1,0 +1,298 @@
+//! Claiming mappings for this run (design, section 2), and giving them back.
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use postgres::Row;
+use uuid::Uuid;
+
+use super::{Access, Db};
+use crate::core::model::*;
+
+/// A mapping that this run works on (in a dry run: would work on), with its item.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The mapping as it was claimed.
+    pub mapping: Mapping,
+    /// Its item at that moment.
+    pub item: Item,
+}
+
+/// Who holds what is claimed.
+#[derive(Debug, Clone, Copy)]
+pub struct Hold {
+    /// This run.
+    pub run: Uuid,
+    /// Until when it is believed to be alive (UTC).
+    pub until: DateTime<Utc>,
+}
+
+/// Which mappings a command works on, one batch at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// Due, oldest first; in the room that is left, those whose recheck time has come.
+    Due {
+        /// Every waiting mapping counts as one whose recheck time has come (`--recheck-now` in a dry run).
+        recheck_all: bool,
+    },
+    /// With an error, whether due or not; the claim makes them due and forgets their attempts.
+    Failed,
+    /// Never pushed to Weaviate.
+    NeverPushed,
+    /// Those named by `--mapping`, due or not.
+    Named,
+}
+
+/// A [`Selection`] with what narrows it down.
+#[derive(Debug, Clone)]
+pub struct WholeSelection {
+    /// Which mappings.
+    pub selection: Selection,
+    /// Only of these projects; empty: of all.
+    pub projects: Vec<i64>,
+    /// Only these mappings; empty: all.
+    pub mappings: Vec<i64>,
+}
+
+/// What is read of a mapping `m`, its item `i` and its project `p`; see [`Claimed::from_row`].
+pub(super) const COLUMNS: &str = "m.id, m.item_id, m.github_id, m.number, m.kind, m.state, m.html_url, m.pr_body, m.merge_commit_sha, \
+    m.merged_at, m.worker_due_at, m.worker_recheck_at, m.worker_attempts, m.worker_error, m.worker_closed_at, \
+    m.worker_outbox IS NOT NULL AS has_outbox, \
+    i.title, i.description, i.solution_description, i.status, i.project_id, i.organisation_id, i.created_at, i.updated_at, \
+    p.github_owner, p.github_repo";
+
+impl Claimed {
+    pub(super) fn from_row(row: &Row) -> Self {
+        let mapping = Mapping {
+            id: MappingId(row.get("id")),
+            item_id: ItemId(row.get("item_id")),
+            github_id: GithubId(row.get("github_id")),
+            number: row.get("number"),
+            kind: Kind::parse(row.get("kind")),
+            state: row.get("state"),
+            html_url: row.get("html_url"),
+            pr_body: row.get("pr_body"),
+            merge_commit_sha: row.get("merge_commit_sha"),
+            merged_at: row.get("merged_at"),
+            due_at: row.get("worker_due_at"),
+            recheck_at: row.get("worker_recheck_at"),
+            attempts: row.get("worker_attempts"),
+            error: row.get("worker_error"),
+            dealt_closed_at: row.get("worker_closed_at"),
+            has_outbox: row.get("has_outbox"),
+        };
+        let (owner, name): (&str, &str) = (row.get("github_owner"), row.get("github_repo"));
+        let item = Item {
+            id: mapping.item_id,
+            title: row.get("title"),
+            description: row.get("description"),
+            solution_description: row.get("solution_description"),
+            status: ItemStatus(row.get("status")),
+            project_id: row.get("project_id"),
+            organisation_id: row.get("organisation_id"),
+            created_at: row.get("created_at"),
+            updated_at: row.get("updated_at"),
+            project_repository: Repository::parse(&format!("{owner}/{name}")),
+        };
+        Self { mapping, item }
+    }
+
+    /// Before which others it is worked on.
+    fn order(&self) -> (bool, Option<DateTime<Utc>>, Option<DateTime<Utc>>, MappingId) {
+        let mapping = &self.mapping;
+        (mapping.due_at.is_none(), mapping.due_at, mapping.recheck_at, mapping.id)
+    }
+}
+
+impl WholeSelection {
+    /// The ids of the next rows; parameters: $1 limit, $2 projects, $3 mappings, $4 after that id, $5 now, $6 whether all
+    /// waiting rows count. `locking` is empty or `FOR UPDATE SKIP LOCKED`.
+    ///
+    /// A computed LIMIT that is joined back to the table becomes a sequential scan; ids in an array do not.
+    fn ids(&self, locking: &str) -> String {
+        let lock = if locking.is_empty() { String::new() } else { format!("{locking} OF m") };
+        let of_project = "AND ($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))";
+        let of_mapping = "AND ($3::bigint[] = '{}' OR m.id = ANY($3))";
+        let from = "SELECT m.id FROM core_externalissuemapping m WHERE m.worker_claim IS NULL";
+        match self.selection {
+            Selection::Due { .. } => format!(
+                "WITH due AS MATERIALIZED (
+                    {from} AND m.worker_due_at <= $5 {of_project} {of_mapping} AND m.id > $4
+                    ORDER BY m.worker_due_at, m.id LIMIT $1 {lock}
+                 ), recheck AS MATERIALIZED (
+                    {from} AND m.worker_due_at IS NULL AND m.worker_recheck_at <= CASE WHEN $6 THEN 'infinity'::timestamptz ELSE $5 END
+                    {of_project} {of_mapping} AND m.id > $4
+                    ORDER BY m.worker_recheck_at, m.id LIMIT $1 - (SELECT count(*) FROM due) {lock}
+                 ) SELECT id FROM due UNION ALL SELECT id FROM recheck"
+            ),
+            Selection::Failed => format!(
+                "{from} AND m.worker_error IS NOT NULL AND m.id > $4 {of_project} {of_mapping}
+                 AND $5::timestamptz IS NOT NULL AND $6 IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
+            ),
+            Selection::NeverPushed => format!(
+                "{from} AND m.worker_pushed_at IS NULL AND m.id > $4 {of_project} {of_mapping}
+                 AND $5::timestamptz IS NOT NULL AND $6 IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
+            ),
+            Selection::Named => format!(
+                "{from} AND m.id = ANY($3) AND m.id > $4 {of_project}
+                 AND $5::timestamptz IS NOT NULL AND $6 IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
+            ),
+        }
+    }
+
+    /// Whether batches follow each other by id, because being worked on does not take a row out of the selection.
+    fn by_id(&self) -> bool {
+        !matches!(self.selection, Selection::Due { .. })
+    }
+
+    /// The statement that claims; as [`Self::ids`], with $7 run and $8 until.
+    fn claim(&self) -> String {
+        let fresh = match self.selection {
+            Selection::Failed => ", worker_due_at = $5, worker_attempts = 0",
+            _ => "",
+        };
+        format!(
+            "UPDATE core_externalissuemapping m SET worker_claim = $7, worker_claimed_until = $8{fresh}
+             FROM core_item i JOIN core_project p ON p.id = i.project_id
+             WHERE m.id = ANY(ARRAY({})) AND i.id = m.item_id RETURNING {COLUMNS}",
+            self.ids("FOR UPDATE SKIP LOCKED")
+        )
+    }
+
+    /// The same selection as it is explained in a test.
+    #[doc(hidden)]
+    pub fn explained(&self) -> String {
+        self.claim()
+    }
+
+    fn recheck_all(&self) -> bool {
+        matches!(self.selection, Selection::Due { recheck_all: true })
+    }
+}
+
+impl Db {
+    /// Claims up to `limit` mappings. `after`: the last id of the batch before, for selections that go by id.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn claim(
+        &mut self,
+        whole: &WholeSelection,
+        limit: usize,
+        after: MappingId,
+        now: DateTime<Utc>,
+        hold: Hold,
+    ) -> anyhow::Result<Vec<Claimed>> {
+        let after = if whole.by_id() { after.0 } else { 0 };
+        let (limit, all) = (limit as i64, whole.recheck_all());
+        let rows = self
+            .query(
+                &whole.claim(),
+                &[&limit, &whole.projects, &whole.mappings, &after, &now, &all, &hold.run, &hold.until],
+            )
+            .context("claiming mappings failed")?;
+        Ok(in_order(&rows))
+    }
+
+    /// What [`Db::claim`] would claim, without claiming it.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn preview(
+        &mut self,
+        whole: &WholeSelection,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Vec<Claimed>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM core_externalissuemapping m
+             JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
+             WHERE m.id = ANY(ARRAY({}))",
+            whole.ids("")
+        );
+        let (limit, all) = (limit as i64, whole.recheck_all());
+        let rows = self
+            .read(Access::ReadOnly, &sql, &[&limit, &whole.projects, &whole.mappings, &0_i64, &now, &all])
+            .context("selecting mappings failed")?;
+        Ok(in_order(&rows))
+    }
+
+    /// Takes over one mapping whose claim expired, fewest attempts first, and counts the attempt that did not finish; at
+    /// `max_attempts` it is parked instead, and the next one is tried. `None`: there is none.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn claim_suspect(
+        &mut self,
+        projects: &[i64],
+        max_attempts: i32,
+        now: DateTime<Utc>,
+        hold: Hold,
+    ) -> anyhow::Result<Option<Claimed>> {
+        let sql = format!(
+            "UPDATE core_externalissuemapping m SET
+                worker_attempts = m.worker_attempts + 1,
+                worker_error = 'attempt ' || m.worker_attempts + 1 || ' did not finish: the run that made it died',
+                worker_error_at = $2,
+                worker_claim = CASE WHEN m.worker_attempts + 1 < $1 THEN $3::uuid END,
+                worker_claimed_until = CASE WHEN m.worker_attempts + 1 < $1 THEN $4::timestamptz END,
+                worker_due_at = CASE WHEN m.worker_attempts + 1 < $1 THEN m.worker_due_at END,
+                worker_recheck_at = CASE WHEN m.worker_attempts + 1 < $1 THEN m.worker_recheck_at END
+             FROM core_item i JOIN core_project p ON p.id = i.project_id
+             WHERE i.id = m.item_id AND m.id = ANY(ARRAY(
+                SELECT m.id FROM core_externalissuemapping m
+                WHERE m.worker_claim IS NOT NULL AND m.worker_claim <> $3 AND m.worker_claimed_until < $2
+                AND ($5::bigint[] = '{{}}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($5)))
+                ORDER BY m.worker_attempts, m.id LIMIT 1 FOR UPDATE OF m SKIP LOCKED))
+             RETURNING {COLUMNS}, m.worker_claim IS NOT NULL AS taken"
+        );
+        loop {
+            let rows = self
+                .query(&sql, &[&max_attempts, &now, &hold.run, &hold.until, &projects])
+                .context("taking over a mapping whose run died failed")?;
+            let Some(row) = rows.first() else { return Ok(None) };
+            let claimed = Claimed::from_row(row);
+            if row.get("taken") {
+                return Ok(Some(claimed));
+            }
+            log::warn!(
+                "mapping={}: parked, its last attempt did not finish; see status --mapping {0}",
+                claimed.mapping.id
+            );
+        }
+    }
+
+    /// Gives back what this run holds of `ids`; nothing else about them changes.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails; the claims then expire by themselves.
+    pub fn give_back(&mut self, run: Uuid, ids: &[MappingId]) -> anyhow::Result<()> {
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        self.execute(
+            "UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL
+             WHERE id = ANY($2) AND worker_claim = $1",
+            &[&run, &ids],
+        )
+        .context("giving mappings back failed")?;
+        Ok(())
+    }
+
+    /// Sets the recheck time of all waiting mappings (of `projects`, unless empty) to `now`; returns how many there are.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn recheck_now(&mut self, projects: &[i64], now: DateTime<Utc>) -> anyhow::Result<u64> {
+        self.execute(
+            "UPDATE core_externalissuemapping m SET worker_recheck_at = $1
+             WHERE m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at > $1
+             AND ($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))",
+            &[&now, &projects],
+        )
+        .context("setting the recheck times failed")
+    }
+}
+
+fn in_order(rows: &[Row]) -> Vec<Claimed> {
+    let mut claimed: Vec<Claimed> = rows.iter().map(Claimed::from_row).collect();
+    claimed.sort_by_key(Claimed::order);
+    claimed
+}

@@ -1,0 +1,122 @@
+//! Connecting, and making sure that the database is one that we can work on.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
+use postgres::NoTls;
+
+use super::Db;
+
+/// Columns of Agira and of `sql/worker.sql` that the statements of this program name, by table.
+const REQUIRED: &[(&str, &[&str])] = &[
+    (
+        "core_externalissuemapping",
+        &[
+            "id",
+            "github_id",
+            "number",
+            "kind",
+            "state",
+            "html_url",
+            "last_synced_at",
+            "item_id",
+            "pr_body",
+            "merge_commit_sha",
+            "merged_at",
+        ],
+    ),
+    (
+        "core_item",
+        &[
+            "id",
+            "title",
+            "description",
+            "solution_description",
+            "status",
+            "project_id",
+            "organisation_id",
+            "created_at",
+            "updated_at",
+        ],
+    ),
+    ("core_project", &["id", "github_owner", "github_repo"]),
+    ("core_activity", &["target_content_type_id", "target_object_id", "verb", "summary", "created_at", "actor_id"]),
+    ("django_content_type", &["id", "app_label", "model"]),
+    (
+        "core_externalissuemapping",
+        &[
+            "worker_due_at",
+            "worker_recheck_at",
+            "worker_claim",
+            "worker_claimed_until",
+            "worker_attempts",
+            "worker_error",
+            "worker_error_at",
+            "worker_checked_at",
+            "worker_external_updated_at",
+            "worker_closed_at",
+            "worker_outbox",
+            "worker_pushed_at",
+        ],
+    ),
+    ("worker_pull_request_link", &["issue_mapping_id", "mapping_id", "item_id", "relation", "linked_at"]),
+    ("worker_repository", &["name", "issues_cursor", "pull_requests_cursor", "polled_at", "error", "error_at"]),
+    ("worker_run", &["run", "command", "started_at", "finished_at", "exit_code", "stopped_by", "counts"]),
+    ("worker_pause", &["scope", "until", "reason", "count"]),
+];
+
+impl Db {
+    /// Connects, checks the schema and reads PostgreSQL's clock: the time that this run starts at (UTC).
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be reached or does not hold Agira with `sql/worker.sql`; says what to do.
+    pub fn connect(url: &str) -> anyhow::Result<(Self, DateTime<Utc>)> {
+        let mut config: postgres::Config = url.parse().map_err(|error: postgres::Error| {
+            // The error names the bad part, the address stays out: it may hold a password.
+            anyhow::anyhow!("DATABASE_URL is not a PostgreSQL address: {}", source(&error))
+        })?;
+        config.application_name("agira-worker").connect_timeout(std::time::Duration::from_secs(10));
+        let client = config
+            .connect(NoTls)
+            .map_err(|error| anyhow::anyhow!("{}", source(&error)))
+            .context("cannot connect to PostgreSQL; check DATABASE_URL and whether the server runs")?;
+        let mut db = Self { client, prepared: HashMap::new(), statements: 0 };
+        let now = db
+            .query(
+                "SELECT now(), set_config('lock_timeout', '5s', false), set_config('statement_timeout', '60s', false)",
+                &[],
+            )
+            .context("PostgreSQL does not accept the settings of this session")?[0]
+            .get(0);
+        db.check_schema()?;
+        Ok((db, now))
+    }
+
+    fn check_schema(&mut self) -> anyhow::Result<()> {
+        let pairs = REQUIRED.iter().flat_map(|(table, columns)| columns.iter().map(move |column| (*table, *column)));
+        let (tables, columns): (Vec<&str>, Vec<&str>) = pairs.unzip();
+        let rows = self
+            .query(
+                "SELECT t.name || '.' || t.col
+                 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(name, col, position)
+                 LEFT JOIN pg_attribute a ON a.attrelid = to_regclass(t.name) AND a.attname = t.col AND NOT a.attisdropped
+                 WHERE a.attnum IS NULL",
+                &[&tables, &columns],
+            )
+            .context("cannot read the database's catalogue")?;
+        let missing: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let Some(first) = missing.first() else { return Ok(()) };
+        if first.contains(".worker_") || first.starts_with("worker_") {
+            bail!("the database lacks {first}; run: psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql");
+        }
+        bail!("this is not Agira's database: it lacks {first}; check DATABASE_URL (database name, search_path)");
+    }
+}
+
+fn source(error: &postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,134 @@
+//! The end of a claim, for a whole slice in one statement each: success, failure, or only what concerns Weaviate.
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::Db;
+use crate::core::model::MappingId;
+
+/// A mapping that was looked at and dealt with.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The mapping.
+    pub id: MappingId,
+    /// The due time that was claimed (UTC); a mark that was made meanwhile has another one, and stays.
+    pub due_at: Option<DateTime<Utc>>,
+    /// When to look at it without a reason (UTC).
+    pub recheck_at: DateTime<Utc>,
+    /// GitHub's `updatedAt` (UTC).
+    pub external_updated_at: DateTime<Utc>,
+    /// Weaviate has everything of it.
+    pub pushed: bool,
+}
+
+/// A mapping that failed.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// The mapping.
+    pub id: MappingId,
+    /// Failed attempts since the last success, this one included.
+    pub attempts: i32,
+    /// What happened.
+    pub error: String,
+    /// When to try again (UTC); `None`: parked.
+    pub due_at: Option<DateTime<Utc>>,
+    /// GitHub's `updatedAt` (UTC), when the look itself succeeded.
+    pub external_updated_at: Option<DateTime<Utc>>,
+    /// Weaviate has answered for everything of it, also by rejecting it.
+    pub outbox_done: bool,
+}
+
+impl Db {
+    /// Ends the claims of mappings that were dealt with. `seen_at`: GitHub's clock when it was asked (UTC).
+    ///
+    /// # Errors
+    /// When PostgreSQL fails; the claims then expire, and the mappings are looked at again.
+    pub fn finish(
+        &mut self,
+        run: Uuid,
+        finished: &[Finished],
+        now: DateTime<Utc>,
+        seen_at: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        let ids: Vec<i64> = finished.iter().map(|one| one.id.0).collect();
+        let due: Vec<Option<DateTime<Utc>>> = finished.iter().map(|one| one.due_at).collect();
+        let recheck: Vec<DateTime<Utc>> = finished.iter().map(|one| one.recheck_at).collect();
+        let updated: Vec<DateTime<Utc>> = finished.iter().map(|one| one.external_updated_at).collect();
+        let pushed: Vec<bool> = finished.iter().map(|one| one.pushed).collect();
+        self.execute(
+            "UPDATE core_externalissuemapping m SET
+                worker_claim = NULL, worker_claimed_until = NULL, worker_attempts = 0, worker_error = NULL, worker_error_at = NULL,
+                last_synced_at = $7, worker_checked_at = $8, worker_external_updated_at = t.updated,
+                worker_recheck_at = t.recheck,
+                worker_due_at = CASE WHEN m.worker_due_at IS DISTINCT FROM t.due THEN m.worker_due_at END,
+                worker_outbox = CASE WHEN NOT t.pushed THEN m.worker_outbox END,
+                worker_pushed_at = CASE WHEN t.pushed THEN $7 ELSE m.worker_pushed_at END
+             FROM unnest($2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bool[])
+                AS t(id, due, recheck, updated, pushed)
+             WHERE m.id = t.id AND m.worker_claim = $1",
+            &[&run, &ids, &due, &recheck, &updated, &pushed, &now, &seen_at],
+        )
+        .context("recording the success of mappings failed")?;
+        Ok(())
+    }
+
+    /// Ends the claims of mappings that failed.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails; the claims then expire, and the attempts are counted as unfinished.
+    pub fn fail(
+        &mut self,
+        run: Uuid,
+        failed: &[Failed],
+        now: DateTime<Utc>,
+        seen_at: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        let ids: Vec<i64> = failed.iter().map(|one| one.id.0).collect();
+        let attempts: Vec<i32> = failed.iter().map(|one| one.attempts).collect();
+        let errors: Vec<&str> = failed.iter().map(|one| one.error.as_str()).collect();
+        let due: Vec<Option<DateTime<Utc>>> = failed.iter().map(|one| one.due_at).collect();
+        let updated: Vec<Option<DateTime<Utc>>> = failed.iter().map(|one| one.external_updated_at).collect();
+        let done: Vec<bool> = failed.iter().map(|one| one.outbox_done).collect();
+        self.execute(
+            "UPDATE core_externalissuemapping m SET
+                worker_claim = NULL, worker_claimed_until = NULL, worker_attempts = t.attempts, worker_error = t.error,
+                worker_error_at = $8, worker_due_at = t.due, worker_recheck_at = NULL,
+                worker_checked_at = CASE WHEN t.updated IS NULL THEN m.worker_checked_at ELSE $9 END,
+                worker_external_updated_at = coalesce(t.updated, m.worker_external_updated_at),
+                worker_outbox = CASE WHEN NOT t.done THEN m.worker_outbox END
+             FROM unnest($2::bigint[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::bool[])
+                AS t(id, attempts, error, due, updated, done)
+             WHERE m.id = t.id AND m.worker_claim = $1",
+            &[&run, &ids, &attempts, &errors, &due, &updated, &done, &now, &seen_at],
+        )
+        .context("recording the failure of mappings failed")?;
+        Ok(())
+    }
+
+    /// Ends the claims of mappings whose outbox was delivered: only outbox, `worker_pushed_at` and claim are written.
+    /// Those in `outdated` are made due, because what waited is no longer what their rows say.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails; delivering again is harmless.
+    pub fn delivered(
+        &mut self,
+        run: Uuid,
+        ids: &[MappingId],
+        outdated: &[MappingId],
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        let all: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        self.execute(
+            "UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL, worker_outbox = NULL,
+                worker_pushed_at = $3
+             WHERE id = ANY($2) AND worker_claim = $1",
+            &[&run, &all, &now],
+        )
+        .context("recording what was delivered to Weaviate failed")?;
+        if !outdated.is_empty() {
+            self.mark(outdated, now).context("making mappings due failed")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! What `status` shows. It only reads.
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{Access, Db};
+use crate::core::model::Kind;
+
+/// How many mappings are in each class (design, section 2). The five add up to `total`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// All.
+    pub total: i64,
+    /// There is a reason to look at GitHub now.
+    pub due: i64,
+    /// A run holds them, or did when it died.
+    pub in_work: i64,
+    /// Waiting to be tried again.
+    pub backing_off: i64,
+    /// Not tried again by themselves.
+    pub parked: i64,
+    /// Healthy, with a time for the next look.
+    pub waiting: i64,
+}
+
+/// A mapping that failed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// The mapping.
+    pub mapping_id: i64,
+    /// Its item.
+    pub item_id: i64,
+    /// `Issue` or `PR`.
+    pub kind: Kind,
+    /// `owner/name`; null when its address cannot be read.
+    pub repository: Option<String>,
+    /// Number in it.
+    pub number: i32,
+    /// Failed attempts since the last success.
+    pub attempts: i32,
+    /// What happened.
+    pub error: String,
+    /// When (UTC).
+    pub error_at: DateTime<Utc>,
+    /// When it is tried again (UTC); null: parked.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+}
+
+/// How far behind a repository is.
+#[derive(Debug, Clone, Serialize)]
+pub struct RepositoryState {
+    /// `owner/name`, lower case.
+    pub name: String,
+    /// GitHub's `updatedAt` up to which changed issues were seen (UTC).
+    pub issues_cursor: DateTime<Utc>,
+    /// The same for pull requests.
+    pub pull_requests_cursor: DateTime<Utc>,
+    /// Last poll (UTC).
+    pub polled_at: Option<DateTime<Utc>>,
+    /// Its last error.
+    pub error: Option<String>,
+}
+
+/// The last run of a command.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunState {
+    /// The subcommand.
+    pub command: String,
+    /// When it started (UTC).
+    pub started_at: DateTime<Utc>,
+    /// When it ended (UTC).
+    pub finished_at: DateTime<Utc>,
+    /// Its exit code.
+    pub exit_code: i32,
+    /// What ended it early.
+    pub stopped_by: Option<String>,
+    /// Its counts.
+    pub counts: serde_json::Value,
+}
+
+/// The whole state at one moment.
+#[derive(Debug)]
+pub struct Overview {
+    /// Classes.
+    pub totals: Totals,
+    /// Mappings that GitHub was never seen for.
+    pub never_synced: i64,
+    /// Mappings whose objects wait for Weaviate.
+    pub outboxes: i64,
+    /// Mappings with an error, the latest first.
+    pub failures: Vec<Failure>,
+    /// Polled repositories.
+    pub repositories: Vec<RepositoryState>,
+    /// The last run, of whatever command.
+    pub last_run: Option<RunState>,
+}
+
+/// Which mappings `status` is about.
+const NARROWED: &str = "($1::bigint[] = '{}' OR i.project_id = ANY($1)) AND ($2::bigint[] = '{}' OR m.id = ANY($2))";
+
+impl Db {
+    /// Reads everything that `status` shows, each statement in a READ ONLY transaction of its own.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn overview(&mut self, projects: &[i64], mappings: &[i64], now: DateTime<Utc>) -> anyhow::Result<Overview> {
+        let sql = format!(
+            "SELECT count(*) AS total,
+                count(*) FILTER (WHERE worker_claim IS NOT NULL) AS in_work,
+                count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at <= $3) AS due,
+                count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at > $3) AS backing_off,
+                count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NOT NULL) AS waiting,
+                count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NULL) AS parked,
+                count(*) FILTER (WHERE worker_checked_at IS NULL) AS never_synced,
+                count(*) FILTER (WHERE worker_outbox IS NOT NULL) AS outboxes
+             FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id WHERE {NARROWED}"
+        );
+        let rows =
+            self.read(Access::ReadOnly, &sql, &[&projects, &mappings, &now]).context("counting mappings failed")?;
+        let row = &rows[0];
+        let totals = Totals {
+            total: row.get("total"),
+            due: row.get("due"),
+            in_work: row.get("in_work"),
+            backing_off: row.get("backing_off"),
+            parked: row.get("parked"),
+            waiting: row.get("waiting"),
+        };
+        Ok(Overview {
+            totals,
+            never_synced: row.get("never_synced"),
+            outboxes: row.get("outboxes"),
+            failures: self.failures(projects, mappings)?,
+            repositories: self.repositories()?,
+            last_run: self.last_run()?,
+        })
+    }
+
+    fn failures(&mut self, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<Failure>> {
+        let sql = format!(
+            "SELECT m.id, m.item_id, m.kind, m.html_url, m.number, p.github_owner, p.github_repo, m.worker_attempts,
+                m.worker_error, m.worker_error_at, m.worker_due_at
+             FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
+             WHERE m.worker_error IS NOT NULL AND {NARROWED} ORDER BY m.worker_error_at DESC, m.id"
+        );
+        let rows = self.read(Access::ReadOnly, &sql, &[&projects, &mappings]).context("reading the failures failed")?;
+        let failures = rows.iter().map(|row| {
+            let address = crate::core::model::Address::parse(row.get("html_url"));
+            let of_project = || {
+                let (owner, name): (&str, &str) = (row.get("github_owner"), row.get("github_repo"));
+                (!owner.is_empty() && !name.is_empty()).then(|| format!("{owner}/{name}"))
+            };
+            Failure {
+                mapping_id: row.get("id"),
+                item_id: row.get("item_id"),
+                kind: Kind::parse(row.get("kind")),
+                repository: address.as_ref().map(|address| address.repository.to_string()).or_else(of_project),
+                number: address.map_or_else(|| row.get("number"), |address| address.number),
+                attempts: row.get("worker_attempts"),
+                error: row.get("worker_error"),
+                error_at: row.get("worker_error_at"),
+                next_attempt_at: row.get("worker_due_at"),
+            }
+        });
+        Ok(failures.collect())
+    }
+
+    fn repositories(&mut self) -> anyhow::Result<Vec<RepositoryState>> {
+        let sql =
+            "SELECT name, issues_cursor, pull_requests_cursor, polled_at, error FROM worker_repository ORDER BY name";
+        let rows = self.read(Access::ReadOnly, sql, &[]).context("reading the repositories failed")?;
+        let repositories = rows.iter().map(|row| RepositoryState {
+            name: row.get("name"),
+            issues_cursor: row.get("issues_cursor"),
+            pull_requests_cursor: row.get("pull_requests_cursor"),
+            polled_at: row.get("polled_at"),
+            error: row.get("error"),
+        });
+        Ok(repositories.collect())
+    }
+
+    fn last_run(&mut self) -> anyhow::Result<Option<RunState>> {
+        let sql = "SELECT command, started_at, finished_at, exit_code, stopped_by, counts FROM worker_run ORDER BY id DESC LIMIT 1";
+        let rows = self.read(Access::ReadOnly, sql, &[]).context("reading the last run failed")?;
+        Ok(rows.first().map(|row| RunState {
+            command: row.get("command"),
+            started_at: row.get("started_at"),
+            finished_at: row.get("finished_at"),
+            exit_code: row.get("exit_code"),
+            stopped_by: row.get("stopped_by"),
+            counts: row.get("counts"),
+        }))
+    }
+
+    /// How many mappings are due now.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn due(&mut self, access: Access, now: DateTime<Utc>) -> anyhow::Result<i64> {
+        let sql = "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_due_at <= $1";
+        let rows = self.read(access, sql, &[&now]).context("counting what is due failed")?;
+        Ok(rows[0].get(0))
+    }
+}

@@ -1,0 +1,204 @@
+//! Requests to GitHub and what their failures mean.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+
+use super::answer::{Envelope, GraphqlError, RateLimit};
+use crate::http::{Answer, Http, ServiceError, bearer};
+
+/// Issues or pull requests looked at in one request, unless GitHub finds that too much (design, section 3, step 4).
+const LOOKS_PER_REQUEST: usize = 25;
+
+/// GitHub, seen through one token.
+#[derive(Debug)]
+pub struct Github {
+    http: Http,
+    rest: String,
+    graphql: String,
+    limits: Limits,
+    seen_at: Option<DateTime<Utc>>,
+    /// Halved when GitHub cannot answer in time; remembered for the run.
+    pub(super) looks_per_request: usize,
+}
+
+/// What GitHub said about our budget.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// GraphQL points spent by this run.
+    pub points: u64,
+    /// Points left until the reset.
+    pub remaining: Option<i64>,
+    /// When the budget is filled up again (UTC, GitHub's clock).
+    pub reset_at: Option<DateTime<Utc>>,
+}
+
+impl Github {
+    /// A client for the REST root `api_url` (`https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise);
+    /// GraphQL's address follows from it.
+    ///
+    /// # Errors
+    /// When the token cannot be a token, or TLS cannot be set up.
+    pub fn new(api_url: &str, token: &str) -> anyhow::Result<Self> {
+        let rest = api_url.trim_end_matches('/').to_owned();
+        let graphql = match rest.strip_suffix("/v3") {
+            Some(enterprise) => format!("{enterprise}/graphql"),
+            None => format!("{rest}/graphql"),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, bearer(token).context("GITHUB_TOKEN holds a character that no token has")?);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
+        headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
+        let http = Http::new(headers)?;
+        Ok(Self { http, rest, graphql, limits: Limits::default(), seen_at: None, looks_per_request: LOOKS_PER_REQUEST })
+    }
+
+    /// Requests sent so far.
+    pub fn requests(&self) -> u64 {
+        self.http.requests()
+    }
+
+    /// What GitHub said about our budget so far.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// GitHub's own clock when it last answered (UTC).
+    pub fn seen_at(&self) -> Option<DateTime<Utc>> {
+        self.seen_at
+    }
+
+    /// One GraphQL request. Errors that spoil only a part come back beside the data.
+    pub(super) fn query(&mut self, query: &str, variables: &Value) -> Result<(Value, Vec<GraphqlError>), ServiceError> {
+        let body = json!({ "query": query, "variables": variables });
+        let url = &self.graphql;
+        let (envelope, date) = self.http.send(
+            |client| client.post(url).json(&body),
+            |answer| {
+                let date = date(&answer);
+                envelope(answer).map(|envelope| (envelope, date))
+            },
+        )?;
+        self.seen_at = date.or(self.seen_at);
+        let limit = envelope.data.get("rateLimit").cloned().and_then(|limit| serde_json::from_value(limit).ok());
+        if let Some(RateLimit { cost, remaining, reset_at }) = limit {
+            self.limits.points += cost;
+            self.limits.remaining = Some(remaining);
+            self.limits.reset_at = Some(reset_at);
+        }
+        Ok((envelope.data, envelope.errors))
+    }
+
+    /// One REST request; an answer with any status but those of [`failure`] comes back.
+    pub(super) fn get(&mut self, url_or_path: &str) -> Result<Answer, ServiceError> {
+        let url = match url_or_path.strip_prefix('/') {
+            Some(path) => format!("{}/{path}", self.rest),
+            None => url_or_path.to_owned(),
+        };
+        self.http.send(|client| client.get(&url), |answer| failure(&answer).map_or(Ok(answer), Err))
+    }
+
+    /// Whether an address is below our own REST root: no other one may see the token.
+    pub(super) fn is_ours(&self, url: &str) -> bool {
+        url.strip_prefix(&self.rest).is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
+    if let Some(failure) = failure(&answer) {
+        return Err(failure);
+    }
+    if !answer.status.is_success() {
+        return Err(ServiceError::Rejected { status: answer.status.as_u16(), reason: answer.reason() });
+    }
+    let envelope: Envelope = serde_json::from_slice(&answer.body)
+        .map_err(|error| ServiceError::Unavailable(format!("the answer is no GraphQL answer: {error}")))?;
+    let of_kind = |kinds: &[&str]| {
+        envelope.errors.iter().find(|error| error.kind.as_deref().is_some_and(|kind| kinds.contains(&kind)))
+    };
+    if let Some(error) = of_kind(&["RATE_LIMITED", "RATE_LIMIT"]) {
+        return Err(ServiceError::RateLimited { wait: wait(&answer), reason: error.message.clone() });
+    }
+    if let Some(error) = of_kind(&["RESOURCE_LIMITS_EXCEEDED", "MAX_NODE_LIMIT_EXCEEDED"]) {
+        return Err(ServiceError::TooHeavy(error.message.clone()));
+    }
+    if let Some(error) = envelope.errors.first()
+        && envelope.data.is_null()
+    {
+        if error.message.to_lowercase().contains("rate limit") {
+            return Err(ServiceError::RateLimited { wait: wait(&answer), reason: error.message.clone() });
+        }
+        // GitHub's words for having run out of its ten seconds come with status 200, too.
+        if error.message.contains("Something went wrong") || error.message.contains("in time") {
+            return Err(ServiceError::TooHeavy(error.message.clone()));
+        }
+        return Err(ServiceError::Rejected { status: 200, reason: error.message.clone() });
+    }
+    Ok(envelope)
+}
+
+/// GitHub's page "Troubleshooting the REST API": a 403 is a rate limit only if a header or the message says so.
+fn failure(answer: &Answer) -> Option<ServiceError> {
+    let status = answer.status.as_u16();
+    let reason = || answer.reason();
+    match status {
+        401 => Some(ServiceError::Refused(reason())),
+        403 | 429 => {
+            let exhausted = answer.header("x-ratelimit-remaining") == Some("0");
+            let says_so = reason().to_lowercase().contains("rate limit");
+            if status == 429 || exhausted || says_so || answer.retry_after().is_some() {
+                return Some(ServiceError::RateLimited { wait: wait(answer), reason: reason() });
+            }
+            let needed = answer.header("x-accepted-github-permissions").map(|names| format!("; needed: {names}"));
+            Some(ServiceError::Refused(reason() + &needed.unwrap_or_default()))
+        }
+        502 | 504 => Some(ServiceError::TooHeavy(reason())),
+        500.. => Some(ServiceError::Unavailable(reason())),
+        _ => None,
+    }
+}
+
+/// How long GitHub wants us to wait, by GitHub's clock: `Retry-After`, else the reset when nothing is left.
+fn wait(answer: &Answer) -> Option<Duration> {
+    if let Some(wait) = answer.retry_after() {
+        return Some(wait);
+    }
+    if answer.header("x-ratelimit-remaining") != Some("0") {
+        return None;
+    }
+    let reset: i64 = answer.header("x-ratelimit-reset")?.parse().ok()?;
+    u64::try_from(reset - date(answer)?.timestamp()).ok().map(Duration::from_secs)
+}
+
+fn date(answer: &Answer) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc2822(answer.header("date")?).ok().map(|date| date.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_graphql(api_url: &str, expected: &str) {
+        assert_eq!(Github::new(api_url, "token").unwrap().graphql, expected);
+    }
+
+    #[test]
+    fn graphqls_address_follows_from_rests() {
+        check_graphql("https://api.github.com", "https://api.github.com/graphql");
+        check_graphql("https://api.github.com/", "https://api.github.com/graphql");
+        check_graphql("https://ghe.example/api/v3", "https://ghe.example/api/graphql");
+        check_graphql("https://ghe.example/api/v3/", "https://ghe.example/api/graphql");
+    }
+
+    #[test]
+    fn the_token_is_sent_to_our_own_root_only() {
+        let github = Github::new("https://api.github.com", "token").unwrap();
+        assert!(github.is_ours("https://api.github.com/repositories/1/issues/2"));
+        assert!(!github.is_ours("https://api.github.com.evil.example/x"));
+        assert!(!github.is_ours("http://api.github.com/x"));
+    }
+}

@@ -1,0 +1,269 @@
+//! Looks at many issues and pull requests in few requests.
+
+use serde_json::{Map, Value, json};
+
+use super::answer::*;
+use super::client::Github;
+use super::queries;
+use super::timeline::{self, Belonging};
+use crate::core::model::*;
+use crate::core::text::storable;
+use crate::http::ServiceError;
+
+/// No issue has that many pages; a cursor that leads in a circle must not keep a run for ever.
+const MOST_PAGES: usize = 1000;
+
+/// Why there is no snapshot of one issue or pull request, split only where a caller acts differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookError {
+    /// It is deleted, moved or hidden; looking again does not help.
+    Gone(String),
+    /// Its whole repository cannot be seen.
+    RepositoryHidden(String),
+    /// Anything else.
+    Failed(String),
+}
+
+/// One alias's share of an answer.
+type Look = Result<Snapshot, LookError>;
+
+impl Github {
+    /// Looks at issues and pull requests of whatever repositories; the answers come in the order of `targets`, which
+    /// should not name one twice. One that fails never spoils the others.
+    ///
+    /// # Errors
+    /// When GitHub as a whole cannot be asked.
+    pub fn look(&mut self, targets: &[Address], progress: &dyn Fn(usize)) -> Result<Vec<Look>, ServiceError> {
+        let mut looks = Vec::with_capacity(targets.len());
+        while looks.len() < targets.len() {
+            let rest = &targets[looks.len()..];
+            let batch = &rest[..rest.len().min(self.looks_per_request)];
+            match self.look_at_once(batch) {
+                Ok(found) => {
+                    progress(found.len());
+                    looks.extend(found);
+                }
+                Err(ServiceError::TooHeavy(reason)) if batch.len() > 1 => {
+                    self.looks_per_request = batch.len().div_ceil(2);
+                    log::info!(
+                        "GitHub could not answer {} looks at once ({reason}); going on with {}",
+                        batch.len(),
+                        self.looks_per_request
+                    );
+                }
+                Err(ServiceError::TooHeavy(reason)) if looks.iter().any(Result::is_ok) => {
+                    looks.push(Err(LookError::Failed(format!("GitHub could not answer: {reason}"))));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(looks)
+    }
+
+    fn look_at_once(&mut self, targets: &[Address]) -> Result<Vec<Look>, ServiceError> {
+        let mut variables = Map::new();
+        for (index, target) in targets.iter().enumerate() {
+            variables.insert(format!("o{index}"), target.repository.owner().into());
+            variables.insert(format!("n{index}"), target.repository.name().into());
+            variables.insert(format!("i{index}"), target.number.into());
+        }
+        let (mut data, errors) = self.query(&queries::look(targets.len()), &Value::Object(variables))?;
+        let mut looks = Vec::with_capacity(targets.len());
+        for (index, target) in targets.iter().enumerate() {
+            let alias = format!("t{index}");
+            let error = errors.iter().find(|error| error.path.first().and_then(Value::as_str) == Some(&alias));
+            let look = match error {
+                Some(error) => Err(self.routed(error, target)?),
+                None => self.snapshot(data.get_mut(&alias).map_or(Value::Null, Value::take), target)?,
+            };
+            looks.push(look);
+        }
+        Ok(looks)
+    }
+
+    /// What an error says about the target that its path names.
+    fn routed(&mut self, error: &GraphqlError, target: &Address) -> Result<LookError, ServiceError> {
+        let kind = error.kind.as_deref().unwrap_or("no type");
+        let said = format!("GitHub says: {} ({kind})", error.message);
+        let whole_repository = error.path.len() == 1;
+        Ok(match (kind, whole_repository) {
+            ("NOT_FOUND", true) => LookError::RepositoryHidden(format!(
+                "repository {} cannot be seen with this token: {said}; give the token access, or correct the address",
+                target.repository
+            )),
+            ("FORBIDDEN", _) => LookError::RepositoryHidden(format!(
+                "repository {} may not be read with this token: {said}; the token needs to read issues, pull requests and contents",
+                target.repository
+            )),
+            ("NOT_FOUND", false) => self.why_not_found(target)?,
+            _ => LookError::Failed(said),
+        })
+    }
+
+    /// GraphQL does not say why something is not found; REST does ("Get an issue": 301, 404, 410).
+    fn why_not_found(&mut self, target: &Address) -> Result<LookError, ServiceError> {
+        let path = format!("/repos/{}/issues/{}", target.repository, target.number);
+        let answer = self.get(&path)?;
+        Ok(match answer.status.as_u16() {
+            301 => {
+                let location = answer.header("location").unwrap_or_default().to_owned();
+                let moved = if self.is_ours(&location) { Some(self.get(&location)?) } else { None };
+                let page = moved.and_then(|answer| serde_json::from_slice::<Value>(&answer.body).ok());
+                let address = page.as_ref().and_then(|page| page["html_url"].as_str()).unwrap_or(&location);
+                LookError::Gone(format!("{target} was moved to {address}; put the new address into html_url"))
+            }
+            404 => LookError::Gone(format!("{target} is not found: deleted, moved or hidden from this token")),
+            410 => LookError::Gone(format!("{target} was deleted at GitHub")),
+            200 => LookError::Failed(format!("{target} is found by REST but not by GraphQL; to be looked at again")),
+            status => LookError::Failed(format!("asking for {target} gave status {status}: {}", answer.reason())),
+        })
+    }
+
+    fn snapshot(&mut self, value: Value, target: &Address) -> Result<Look, ServiceError> {
+        let unexpected = |what: String| Ok(Err(LookError::Failed(format!("GitHub answered unexpectedly: {what}"))));
+        let repository: RepositoryLook = match serde_json::from_value(value) {
+            Ok(repository) => repository,
+            Err(error) => return unexpected(error.to_string()),
+        };
+        let Some(home) = Repository::parse(&repository.name_with_owner) else {
+            return unexpected(format!("{:?} is no repository name", repository.name_with_owner));
+        };
+        match repository.issue_or_pull_request {
+            Some(IssueOrPullRequest::Issue(issue)) => self.issue(*issue, home, target),
+            Some(IssueOrPullRequest::PullRequest(pull_request)) => self.pull_request(*pull_request, home, target),
+            None => unexpected(format!("nothing about {target}, and no error")),
+        }
+    }
+
+    fn issue(&mut self, issue: Issue, home: Repository, target: &Address) -> Result<Look, ServiceError> {
+        let Some(github_id) = github_id(issue.full_database_id.as_deref()) else { return Ok(Err(no_id(target))) };
+        let address = Address { repository: home, number: issue.number };
+        let mut belonging = Belonging::to(address.clone());
+        let mut labels = Vec::new();
+        let complete = self.all_pages(issue.pages, target, |pages| {
+            labels
+                .extend(pages.labels.iter().flat_map(|labels| &labels.nodes).flatten().map(|label| label.name.clone()));
+            let references = pages.closed_by_pull_requests_references.iter().flat_map(|page| &page.nodes);
+            references.flatten().for_each(|node| belonging.reference(node));
+            let events = pages.timeline_items.iter().flat_map(|page| &page.nodes);
+            events.flatten().for_each(|event| belonging.event(event));
+        })?;
+        if let Err(error) = complete {
+            return Ok(Err(error));
+        }
+        Ok(Ok(Snapshot {
+            github_id,
+            address,
+            url: storable(issue.url),
+            state: match issue.issue_state {
+                IssueState::Open => State::Open,
+                IssueState::Closed => State::Closed,
+            },
+            title: storable(issue.title),
+            body: storable(issue.body),
+            labels: labels.into_iter().map(storable).collect(),
+            created_at: issue.created_at,
+            updated_at: issue.updated_at,
+            details: Details::Issue {
+                closed_at: issue.closed_at,
+                close_reason: issue.state_reason.as_deref().and_then(close_reason),
+                pull_requests: belonging.into_pull_requests(),
+            },
+        }))
+    }
+
+    fn pull_request(&mut self, found: PullRequest, home: Repository, target: &Address) -> Result<Look, ServiceError> {
+        let Some(github_id) = github_id(found.full_database_id.as_deref()) else { return Ok(Err(no_id(target))) };
+        let files = bounded(found.files, target, "changed files", |file| file.path);
+        let commits = bounded(found.commits, target, "commits", |node| node.commit.message_headline);
+        let mut labels = Vec::new();
+        let pages = IssuePages { labels: found.labels, ..IssuePages::default() };
+        let complete = self.all_pages(pages, target, |pages| {
+            labels
+                .extend(pages.labels.iter().flat_map(|labels| &labels.nodes).flatten().map(|label| label.name.clone()));
+        })?;
+        if let Err(error) = complete {
+            return Ok(Err(error));
+        }
+        Ok(Ok(Snapshot {
+            github_id,
+            address: Address { repository: home, number: found.number },
+            url: storable(found.url),
+            state: timeline::state(found.pull_request_state),
+            title: storable(found.title),
+            body: storable(found.body),
+            labels: labels.into_iter().map(storable).collect(),
+            created_at: found.created_at,
+            updated_at: found.updated_at,
+            details: Details::PullRequest {
+                merged_at: found.merged_at,
+                merge_commit_sha: found.merge_commit.map(|commit| storable(commit.oid)),
+                files,
+                commits,
+            },
+        }))
+    }
+
+    /// Hands over the first pages and all that follow them, of all connections at once.
+    fn all_pages(
+        &mut self,
+        first: IssuePages,
+        target: &Address,
+        mut take: impl FnMut(&IssuePages),
+    ) -> Result<Result<(), LookError>, ServiceError> {
+        let failed = |what: String| Ok(Err(LookError::Failed(format!("a further page of {target} failed: {what}"))));
+        let mut pages = first;
+        for _ in 0..MOST_PAGES {
+            take(&pages);
+            let labels = pages.labels.as_ref().and_then(Connection::next);
+            let references = pages.closed_by_pull_requests_references.as_ref().and_then(Connection::next);
+            let timeline = pages.timeline_items.as_ref().and_then(Connection::next);
+            if labels.is_none() && references.is_none() && timeline.is_none() {
+                return Ok(Ok(()));
+            }
+            let variables = json!({
+                "owner": target.repository.owner(), "name": target.repository.name(), "number": target.number,
+                "moreLabels": labels.is_some(), "labels": labels,
+                "moreReferences": references.is_some(), "references": references,
+                "moreTimeline": timeline.is_some(), "timeline": timeline,
+            });
+            let (mut data, errors) = self.query(&queries::pages(), &variables)?;
+            if let Some(error) = errors.first() {
+                return failed(error.message.clone());
+            }
+            let value = data.pointer_mut("/repository/issueOrPullRequest").map_or(Value::Null, Value::take);
+            pages = match serde_json::from_value(value) {
+                Ok(pages) => pages,
+                Err(error) => return failed(error.to_string()),
+            };
+        }
+        failed(format!("it has more than {MOST_PAGES}"))
+    }
+}
+
+fn bounded<T>(connection: Option<Connection<T>>, target: &Address, what: &str, text: impl Fn(T) -> String) -> Bounded {
+    let Some(connection) = connection else { return Bounded::default() };
+    let first: Vec<String> = connection.nodes.into_iter().flatten().map(|node| storable(text(node))).collect();
+    let total = connection.total_count.unwrap_or(first.len());
+    if total > first.len() {
+        log::info!("{target}: the first {} of {total} {what} are indexed", first.len());
+    }
+    Bounded { first, total }
+}
+
+fn github_id(full_database_id: Option<&str>) -> Option<GithubId> {
+    full_database_id.and_then(|id| id.parse().ok()).map(GithubId)
+}
+
+fn no_id(target: &Address) -> LookError {
+    LookError::Failed(format!("GitHub named no usable id (fullDatabaseId) for {target}"))
+}
+
+fn close_reason(reason: &str) -> Option<CloseReason> {
+    match reason {
+        "COMPLETED" => Some(CloseReason::Completed),
+        "NOT_PLANNED" => Some(CloseReason::NotPlanned),
+        "DUPLICATE" => Some(CloseReason::Duplicate),
+        _ => None,
+    }
+}

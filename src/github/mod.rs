@@ -1,0 +1,11 @@
+//! Adapter to GitHub: what an issue or a pull request looks like now. It reads, and knows nothing of plans.
+
+mod answer;
+mod client;
+mod look;
+mod queries;
+mod timeline;
+
+pub use client::{Github, Limits};
+pub use look::LookError;
+pub use queries::documents;

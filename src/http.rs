@@ -1,0 +1,186 @@
+//! What both HTTP adapters share: one kept-alive client, bounded bodies, what a failure means, retries within the run.
+
+use std::fmt;
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::Context;
+use backon::{BlockingRetryable, ExponentialBuilder};
+use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{StatusCode, redirect};
+
+/// Longest time for one request, answer included; design, section 5, signals.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
+const MOST_BYTES: u64 = 32 * 1024 * 1024;
+/// Longest part of an answer that is quoted in an error.
+const QUOTED_CHARACTERS: usize = 300;
+
+/// Why a service did not do what it was asked, split only where a caller acts differently. All but
+/// [`ServiceError::Rejected`] are failures of the environment, never of a mapping (design, section 5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceError {
+    /// The service told us to wait.
+    RateLimited {
+        /// For how long, if it said so.
+        wait: Option<Duration>,
+        /// What it said.
+        reason: String,
+    },
+    /// The credentials are refused; trying again does not help.
+    Refused(String),
+    /// Not reachable, overloaded, or its answer is no answer.
+    Unavailable(String),
+    /// It gave up over the size of this request; a smaller one may do.
+    TooHeavy(String),
+    /// It understood the request and rejected it.
+    Rejected {
+        /// The status code.
+        status: u16,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RateLimited { wait: Some(wait), reason } => {
+                write!(out, "rate limit reached, to be asked again in {} s: {reason}", wait.as_secs())
+            }
+            Self::RateLimited { wait: None, reason } => write!(out, "rate limit reached: {reason}"),
+            Self::Refused(reason) => write!(out, "credentials refused: {reason}"),
+            Self::Unavailable(reason) => write!(out, "not available: {reason}"),
+            Self::TooHeavy(reason) => write!(out, "could not answer in time: {reason}"),
+            Self::Rejected { status, reason } => write!(out, "request rejected with status {status}: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for ServiceError {}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body, decompressed.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The beginning of the body for an error message: what the service says, whatever form it says it in. Both
+    /// services have several forms, and a proxy between has its own.
+    pub fn reason(&self) -> String {
+        let parsed: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
+        let said = parsed.as_ref().and_then(|body| {
+            body["message"].as_str().or_else(|| body["error"][0]["message"].as_str()).map(str::to_owned)
+        });
+        let text = said
+            .unwrap_or_else(|| String::from_utf8_lossy(&self.body).split_whitespace().collect::<Vec<_>>().join(" "));
+        if text.is_empty() {
+            return format!("{} without a body", self.status);
+        }
+        crate::core::text::Printable(&crate::core::text::shortened(&text, QUOTED_CHARACTERS)).to_string()
+    }
+
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The seconds that `Retry-After` names.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.header("retry-after")?.parse().ok().map(Duration::from_secs)
+    }
+}
+
+/// An HTTP client for one service: serial, with one kept-alive connection.
+#[derive(Debug)]
+pub struct Http {
+    client: Client,
+    requests: u64,
+}
+
+impl Http {
+    /// A client that sends `headers` with every request and follows no redirects: a redirect is an answer that the
+    /// adapter has to understand, and must not carry credentials to another host.
+    ///
+    /// # Errors
+    /// When the TLS roots cannot be loaded.
+    pub fn new(headers: HeaderMap) -> anyhow::Result<Self> {
+        let client = Client::builder()
+            .user_agent(concat!("agira-worker/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .pool_max_idle_per_host(1)
+            .build()
+            .context("setting up HTTP failed")?;
+        Ok(Self { client, requests: 0 })
+    }
+
+    /// Requests sent so far, retries included.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Sends what `build` makes and hands the answer to `read`; what `read` calls unavailable is tried again, few
+    /// times, as is a request that got no answer.
+    ///
+    /// # Errors
+    /// What `read` says, or that the service is not available.
+    pub fn send<T>(
+        &mut self,
+        build: impl Fn(&Client) -> RequestBuilder,
+        read: impl Fn(Answer) -> Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
+        let (client, requests) = (&self.client, &mut self.requests);
+        let once = || {
+            *requests += 1;
+            answer(build(client)).and_then(&read)
+        };
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(250))
+            .with_max_delay(Duration::from_secs(2))
+            .with_max_times(2)
+            .with_jitter();
+        once.retry(backoff)
+            .when(|error| matches!(error, ServiceError::Unavailable(_)))
+            .notify(|error, delay| log::debug!("{error}; trying again in {delay:?}"))
+            .call()
+    }
+}
+
+fn answer(request: RequestBuilder) -> Result<Answer, ServiceError> {
+    // The address may hold what nobody needs to see in a log; the caller names the service.
+    let failed = |error: reqwest::Error| match error.is_timeout() {
+        true => ServiceError::TooHeavy(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())),
+        false => ServiceError::Unavailable(format!("{:#}", anyhow::Error::from(error.without_url()))),
+    };
+    let mut response = request.send().map_err(failed)?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    response
+        .by_ref()
+        .take(MOST_BYTES + 1)
+        .read_to_end(&mut body)
+        .map_err(|error| ServiceError::Unavailable(format!("the answer was cut off: {error}")))?;
+    if body.len() as u64 > MOST_BYTES {
+        return Err(ServiceError::TooHeavy(format!("the answer has more than {} MiB", MOST_BYTES >> 20)));
+    }
+    Ok(Answer { status, headers, body })
+}
+
+/// An `Authorization` header that no log shows.
+///
+/// # Errors
+/// When the secret has a character that no header may have, such as a line break.
+pub fn bearer(secret: &str) -> Result<HeaderValue, reqwest::header::InvalidHeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {secret}"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

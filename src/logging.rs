@@ -1,0 +1,63 @@
+//! Log lines on stderr, for a person or as JSON, beside a progress bar on a terminal.
+
+use std::io::{IsTerminal, Write};
+
+use env_logger::{Builder, Target, WriteStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use log::LevelFilter;
+
+use crate::cli::{Format, Output};
+
+/// Sets up the logger; returns the bar that the run moves, which is hidden where nobody would see it.
+pub fn init(output: &Output) -> ProgressBar {
+    let terminal = std::io::stderr().is_terminal();
+    let progress = progress(terminal && !output.no_progress && output.log_format == Format::Text && !output.quiet);
+    let (ours, others) = match (output.quiet, output.verbose) {
+        (true, _) => (LevelFilter::Warn, LevelFilter::Warn),
+        (false, 0) => (LevelFilter::Info, LevelFilter::Warn),
+        (false, 1) => (LevelFilter::Debug, LevelFilter::Warn),
+        (false, _) => (LevelFilter::Trace, LevelFilter::Debug),
+    };
+    let mut builder = Builder::new();
+    builder.filter_level(others).filter_module("agira_worker", ours).parse_default_env();
+    let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    builder.write_style(if coloured { WriteStyle::Always } else { WriteStyle::Never });
+    builder.target(Target::Pipe(Box::new(BesideProgress(progress.clone()))));
+    match output.log_format {
+        Format::Text => builder.format_timestamp_secs().format_target(false),
+        Format::Json => builder.format(|out, record| {
+            let line = serde_json::json!({
+                "time": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+                "level": record.level().as_str().to_lowercase(),
+                "message": record.args().to_string(),
+            });
+            writeln!(out, "{line}")
+        }),
+    };
+    // A second logger can only be a test's, which wants its own.
+    let _ = builder.try_init();
+    progress
+}
+
+fn progress(visible: bool) -> ProgressBar {
+    if !visible {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} mappings, {elapsed}")
+        .expect("a template that is a constant");
+    ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style)
+}
+
+/// Takes the bar away while a line is written, so that the two do not mix.
+struct BesideProgress(ProgressBar);
+
+impl Write for BesideProgress {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.suspend(|| std::io::stderr().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}

@@ -1,0 +1,74 @@
+//! Requests to Weaviate and what their failures mean.
+
+use anyhow::Context;
+use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+
+use super::class::Vectors;
+use crate::http::{Answer, Http, ServiceError, bearer};
+
+/// One Weaviate server.
+#[derive(Debug)]
+pub struct Weaviate {
+    http: Http,
+    base: String,
+    /// How existing objects' vectors are kept; known once the class was read.
+    pub(super) vectors: Option<Vectors>,
+    /// The server offers GraphQL, as far as we know; found out once per run.
+    pub(super) graphql: bool,
+}
+
+impl Weaviate {
+    /// A client for the server at `url` (`https://HOST[:PORT]`).
+    ///
+    /// # Errors
+    /// When the key cannot be a key, or TLS cannot be set up.
+    pub fn new(url: &str, api_key: Option<&str>) -> anyhow::Result<Self> {
+        let mut headers = HeaderMap::new();
+        if let Some(key) = api_key {
+            headers.insert(AUTHORIZATION, bearer(key).context("WEAVIATE_API_KEY holds a character that no key has")?);
+        }
+        let http = Http::new(headers)?;
+        Ok(Self { http, base: url.trim_end_matches('/').to_owned(), vectors: None, graphql: true })
+    }
+
+    /// Requests sent so far.
+    pub fn requests(&self) -> u64 {
+        self.http.requests()
+    }
+
+    /// One request to `path`; an answer with any status but those of [`failure`] comes back.
+    pub(super) fn send(
+        &mut self,
+        path: &str,
+        build: impl Fn(&Client, &str) -> RequestBuilder,
+    ) -> Result<Answer, ServiceError> {
+        let url = format!("{}{path}", self.base);
+        self.http.send(|client| build(client, &url), |answer| failure(&answer).map_or(Ok(answer), Err))
+    }
+}
+
+fn failure(answer: &Answer) -> Option<ServiceError> {
+    let reason = || answer.reason();
+    match answer.status.as_u16() {
+        401 | 403 => Some(ServiceError::Refused(reason())),
+        413 => Some(ServiceError::TooHeavy(reason())),
+        // A usage limit or a lack of memory: nothing that this request could do better.
+        429 => Some(ServiceError::Unavailable(reason())),
+        500.. => Some(ServiceError::Unavailable(reason())),
+        _ => None,
+    }
+}
+
+/// The answer as JSON, where anything but success is a rejection.
+pub(super) fn json(answer: Answer) -> Result<serde_json::Value, ServiceError> {
+    if !answer.status.is_success() {
+        return Err(ServiceError::Rejected { status: answer.status.as_u16(), reason: answer.reason() });
+    }
+    serde_json::from_slice(&answer.body).map_err(|_| {
+        ServiceError::Unavailable(format!(
+            "the answer is not JSON (is WEAVIATE_URL a Weaviate server?): {}",
+            answer.reason()
+        ))
+    })
+}

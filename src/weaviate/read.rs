@@ -1,0 +1,130 @@
+//! What Weaviate holds under given ids: one GraphQL query per 100 ids where the server offers GraphQL, else a GET each.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::class::Vectors;
+use super::client::{Weaviate, json as as_json};
+use crate::core::agira_object::CLASS;
+use crate::core::known::Stored;
+use crate::http::ServiceError;
+
+/// Ids asked for in one query (design, section 3, step 4).
+const IDS_PER_QUERY: usize = 100;
+
+/// What was found under one id.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Nothing, or an object with its status.
+    pub stored: Stored,
+    /// Its own vectors, as a write has to send them back: `vector`, `vectors` or nothing.
+    pub vectors: Map<String, Value>,
+}
+
+impl Weaviate {
+    /// What Weaviate holds under each id; every id is in the answer. The class has to be read first.
+    ///
+    /// # Errors
+    /// When Weaviate cannot be asked.
+    pub fn statuses(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Found>, ServiceError> {
+        let mut found = HashMap::with_capacity(ids.len());
+        for ids in ids.chunks(IDS_PER_QUERY) {
+            // GraphQL knows named vectors only by name, a GET gives them all.
+            if self.graphql && self.vectors != Some(Vectors::Named) {
+                match self.query(ids) {
+                    Ok(answer) => {
+                        found.extend(answer);
+                        continue;
+                    }
+                    Err(ServiceError::Rejected { status, reason }) => {
+                        log::info!(
+                            "Weaviate does not answer GraphQL ({status}: {reason}); asking for each object on its own"
+                        );
+                        self.graphql = false;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            for id in ids {
+                let answer = self.object(*id)?;
+                found
+                    .insert(*id, answer.as_ref().map_or_else(missing, |object| present(&object["properties"], object)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A whole object; `None`: there is none.
+    ///
+    /// # Errors
+    /// When Weaviate cannot be asked.
+    pub fn object(&mut self, id: Uuid) -> Result<Option<Value>, ServiceError> {
+        let path = match self.vectors {
+            Some(Vectors::Made) => format!("/v1/objects/{CLASS}/{id}"),
+            _ => format!("/v1/objects/{CLASS}/{id}?include=vector"),
+        };
+        let answer = self.send(&path, |client, url| client.get(url))?;
+        if answer.status.as_u16() == 404 {
+            return Ok(None);
+        }
+        as_json(answer).map(Some)
+    }
+
+    fn query(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Found>, ServiceError> {
+        let list = ids.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(", ");
+        let vector = if self.vectors == Some(Vectors::One) { " vector" } else { "" };
+        // Old servers have returned fewer objects than ids when the limit was just the number of ids.
+        let limit = ids.len() * 2 + 10;
+        let query = format!(
+            "{{ Get {{ {CLASS}(limit: {limit}, where: {{path: [\"id\"], operator: ContainsAny, valueText: [{list}]}}) \
+             {{ status parent_object_id _additional {{ id{vector} }} }} }} }}"
+        );
+        let body = json!({ "query": query });
+        let answer = match self.send("/v1/graphql", |client, url| client.post(url).json(&body)) {
+            // Without the right to read all classes GraphQL is refused where single objects are not.
+            Err(ServiceError::Refused(reason)) => return Err(ServiceError::Rejected { status: 403, reason }),
+            other => as_json(other?)?,
+        };
+        if let Some(error) = answer["errors"][0]["message"].as_str() {
+            if error.contains("429") {
+                return Err(ServiceError::Unavailable(error.to_owned()));
+            }
+            return Err(ServiceError::Rejected { status: 200, reason: error.to_owned() });
+        }
+        let Some(objects) = answer["data"]["Get"][CLASS].as_array() else {
+            return Err(ServiceError::Unavailable("the GraphQL answer names no objects".to_owned()));
+        };
+        let mut found: HashMap<Uuid, Found> = ids.iter().map(|id| (*id, missing())).collect();
+        for object in objects {
+            let id = object["_additional"]["id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+            if let Some(slot) = id.and_then(|id| found.get_mut(&id)) {
+                *slot = present(object, &object["_additional"]);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn missing() -> Found {
+    Found { stored: Stored::Missing, vectors: Map::new() }
+}
+
+fn present(properties: &Value, vectors_of: &Value) -> Found {
+    let text = |name: &str| properties[name].as_str().map(str::to_owned);
+    let is_empty = |value: &Value| match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(named) => named.is_empty(),
+        _ => true,
+    };
+    let vectors = ["vector", "vectors"]
+        .into_iter()
+        .filter(|name| !is_empty(&vectors_of[*name]))
+        .map(|name| (name.to_owned(), vectors_of[name].clone()))
+        .collect();
+    Found {
+        stored: Stored::Present { status: text("status"), parentless: text("parent_object_id").is_none() },
+        vectors,
+    }
+}

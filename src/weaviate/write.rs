@@ -1,0 +1,96 @@
+//! Writing objects in batches, with every object's own result read: a batch answers 200 whatever happened to its parts.
+
+use serde_json::{Map, Value, json};
+
+use super::client::{Weaviate, json as as_json};
+use crate::core::agira_object::{AgiraObject, CLASS};
+use crate::core::text::{Printable, shortened};
+use crate::http::ServiceError;
+
+/// Objects in one batch (design, section 3, step 7).
+const OBJECTS_PER_BATCH: usize = 100;
+/// Bytes in one batch, unless a single object has more.
+const BYTES_PER_BATCH: usize = 4 * 1024 * 1024;
+
+/// An object to be created or replaced.
+#[derive(Debug, Clone)]
+pub struct ToWrite {
+    /// Its properties.
+    pub object: AgiraObject,
+    /// The vectors that the existing object has, as read with its status.
+    pub vectors: Map<String, Value>,
+}
+
+/// Whether Weaviate took one object; if not, what it says.
+type Written = Result<(), String>;
+
+impl Weaviate {
+    /// Creates or replaces objects; the results come in the order of `objects`, which must not name one twice.
+    ///
+    /// # Errors
+    /// When Weaviate cannot be asked; what was written until then stays written, and writing it again is harmless.
+    pub fn write(&mut self, objects: &[ToWrite]) -> Result<Vec<Written>, ServiceError> {
+        let encoded: Vec<Value> = objects.iter().map(encode).collect();
+        let mut results = Vec::with_capacity(objects.len());
+        let mut most = OBJECTS_PER_BATCH;
+        while results.len() < encoded.len() {
+            let batch = &encoded[results.len()..results.len() + fitting(&encoded[results.len()..], most)];
+            match self.batch(batch) {
+                Ok(written) => results.extend(written),
+                Err(ServiceError::TooHeavy(reason) | ServiceError::Rejected { reason, .. }) if batch.len() == 1 => {
+                    results.push(Err(reason));
+                }
+                Err(ServiceError::TooHeavy(reason) | ServiceError::Rejected { reason, .. }) => {
+                    log::info!("Weaviate did not take {} objects at once ({reason}); sending fewer", batch.len());
+                    most = batch.len().div_ceil(2);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(results)
+    }
+
+    fn batch(&mut self, batch: &[Value]) -> Result<Vec<Written>, ServiceError> {
+        let body = json!({ "objects": batch });
+        let answer = as_json(self.send("/v1/batch/objects", |client, url| client.post(url).json(&body))?)?;
+        let results = answer.as_array().filter(|results| results.len() == batch.len());
+        let Some(results) = results else {
+            return Err(ServiceError::Unavailable(
+                "the answer to a batch does not have a result for each object".to_owned(),
+            ));
+        };
+        Ok(results.iter().map(written).collect())
+    }
+}
+
+fn encode(to_write: &ToWrite) -> Value {
+    let mut object = json!({
+        "class": CLASS,
+        "id": to_write.object.key().uuid(),
+        "properties": to_write.object,
+    });
+    if let Some(object) = object.as_object_mut() {
+        object.extend(to_write.vectors.clone());
+    }
+    object
+}
+
+/// How many of `objects` go into the next batch: at least one.
+fn fitting(objects: &[Value], most: usize) -> usize {
+    let mut bytes = 0;
+    let fits = objects.iter().take(most).take_while(|object| {
+        bytes += object.to_string().len();
+        bytes <= BYTES_PER_BATCH
+    });
+    fits.count().max(1)
+}
+
+fn written(result: &Value) -> Written {
+    match result["result"]["status"].as_str() {
+        Some("SUCCESS") => Ok(()),
+        _ => {
+            let said = result["result"]["errors"]["error"][0]["message"].as_str().unwrap_or("no reason given");
+            Err(Printable(&shortened(said, 300)).to_string())
+        }
+    }
+}
