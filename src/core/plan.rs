@@ -524,3 +524,6 @@ impl PartialEq for PullRequestRef {
 }
 
 impl Eq for PullRequestRef {}
+
+#[cfg(test)]
+mod tests;

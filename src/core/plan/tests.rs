@@ -1,0 +1,600 @@
+//! The decision table of the design's section 4, row by row. Each case starts from `settled()` or `pull_request()`, where
+//! there is nothing to do, and changes one thing.
+
+use std::collections::HashMap;
+
+use super::super::carry::carry;
+use super::super::known::Row;
+use super::*;
+
+/// Everything that a plan is made from, owned, so that a case can change any of it.
+struct World {
+    mapping: Mapping,
+    item: Item,
+    snapshot: Snapshot,
+    known: Known,
+    policy: Policy,
+}
+
+const ISSUE: MappingId = MappingId(42);
+const PULL_REQUEST: MappingId = MappingId(55);
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn closing() -> DateTime<Utc> {
+    at("2026-03-01T10:00:00Z")
+}
+
+fn policy() -> Policy {
+    Policy {
+        keep_status: Vec::new(),
+        close_reasons: None,
+        ignore_closed_before: None,
+        replace_foreign: false,
+        recheck_after: Duration::hours(24),
+        max_attempts: 10,
+    }
+}
+
+fn item(status: &str) -> Item {
+    Item {
+        id: ItemId(7),
+        title: "Cart".to_owned(),
+        description: "The cart".to_owned(),
+        solution_description: String::new(),
+        status: ItemStatus(status.to_owned()),
+        project_id: 1,
+        organisation_id: None,
+        created_at: at("2026-01-01T00:00:00Z"),
+        updated_at: at("2026-01-01T00:00:00Z"),
+        project_repository: Repository::parse("acme/shop"),
+    }
+}
+
+fn mapping(id: MappingId, kind: Kind, github_id: i64, number: i32, state: &str) -> Mapping {
+    let page = if kind == Kind::Issue { "issues" } else { "pull" };
+    Mapping {
+        id,
+        item_id: ItemId(7),
+        github_id: GithubId(github_id),
+        number,
+        kind,
+        state: state.to_owned(),
+        html_url: format!("https://github.com/acme/shop/{page}/{number}"),
+        pr_body: String::new(),
+        merge_commit_sha: String::new(),
+        merged_at: None,
+        due_at: None,
+        recheck_at: None,
+        attempts: 0,
+        error: None,
+        dealt_closed_at: None,
+        has_outbox: false,
+    }
+}
+
+fn row(mapping: &Mapping) -> Row {
+    Row {
+        id: mapping.id,
+        item_id: mapping.item_id,
+        github_id: mapping.github_id,
+        kind: mapping.kind,
+        number: mapping.number,
+        state: mapping.state.clone(),
+        html_url: mapping.html_url.clone(),
+        look_comes: false,
+    }
+}
+
+fn present(status: &str) -> Stored {
+    Stored::Present { status: Some(status.to_owned()), parentless: false }
+}
+
+fn key(object_type: agira_object::ObjectType, id: i64) -> ObjectKey {
+    ObjectKey { object_type, object_id: id.to_string() }
+}
+
+fn world(mapping: Mapping, state: State, details: Details) -> World {
+    let item = item("Working");
+    let own = agira_object::mapping_key(&mapping).uuid();
+    let objects =
+        HashMap::from([(agira_object::item_key(&item).uuid(), present("Working")), (own, present(&mapping.state))]);
+    let snapshot = Snapshot {
+        github_id: mapping.github_id,
+        address: Address::parse(&mapping.html_url).unwrap(),
+        url: mapping.html_url.clone(),
+        state,
+        title: "Cart loses items".to_owned(),
+        body: "Steps".to_owned(),
+        labels: Vec::new(),
+        created_at: at("2026-01-01T00:00:00Z"),
+        updated_at: at("2026-03-01T10:00:00Z"),
+        details,
+    };
+    let known = Known {
+        items: HashMap::from([(item.id, item.clone())]),
+        rows: vec![row(&mapping)],
+        links: Vec::new(),
+        objects,
+    };
+    World { mapping, item, snapshot, known, policy: policy() }
+}
+
+/// An open issue of an item in `Working`, everything level.
+fn settled() -> World {
+    let details = Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new() };
+    world(mapping(ISSUE, Kind::Issue, 4_000_000_001, 12, "open"), State::Open, details)
+}
+
+/// The same issue, closed at GitHub and recorded as such, its object level, its close event not dealt with.
+fn closed() -> World {
+    let mut world = settled();
+    world.mapping.state = "closed".to_owned();
+    world.snapshot.state = State::Closed;
+    world.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 42).uuid(), present("closed"));
+    world.snapshot.details = Details::Issue {
+        closed_at: Some(closing()),
+        close_reason: Some(CloseReason::Completed),
+        pull_requests: Vec::new(),
+    };
+    world
+}
+
+/// A merged pull request, everything level.
+fn pull_request() -> World {
+    let mut mapping = mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, "merged");
+    mapping.pr_body = "Body".to_owned();
+    mapping.merge_commit_sha = "abc".to_owned();
+    mapping.merged_at = Some(closing());
+    let details = Details::PullRequest {
+        merged_at: Some(closing()),
+        merge_commit_sha: Some("abc".to_owned()),
+        files: Bounded::default(),
+        commits: Bounded::default(),
+    };
+    world(mapping, State::Merged, details)
+}
+
+fn found(github_id: i64, address: &str, state: State) -> PullRequestRef {
+    let (repository, number) = address.split_once('#').unwrap();
+    PullRequestRef {
+        github_id: GithubId(github_id),
+        address: Address { repository: Repository::parse(repository).unwrap(), number: number.parse().unwrap() },
+        url: format!("https://github.com/{repository}/pull/{number}"),
+        state,
+        relation: Relation::Closes,
+    }
+}
+
+fn with_pull_requests(found: Vec<PullRequestRef>) -> World {
+    let mut world = settled();
+    world.snapshot.details = Details::Issue { closed_at: None, close_reason: None, pull_requests: found };
+    world
+}
+
+fn planned(world: &World) -> Plan {
+    let World { mapping, item, snapshot, known, policy } = world;
+    plan(&Observed { mapping, item, snapshot, known, policy })
+}
+
+/// The plan's actions as the dry run prints them; then applies it and plans again: nothing may be left (invariant 3).
+#[track_caller]
+fn check(mut world: World, expected: &[&str]) -> Plan {
+    let first = planned(&world);
+    let lines: Vec<String> = first.actions.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, expected, "notes: {:?}", first.notes);
+    carry(&mut world.known, &world.mapping, &first);
+    for action in &first.actions {
+        match action {
+            Action::SetGithubId { row, to, .. } if *row == world.mapping.id => world.mapping.github_id = *to,
+            Action::RecordState { to, .. } => world.mapping.state = (*to).to_owned(),
+            Action::RememberClose { closed_at } => world.mapping.dealt_closed_at = Some(*closed_at),
+            Action::RecordMerge { body, commit, merged_at } => {
+                world.mapping.pr_body = body.clone().unwrap_or(world.mapping.pr_body);
+                world.mapping.merge_commit_sha = commit.clone().unwrap_or(world.mapping.merge_commit_sha);
+                world.mapping.merged_at = merged_at.or(world.mapping.merged_at);
+            }
+            _ => {}
+        }
+    }
+    world.item = world.known.items[&world.item.id].clone();
+    let again = planned(&world);
+    let undecided = |action: &&Action| matches!(action, Action::Write { change: Change::Decide, .. });
+    assert_eq!(again.actions.iter().filter(|action| !undecided(action)).count(), 0, "{:?}", again.actions);
+    first
+}
+
+#[track_caller]
+fn check_note(plan: &Plan, expected: &str) {
+    assert!(plan.notes.iter().any(|note| note.to_string() == expected), "{:?}", plan.notes);
+}
+
+const MOVED: [&str; 3] = [
+    "item status: Working => Testing",
+    "remember close event of 2026-03-01T10:00:00Z",
+    "Weaviate item:7: update (status there is Working)",
+];
+
+#[test]
+fn settled_mappings_need_nothing() {
+    check(settled(), &[]);
+    check(pull_request(), &[]);
+}
+
+#[test]
+fn another_state_at_github_is_recorded() {
+    let mut world = settled();
+    world.mapping.state = "closed".to_owned();
+    let plan = check(world, &["state: closed => open"]);
+    check_note(&plan, "issue is open again: item left in Working");
+}
+
+#[test]
+fn a_closed_issue_moves_its_item_to_testing() {
+    check(closed(), &MOVED);
+}
+
+#[test]
+fn every_unprotected_status_is_moved() {
+    for status in ["Inbox", "Backlog", "Working", "Review"] {
+        let mut world = closed();
+        world.item = item(status);
+        world.known.items.insert(ItemId(7), item(status));
+        world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), present(status));
+        let first = format!("item status: {status} => Testing");
+        let last = format!("Weaviate item:7: update (status there is {status})");
+        check(world, &[&first, MOVED[1], &last]);
+    }
+}
+
+#[test]
+fn a_protected_status_stays_and_the_close_event_is_remembered() {
+    for status in ItemStatus::PROTECTED {
+        let mut world = closed();
+        world.item = item(status);
+        world.known.items.insert(ItemId(7), item(status));
+        world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), present(status));
+        let plan = check(world, &[MOVED[1]]);
+        check_note(&plan, &format!("item left in {status}: a closed issue does not change this status"));
+    }
+}
+
+#[test]
+fn keep_status_protects_more() {
+    let mut world = closed();
+    world.policy.keep_status = vec!["Working".to_owned()];
+    let plan = check(world, &[MOVED[1]]);
+    check_note(&plan, "item left in Working: --keep-status names this status");
+}
+
+#[test]
+fn an_excluded_reason_moves_nothing() {
+    let mut world = closed();
+    world.policy.close_reasons = Some(vec!["not_planned".to_owned()]);
+    let plan = check(world, &[MOVED[1]]);
+    check_note(&plan, "item left in Working: the issue was closed as completed, which --close-reason does not name");
+}
+
+#[test]
+fn a_named_reason_moves_the_item() {
+    let mut world = closed();
+    world.policy.close_reasons = Some(vec!["completed".to_owned()]);
+    check(world, &MOVED);
+}
+
+#[test]
+fn a_closing_before_the_limit_moves_nothing() {
+    let mut world = closed();
+    world.policy.ignore_closed_before = Some(closing() + Duration::seconds(1));
+    let plan = check(world, &[MOVED[1]]);
+    check_note(&plan, "item left in Working: closed 2026-03-01T10:00:00Z, before --ignore-closed-before");
+    let mut world = closed();
+    world.policy.ignore_closed_before = Some(closing());
+    check(world, &MOVED);
+}
+
+/// Invariant 4: a status that a person set after the close event was dealt with is never changed by us.
+#[test]
+fn a_close_event_dealt_with_before_leaves_the_item_in_whatever_status() {
+    for status in ItemStatus::KNOWN {
+        let mut world = closed();
+        world.mapping.dealt_closed_at = Some(closing());
+        world.item = item(status);
+        world.known.items.insert(ItemId(7), item(status));
+        world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), present(status));
+        let plan = check(world, &[]);
+        check_note(&plan, "item left: close event of 2026-03-01T10:00:00Z was dealt with before");
+    }
+}
+
+#[test]
+fn closing_again_after_a_reopen_is_another_close_event() {
+    let mut world = closed();
+    world.mapping.dealt_closed_at = Some(closing() - Duration::days(1));
+    check(world, &MOVED);
+}
+
+#[test]
+fn a_reopened_issue_leaves_its_item() {
+    let mut world = settled();
+    world.mapping.state = "closed".to_owned();
+    world.mapping.dealt_closed_at = Some(closing());
+    world.item = item("Testing");
+    world.known.items.insert(ItemId(7), item("Testing"));
+    world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), present("Testing"));
+    check(world, &["state: closed => open"]);
+}
+
+#[test]
+fn a_new_pull_request_gets_a_row_and_a_link() {
+    check(
+        with_pull_requests(vec![found(4_000_000_009, "acme/shop#31", State::Open)]),
+        &["insert row for pull request acme/shop#31 (open)", "link to pull request acme/shop#31: none => closes"],
+    );
+}
+
+#[test]
+fn a_pull_request_of_another_repository_is_itself() {
+    let mut world = with_pull_requests(vec![found(4_000_000_009, "acme/other#12", State::Merged)]);
+    let unrelated =
+        Mapping { item_id: ItemId(8), ..mapping(MappingId(60), Kind::PullRequest, 4_000_000_010, 12, "open") };
+    world.known.rows.push(row(&unrelated));
+    check(
+        world,
+        &["insert row for pull request acme/other#12 (merged)", "link to pull request acme/other#12: none => closes"],
+    );
+}
+
+/// Invariant 5: a mapping row is never moved to another item.
+#[test]
+fn a_row_of_another_item_is_linked_where_it_is() {
+    let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", State::Open)]);
+    let other = Mapping { item_id: ItemId(8), ..mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, "open") };
+    world.known.rows.push(row(&other));
+    check(world, &["link to pull request acme/shop#31: none => closes"]);
+}
+
+fn with_row(state: &str, at_github: State) -> World {
+    let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", at_github)]);
+    world.known.rows.push(row(&mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, state)));
+    world.known.links.push(Link {
+        issue: ISSUE,
+        pull_request: PULL_REQUEST,
+        item_id: ItemId(7),
+        relation: Relation::Closes,
+    });
+    world
+}
+
+#[test]
+fn a_linked_pull_request_needs_nothing() {
+    check(with_row("open", State::Open), &[]);
+}
+
+#[test]
+fn another_state_of_a_linked_pull_request_makes_its_row_due() {
+    check(with_row("open", State::Merged), &["row 55 becomes due: its state open is merged at GitHub"]);
+}
+
+#[test]
+fn a_pull_request_whose_own_look_comes_is_not_made_due() {
+    let mut world = with_row("open", State::Merged);
+    world.known.rows[1].look_comes = true;
+    check(world, &[]);
+}
+
+#[test]
+fn a_changed_relation_updates_the_link() {
+    let mut world = with_row("open", State::Open);
+    world.known.links[0].relation = Relation::Connected;
+    check(world, &["link to pull request acme/shop#31: connected => closes"]);
+}
+
+#[test]
+fn a_link_follows_the_issue_to_another_item() {
+    let mut world = with_row("open", State::Open);
+    world.known.links[0].item_id = ItemId(8);
+    check(world, &["link to pull request acme/shop#31: closes => closes"]);
+}
+
+#[test]
+fn a_link_that_github_no_longer_supports_goes_and_the_row_stays() {
+    let mut world = with_row("open", State::Open);
+    world.snapshot.details = Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new() };
+    check(world, &["link to row 55: removed, GitHub no longer supports it"]);
+}
+
+#[test]
+fn agiras_row_with_a_negative_id_is_adopted_not_doubled() {
+    let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", State::Open)]);
+    world.known.rows.push(row(&mapping(PULL_REQUEST, Kind::PullRequest, -31, 31, "open")));
+    check(world, &["GitHub id of row 55: -31 => 4000000002", "link to pull request acme/shop#31: none => closes"]);
+}
+
+#[test]
+fn a_second_row_of_that_kind_and_number_is_not_inserted() {
+    let mut world = with_pull_requests(vec![found(4_000_000_009, "acme/other#31", State::Open)]);
+    world.known.rows.push(row(&mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, "open")));
+    let plan = check(world, &[]);
+    check_note(&plan, "pull request acme/other#31 not linked: row 55 of the item has that number");
+}
+
+#[test]
+fn an_address_that_does_not_fit_is_not_inserted() {
+    let mut long = found(4_000_000_009, "acme/shop#31", State::Open);
+    long.url = format!("https://{}/acme/shop/pull/31", "h".repeat(180));
+    let plan = check(with_pull_requests(vec![long]), &[]);
+    check_note(&plan, "pull request acme/shop#31 not linked: its address is longer than 200 characters");
+}
+
+#[test]
+fn a_row_that_is_no_pull_request_is_not_linked() {
+    let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", State::Open)]);
+    world.known.rows.push(row(&mapping(MappingId(61), Kind::Issue, 4_000_000_002, 9, "open")));
+    let plan = check(world, &[]);
+    check_note(&plan, "pull request acme/shop#31 not linked: row 61, which is no pull request, has its id");
+}
+
+#[test]
+fn githubs_id_replaces_another_one() {
+    let mut world = settled();
+    world.mapping.github_id = GithubId(-12);
+    world.known.rows[0].github_id = GithubId(-12);
+    check(world, &["GitHub id of row 42: -12 => 4000000001"]);
+}
+
+#[test]
+fn an_id_that_another_row_has_stays_there() {
+    let mut world = settled();
+    world.mapping.github_id = GithubId(-12);
+    world.known.rows[0].github_id = GithubId(-12);
+    world.known.rows.push(row(&mapping(MappingId(62), Kind::Issue, 4_000_000_001, 12, "open")));
+    let plan = check(world, &[]);
+    check_note(&plan, "keeps its GitHub id: row 62 has 4000000001");
+}
+
+#[test]
+fn a_merge_fills_in_what_is_empty() {
+    let mut world = pull_request();
+    world.mapping.state = "open".to_owned();
+    world.mapping.pr_body = String::new();
+    world.mapping.merge_commit_sha = String::new();
+    world.mapping.merged_at = None;
+    world.known.objects.insert(key(agira_object::ObjectType::GithubPr, 55).uuid(), present("open"));
+    check(
+        world,
+        &[
+            "state: open => merged",
+            "merge data: body commit abc merged at 2026-03-01T10:00:00Z",
+            "Weaviate github_pr:55: update (status there is open)",
+        ],
+    );
+}
+
+#[test]
+fn what_is_stored_of_a_merge_stays() {
+    let mut world = pull_request();
+    world.snapshot.body = "Another body".to_owned();
+    world.mapping.merge_commit_sha = String::new();
+    check(world, &["merge data: commit abc"]);
+}
+
+#[test]
+fn a_closed_pull_request_never_touches_the_item() {
+    let mut world = pull_request();
+    world.mapping.state = "open".to_owned();
+    world.snapshot.state = State::Closed;
+    world.known.objects.insert(key(agira_object::ObjectType::GithubPr, 55).uuid(), present("closed"));
+    check(world, &["state: open => closed"]);
+}
+
+#[test]
+fn a_missing_object_is_created() {
+    let mut world = settled();
+    world.known.objects.values_mut().for_each(|stored| *stored = Stored::Missing);
+    check(world, &["Weaviate item:7: create (missing there)", "Weaviate github_issue:42: create (missing there)"]);
+}
+
+#[test]
+fn an_object_with_another_status_is_updated() {
+    let mut world = settled();
+    world.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 42).uuid(), present("closed"));
+    check(world, &["Weaviate github_issue:42: update (status there is closed)"]);
+}
+
+#[test]
+fn an_object_without_a_status_is_updated() {
+    let mut world = settled();
+    let nothing = Stored::Present { status: None, parentless: false };
+    world.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 42).uuid(), nothing);
+    check(world, &["Weaviate github_issue:42: update (status there is none)"]);
+}
+
+/// Invariant 7: an object whose status did not change is not written.
+#[test]
+fn an_object_with_the_same_status_is_left_whatever_else_differs() {
+    let mut world = settled();
+    world.snapshot.title = "Another title".to_owned();
+    world.snapshot.body = "Another body".to_owned();
+    world.snapshot.labels = vec!["new".to_owned()];
+    let plan = check(world, &[]);
+    check_note(&plan, "Weaviate github_issue:42: leave (status there is open)");
+}
+
+#[test]
+fn an_object_of_agira_is_replaced_only_when_asked() {
+    let parentless = || Stored::Present { status: Some("open".to_owned()), parentless: true };
+    let mut world = settled();
+    world.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 42).uuid(), parentless());
+    check(world, &[]);
+    let mut world = settled();
+    world.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 42).uuid(), parentless());
+    world.policy.replace_foreign = true;
+    check(world, &["Weaviate github_issue:42: replace (Agira wrote it with the item's text)"]);
+}
+
+#[test]
+fn an_items_object_is_never_foreign() {
+    let mut world = settled();
+    world.policy.replace_foreign = true;
+    let of_agira = Stored::Present { status: Some("Working".to_owned()), parentless: true };
+    world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), of_agira);
+    check(world, &[]);
+}
+
+#[test]
+fn an_unknown_status_is_decided_when_pushed() {
+    let mut world = settled();
+    world.known.objects.clear();
+    let plan = check(
+        world,
+        &[
+            "Weaviate item:7: decide when pushed (Weaviate could not be asked)",
+            "Weaviate github_issue:42: decide when pushed (Weaviate could not be asked)",
+        ],
+    );
+    let outbox = plan.outbox(closing()).unwrap();
+    assert!(outbox.item);
+    assert_eq!(outbox.object.map(|object| object.key().to_string()).as_deref(), Some("github_issue:42"));
+}
+
+#[test]
+fn the_item_is_written_with_the_status_that_it_gets() {
+    let plan = check(closed(), &MOVED);
+    let Some(Action::Write { object, .. }) = plan.actions.last() else { panic!("{plan:?}") };
+    assert_eq!((object.status.as_str(), object.text.as_str()), ("Testing", "Status: Testing\n\nThe cart"));
+}
+
+#[test]
+fn two_mappings_of_one_item_move_it_once() {
+    let mut first = closed();
+    let mut second = closed();
+    second.mapping.id = MappingId(43);
+    second.mapping.number = 13;
+    second.mapping.github_id = GithubId(4_000_000_003);
+    second.snapshot.github_id = GithubId(4_000_000_003);
+    first.known.rows.push(row(&second.mapping));
+    first.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 43).uuid(), present("closed"));
+    let plan = planned(&first);
+    carry(&mut first.known, &first.mapping, &plan);
+    second.known = first.known;
+    second.item = second.known.items[&ItemId(7)].clone();
+    check(second, &[MOVED[1]]);
+}
+
+#[test]
+fn a_row_that_a_dry_run_would_insert_has_no_object_yet() {
+    let mut world = pull_request();
+    world.mapping.id = MappingId(-1);
+    let plan = planned(&world);
+    let lines: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["Weaviate github_pr:new: create (missing there)"]);
+}
+
+#[test]
+fn push_weaviate_carries_out_nothing_but_writes() {
+    let plan = planned(&closed()).only_writes();
+    assert!(plan.actions.iter().all(|action| matches!(action, Action::Write { .. })), "{plan:?}");
+}
