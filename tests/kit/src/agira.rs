@@ -1,1 +1,157 @@
-//! To be written.
+//! An Agira as Django would have filled it, and what people do to it. Every statement names all columns that Django's
+//! models have, and none of ours.
+
+use postgres::Client;
+
+/// When everything was created, unless a test says otherwise.
+const CREATED: &str = "2026-01-01T00:00:00Z";
+
+/// Inserts a project; empty owner and repository mean none.
+pub fn project(client: &mut Client, name: &str, owner: &str, repo: &str) -> i64 {
+    id(
+        client,
+        "INSERT INTO core_project (name, description, github_owner, github_repo, status, sentry_dsn, sentry_project_slug,
+            sentry_auth_token, sentry_enable_auto_fetch)
+         VALUES ($1, '', $2, $3, 'Working', '', '', '', false) RETURNING id",
+        &[&name, &owner, &repo],
+    )
+}
+
+/// Inserts an organisation.
+pub fn organisation(client: &mut Client, name: &str) -> i64 {
+    id(
+        client,
+        "INSERT INTO core_organisation (name, mail_domains, short) VALUES ($1, '', 'ORG') RETURNING id",
+        &[&name],
+    )
+}
+
+/// An item to be inserted.
+#[derive(Debug, Clone)]
+pub struct NewItem {
+    /// Title.
+    pub title: String,
+    /// Description.
+    pub description: String,
+    /// Status.
+    pub status: String,
+    /// Organisation.
+    pub organisation_id: Option<i64>,
+}
+
+impl Default for NewItem {
+    fn default() -> Self {
+        Self {
+            title: "An item".to_owned(),
+            description: "What the item says".to_owned(),
+            status: "Working".to_owned(),
+            organisation_id: None,
+        }
+    }
+}
+
+/// Inserts an item with a status.
+pub fn item(client: &mut Client, project_id: i64, status: &str) -> i64 {
+    insert_item(client, project_id, &NewItem { status: status.to_owned(), ..NewItem::default() })
+}
+
+/// Inserts an item.
+pub fn insert_item(client: &mut Client, project_id: i64, item: &NewItem) -> i64 {
+    client
+        .execute(
+            "INSERT INTO core_itemtype (key, name, is_active, description) VALUES ('bug', 'Bug', true, '')
+             ON CONFLICT (key) DO NOTHING",
+            &[],
+        )
+        .expect("an item type");
+    id(
+        client,
+        &format!(
+            "INSERT INTO core_item (created_at, updated_at, title, description, solution_description, status, assigned_to_id,
+                parent_id, requester_id, type_id, organisation_id, project_id, solution_release_id, user_input, intern,
+                short_description, responsible_id, suggested_model, pr_description, epic_order, claude_auth_mode)
+             VALUES ('{CREATED}', '{CREATED}', $1, $2, '', $3, NULL, NULL, NULL, (SELECT id FROM core_itemtype WHERE key = 'bug'),
+                $4, $5, NULL, '', false, '', NULL, 'sonnet', '', 0, 'oauth') RETURNING id"
+        ),
+        &[&item.title, &item.description, &item.status, &item.organisation_id, &project_id],
+    )
+}
+
+/// Inserts the mapping of an issue of `repository` (`owner/name`).
+pub fn issue(client: &mut Client, item_id: i64, github_id: i64, repository: &str, number: i32, state: &str) -> i64 {
+    let url = format!("https://github.com/{repository}/issues/{number}");
+    mapping(client, item_id, github_id, "Issue", number, state, &url)
+}
+
+/// Inserts the mapping of a pull request of `repository` (`owner/name`).
+pub fn pull_request(
+    client: &mut Client,
+    item_id: i64,
+    github_id: i64,
+    repository: &str,
+    number: i32,
+    state: &str,
+) -> i64 {
+    let url = format!("https://github.com/{repository}/pull/{number}");
+    mapping(client, item_id, github_id, "PR", number, state, &url)
+}
+
+/// Inserts a mapping of whatever kind and address.
+pub fn mapping(
+    client: &mut Client,
+    item_id: i64,
+    github_id: i64,
+    kind: &str,
+    number: i32,
+    state: &str,
+    html_url: &str,
+) -> i64 {
+    id(
+        client,
+        &format!(
+            "INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body,
+                merge_commit_sha, merged_at)
+             VALUES ($1, $2, $3, $4, $5, '{CREATED}', $6, '', '', NULL) RETURNING id"
+        ),
+        &[&github_id, &number, &kind, &state, &html_url, &item_id],
+    )
+}
+
+/// An item's status.
+pub fn item_status(client: &mut Client, item_id: i64) -> String {
+    client.query_one("SELECT status FROM core_item WHERE id = $1", &[&item_id]).expect("an item").get(0)
+}
+
+/// What a person does in Agira: the status changes, `updated_at` moves, an activity row tells.
+pub fn person_sets_status(client: &mut Client, item_id: i64, status: &str) {
+    let before = item_status(client, item_id);
+    client
+        .execute("UPDATE core_item SET status = $2, updated_at = now() WHERE id = $1", &[&item_id, &status])
+        .expect("an item");
+    client
+        .execute(
+            "INSERT INTO core_activity (target_object_id, verb, summary, created_at, actor_id, target_content_type_id)
+             SELECT $1::bigint::text, 'item.status_changed', $2, now(), NULL, id FROM django_content_type
+             WHERE app_label = 'core' AND model = 'item'",
+            &[&item_id, &format!("Status: {before} → {status}")],
+        )
+        .expect("an activity");
+}
+
+/// The activities of an item, oldest first: verb and summary.
+pub fn activities(client: &mut Client, item_id: i64) -> Vec<(String, String)> {
+    client
+        .query(
+            "SELECT verb, summary FROM core_activity a JOIN django_content_type t ON t.id = a.target_content_type_id
+             WHERE t.app_label = 'core' AND t.model = 'item' AND target_object_id = $1::bigint::text ORDER BY a.id",
+            &[&item_id],
+        )
+        .expect("activities")
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect()
+}
+
+fn id(client: &mut Client, sql: &str, parameters: &[&(dyn postgres::types::ToSql + Sync)]) -> i64 {
+    client.query_one(sql, parameters).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+}

@@ -1,6 +1,6 @@
 //! The loopback HTTP server under both simulators: keep-alive, gzip, and a log of every request.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;

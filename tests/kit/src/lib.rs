@@ -5,6 +5,7 @@
 
 pub mod agira;
 pub mod github;
+pub mod graphql;
 pub mod http;
 pub mod postgres_server;
 pub mod weaviate;

@@ -1,1 +1,281 @@
-//! To be written.
+//! A throwaway PostgreSQL: one real server per process, one database per test.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use postgres::{Client, NoTls};
+
+/// A running server on a free loopback port. It is stopped and its folder removed when the process ends, however it does.
+pub struct Cluster {
+    port: u16,
+    /// Holds the pipe whose end tells the watchdog that this process is gone.
+    _watchdog: Child,
+}
+
+/// The folder `sql/` of the project.
+pub fn sql(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql").join(name)
+}
+
+/// The database from which those of the tests are copied.
+const TEMPLATE: &str = "kit_template";
+/// The same without `sql/worker.sql`.
+const AGIRA_TEMPLATE: &str = "kit_agira_template";
+
+impl Cluster {
+    /// The server of this process; started when it is first asked for.
+    ///
+    /// # Panics
+    /// When there is no PostgreSQL to start; says what to install.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Cluster> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start().unwrap_or_else(|error| panic!("no throwaway PostgreSQL: {error:#}")))
+    }
+
+    fn start() -> anyhow::Result<Self> {
+        let bin = binaries()?;
+        let folder = tempfile::Builder::new().prefix("agira-worker-pg-").tempdir()?.keep();
+        let watchdog = watchdog(&bin, &folder)?;
+        let user = other_user()?;
+        if let Some(user) = &user {
+            run(Command::new("chown").arg(user).arg(&folder))?;
+        }
+        let data = folder.join("data");
+        let mut initdb = as_user(user.as_deref(), &bin.join("initdb"));
+        initdb.args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "--no-sync", "-D"]);
+        run(initdb.arg(&data))?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let settings = format!(
+            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nmax_connections = 200\n\
+             fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nautovacuum = off\n\
+             shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = all\n",
+            folder.display()
+        );
+        std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"))?.write_all(settings.as_bytes())?;
+        let mut start = as_user(user.as_deref(), &bin.join("pg_ctl"));
+        start.args(["start", "--wait", "--silent", "-D"]).arg(&data).arg("--log").arg(folder.join("log"));
+        run(&mut start)?;
+        let cluster = Self { port, _watchdog: watchdog };
+        let mut client = cluster.client("postgres");
+        for (name, files) in [(AGIRA_TEMPLATE, &["agira.sql"][..]), (TEMPLATE, &["agira.sql", "worker.sql"])] {
+            client.batch_execute(&format!("CREATE DATABASE {name}"))?;
+            let mut template = cluster.client(name);
+            template.batch_execute("CREATE EXTENSION pg_stat_statements")?;
+            for file in files {
+                template.batch_execute(&std::fs::read_to_string(sql(file))?)?;
+            }
+        }
+        Ok(cluster)
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    fn client(&self, database: &str) -> Client {
+        Client::connect(&self.url(database), NoTls).expect("the throwaway PostgreSQL answers")
+    }
+}
+
+/// The folder with initdb, postgres and pg_ctl: Debian keeps them off the PATH.
+fn binaries() -> anyhow::Result<PathBuf> {
+    let on_path =
+        std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .collect();
+    debian.sort();
+    let complete = |folder: &PathBuf| ["initdb", "postgres", "pg_ctl"].iter().all(|name| folder.join(name).exists());
+    debian.into_iter().rev().chain(on_path).find(complete).ok_or_else(|| {
+        anyhow::anyhow!("initdb, postgres and pg_ctl are not found; on Debian and Ubuntu: apt-get install postgresql")
+    })
+}
+
+/// PostgreSQL refuses to run as root: then as its own user, or as nobody.
+fn other_user() -> anyhow::Result<Option<String>> {
+    let id = Command::new("id").arg("-u").output()?;
+    if String::from_utf8_lossy(&id.stdout).trim() != "0" {
+        return Ok(None);
+    }
+    let exists = |name: &str| Command::new("id").arg(name).output().is_ok_and(|output| output.status.success());
+    Ok(Some(if exists("postgres") { "postgres" } else { "nobody" }.to_owned()))
+}
+
+fn as_user(user: Option<&str>, program: &Path) -> Command {
+    match user {
+        Some(user) => {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", user, "--regid", user, "--clear-groups", "--"]).arg(program);
+            command.current_dir("/");
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    // A server that keeps our stdout open would keep whoever reads it waiting for ever.
+    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    anyhow::ensure!(output.success(), "{command:?} failed");
+    Ok(())
+}
+
+/// Waits until this process is gone, however it went, then stops the server and removes its folder. A pipe tells: its
+/// only writing end is this process's.
+fn watchdog(bin: &Path, folder: &Path) -> anyhow::Result<Child> {
+    let script = "trap '' INT TERM HUP; read _; if [ -f \"$2/data/postmaster.pid\" ]; then \
+        kill -QUIT \"$(head -n 1 \"$2/data/postmaster.pid\")\"; \
+        for _ in 1 2 3 4 5 6 7 8 9 10; do [ -f \"$2/data/postmaster.pid\" ] || break; sleep 0.1; done; fi; rm -rf \"$2\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "watchdog"]).arg(bin).arg(folder);
+    Ok(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+}
+
+/// A database of its own for one test; dropped with the value.
+pub struct Database {
+    name: String,
+}
+
+/// How a whole database looked at one moment: each table's rows as text, `xmin` included.
+pub type Dump = BTreeMap<String, Vec<String>>;
+
+impl Database {
+    /// Agira's tables and the worker's.
+    pub fn create() -> Self {
+        Self::copy(TEMPLATE)
+    }
+
+    /// Agira's tables alone.
+    pub fn agira_only() -> Self {
+        Self::copy(AGIRA_TEMPLATE)
+    }
+
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self::copy("template1")
+    }
+
+    fn copy(template: &str) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // CREATE DATABASE fails while somebody else copies the same template.
+        static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let cluster = Cluster::shared();
+        let name = format!("kit_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let _guard = crate::http::lock(&ONE_AT_A_TIME);
+        cluster
+            .client("postgres")
+            .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
+            .expect("a new database");
+        Self { name }
+    }
+
+    /// `postgresql://postgres@127.0.0.1:PORT/NAME`.
+    pub fn url(&self) -> String {
+        Cluster::shared().url(&self.name)
+    }
+
+    /// A new connection.
+    pub fn client(&self) -> Client {
+        Cluster::shared().client(&self.name)
+    }
+
+    /// Runs a file of `sql/`.
+    pub fn run_file(&self, name: &str) {
+        let text = std::fs::read_to_string(sql(name)).expect("a file of sql/");
+        self.client().batch_execute(&text).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+
+    /// Every row of every table as text with its `xmin`, without the columns and tables whose names start with `without`
+    /// (give an empty text for all).
+    pub fn dump(&self, without: &str) -> Dump {
+        let mut client = self.client();
+        let columns = client
+            .query(
+                "SELECT c.relname, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+                 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+                 WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
+                 AND ($1 = '' OR NOT (starts_with(c.relname, $1) OR starts_with(a.attname, $1)))
+                 GROUP BY c.relname",
+                &[&without],
+            )
+            .expect("the catalogue");
+        let mut dump = Dump::new();
+        for row in columns {
+            let (table, columns): (String, String) = (row.get(0), row.get(1));
+            let rows = client
+                .query(&format!("SELECT xmin::text || ' ' || ROW({columns})::text FROM {table} ORDER BY 1"), &[])
+                .expect("a table of the catalogue");
+            dump.insert(table, rows.iter().map(|row| row.get(0)).collect());
+        }
+        dump
+    }
+
+    /// Statements executed in this database since the last [`Self::reset_statements`], transaction control included, with
+    /// how often.
+    pub fn statements(&self) -> Vec<(String, i64)> {
+        self.client()
+            .query(
+                "SELECT query, calls FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+                 WHERE d.datname = current_database() AND query NOT LIKE '%pg_stat_statements%' ORDER BY query",
+                &[],
+            )
+            .expect("pg_stat_statements")
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect()
+    }
+
+    /// Forgets the statements so far, to count from here.
+    pub fn reset_statements(&self) {
+        self.client().batch_execute("SELECT pg_stat_statements_reset()").expect("pg_stat_statements");
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // The server may be going down already; its folder is removed anyway.
+        if let Ok(mut client) = Client::connect(&Cluster::shared().url("postgres"), NoTls) {
+            let _ = client.batch_execute(&drop);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_database_is_its_own() {
+        let (one, other) = (Database::create(), Database::create());
+        one.client().batch_execute("DELETE FROM django_content_type").unwrap();
+        assert_eq!(one.dump("")["django_content_type"].len(), 0);
+        assert_eq!(other.dump("")["django_content_type"].len(), 4);
+    }
+
+    #[test]
+    fn agira_sql_can_be_run_twice() {
+        let database = Database::agira_only();
+        let before = database.dump("");
+        database.run_file("agira.sql");
+        assert_eq!(database.dump(""), before);
+    }
+
+    #[test]
+    fn statements_are_counted() {
+        let database = Database::create();
+        database.reset_statements();
+        database.client().query("SELECT count(*) FROM core_item", &[]).unwrap();
+        let counted: Vec<_> =
+            database.statements().into_iter().filter(|(query, _)| query.contains("core_item")).collect();
+        assert_eq!(counted, [("SELECT count(*) FROM core_item".to_owned(), 1)]);
+    }
+}

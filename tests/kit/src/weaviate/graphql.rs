@@ -1,0 +1,192 @@
+//! `Get` queries over one class, as far as `where` goes.
+
+use std::fmt::Write as _;
+
+use apollo_compiler::Schema;
+use serde_json::{Map, Value, json};
+
+use super::rest::failed;
+use super::store::Store;
+use super::{GraphQl, State};
+use crate::graphql::{Object, Refused, Resolved, execute, validate};
+use crate::http::Response;
+
+/// No answer has more objects (QUERY_MAXIMUM_RESULTS).
+const MOST_RESULTS: usize = 10_000;
+
+/// Answers `POST /v1/graphql`.
+pub fn answer(state: &State, body: &Value) -> Response {
+    match state.settings.graphql {
+        GraphQl::On => {}
+        GraphQl::Disabled422 => return failed(422, "graphql api is disabled"),
+        GraphQl::Disabled410 => return failed(410, "not available in the current cluster configuration"),
+        GraphQl::Forbidden => {
+            return failed(403, "rbac: authorization, forbidden action: user has no permission to read collections *");
+        }
+    }
+    if state.store.classes().next().is_none() {
+        return failed(
+            422,
+            "no graphql provider present, this is most likely because no schema is present. Import a schema first!",
+        );
+    }
+    let query = body["query"].as_str().unwrap_or_default();
+    if query.is_empty() {
+        return failed(422, "query cannot be empty");
+    }
+    let errors = |message: String| {
+        Response::json(200, &json!({ "data": null, "errors": [{ "message": message, "locations": [], "path": null }] }))
+    };
+    let schema = match Schema::parse_and_validate(sdl(&state.store), "schema.graphql") {
+        Ok(schema) => schema,
+        Err(invalid) => return failed(500, &invalid.to_string()),
+    };
+    let document = match validate(&schema, query) {
+        Ok(document) => document,
+        Err(invalid) => return errors(weaviates_words(&invalid.0)),
+    };
+    let root = Object::new("WeaviateObj", |_, _| {
+        Ok(Resolved::Object(Object::new("GetObjectsObj", |class, arguments| {
+            objects(state, class, arguments).map(Resolved::List)
+        })))
+    });
+    match execute(&schema, &document, &body["variables"], &root) {
+        Ok(answer) => Response::json(200, &answer),
+        Err(invalid) => errors(invalid.0),
+    }
+}
+
+/// Weaviate words unknown fields otherwise than apollo-compiler.
+fn weaviates_words(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match (message.contains("does not have a field"), quoted.next(), quoted.next()) {
+        (true, Some(on), Some(field)) => format!("Cannot query field {field:?} on type {on:?}."),
+        _ => message.to_owned(),
+    }
+}
+
+fn sdl(store: &Store) -> String {
+    let mut get = String::new();
+    let mut types = String::new();
+    for class in store.classes() {
+        let name = class["class"].as_str().unwrap_or_default();
+        let _ = writeln!(
+            get,
+            "  {name}(limit: Int, offset: Int, after: String, where: Where, consistencyLevel: Consistency, tenant: String): [{name}]"
+        );
+        let _ = writeln!(types, "type {name} {{");
+        for property in class["properties"].as_array().into_iter().flatten() {
+            let data_type = match property["dataType"][0].as_str() {
+                Some("int") => "Int",
+                Some("number") => "Float",
+                Some("boolean") => "Boolean",
+                _ => "String",
+            };
+            let _ = writeln!(types, "  {}: {data_type}", property["name"].as_str().unwrap_or_default());
+        }
+        let _ = writeln!(types, "  _additional: Additional\n}}");
+    }
+    format!(
+        "schema {{ query: WeaviateObj }}
+        type WeaviateObj {{ Get: GetObjectsObj }}
+        type GetObjectsObj {{\n{get}}}
+        {types}
+        type Additional {{ id: String, vector: [Float], creationTimeUnix: String, lastUpdateTimeUnix: String }}
+        enum Consistency {{ ONE QUORUM ALL }}
+        enum Operator {{ And Or Equal NotEqual Like ContainsAny ContainsAll GreaterThan LessThan IsNull }}
+        scalar Text
+        input Where {{ operator: Operator, path: [String], operands: [Where], valueText: Text, valueString: Text, valueInt: Int,
+            valueBoolean: Boolean, valueDate: String, valueNumber: Float }}"
+    )
+}
+
+fn objects<'a>(
+    state: &'a State,
+    class: &str,
+    arguments: &Map<String, Value>,
+) -> Result<Vec<Option<Object<'a>>>, Refused> {
+    let refused = |message: &str| Refused { kind: None, message: message.to_owned() };
+    if arguments.get("tenant").is_some_and(|tenant| !tenant.is_null()) {
+        return Err(refused("class has multi-tenancy disabled, but request was with tenant"));
+    }
+    let number = |name: &str| arguments.get(name).and_then(Value::as_u64).map(|number| number as usize);
+    let limit = number("limit").unwrap_or(state.settings.default_limit);
+    let offset = number("offset").unwrap_or(0);
+    if limit + offset > MOST_RESULTS {
+        return Err(refused("query maximum results exceeded"));
+    }
+    let mut found = Vec::new();
+    for object in state.store.objects(class) {
+        let matching = match arguments.get("where") {
+            Some(condition) if !condition.is_null() => {
+                matches(object, condition).map_err(|message| refused(&message))?
+            }
+            _ => true,
+        };
+        if matching {
+            found.push(object);
+        }
+    }
+    // The order is nobody's business: not the one of the ids asked for, nor that of writing.
+    found.sort_by_key(|object| object["id"].as_str().unwrap_or_default().chars().rev().collect::<String>());
+    Ok(found.into_iter().skip(offset).take(limit).map(|object| Some(shown(object))).collect())
+}
+
+fn shown(object: &Value) -> Object<'_> {
+    let class = object["class"].as_str().unwrap_or_default();
+    Object::new(class, move |name, _| {
+        if name == "_additional" {
+            let fields = json!({
+                "id": object["id"], "vector": object["vector"].as_array().cloned().unwrap_or_default(),
+                "creationTimeUnix": "1767225600000", "lastUpdateTimeUnix": "1767225600000",
+            });
+            return Ok(Resolved::Object(Object::leaves("Additional", fields)));
+        }
+        let value = &object["properties"][name];
+        // GraphQL's Int has 32 bits.
+        let too_large = value.as_i64().is_some_and(|number| i32::try_from(number).is_err());
+        Ok(Resolved::Leaf(if too_large { Value::Null } else { value.clone() }))
+    })
+}
+
+fn matches(object: &Value, condition: &Value) -> Result<bool, String> {
+    let operands = || condition["operands"].as_array().ok_or("operands are missing".to_owned());
+    let operator = condition["operator"].as_str().ok_or("operator is missing")?;
+    match operator {
+        "And" => operands()?.iter().try_fold(true, |all, operand| Ok(all && matches(object, operand)?)),
+        "Or" => operands()?.iter().try_fold(false, |any, operand| Ok(any || matches(object, operand)?)),
+        _ => {
+            let path = condition["path"][0].as_str().ok_or("path is missing")?;
+            let given = [&condition["valueText"], &condition["valueString"]].into_iter().find(|value| !value.is_null());
+            let given = given.ok_or("got operator without a value of type text")?;
+            let is_id = path == "id" || path == "_id";
+            let stored = if is_id { &object["id"] } else { &object["properties"][path] };
+            let stored = stored.as_str().unwrap_or_default();
+            let one = |value: &Value| value.as_str().is_some_and(|value| equal(stored, value, is_id));
+            match operator {
+                "Equal" => Ok(one(given)),
+                "NotEqual" => Ok(!one(given)),
+                "ContainsAny" => {
+                    given.as_array().map(|values| values.iter().any(one)).ok_or("ContainsAny needs a list".to_owned())
+                }
+                other => Err(format!("operator {other} is not simulated")),
+            }
+        }
+    }
+}
+
+/// Ids are compared byte by byte; text with tokenization `word` by its words, in whatever order and case.
+fn equal(stored: &str, value: &str, is_id: bool) -> bool {
+    if is_id {
+        return stored == value;
+    }
+    let words = |text: &str| -> Vec<String> {
+        text.to_lowercase()
+            .split(|letter: char| !letter.is_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let stored = words(stored);
+    words(value).iter().all(|word| stored.contains(word))
+}
