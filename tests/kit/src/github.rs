@@ -1,1 +1,190 @@
-//! To be written.
+//! A strict GitHub: it rejects what the real service rejects, and tells what it was told.
+//!
+//! Follows GitHub's published GraphQL schema and its pages "Rate limits and query limits for the GraphQL API",
+//! "Troubleshooting the REST API" and "Get an issue". Issues and pull requests are named `owner/name#number`.
+
+mod graphql;
+mod rest;
+mod world;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::http::{Exchange, Response, Server, lock};
+pub use graphql::sdl;
+use world::World;
+pub use world::{Closer, Event, Issue, PullRequest};
+
+/// Settings of the service, changeable while it runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The token that requests must carry.
+    pub token: String,
+    /// How far GitHub's clock is ahead of ours, in seconds.
+    pub clock_ahead: i64,
+    /// GraphQL points that are left; at 0 or below every request is refused.
+    pub points: i64,
+    /// Repositories in one query that GitHub can answer in its ten seconds; more end in a 502.
+    pub most_aliases: usize,
+    /// How long every answer takes.
+    pub latency: Duration,
+}
+
+/// The token of a new simulator.
+pub const TOKEN: &str = "github_pat_simulated";
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { token: TOKEN.to_owned(), clock_ahead: 0, points: 5000, most_aliases: 1000, latency: Duration::ZERO }
+    }
+}
+
+/// A failure on the way to or from the service.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// This answer, and nothing done.
+    Answer(Response),
+    /// The named aliases of a GraphQL query get this error instead of data.
+    Alias {
+        /// The alias.
+        alias: String,
+        /// `type` of the error.
+        kind: String,
+        /// Its message.
+        message: String,
+    },
+}
+
+/// A running simulator; dropping it stops it.
+pub struct Github {
+    server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+/// Everything that requests and tests change.
+struct State {
+    settings: Settings,
+    world: World,
+    faults: Vec<Fault>,
+    /// Points spent.
+    spent: i64,
+}
+
+impl Github {
+    /// A GitHub without repositories.
+    pub fn start() -> Self {
+        let state = State { settings: Settings::default(), world: World::default(), faults: Vec::new(), spent: 0 };
+        let state = Arc::new(Mutex::new(state));
+        let shared = state.clone();
+        let server = Server::start(move |request| {
+            let (latency, response) = {
+                let mut state = lock(&shared);
+                (state.settings.latency, rest::answer(&mut state, request))
+            };
+            std::thread::sleep(latency);
+            response
+        });
+        Self { server, state }
+    }
+
+    /// The REST root, `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The settings, to be changed.
+    pub fn settings(&self) -> impl std::ops::DerefMut<Target = Settings> + '_ {
+        SettingsGuard(lock(&self.state))
+    }
+
+    /// Creates or changes an issue; its repository is created with it. Returns GitHub's id of it.
+    pub fn issue(&self, key: &str, change: impl FnOnce(&mut Issue)) -> i64 {
+        lock(&self.state).world.issue(key, change)
+    }
+
+    /// Creates or changes a pull request; its repository is created with it. Returns GitHub's id of it.
+    pub fn pull_request(&self, key: &str, change: impl FnOnce(&mut PullRequest)) -> i64 {
+        lock(&self.state).world.pull_request(key, change)
+    }
+
+    /// Somebody closes an issue as completed.
+    pub fn close(&self, key: &str, at: &str) {
+        self.close_by(key, at, "COMPLETED", Closer::Nobody);
+    }
+
+    /// An issue is closed for a reason, by somebody or something.
+    pub fn close_by(&self, key: &str, at: &str, reason: &str, closer: Closer) {
+        self.issue(key, |issue| issue.close(at, reason, closer));
+    }
+
+    /// Somebody reopens an issue.
+    pub fn reopen(&self, key: &str, at: &str) {
+        self.issue(key, |issue| issue.reopen(at));
+    }
+
+    /// Somebody merges a pull request, which closes the issues that refer to it as closing them.
+    pub fn merge(&self, key: &str, at: &str) {
+        lock(&self.state).world.merge(key, at);
+    }
+
+    /// Somebody deletes an issue.
+    pub fn delete(&self, key: &str) {
+        lock(&self.state).world.delete(key);
+    }
+
+    /// Somebody transfers an issue to another repository, where it gets that name.
+    pub fn transfer(&self, key: &str, new: &str) {
+        lock(&self.state).world.transfer(key, new);
+    }
+
+    /// A repository is renamed; the old name leads to the new one.
+    pub fn rename_repository(&self, name: &str, new: &str) {
+        lock(&self.state).world.rename(name, new);
+    }
+
+    /// The token cannot see a repository any more.
+    pub fn hide_repository(&self, name: &str) {
+        lock(&self.state).world.hide(name);
+    }
+
+    /// Lets the next `count` requests fail.
+    pub fn fail_next(&self, count: usize, fault: &Fault) {
+        lock(&self.state).faults.extend(std::iter::repeat_n(fault.clone(), count));
+    }
+
+    /// Everything that was asked since the start or the last [`Self::clear_log`].
+    pub fn requests(&self) -> Vec<Exchange> {
+        self.server.log()
+    }
+
+    /// The variables of every GraphQL query since then.
+    pub fn variables(&self) -> Vec<Value> {
+        let body = |exchange: &Exchange| serde_json::from_slice::<Value>(&exchange.request.body).ok();
+        self.requests().iter().filter_map(body).map(|body| body["variables"].clone()).collect()
+    }
+
+    /// Forgets the log.
+    pub fn clear_log(&self) {
+        self.server.clear_log();
+    }
+}
+
+struct SettingsGuard<'a>(MutexGuard<'a, State>);
+
+impl std::ops::Deref for SettingsGuard<'_> {
+    type Target = Settings;
+    fn deref(&self) -> &Settings {
+        &self.0.settings
+    }
+}
+
+impl std::ops::DerefMut for SettingsGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Settings {
+        &mut self.0.settings
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,9 @@ pub fn execute(
         .map_err(|error| Invalid(error.message().to_string()))?;
     let mut response = serde_json::to_value(&response).unwrap_or_default();
     for error in response["errors"].as_array_mut().into_iter().flatten() {
-        let message = error["message"].as_str().unwrap_or_default().to_owned();
+        let message = error["message"].as_str().unwrap_or_default();
+        let message = message.strip_prefix("resolver error: ").unwrap_or(message).to_owned();
+        error["message"] = json!(message);
         if let Some((kind, message)) = message.split_once(SEPARATOR) {
             error["type"] = json!(kind);
             error["message"] = json!(message);

@@ -1,0 +1,369 @@
+//! The GraphQL endpoint: validation by apollo-compiler, GitHub's own limits, and the fields of the schema.
+
+use std::sync::LazyLock;
+
+use apollo_compiler::ast::Value as Literal;
+use apollo_compiler::executable::{Field, Selection, SelectionSet};
+use apollo_compiler::validation::Valid;
+use apollo_compiler::{ExecutableDocument, Schema};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+
+use super::rest::LIMIT;
+use super::world::{Closer, Event, Issue, PullRequest, Repository, Thread, World};
+use super::{Fault, State};
+use crate::graphql::{Object, Refused, Resolved, execute, validate};
+use crate::http::Response;
+
+/// "Node limit" on GitHub's page "Rate limits and query limits for the GraphQL API".
+const MOST_NODES: u64 = 500_000;
+
+static SCHEMA: LazyLock<Valid<Schema>> =
+    LazyLock::new(|| Schema::parse_and_validate(sdl(), "schema.graphql").expect("the simulator's own schema"));
+
+/// The part of GitHub's schema that is simulated.
+pub fn sdl() -> &'static str {
+    include_str!("schema.graphql")
+}
+
+/// Answers one GraphQL request.
+pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response {
+    let Ok(body) = serde_json::from_slice::<Value>(body) else {
+        return Response::json(400, &json!({ "message": "Problems parsing JSON" }));
+    };
+    let Some(query) = body["query"].as_str() else {
+        return errors(json!([{ "message": "A query attribute must be specified and must be a string." }]));
+    };
+    let document = match validate(&SCHEMA, query) {
+        Ok(document) => document,
+        Err(invalid) => return errors(json!([{ "message": invalid.0, "extensions": { "code": "undefinedField" } }])),
+    };
+    if state.settings.points <= 0 {
+        let refused =
+            errors(json!([{ "type": "RATE_LIMITED", "message": "API rate limit already exceeded for user ID 1." }]));
+        return refused;
+    }
+    let size = Size::of(&document, &body["variables"]);
+    if size.aliases > state.settings.most_aliases {
+        let page = b"<html><body>We couldn't respond to your request in time.</body></html>".to_vec();
+        return Response { body: page, ..Response::empty(502) }.header("content-type", "text/html");
+    }
+    if size.nodes > MOST_NODES {
+        let message =
+            format!("This query requests up to {} possible nodes which exceeds the maximum limit", size.nodes);
+        return errors(json!([{ "type": "MAX_NODE_LIMIT_EXCEEDED", "message": message }]));
+    }
+    let cost = (size.requests as f64 / 100.0).round().max(1.0) as i64;
+    state.settings.points -= cost;
+    state.spent += cost;
+    let budget = json!({
+        "cost": cost, "limit": LIMIT, "nodeCount": size.nodes, "remaining": state.settings.points, "used": state.spent,
+        "resetAt": reset.to_rfc3339_opts(SecondsFormat::Secs, true),
+    });
+    let root = query_root(&state.world, budget);
+    let executed = execute(&SCHEMA, &document, &body["variables"], &root);
+    drop(root);
+    match executed {
+        Ok(mut answer) => {
+            spoil(&mut state.faults, &mut answer);
+            Response::json(200, &answer)
+        }
+        Err(invalid) => errors(json!([{ "message": invalid.0 }])),
+    }
+}
+
+fn errors(errors: Value) -> Response {
+    Response::json(200, &json!({ "errors": errors }))
+}
+
+/// Puts the errors of faults in the place of the data that they spoil.
+fn spoil(faults: &mut Vec<Fault>, answer: &mut Value) {
+    while let Some(Fault::Alias { alias, kind, message }) = faults.first().cloned() {
+        faults.remove(0);
+        answer["data"][&alias] = Value::Null;
+        let error = json!({ "type": kind, "path": [alias], "message": message });
+        match answer["errors"].as_array_mut() {
+            Some(errors) => errors.push(error),
+            None => answer["errors"] = json!([error]),
+        }
+    }
+}
+
+/// How large a query is, by the rules of GitHub's page on limits.
+#[derive(Debug, Default)]
+struct Size {
+    aliases: usize,
+    /// Parents of connections, each of which stands for one request.
+    requests: u64,
+    nodes: u64,
+}
+
+impl Size {
+    fn of(document: &ExecutableDocument, variables: &Value) -> Self {
+        let mut size = Self::default();
+        for operation in document.operations.iter() {
+            let fields = operation.selection_set.selections.iter();
+            size.aliases +=
+                fields.filter(|field| matches!(field, Selection::Field(field) if field.name == "repository")).count();
+            size.add(document, &operation.selection_set, variables, 1);
+        }
+        size
+    }
+
+    fn add(&mut self, document: &ExecutableDocument, set: &SelectionSet, variables: &Value, parents: u64) {
+        for selection in &set.selections {
+            match selection {
+                Selection::Field(field) => {
+                    let first = first(field, variables);
+                    if let Some(first) = first {
+                        self.requests += parents;
+                        self.nodes += parents * first;
+                    }
+                    self.add(document, &field.selection_set, variables, parents * first.unwrap_or(1));
+                }
+                Selection::InlineFragment(fragment) => self.add(document, &fragment.selection_set, variables, parents),
+                Selection::FragmentSpread(spread) => {
+                    if let Some(fragment) = document.fragments.get(&spread.fragment_name) {
+                        self.add(document, &fragment.selection_set, variables, parents);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn first(field: &Field, variables: &Value) -> Option<u64> {
+    let argument = field.arguments.iter().find(|argument| argument.name == "first" || argument.name == "last")?;
+    match &*argument.value {
+        Literal::Int(number) => number.as_str().parse().ok(),
+        Literal::Variable(name) => variables[name.as_str()].as_u64(),
+        _ => None,
+    }
+}
+
+type Answered<'a> = Result<Resolved<'a>, Refused>;
+
+fn query_root(world: &World, budget: Value) -> Object<'_> {
+    Object::new("Query", move |field, arguments| match field {
+        "rateLimit" => Ok(Resolved::Object(Object::leaves("RateLimit", budget.clone()))),
+        _ => {
+            let text = |name: &str| arguments[name].as_str().unwrap_or_default();
+            let name = format!("{}/{}", text("owner"), text("name"));
+            let found = world.repository(&name).ok_or_else(|| {
+                let message = format!("Could not resolve to a Repository with the name '{name}'.");
+                Refused::typed("NOT_FOUND", message)
+            })?;
+            Ok(Resolved::Object(repository(world, found)))
+        }
+    })
+}
+
+fn repository<'a>(world: &'a World, repository: &'a Repository) -> Object<'a> {
+    Object::new("Repository", move |field, arguments| match field {
+        "issueOrPullRequest" => {
+            let number = arguments["number"].as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or_default();
+            let found = repository.threads.get(&number).ok_or_else(|| {
+                let message = format!("Could not resolve to an issue or pull request with the number of {number}.");
+                Refused::typed("NOT_FOUND", message)
+            })?;
+            Ok(Resolved::Object(thread(world, repository, number, found)))
+        }
+        _ => leaf(&json!({ "databaseId": repository.id, "nameWithOwner": repository.name }), field),
+    })
+}
+
+fn leaf<'a>(fields: &Value, field: &str) -> Answered<'a> {
+    Ok(Resolved::Leaf(fields[field].clone()))
+}
+
+fn thread<'a>(world: &'a World, home: &'a Repository, number: i32, thread: &'a Thread) -> Object<'a> {
+    match thread {
+        Thread::Issue(found) => issue(world, home, number, found),
+        Thread::PullRequest(found) => pull_request(world, home, number, found),
+    }
+}
+
+/// An issue or pull request by name; `None` when the token cannot see it.
+fn named<'a>(world: &'a World, key: &str) -> Option<Object<'a>> {
+    world.thread(key).map(|(home, number, found)| thread(world, home, number, found))
+}
+
+fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Issue) -> Object<'a> {
+    Object::new("Issue", move |field, arguments| match field {
+        "repository" => Ok(Resolved::Object(repository(world, home))),
+        "labels" => labels(&issue.labels, arguments),
+        "closedByPullRequestsReferences" => {
+            let with_closed = arguments["includeClosedPrs"].as_bool().unwrap_or(false);
+            let shown = |key: &&String| match world.thread(key) {
+                Some((_, _, Thread::PullRequest(found))) => with_closed || found.state != "CLOSED",
+                _ => false,
+            };
+            let nodes: Vec<_> = issue.references.iter().filter(shown).collect();
+            connection("PullRequestConnection", field, nodes.len(), arguments, move |index| named(world, nodes[index]))
+        }
+        "timelineItems" => {
+            let wanted = arguments["itemTypes"].as_array();
+            let fits = |event: &&Event| wanted.is_none_or(|wanted| wanted.contains(&json!(item_type(event))));
+            let events: Vec<&Event> = issue.timeline.iter().filter(fits).collect();
+            connection("IssueTimelineItemsConnection", field, events.len(), arguments, move |index| {
+                event(world, home, number, issue, events[index])
+            })
+        }
+        "stateReason" => {
+            let reason = issue.state_reason.as_deref();
+            let with_duplicate = arguments["enableDuplicate"].as_bool().unwrap_or(false);
+            Ok(Resolved::Leaf(json!(reason.filter(|reason| with_duplicate || *reason != "DUPLICATE"))))
+        }
+        _ => leaf(
+            &json!({
+                "fullDatabaseId": issue.github_id.to_string(), "databaseId": i32::try_from(issue.github_id).ok(),
+                "number": number, "url": format!("https://github.com/{}/issues/{number}", home.name),
+                "state": issue.state, "title": issue.title, "body": issue.body, "createdAt": issue.created_at,
+                "updatedAt": issue.updated_at, "closedAt": issue.closed_at,
+            }),
+            field,
+        ),
+    })
+}
+
+fn pull_request<'a>(world: &'a World, home: &'a Repository, number: i32, found: &'a PullRequest) -> Object<'a> {
+    Object::new("PullRequest", move |field, arguments| match field {
+        "repository" => Ok(Resolved::Object(repository(world, home))),
+        "labels" => labels(&found.labels, arguments),
+        "files" => connection("PullRequestChangedFileConnection", field, found.files.len(), arguments, |index| {
+            Some(Object::leaves("PullRequestChangedFile", json!({ "path": found.files[index] })))
+        }),
+        "commits" => connection("PullRequestCommitConnection", field, found.commits.len(), arguments, |index| {
+            let headline = &found.commits[index];
+            Some(Object::new("PullRequestCommit", move |_, _| {
+                Ok(Resolved::Object(Object::leaves("Commit", json!({ "oid": "0", "messageHeadline": headline }))))
+            }))
+        }),
+        "mergeCommit" => Ok(match &found.merge_commit {
+            Some(oid) => Resolved::Object(Object::leaves("Commit", json!({ "oid": oid, "messageHeadline": "Merge" }))),
+            None => Resolved::Leaf(Value::Null),
+        }),
+        _ => leaf(
+            &json!({
+                "fullDatabaseId": found.github_id.to_string(), "databaseId": i32::try_from(found.github_id).ok(),
+                "number": number, "url": format!("https://github.com/{}/pull/{number}", home.name),
+                "state": found.state, "title": found.title, "body": found.body, "createdAt": found.created_at,
+                "updatedAt": found.updated_at, "mergedAt": found.merged_at,
+            }),
+            field,
+        ),
+    })
+}
+
+fn labels<'a>(labels: &'a [String], arguments: &Map<String, Value>) -> Answered<'a> {
+    connection("LabelConnection", "labels", labels.len(), arguments, |index| {
+        Some(Object::leaves("Label", json!({ "name": labels[index] })))
+    })
+}
+
+fn item_type(event: &Event) -> &'static str {
+    match event {
+        Event::Closed(_) => "CLOSED_EVENT",
+        Event::Reopened => "REOPENED_EVENT",
+        Event::Connected(_) => "CONNECTED_EVENT",
+        Event::Disconnected(_) => "DISCONNECTED_EVENT",
+        Event::CrossReferenced { .. } => "CROSS_REFERENCED_EVENT",
+    }
+}
+
+/// `None` where the other end is hidden from the token.
+fn event<'a>(
+    world: &'a World,
+    home: &'a Repository,
+    number: i32,
+    of: &'a Issue,
+    event: &'a Event,
+) -> Option<Object<'a>> {
+    let own = move || Ok(Resolved::Object(issue(world, home, number, of)));
+    let other = move |key: &str| match named(world, key) {
+        Some(other) => Ok(Resolved::Object(other)),
+        None => Err(Refused::typed("NOT_FOUND", format!("{key} is hidden"))),
+    };
+    Some(match event {
+        Event::Closed(closer) => Object::new("ClosedEvent", move |field, _| match (field, closer) {
+            ("closer", Closer::PullRequest(key)) => {
+                Ok(named(world, key).map_or(Resolved::Leaf(Value::Null), Resolved::Object))
+            }
+            ("closer", Closer::Commit(pull_requests)) => Ok(Resolved::Object(commit(world, pull_requests))),
+            ("closer", Closer::Project) => {
+                Ok(Resolved::Object(Object::leaves("ProjectV2", json!({ "title": "A project" }))))
+            }
+            ("closer", Closer::Nobody) => Ok(Resolved::Leaf(Value::Null)),
+            _ => Ok(Resolved::Leaf(json!(of.updated_at))),
+        }),
+        Event::Reopened => Object::leaves("ReopenedEvent", json!({ "createdAt": of.updated_at })),
+        Event::Connected(key) | Event::Disconnected(key) => {
+            named(world, key)?;
+            let name = if matches!(event, Event::Connected(_)) { "ConnectedEvent" } else { "DisconnectedEvent" };
+            Object::new(name, move |field, _| match field {
+                "source" => own(),
+                "subject" => other(key),
+                _ => Ok(Resolved::Leaf(json!(of.updated_at))),
+            })
+        }
+        Event::CrossReferenced { source, will_close } => {
+            named(world, source)?;
+            Object::new("CrossReferencedEvent", move |field, _| match field {
+                "source" => other(source),
+                "target" => own(),
+                "willCloseTarget" => Ok(Resolved::Leaf(json!(will_close))),
+                _ => Ok(Resolved::Leaf(json!(of.updated_at))),
+            })
+        }
+    })
+}
+
+fn commit<'a>(world: &'a World, pull_requests: &'a [String]) -> Object<'a> {
+    Object::new("Commit", move |field, arguments| match field {
+        "associatedPullRequests" => {
+            connection("PullRequestConnection", field, pull_requests.len(), arguments, |index| {
+                named(world, &pull_requests[index])
+            })
+        }
+        _ => leaf(&json!({ "oid": "c0ffee", "messageHeadline": "Fix it" }), field),
+    })
+}
+
+/// One page of a connection, by the rules of GitHub's page "Using pagination in the GraphQL API".
+fn connection<'a>(
+    type_name: &str,
+    field: &str,
+    total: usize,
+    arguments: &Map<String, Value>,
+    node: impl Fn(usize) -> Option<Object<'a>> + 'a,
+) -> Answered<'a> {
+    let first = arguments.get("first").and_then(Value::as_u64).ok_or_else(|| {
+        let message =
+            format!("You must provide a `first` or `last` value to properly paginate the `{field}` connection.");
+        Refused::typed("MISSING_PAGINATION_BOUNDARIES", message)
+    })?;
+    if !(1..=100).contains(&first) {
+        let message =
+            format!("Requesting {first} records on the `{field}` connection exceeds the `first` limit of 100 records.");
+        return Err(Refused::typed("EXCESSIVE_PAGINATION", message));
+    }
+    let start = match arguments.get("after").and_then(Value::as_str) {
+        None => 0,
+        // A cursor of another connection is none.
+        Some(cursor) => cursor.strip_prefix(&format!("{field}:")).and_then(|at| at.parse().ok()).ok_or_else(|| {
+            Refused::typed("INVALID_CURSOR_ARGUMENTS", format!("`{cursor}` does not appear to be a valid cursor."))
+        })?,
+    };
+    let end = total.min(start + first as usize);
+    let cursor = (end > start).then(|| format!("{field}:{end}"));
+    Ok(Resolved::Object(Object::new(type_name, move |part, _| {
+        Ok(match part {
+            "nodes" => Resolved::List((start..end).map(&node).collect()),
+            "pageInfo" => Resolved::Object(Object::leaves(
+                "PageInfo",
+                json!({ "hasNextPage": end < total, "endCursor": cursor, "hasPreviousPage": start > 0, "startCursor": null }),
+            )),
+            _ => Resolved::Leaf(json!(total)),
+        })
+    })))
+}

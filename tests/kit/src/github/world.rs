@@ -1,0 +1,279 @@
+//! Repositories with their issues and pull requests, and what people do to them.
+
+use std::collections::BTreeMap;
+
+/// When everything was created, unless a test says otherwise.
+const CREATED: &str = "2026-01-01T00:00:00Z";
+
+/// An issue. Times are RFC 3339, UTC.
+#[derive(Debug, Clone)]
+pub struct Issue {
+    /// `fullDatabaseId`, beyond 32 bits.
+    pub github_id: i64,
+    /// Title.
+    pub title: String,
+    /// Body.
+    pub body: String,
+    /// `OPEN` or `CLOSED`.
+    pub state: &'static str,
+    /// Why it was closed, or `REOPENED`.
+    pub state_reason: Option<String>,
+    /// Names of its labels.
+    pub labels: Vec<String>,
+    /// Created.
+    pub created_at: String,
+    /// Last changed.
+    pub updated_at: String,
+    /// Closed.
+    pub closed_at: Option<String>,
+    /// Pull requests that GitHub keeps as closing it.
+    pub references: Vec<String>,
+    /// What happened, oldest first.
+    pub timeline: Vec<Event>,
+}
+
+/// A pull request. Times are RFC 3339, UTC.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// `fullDatabaseId`, beyond 32 bits.
+    pub github_id: i64,
+    /// Title.
+    pub title: String,
+    /// Body.
+    pub body: String,
+    /// `OPEN`, `CLOSED` or `MERGED`.
+    pub state: &'static str,
+    /// Names of its labels.
+    pub labels: Vec<String>,
+    /// Created.
+    pub created_at: String,
+    /// Last changed.
+    pub updated_at: String,
+    /// Merged.
+    pub merged_at: Option<String>,
+    /// The commit that merged it.
+    pub merge_commit: Option<String>,
+    /// Paths of the changed files.
+    pub files: Vec<String>,
+    /// Headlines of its commits.
+    pub commits: Vec<String>,
+}
+
+/// An event in the timeline of an issue.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// It was closed.
+    Closed(Closer),
+    /// It was reopened.
+    Reopened,
+    /// A person connected a pull request.
+    Connected(String),
+    /// A person disconnected a pull request.
+    Disconnected(String),
+    /// A pull request or issue names it.
+    CrossReferenced {
+        /// Which one.
+        source: String,
+        /// Merging it will close the issue.
+        will_close: bool,
+    },
+}
+
+/// What closed an issue.
+#[derive(Debug, Clone)]
+pub enum Closer {
+    /// A person, by hand.
+    Nobody,
+    /// A pull request that was merged.
+    PullRequest(String),
+    /// A commit, with the pull requests that it is part of.
+    Commit(Vec<String>),
+    /// A project's automation.
+    Project,
+}
+
+impl Issue {
+    pub(super) fn close(&mut self, at: &str, reason: &str, closer: Closer) {
+        self.state = "CLOSED";
+        self.state_reason = Some(reason.to_owned());
+        self.closed_at = Some(at.to_owned());
+        self.updated_at = at.to_owned();
+        self.timeline.push(Event::Closed(closer));
+    }
+
+    pub(super) fn reopen(&mut self, at: &str) {
+        self.state = "OPEN";
+        self.state_reason = Some("REOPENED".to_owned());
+        self.closed_at = None;
+        self.updated_at = at.to_owned();
+        self.timeline.push(Event::Reopened);
+    }
+}
+
+/// An issue or a pull request.
+#[derive(Debug, Clone)]
+pub(super) enum Thread {
+    Issue(Issue),
+    PullRequest(PullRequest),
+}
+
+/// What became of a number whose issue is not there any more.
+#[derive(Debug, Clone)]
+pub(super) enum Gone {
+    Deleted,
+    /// Where it is now.
+    Transferred(String),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Repository {
+    pub id: i32,
+    pub name: String,
+    pub hidden: bool,
+    pub threads: BTreeMap<i32, Thread>,
+    pub gone: BTreeMap<i32, Gone>,
+}
+
+/// All repositories, by lower-case name, and where old names lead.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    repositories: BTreeMap<String, Repository>,
+    renamed: BTreeMap<String, String>,
+    last_id: i64,
+}
+
+impl World {
+    /// The repository of that name, or of that former name, if the token can see it.
+    pub fn repository(&self, name: &str) -> Option<&Repository> {
+        let name = name.to_lowercase();
+        let name = self.renamed.get(&name).unwrap_or(&name);
+        self.repositories.get(name).filter(|repository| !repository.hidden)
+    }
+
+    pub fn repository_with_id(&self, id: i32) -> Option<&Repository> {
+        self.repositories.values().find(|repository| repository.id == id && !repository.hidden)
+    }
+
+    /// An issue or pull request that the token can see, with its repository and number.
+    pub fn thread(&self, key: &str) -> Option<(&Repository, i32, &Thread)> {
+        let (name, number) = split(key);
+        let repository = self.repository(name)?;
+        Some((repository, number, repository.threads.get(&number)?))
+    }
+
+    pub fn issue(&mut self, key: &str, change: impl FnOnce(&mut Issue)) -> i64 {
+        let id = self.next_id();
+        let fresh = Issue {
+            github_id: id,
+            title: format!("Issue {key}"),
+            body: format!("What {key} says"),
+            state: "OPEN",
+            state_reason: None,
+            labels: Vec::new(),
+            created_at: CREATED.to_owned(),
+            updated_at: CREATED.to_owned(),
+            closed_at: None,
+            references: Vec::new(),
+            timeline: Vec::new(),
+        };
+        match self.place(key).or_insert(Thread::Issue(fresh)) {
+            Thread::Issue(issue) => {
+                change(issue);
+                issue.github_id
+            }
+            Thread::PullRequest(_) => panic!("{key} is a pull request"),
+        }
+    }
+
+    pub fn pull_request(&mut self, key: &str, change: impl FnOnce(&mut PullRequest)) -> i64 {
+        let id = self.next_id();
+        let fresh = PullRequest {
+            github_id: id,
+            title: format!("Pull request {key}"),
+            body: format!("What {key} does"),
+            state: "OPEN",
+            labels: Vec::new(),
+            created_at: CREATED.to_owned(),
+            updated_at: CREATED.to_owned(),
+            merged_at: None,
+            merge_commit: None,
+            files: vec!["src/lib.rs".to_owned()],
+            commits: vec![format!("A commit of {key}")],
+        };
+        match self.place(key).or_insert(Thread::PullRequest(fresh)) {
+            Thread::PullRequest(pull_request) => {
+                change(pull_request);
+                pull_request.github_id
+            }
+            Thread::Issue(_) => panic!("{key} is an issue"),
+        }
+    }
+
+    pub fn merge(&mut self, key: &str, at: &str) {
+        self.pull_request(key, |pull_request| {
+            pull_request.state = "MERGED";
+            pull_request.merged_at = Some(at.to_owned());
+            pull_request.merge_commit = Some(format!("{:040x}", pull_request.github_id));
+            pull_request.updated_at = at.to_owned();
+        });
+        let threads = self.repositories.values_mut().flat_map(|repository| repository.threads.values_mut());
+        for thread in threads {
+            if let Thread::Issue(issue) = thread
+                && issue.state == "OPEN"
+                && issue.references.iter().any(|reference| reference.eq_ignore_ascii_case(key))
+            {
+                issue.close(at, "COMPLETED", Closer::PullRequest(key.to_owned()));
+            }
+        }
+    }
+
+    pub fn delete(&mut self, key: &str) {
+        self.leave(key, Gone::Deleted);
+    }
+
+    pub fn transfer(&mut self, key: &str, new: &str) {
+        let thread = self.leave(key, Gone::Transferred(new.to_owned()));
+        self.place(new).or_insert(thread);
+    }
+
+    pub fn rename(&mut self, name: &str, new: &str) {
+        let mut repository = self.repositories.remove(&name.to_lowercase()).expect("a repository to rename");
+        repository.name = new.to_owned();
+        self.renamed.insert(name.to_lowercase(), new.to_lowercase());
+        self.repositories.insert(new.to_lowercase(), repository);
+    }
+
+    pub fn hide(&mut self, name: &str) {
+        self.repositories.get_mut(&name.to_lowercase()).expect("a repository to hide").hidden = true;
+    }
+
+    fn leave(&mut self, key: &str, gone: Gone) -> Thread {
+        let (name, number) = split(key);
+        let repository = self.repositories.get_mut(&name.to_lowercase()).expect("a repository");
+        repository.gone.insert(number, gone);
+        repository.threads.remove(&number).expect("an issue that is there")
+    }
+
+    fn place(&mut self, key: &str) -> std::collections::btree_map::Entry<'_, i32, Thread> {
+        let (name, number) = split(key);
+        let id = 1 + i32::try_from(self.repositories.len()).expect("few repositories");
+        let repository = self.repositories.entry(name.to_lowercase()).or_insert_with(|| Repository {
+            id,
+            name: name.to_owned(),
+            ..Repository::default()
+        });
+        repository.threads.entry(number)
+    }
+
+    /// Beyond 32 bits, as GitHub's are by now.
+    fn next_id(&mut self) -> i64 {
+        self.last_id += 1;
+        5_000_000_000 + self.last_id
+    }
+}
+
+/// `owner/name#number`.
+pub(super) fn split(key: &str) -> (&str, i32) {
+    let (name, number) = key.split_once('#').unwrap_or_else(|| panic!("{key} is not owner/name#number"));
+    (name, number.parse().unwrap_or_else(|_| panic!("{key} is not owner/name#number")))
+}
