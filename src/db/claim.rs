@@ -60,6 +60,9 @@ pub(super) const COLUMNS: &str = "m.id, m.item_id, m.github_id, m.number, m.kind
     i.title, i.description, i.solution_description, i.status, i.project_id, i.organisation_id, i.created_at, i.updated_at, \
     p.github_owner, p.github_repo";
 
+/// What another run, or a person, holds is not waited for.
+const LOCK: &str = "FOR UPDATE OF m SKIP LOCKED";
+
 impl Claimed {
     pub(super) fn from_row(row: &Row) -> Self {
         let mapping = Mapping {
@@ -105,11 +108,10 @@ impl Claimed {
 
 impl WholeSelection {
     /// The ids of the next rows; parameters: $1 limit, $2 projects, $3 mappings, $4 after that id, $5 now, $6 whether all
-    /// waiting rows count. `locking` is empty or `FOR UPDATE SKIP LOCKED`.
+    /// waiting rows count. `lock` is empty or [`LOCK`].
     ///
     /// A computed LIMIT that is joined back to the table becomes a sequential scan; ids in an array do not.
-    fn ids(&self, locking: &str) -> String {
-        let lock = if locking.is_empty() { String::new() } else { format!("{locking} OF m") };
+    fn ids(&self, lock: &str) -> String {
         let of_project = "AND ($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))";
         let of_mapping = "AND ($3::bigint[] = '{}' OR m.id = ANY($3))";
         let from = "SELECT m.id FROM core_externalissuemapping m WHERE m.worker_claim IS NULL";
@@ -154,7 +156,7 @@ impl WholeSelection {
             "UPDATE core_externalissuemapping m SET worker_claim = $7, worker_claimed_until = $8{fresh}
              FROM core_item i JOIN core_project p ON p.id = i.project_id
              WHERE m.id = ANY(ARRAY({})) AND i.id = m.item_id RETURNING {COLUMNS}",
-            self.ids("FOR UPDATE SKIP LOCKED")
+            self.ids(LOCK)
         )
     }
 

@@ -135,7 +135,7 @@ pub fn execute(
         .execute_sync(root)
         .map_err(|error| Invalid(error.message().to_string()))?;
     let mut response = serde_json::to_value(&response).unwrap_or_default();
-    for error in response["errors"].as_array_mut().into_iter().flatten() {
+    for error in response.get_mut("errors").and_then(Value::as_array_mut).into_iter().flatten() {
         let message = error["message"].as_str().unwrap_or_default();
         let message = message.strip_prefix("resolver error: ").unwrap_or(message).to_owned();
         error["message"] = json!(message);

@@ -82,7 +82,7 @@ fn spoil(faults: &mut Vec<Fault>, answer: &mut Value) {
         faults.remove(0);
         answer["data"][&alias] = Value::Null;
         let error = json!({ "type": kind, "path": [alias], "message": message });
-        match answer["errors"].as_array_mut() {
+        match answer.get_mut("errors").and_then(Value::as_array_mut) {
             Some(errors) => errors.push(error),
             None => answer["errors"] = json!([error]),
         }

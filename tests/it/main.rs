@@ -1,0 +1,14 @@
+//! Whole runs of the built program against a real PostgreSQL and strict simulators of GitHub and Weaviate, over HTTP.
+
+mod adapters_github;
+mod adapters_weaviate;
+mod bad_input;
+mod claims;
+mod cost;
+mod dry_run;
+mod push_weaviate;
+mod retry_failed;
+mod schema;
+mod status;
+mod sync;
+mod world;

@@ -1,0 +1,164 @@
+//! One world for one test: a database of its own, a GitHub and a Weaviate, and the program run against them.
+
+use std::process::{Command, Output};
+
+use agira_worker::core::agira_object::{ObjectKey, ObjectType};
+use kit::agira;
+use kit::github::{Github, TOKEN};
+use kit::postgres_server::Database;
+use kit::weaviate::Weaviate;
+use postgres::Client;
+use serde_json::Value;
+
+/// A database of its own, a GitHub and a Weaviate.
+pub struct World {
+    pub database: Database,
+    pub github: Github,
+    pub weaviate: Weaviate,
+    /// A connection for looking and for what people do.
+    pub client: Client,
+}
+
+/// An item with the mapping that links it to an issue or a pull request.
+#[derive(Debug, Clone)]
+pub struct Linked {
+    pub item: i64,
+    pub mapping: i64,
+}
+
+impl World {
+    /// Agira with the worker's columns, and Weaviate with Agira's class.
+    pub fn new() -> Self {
+        let world = Self::on(Database::create());
+        world.weaviate.create_agira_class();
+        world
+    }
+
+    /// Some other database, and an empty Weaviate.
+    pub fn on(database: Database) -> Self {
+        let client = database.client();
+        Self { database, github: Github::start(), weaviate: Weaviate::start(), client }
+    }
+
+    /// The project that names a repository.
+    pub fn project(&mut self, repository: &str) -> i64 {
+        let (owner, name) = repository.split_once('/').expect("owner/name");
+        let found = "SELECT id FROM core_project WHERE github_owner = $1 AND github_repo = $2";
+        match self.client.query_opt(found, &[&owner, &name]).unwrap() {
+            Some(row) => row.get(0),
+            None => agira::project(&mut self.client, name, owner, name),
+        }
+    }
+
+    /// An open issue at GitHub, linked to a new item with that status, as Agira would have stored it.
+    pub fn issue(&mut self, key: &str, status: &str) -> Linked {
+        let github_id = self.github.issue(key, |_| {});
+        let (repository, number) = split(key);
+        let project = self.project(repository);
+        let item = agira::item(&mut self.client, project, status);
+        let mapping = agira::issue(&mut self.client, item, github_id, repository, number, "open");
+        Linked { item, mapping }
+    }
+
+    /// A program run that is still to be started, with the environment that this world needs and no other.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
+        command.args(args).env_clear();
+        command.env("DATABASE_URL", self.database.url()).env("GITHUB_API_URL", self.github.url());
+        command.env("GITHUB_TOKEN", TOKEN).env("WEAVIATE_URL", self.weaviate.url());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, args: &[&str]) -> Run {
+        Run::of(&mut self.command(args))
+    }
+
+    /// `sync` that has to succeed.
+    #[track_caller]
+    pub fn sync(&self) -> Run {
+        self.run(&["sync"]).exits(0)
+    }
+
+    /// One value of one row.
+    pub fn one<T: postgres::types::FromSqlOwned>(&mut self, sql: &str) -> T {
+        self.client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+    }
+
+    /// Runs statements as a person at psql would.
+    pub fn execute(&mut self, sql: &str) {
+        self.client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    pub fn item_status(&mut self, item: i64) -> String {
+        agira::item_status(&mut self.client, item)
+    }
+
+    /// The properties of an object in Weaviate; null when it is missing.
+    pub fn properties(&self, object_type: ObjectType, id: i64) -> Value {
+        self.weaviate.object(&uuid(object_type, id)).map_or(Value::Null, |object| object["properties"].clone())
+    }
+}
+
+/// The UUID of an object.
+pub fn uuid(object_type: ObjectType, id: i64) -> String {
+    ObjectKey { object_type, object_id: id.to_string() }.uuid().to_string()
+}
+
+/// `owner/name#number`.
+pub fn split(key: &str) -> (&str, i32) {
+    let (name, number) = key.split_once('#').expect("owner/name#number");
+    (name, number.parse().expect("a number"))
+}
+
+/// How a run of the program ended.
+pub struct Run {
+    command: String,
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    pub fn of(command: &mut Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().expect("the program starts");
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        Self {
+            command: format!("agira-worker {}", args.join(" ")),
+            code: status.code().expect("an exit code"),
+            stdout: String::from_utf8(stdout).expect("UTF-8 on stdout"),
+            stderr: String::from_utf8(stderr).expect("UTF-8 on stderr"),
+        }
+    }
+
+    /// Everything that the run said, for the message of a failed check.
+    pub fn all(&self) -> String {
+        format!("$ {} -> {}\n--- stdout\n{}--- stderr\n{}", self.command, self.code, self.stdout, self.stderr)
+    }
+
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.all());
+        self
+    }
+
+    /// Some line of stdout contains this.
+    #[track_caller]
+    pub fn prints(self, part: &str) -> Self {
+        assert!(self.stdout.lines().any(|line| line.contains(part)), "no line with {part:?} on stdout\n{}", self.all());
+        self
+    }
+
+    /// Some line of stderr contains this.
+    #[track_caller]
+    pub fn logs(self, part: &str) -> Self {
+        assert!(self.stderr.lines().any(|line| line.contains(part)), "no line with {part:?} on stderr\n{}", self.all());
+        self
+    }
+
+    /// The one JSON object on stdout.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{}", self.all()))
+    }
+}
