@@ -128,15 +128,15 @@ impl WholeSelection {
             ),
             Selection::Failed => format!(
                 "{from} AND m.worker_error IS NOT NULL AND m.id > $4 {of_project} {of_mapping}
-                 AND $5::timestamptz IS NOT NULL AND $6 IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
+                 AND $5::timestamptz IS NOT NULL AND $6::bool IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
             ),
             Selection::NeverPushed => format!(
                 "{from} AND m.worker_pushed_at IS NULL AND m.id > $4 {of_project} {of_mapping}
-                 AND $5::timestamptz IS NOT NULL AND $6 IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
+                 AND $5::timestamptz IS NOT NULL AND $6::bool IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
             ),
             Selection::Named => format!(
                 "{from} AND m.id = ANY($3) AND m.id > $4 {of_project}
-                 AND $5::timestamptz IS NOT NULL AND $6 IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
+                 AND $5::timestamptz IS NOT NULL AND $6::bool IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
             ),
         }
     }

@@ -70,15 +70,24 @@ struct State {
     faults: Vec<Fault>,
     /// Points spent.
     spent: i64,
+    meanwhile: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Github {
     /// A GitHub without repositories.
     pub fn start() -> Self {
-        let state = State { settings: Settings::default(), world: World::default(), faults: Vec::new(), spent: 0 };
+        let state = State {
+            settings: Settings::default(),
+            world: World::default(),
+            faults: Vec::new(),
+            spent: 0,
+            meanwhile: Vec::new(),
+        };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         let server = Server::start(move |request| {
+            let meanwhile = std::mem::take(&mut lock(&shared).meanwhile);
+            meanwhile.into_iter().for_each(|act| act());
             let (latency, response) = {
                 let mut state = lock(&shared);
                 (state.settings.latency, rest::answer(&mut state, request))
@@ -152,6 +161,11 @@ impl Github {
     /// Lets the next `count` requests fail.
     pub fn fail_next(&self, count: usize, fault: &Fault) {
         lock(&self.state).faults.extend(std::iter::repeat_n(fault.clone(), count));
+    }
+
+    /// Somebody acts while the next request is under way.
+    pub fn meanwhile(&self, act: impl FnOnce() + Send + 'static) {
+        lock(&self.state).meanwhile.push(Box::new(act));
     }
 
     /// Everything that was asked since the start or the last [`Self::clear_log`].
