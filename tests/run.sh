@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# The one test command: installs what is missing, then format, lints, all tests, documentation, demo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/install.sh
+
+# GitHub's published GraphQL schema, as this package carries it.
+readonly schema_package=@octokit/graphql-schema@15.26.1
+readonly schema_folder=target/github-schema
+
+step() { printf '\n== %s\n' "$*"; }
+
+fetch_schema() {
+    [ -f "$schema_folder/package/schema.graphql" ] && return
+    command -v npm >/dev/null || return
+    mkdir -p "$schema_folder"
+    (cd "$schema_folder" && npm pack --silent "$schema_package" >/dev/null && tar -xzf ./*.tgz package/schema.graphql)
+}
+
+install_what_is_missing
+if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+    echo '== rustfmt or clippy is missing: installing both' >&2
+    rustup component add rustfmt clippy
+fi
+untested=''
+
+step 'format'
+cargo fmt --all --check
+
+step 'lints'
+cargo clippy --workspace --all-targets --locked -- --deny warnings
+
+step 'tests'
+cargo test --workspace --locked
+
+step "GraphQL against GitHub's published schema"
+if fetch_schema; then
+    GITHUB_SCHEMA="$PWD/$schema_folder/package/schema.graphql" \
+        cargo test --workspace --locked -- --ignored githubs_published_schema
+else
+    untested="NOT TESTED: the GraphQL documents against GitHub's published schema (npm could not fetch $schema_package)"
+fi
+
+step 'documentation'
+RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
+
+step 'demo'
+examples/demo.sh
+
+step 'all tests passed'
+if [ -n "$untested" ]; then echo "$untested"; fi
