@@ -6,6 +6,7 @@ mod bad_input;
 mod claims;
 mod cost;
 mod dry_run;
+mod hygiene;
 mod push_weaviate;
 mod retry_failed;
 mod schema;
