@@ -3,34 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use reqwest::Url;
 
-/// Text that must not be shown.
-pub struct Secret(String);
-
-impl Secret {
-    /// The text, for the one place that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("(secret)")
-    }
-}
-
-/// Where GitHub and Weaviate are, and who we are there.
-#[derive(Debug)]
-pub struct Services {
-    /// GITHUB_API_URL.
-    pub github_url: String,
-    /// GITHUB_TOKEN.
-    pub github_token: Secret,
-    /// WEAVIATE_URL.
-    pub weaviate_url: String,
-    /// WEAVIATE_API_KEY.
-    pub weaviate_key: Option<Secret>,
-}
+use crate::commands::{Secret, Settings};
 
 /// How a variable is looked up: the process's environment, or a test's.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -48,29 +21,29 @@ pub fn database_url(get: Lookup<'_>) -> anyhow::Result<Secret> {
     secret(get, "DATABASE_URL")?.context("DATABASE_URL is not set; write it like postgresql://user:password@host/agira")
 }
 
-impl Services {
-    /// Reads the variables of both services.
-    ///
-    /// # Errors
-    /// Names the variable and says what it should be.
-    pub fn read(get: Lookup<'_>) -> anyhow::Result<Self> {
-        let github_url = get("GITHUB_API_URL").filter(|url| !url.is_empty());
-        let github_url = address("GITHUB_API_URL", &github_url.unwrap_or_else(|| "https://api.github.com".to_owned()))?;
-        let github_token = secret(get, "GITHUB_TOKEN")?
-            .context("GITHUB_TOKEN is not set; the token needs to read issues, pull requests and contents")?;
-        let weaviate_url = get("WEAVIATE_URL")
-            .filter(|url| !url.is_empty())
-            .context("WEAVIATE_URL is not set; write it like http://host:8080")?;
-        let weaviate_url = address("WEAVIATE_URL", &weaviate_url)?;
-        ensure!(weaviate_url.path() == "/", "WEAVIATE_URL has a path; give scheme, host and port only");
-        let weaviate_key = secret(get, "WEAVIATE_API_KEY")?;
-        Ok(Self {
-            github_url: github_url.to_string(),
-            github_token,
-            weaviate_url: weaviate_url.to_string(),
-            weaviate_key,
-        })
-    }
+/// Reads all variables.
+///
+/// # Errors
+/// Names the variable and says what it should be.
+pub fn settings(get: Lookup<'_>) -> anyhow::Result<Settings> {
+    let database_url = database_url(get)?;
+    let github_url = get("GITHUB_API_URL").filter(|url| !url.is_empty());
+    let github_url = address("GITHUB_API_URL", &github_url.unwrap_or_else(|| "https://api.github.com".to_owned()))?;
+    let github_token = secret(get, "GITHUB_TOKEN")?
+        .context("GITHUB_TOKEN is not set; the token needs to read issues, pull requests and contents")?;
+    let weaviate_url = get("WEAVIATE_URL")
+        .filter(|url| !url.is_empty())
+        .context("WEAVIATE_URL is not set; write it like http://host:8080")?;
+    let weaviate_url = address("WEAVIATE_URL", &weaviate_url)?;
+    ensure!(weaviate_url.path() == "/", "WEAVIATE_URL has a path; give scheme, host and port only");
+    let weaviate_key = secret(get, "WEAVIATE_API_KEY")?;
+    Ok(Settings {
+        database_url,
+        github_url: github_url.to_string(),
+        github_token,
+        weaviate_url: weaviate_url.to_string(),
+        weaviate_key,
+    })
 }
 
 fn address(name: &str, value: &str) -> anyhow::Result<Url> {
@@ -113,12 +86,16 @@ fn secret(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<Secret>> {
 mod tests {
     use super::*;
 
-    fn read(vars: &[(&str, &str)]) -> anyhow::Result<Services> {
+    fn read(vars: &[(&str, &str)]) -> anyhow::Result<Settings> {
         let get = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        Services::read(&get)
+        settings(&get)
     }
 
-    const GOOD: [(&str, &str); 2] = [("GITHUB_TOKEN", "tok-1234"), ("WEAVIATE_URL", "http://localhost:8080")];
+    const GOOD: [(&str, &str); 3] = [
+        ("DATABASE_URL", "postgresql://me:hunter2@localhost/agira"),
+        ("GITHUB_TOKEN", "tok-1234"),
+        ("WEAVIATE_URL", "http://localhost:8080"),
+    ];
 
     #[track_caller]
     fn check_error(changed: (&str, &str), expected: &str) {
@@ -131,13 +108,14 @@ mod tests {
 
     #[test]
     fn defaults_are_githubs() {
-        let services = read(&GOOD).unwrap();
-        assert_eq!(services.github_url, "https://api.github.com/");
-        assert!(services.weaviate_key.is_none());
+        let settings = read(&GOOD).unwrap();
+        assert_eq!(settings.github_url, "https://api.github.com/");
+        assert!(settings.weaviate_key.is_none());
     }
 
     #[test]
     fn every_bad_variable_is_named() {
+        check_error(("DATABASE_URL", ""), "DATABASE_URL is not set");
         check_error(("GITHUB_TOKEN", ""), "GITHUB_TOKEN is not set");
         check_error(("GITHUB_TOKEN_FILE", "/nonexistent/token"), "both GITHUB_TOKEN and GITHUB_TOKEN_FILE");
         check_error(("WEAVIATE_URL", ""), "WEAVIATE_URL is not set");

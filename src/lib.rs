@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! edge         main  cli  config  logging
-//! application  commands -> context, report
+//! application  commands -> apply, report
 //! adapters     db   github   weaviate -> http
 //! core         plan -> agira_object, backoff -> model     (pure: no I/O, no clock, no log)
 //! ```
@@ -30,14 +30,17 @@ use std::process::ExitCode;
 
 use cli::{Cli, Command};
 
+pub use commands::EXIT_CODES;
+
 /// Runs one command and turns its end into an exit code (design, section 6).
 pub fn run(cli: Cli) -> ExitCode {
-    let progress = logging::init(&cli.output);
-    let code = match cli.command {
-        Command::Sync(args) => commands::sync(&args, &cli.output, progress),
-        Command::PushWeaviate(args) => commands::push_weaviate(&args, &cli.output, progress),
-        Command::Status(args) => commands::status(&args, &cli.output),
-        Command::RetryFailed(args) => commands::retry_failed(&args, &cli.output, progress),
-    };
-    ExitCode::from(code)
+    let Cli { command, output } = cli;
+    let progress = logging::init(&output);
+    let settings = || config::settings(&config::environment);
+    ExitCode::from(match command {
+        Command::Sync(args) => commands::sync(&args, &output, settings(), progress),
+        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, settings(), progress),
+        Command::Status(args) => commands::status(&args, &output, config::database_url(&config::environment)),
+        Command::RetryFailed(args) => commands::retry_failed(&args, &output, settings(), progress),
+    })
 }

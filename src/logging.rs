@@ -6,7 +6,7 @@ use env_logger::{Builder, Target, WriteStyle};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::LevelFilter;
 
-use crate::cli::{Format, Output};
+use crate::commands::{Format, Output};
 
 /// Sets up the logger; returns the bar that the run moves, which is hidden where nobody would see it.
 pub fn init(output: &Output) -> ProgressBar {

@@ -6,11 +6,29 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::args::Format;
 use super::context::{Mode, StoppedBy};
-use crate::cli::Format;
 use crate::core::model::{Address, Mapping};
 use crate::core::text::Printable;
 use crate::db::Pause;
+
+/// All exit codes with their meaning (design, section 6); of those that apply the first of the design's table counts.
+pub const EXIT_CODES: [(u8, &str); 5] = [
+    (DONE, "done, or nothing to do; also when limit or time budget ended the run: the rest stays due"),
+    (CANNOT_RUN, "cannot run: configuration, database, schema, credentials; a person has to act"),
+    (2, "usage: unknown flag or value"),
+    (SOME_FAILED, "done, but some mappings failed; they wait for their retry or are parked"),
+    (TRY_LATER, "try later: rate limit, or GitHub, Weaviate or PostgreSQL not reachable; nothing is lost"),
+];
+
+/// Exit code: done.
+const DONE: u8 = 0;
+/// Exit code: a person has to act.
+pub const CANNOT_RUN: u8 = 1;
+/// Exit code: done, with failures.
+const SOME_FAILED: u8 = 3;
+/// Exit code: another run will do better (`EX_TEMPFAIL` of sysexits.h).
+const TRY_LATER: u8 = 75;
 
 /// What became of one mapping; the names are those of the JSON report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -187,7 +205,7 @@ impl Report {
 
     /// A person has to do something.
     pub fn fatal(&mut self, error: String) {
-        self.exit_code = 1;
+        self.exit_code = CANNOT_RUN;
         self.error = Some(error);
     }
 
@@ -225,11 +243,11 @@ impl Report {
             self.stopped_by,
             Some(StoppedBy::RateLimit | StoppedBy::Github | StoppedBy::Weaviate | StoppedBy::Database)
         );
-        if self.exit_code == 0 {
+        if self.exit_code == DONE {
             self.exit_code = match (later, self.failed) {
-                (true, _) => 75,
-                (false, 0) => 0,
-                (false, _) => 3,
+                (true, _) => TRY_LATER,
+                (false, 0) => DONE,
+                (false, _) => SOME_FAILED,
             };
         }
         self.exit_code

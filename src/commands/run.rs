@@ -4,12 +4,12 @@ use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use uuid::Uuid;
 
+use super::args::{Batch, Format, Output};
 use super::context::{Clock, Context, GITHUB, Mode, Stop, StoppedBy, WeaviateState};
 use super::report::Report;
+use super::settings::{Secret, Settings};
 use super::slice::{self, Scope};
 use super::{deliver, discover};
-use crate::cli::{Batch, Output, PolicyArgs, PushArgs, RetryArgs, SyncArgs};
-use crate::config::{self, Services};
 use crate::core::known::Known;
 use crate::core::model::MappingId;
 use crate::core::plan::Policy;
@@ -18,66 +18,28 @@ use crate::github::Github;
 use crate::weaviate::Weaviate;
 
 /// What distinguishes the three commands.
-struct Job<'a> {
-    name: &'static str,
-    batch: &'a Batch,
-    policy: Policy,
-    selection: Selection,
-    scope: Scope,
-    discovers: bool,
-    recheck_now: bool,
-}
-
-/// `sync`.
-pub fn sync(args: &SyncArgs, output: &Output, progress: ProgressBar) -> u8 {
-    let named = !args.batch.narrowed.mappings.is_empty();
-    let recheck_all = args.recheck_now && args.batch.dry_run;
-    let job = Job {
-        name: "sync",
-        batch: &args.batch,
-        policy: args.policy.policy(),
-        selection: if named { Selection::Named } else { Selection::Due { recheck_all } },
-        scope: Scope::Everything,
-        discovers: !named,
-        recheck_now: args.recheck_now,
-    };
-    carry_out(&job, output, progress)
-}
-
-/// `push-weaviate`.
-pub fn push_weaviate(args: &PushArgs, output: &Output, progress: ProgressBar) -> u8 {
-    let named = !args.batch.narrowed.mappings.is_empty();
-    let job = Job {
-        name: "push-weaviate",
-        batch: &args.batch,
-        policy: PolicyArgs::default().policy(),
-        selection: if named { Selection::Named } else { Selection::NeverPushed },
-        scope: Scope::WeaviateOnly,
-        discovers: false,
-        recheck_now: false,
-    };
-    carry_out(&job, output, progress)
-}
-
-/// `retry-failed`.
-pub fn retry_failed(args: &RetryArgs, output: &Output, progress: ProgressBar) -> u8 {
-    let job = Job {
-        name: "retry-failed",
-        batch: &args.batch,
-        policy: args.policy.policy(),
-        selection: Selection::Failed,
-        scope: Scope::Everything,
-        discovers: false,
-        recheck_now: false,
-    };
-    carry_out(&job, output, progress)
+pub struct Job<'a> {
+    /// The subcommand.
+    pub name: &'static str,
+    /// How much.
+    pub batch: &'a Batch,
+    /// What the operator decides.
+    pub policy: Policy,
+    /// Which mappings.
+    pub selection: Selection,
+    /// Which part of the plans is carried out.
+    pub scope: Scope,
+    /// Whether GitHub is asked what changed.
+    pub discovers: bool,
+    /// Whether all waiting mappings are made due for a recheck first.
+    pub recheck_now: bool,
 }
 
 /// Runs a job to its end, whatever that is, and reports it.
-fn carry_out(job: &Job<'_>, output: &Output, progress: ProgressBar) -> u8 {
+pub fn carry_out(job: &Job<'_>, output: &Output, settings: anyhow::Result<Settings>, progress: ProgressBar) -> u8 {
     let mode = if job.batch.dry_run { Mode::Preview } else { Mode::Apply };
     let mut report = Report::new(job.name, mode, output.output);
-    let code = match prepare(job, mode, progress) {
+    let code = match settings.and_then(|settings| prepare(job, mode, &settings, progress)) {
         Ok(mut ctx) => {
             std::mem::swap(&mut ctx.report, &mut report);
             ctx.report.started_at = Some(ctx.now());
@@ -96,14 +58,11 @@ fn carry_out(job: &Job<'_>, output: &Output, progress: ProgressBar) -> u8 {
     code
 }
 
-/// Reads the settings and opens the database; no service is asked.
-fn prepare(job: &Job<'_>, mode: Mode, progress: ProgressBar) -> anyhow::Result<Context> {
-    let url = config::database_url(&config::environment)?;
-    let services = Services::read(&config::environment)?;
-    let github = Github::new(&services.github_url, services.github_token.expose())?;
-    let key = services.weaviate_key.as_ref().map(config::Secret::expose);
-    let weaviate = Weaviate::new(&services.weaviate_url, key)?;
-    let (mut db, now) = Db::connect(url.expose())?;
+/// Opens the database; no service is asked.
+fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar) -> anyhow::Result<Context> {
+    let github = Github::new(&settings.github_url, settings.github_token.expose())?;
+    let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?;
+    let (mut db, now) = Db::connect(settings.database_url.expose())?;
     let access = if mode == Mode::Preview { Access::ReadOnly } else { Access::ReadWrite };
     let narrowed = &job.batch.narrowed;
     if !(narrowed.projects.is_empty() && narrowed.mappings.is_empty()) {
@@ -124,7 +83,7 @@ fn prepare(job: &Job<'_>, mode: Mode, progress: ProgressBar) -> anyhow::Result<C
         run: Uuid::new_v4(),
         time_budget: job.batch.time_budget,
         pause,
-        report: Report::new(job.name, mode, crate::cli::Format::Text),
+        report: Report::new(job.name, mode, Format::Text),
         progress,
         carried: Known::default(),
         explain: mode == Mode::Preview && !narrowed.mappings.is_empty(),

@@ -1,17 +1,29 @@
 //! `status`: totals, failures, and how the last run ended. It only reads, and asks nobody but PostgreSQL.
 
 use anyhow::bail;
+use clap::Args;
 use serde::Serialize;
 
+use super::args::{Format, Narrowed, Output};
 use super::context::GITHUB;
 use super::preview;
-use super::report::say;
-use crate::cli::{Format, Output, StatusArgs};
-use crate::config;
+use super::report::{CANNOT_RUN, say};
+use super::settings::Secret;
 use crate::core::model::MappingId;
 use crate::core::plan::time;
 use crate::core::text::Printable;
 use crate::db::{Access, Db, Failure, Overview, Pause, RepositoryState, RunState, Totals};
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Which mappings.
+    #[command(flatten)]
+    pub narrowed: Narrowed,
+    /// Only the mappings that failed.
+    #[arg(long)]
+    pub failed: bool,
+}
 
 /// The JSON form (design, section 6). Field names are stable: scripts depend on them.
 #[derive(Debug, Default, Serialize)]
@@ -35,13 +47,13 @@ struct WeaviateState {
 }
 
 /// `status`.
-pub fn status(args: &StatusArgs, output: &Output) -> u8 {
+pub fn status(args: &StatusArgs, output: &Output, database_url: anyhow::Result<Secret>) -> u8 {
     let mut status = Status { schema_version: 1, command: "status", ..Status::default() };
-    let sentences = match read(args, &mut status) {
+    let sentences = match database_url.and_then(|url| read(args, &url, &mut status)) {
         Ok(sentences) => sentences,
         Err(error) => {
             log::error!("{error:#}");
-            status.exit_code = 1;
+            status.exit_code = CANNOT_RUN;
             status.error = Some(format!("{error:#}"));
             Vec::new()
         }
@@ -55,8 +67,8 @@ pub fn status(args: &StatusArgs, output: &Output) -> u8 {
 }
 
 /// Fills in the status; returns what is to be said about the mappings that were named.
-fn read(args: &StatusArgs, status: &mut Status) -> anyhow::Result<Vec<String>> {
-    let (mut db, now) = Db::connect(config::database_url(&config::environment)?.expose())?;
+fn read(args: &StatusArgs, database_url: &Secret, status: &mut Status) -> anyhow::Result<Vec<String>> {
+    let (mut db, now) = Db::connect(database_url.expose())?;
     let (projects, mappings) = (&args.narrowed.projects, &args.narrowed.mappings);
     let unknown = db.unknown(Access::ReadOnly, projects, mappings)?;
     if !unknown.is_empty() {

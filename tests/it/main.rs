@@ -8,6 +8,7 @@ mod cost;
 mod dry_run;
 mod hygiene;
 mod push_weaviate;
+mod readme;
 mod retry_failed;
 mod schema;
 mod status;

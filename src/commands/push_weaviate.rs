@@ -1,0 +1,38 @@
+//! `push-weaviate`: the part of `sync` that concerns Weaviate.
+
+use clap::Args;
+use indicatif::ProgressBar;
+
+use super::args::{Batch, Output, PolicyArgs};
+use super::run::{Job, carry_out};
+use super::settings::Settings;
+use super::slice::Scope;
+use crate::db::Selection;
+
+/// Arguments of `push-weaviate`.
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// How much.
+    #[command(flatten)]
+    pub batch: Batch,
+}
+
+/// `push-weaviate`.
+pub fn push_weaviate(
+    args: &PushArgs,
+    output: &Output,
+    settings: anyhow::Result<Settings>,
+    progress: ProgressBar,
+) -> u8 {
+    let named = !args.batch.narrowed.mappings.is_empty();
+    let job = Job {
+        name: "push-weaviate",
+        batch: &args.batch,
+        policy: PolicyArgs::default().policy(),
+        selection: if named { Selection::Named } else { Selection::NeverPushed },
+        scope: Scope::WeaviateOnly,
+        discovers: false,
+        recheck_now: false,
+    };
+    carry_out(&job, output, settings, progress)
+}
