@@ -8,7 +8,8 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::answer::{Envelope, GraphqlError, RateLimit};
-use crate::http::{Answer, Http, ServiceError, bearer};
+use crate::core::text::{Printable, shortened};
+use crate::http::{Answer, Http, Patience, ServiceError, bearer};
 
 /// Issues or pull requests looked at in one request, unless GitHub finds that too much (design, section 3, step 4).
 const LOOKS_PER_REQUEST: usize = 25;
@@ -59,6 +60,12 @@ impl Github {
     /// Requests sent so far.
     pub fn requests(&self) -> u64 {
         self.http.requests()
+    }
+
+    /// The same client with another patience.
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.http.patience = patience;
+        self
     }
 
     /// What GitHub said about our budget so far.

@@ -5,7 +5,7 @@ use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 
 use super::class::Vectors;
-use crate::http::{Answer, Http, ServiceError, bearer};
+use crate::http::{Answer, Http, Patience, ServiceError, bearer};
 
 /// One Weaviate server.
 #[derive(Debug)]
@@ -30,6 +30,12 @@ impl Weaviate {
         }
         let http = Http::new(headers)?;
         Ok(Self { http, base: url.trim_end_matches('/').to_owned(), vectors: None, graphql: true })
+    }
+
+    /// The same client with another patience.
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.http.patience = patience;
+        self
     }
 
     /// Requests sent so far.
