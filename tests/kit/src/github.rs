@@ -144,6 +144,11 @@ impl Github {
         lock(&self.state).world.rename(name, new);
     }
 
+    /// GitHub runs out of its limits whenever it is asked for this issue or pull request.
+    pub fn make_too_heavy(&self, key: &str) {
+        lock(&self.state).world.too_heavy.insert(key.to_lowercase());
+    }
+
     /// The token cannot see a repository any more.
     pub fn hide_repository(&self, name: &str) {
         lock(&self.state).world.hide(name);
