@@ -13,7 +13,7 @@ use reqwest::{StatusCode, redirect};
 /// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// Longest part of an answer that is quoted in an error.
-const QUOTED_CHARACTERS: usize = 300;
+pub(crate) const QUOTED_CHARACTERS: usize = 300;
 
 /// Why a service did not do what it was asked, split only where a caller acts differently. All but
 /// [`ServiceError::Rejected`] are failures of the environment, never of a mapping (design, section 5).

@@ -1,7 +1,10 @@
 //! The real GitHub client over HTTP against the strict simulator.
 
+mod failures;
+mod limits;
 mod pages;
 mod relations;
+mod too_heavy;
 
 use std::time::Duration;
 
