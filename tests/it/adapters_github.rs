@@ -3,6 +3,7 @@
 mod failures;
 mod limits;
 mod pages;
+mod published_schema;
 mod relations;
 mod too_heavy;
 

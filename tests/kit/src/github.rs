@@ -4,6 +4,7 @@
 //! "Troubleshooting the REST API" and "Get an issue". Issues and pull requests are named `owner/name#number`.
 
 mod graphql;
+mod published;
 mod rest;
 mod world;
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use crate::http::{Exchange, Response, Server, lock};
 pub use graphql::sdl;
+pub use published::differences;
 use world::World;
 pub use world::{Closer, Event, Issue, PullRequest};
 
