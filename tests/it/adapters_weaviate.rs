@@ -1,7 +1,11 @@
 //! The real Weaviate client over HTTP against the strict simulator.
 
+mod broken_answers;
 mod class;
+mod failures;
 mod read;
+mod vectors;
+mod write;
 
 use std::time::Duration;
 
