@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use backon::{BlockingRetryable, ExponentialBuilder};
@@ -10,12 +10,10 @@ use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{StatusCode, redirect};
 
-/// Longest time for one request, answer included; design, section 5, signals.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
-const MOST_BYTES: u64 = 32 * 1024 * 1024;
+const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// Longest part of an answer that is quoted in an error.
-const QUOTED_CHARACTERS: usize = 300;
+pub(crate) const QUOTED_CHARACTERS: usize = 300;
 
 /// Why a service did not do what it was asked, split only where a caller acts differently. All but
 /// [`ServiceError::Rejected`] are failures of the environment, never of a mapping (design, section 5).
@@ -98,11 +96,28 @@ impl Answer {
     }
 }
 
+/// How long a service is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For one request, answer included.
+    pub answer: Duration,
+    /// Before it is asked again for the first time; twice as long for the second.
+    pub retry: Duration,
+}
+
+impl Default for Patience {
+    /// Short enough for a run to end within its grace after a signal; design, section 5.
+    fn default() -> Self {
+        Self { answer: Duration::from_secs(15), retry: Duration::from_millis(250) }
+    }
+}
+
 /// An HTTP client for one service: serial, with one kept-alive connection.
 #[derive(Debug)]
 pub struct Http {
     client: Client,
     requests: u64,
+    pub(crate) patience: Patience,
 }
 
 impl Http {
@@ -115,12 +130,11 @@ impl Http {
         let client = Client::builder()
             .user_agent(concat!("agira-worker/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
-            .timeout(REQUEST_TIMEOUT)
             .redirect(redirect::Policy::none())
             .pool_max_idle_per_host(1)
             .build()
             .context("setting up HTTP failed")?;
-        Ok(Self { client, requests: 0 })
+        Ok(Self { client, requests: 0, patience: Patience::default() })
     }
 
     /// Requests sent so far, retries included.
@@ -138,16 +152,12 @@ impl Http {
         build: impl Fn(&Client) -> RequestBuilder,
         read: impl Fn(Answer) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
-        let (client, requests) = (&self.client, &mut self.requests);
+        let (client, requests, patience) = (&self.client, &mut self.requests, self.patience);
         let once = || {
             *requests += 1;
-            answer(build(client)).and_then(&read)
+            answer(build(client), patience.answer).and_then(&read)
         };
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(250))
-            .with_max_delay(Duration::from_secs(2))
-            .with_max_times(2)
-            .with_jitter();
+        let backoff = ExponentialBuilder::default().with_min_delay(patience.retry).with_max_times(2).with_jitter();
         once.retry(backoff)
             .when(|error| matches!(error, ServiceError::Unavailable(_)))
             .notify(|error, delay| log::debug!("{error}; trying again in {delay:?}"))
@@ -155,24 +165,36 @@ impl Http {
     }
 }
 
-fn answer(request: RequestBuilder) -> Result<Answer, ServiceError> {
-    // The address may hold what nobody needs to see in a log; the caller names the service.
+fn answer(request: RequestBuilder, timeout: Duration) -> Result<Answer, ServiceError> {
+    let too_late = || ServiceError::TooHeavy(format!("no answer within {timeout:?}"));
     let failed = |error: reqwest::Error| match error.is_timeout() {
-        true => ServiceError::TooHeavy(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())),
+        true => too_late(),
+        // The address may hold what nobody needs to see in a log; the caller names the service.
         false => ServiceError::Unavailable(format!("{:#}", anyhow::Error::from(error.without_url()))),
     };
-    let mut response = request.send().map_err(failed)?;
+    let started = Instant::now();
+    let mut response = request.timeout(timeout).send().map_err(failed)?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
-    response
-        .by_ref()
-        .take(MOST_BYTES + 1)
-        .read_to_end(&mut body)
-        .map_err(|error| ServiceError::Unavailable(format!("the answer was cut off: {error}")))?;
-    if body.len() as u64 > MOST_BYTES {
-        return Err(ServiceError::TooHeavy(format!("the answer has more than {} MiB", MOST_BYTES >> 20)));
+    let mut part = [0; 16 * 1024];
+    loop {
+        let read = response.read(&mut part).map_err(|error| match error.downcast::<reqwest::Error>() {
+            Ok(error) if error.is_timeout() => too_late(),
+            Ok(error) => ServiceError::Unavailable(format!("the answer was cut off: {}", error.without_url())),
+            Err(error) => ServiceError::Unavailable(format!("the answer was cut off: {error}")),
+        })?;
+        if read == 0 {
+            return Ok(Answer { status, headers, body });
+        }
+        body.extend_from_slice(&part[..read]);
+        if body.len() > MOST_BYTES {
+            return Err(ServiceError::TooHeavy(format!("the answer has more than {} MiB", MOST_BYTES >> 20)));
+        }
+        // The timeout of a read begins anew with each; an answer that trickles must not last for ever.
+        if started.elapsed() > timeout {
+            return Err(too_late());
+        }
     }
-    Ok(Answer { status, headers, body })
 }
 
 /// An `Authorization` header that no log shows.

@@ -23,6 +23,15 @@ pub(super) struct GraphqlError {
     pub message: String,
 }
 
+impl GraphqlError {
+    /// Whether it only says that one of the things that an issue or pull request names is hidden from this token, such
+    /// as a mention in another organisation's repository. The answer has null in the place of that node.
+    pub fn hides_a_node(&self) -> bool {
+        let is_hidden = matches!(self.kind.as_deref(), Some("FORBIDDEN" | "NOT_FOUND"));
+        is_hidden && self.path.iter().any(|part| part == "nodes")
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RateLimit {

@@ -8,10 +8,14 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::answer::{Envelope, GraphqlError, RateLimit};
-use crate::http::{Answer, Http, ServiceError, bearer};
+use crate::core::text::{Printable, shortened};
+use crate::http::{Answer, Http, Patience, QUOTED_CHARACTERS, ServiceError, bearer};
 
 /// Issues or pull requests looked at in one request, unless GitHub finds that too much (design, section 3, step 4).
 const LOOKS_PER_REQUEST: usize = 25;
+
+/// No issue is transferred that often; addresses that lead in a circle must not keep a run for ever.
+const MOST_REDIRECTS: usize = 5;
 
 /// GitHub, seen through one token.
 #[derive(Debug)]
@@ -61,6 +65,12 @@ impl Github {
         self.http.requests()
     }
 
+    /// The same client with another patience.
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.http.patience = patience;
+        self
+    }
+
     /// What GitHub said about our budget so far.
     pub fn limits(&self) -> Limits {
         self.limits
@@ -92,17 +102,26 @@ impl Github {
         Ok((envelope.data, envelope.errors))
     }
 
-    /// One REST request; an answer with any status but those of [`failure`] comes back.
-    pub(super) fn get(&mut self, url_or_path: &str) -> Result<Answer, ServiceError> {
-        let url = match url_or_path.strip_prefix('/') {
-            Some(path) => format!("{}/{path}", self.rest),
-            None => url_or_path.to_owned(),
-        };
-        self.http.send(|client| client.get(&url), |answer| failure(&answer).map_or(Ok(answer), Err))
+    /// One REST request, led on as long as GitHub leads below our own root: from a repository's old name to its new
+    /// one, from a transferred issue to where it is. An answer with any status but those of [`failure`] comes back.
+    pub(super) fn get(&mut self, path: &str) -> Result<Answer, ServiceError> {
+        let mut answer = self.get_once(&format!("{}{path}", self.rest))?;
+        for _ in 0..MOST_REDIRECTS {
+            let location = answer.header("location").filter(|location| self.is_ours(location)).map(str::to_owned);
+            match location {
+                Some(location) if answer.status.is_redirection() => answer = self.get_once(&location)?,
+                _ => break,
+            }
+        }
+        Ok(answer)
+    }
+
+    fn get_once(&mut self, url: &str) -> Result<Answer, ServiceError> {
+        self.http.send(|client| client.get(url), |answer| failure(&answer).map_or(Ok(answer), Err))
     }
 
     /// Whether an address is below our own REST root: no other one may see the token.
-    pub(super) fn is_ours(&self, url: &str) -> bool {
+    fn is_ours(&self, url: &str) -> bool {
         url.strip_prefix(&self.rest).is_some_and(|rest| rest.starts_with('/'))
     }
 }
@@ -114,8 +133,14 @@ fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
     if !answer.status.is_success() {
         return Err(ServiceError::Rejected { status: answer.status.as_u16(), reason: answer.reason() });
     }
-    let envelope: Envelope = serde_json::from_slice(&answer.body)
-        .map_err(|error| ServiceError::Unavailable(format!("the answer is no GraphQL answer: {error}")))?;
+    let no_answer = |what: &str| ServiceError::Unavailable(format!("the answer is no GraphQL answer: {what}"));
+    let mut envelope: Envelope = serde_json::from_slice(&answer.body).map_err(|error| no_answer(&error.to_string()))?;
+    if !envelope.data.is_object() && envelope.errors.is_empty() {
+        return Err(no_answer("it has neither data nor errors"));
+    }
+    for error in &mut envelope.errors {
+        error.message = Printable(&shortened(&error.message, QUOTED_CHARACTERS)).to_string();
+    }
     let of_kind = |kinds: &[&str]| {
         envelope.errors.iter().find(|error| error.kind.as_deref().is_some_and(|kind| kinds.contains(&kind)))
     };

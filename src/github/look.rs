@@ -13,6 +13,10 @@ use crate::http::ServiceError;
 /// No issue has that many pages; a cursor that leads in a circle must not keep a run for ever.
 const MOST_PAGES: usize = 1000;
 
+/// Issues or pull requests in a row that GitHub cannot answer for although each was asked for on its own; with one more
+/// it is GitHub that fails.
+const MOST_UNANSWERED: usize = 2;
+
 /// Why there is no snapshot of one issue or pull request, split only where a caller acts differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LookError {
@@ -35,11 +39,13 @@ impl Github {
     /// When GitHub as a whole cannot be asked.
     pub fn look(&mut self, targets: &[Address], progress: &dyn Fn(usize)) -> Result<Vec<Look>, ServiceError> {
         let mut looks = Vec::with_capacity(targets.len());
+        let mut unanswered = Vec::new();
         while looks.len() < targets.len() {
             let rest = &targets[looks.len()..];
             let batch = &rest[..rest.len().min(self.looks_per_request)];
             match self.look_at_once(batch) {
                 Ok(found) => {
+                    unanswered.clear();
                     progress(found.len());
                     looks.extend(found);
                 }
@@ -51,13 +57,19 @@ impl Github {
                         self.looks_per_request
                     );
                 }
-                Err(ServiceError::TooHeavy(reason)) if looks.iter().any(Result::is_ok) => {
+                // This one is too heavy on its own, if GitHub answers for the others.
+                Err(ServiceError::TooHeavy(reason)) if unanswered.len() < MOST_UNANSWERED => {
+                    progress(1);
                     looks.push(Err(LookError::Failed(format!("GitHub could not answer: {reason}"))));
+                    unanswered.push(reason);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(looks)
+        match unanswered.pop() {
+            Some(reason) if self.seen_at().is_none() => Err(ServiceError::TooHeavy(reason)),
+            _ => Ok(looks),
+        }
     }
 
     fn look_at_once(&mut self, targets: &[Address]) -> Result<Vec<Look>, ServiceError> {
@@ -71,7 +83,10 @@ impl Github {
         let mut looks = Vec::with_capacity(targets.len());
         for (index, target) in targets.iter().enumerate() {
             let alias = format!("t{index}");
-            let error = errors.iter().find(|error| error.path.first().and_then(Value::as_str) == Some(&alias));
+            let spoils = |error: &&GraphqlError| {
+                error.path.first().and_then(Value::as_str) == Some(&alias) && !error.hides_a_node()
+            };
+            let error = errors.iter().find(spoils);
             let look = match error {
                 Some(error) => Err(self.routed(error, target)?),
                 None => self.snapshot(data.get_mut(&alias).map_or(Value::Null, Value::take), target)?,
@@ -103,18 +118,31 @@ impl Github {
     /// GraphQL does not say why something is not found; REST does ("Get an issue": 301, 404, 410).
     fn why_not_found(&mut self, target: &Address) -> Result<LookError, ServiceError> {
         let path = format!("/repos/{}/issues/{}", target.repository, target.number);
-        let answer = self.get(&path)?;
-        Ok(match answer.status.as_u16() {
-            301 => {
-                let location = answer.header("location").unwrap_or_default().to_owned();
-                let moved = if self.is_ours(&location) { Some(self.get(&location)?) } else { None };
-                let page = moved.and_then(|answer| serde_json::from_slice::<Value>(&answer.body).ok());
-                let address = page.as_ref().and_then(|page| page["html_url"].as_str()).unwrap_or(&location);
-                LookError::Gone(format!("{target} was moved to {address}; put the new address into html_url"))
+        let answer = match self.get(&path) {
+            // GraphQL took the token: it is this repository that it does not open.
+            Err(ServiceError::Refused(reason)) => {
+                let repository = &target.repository;
+                return Ok(LookError::RepositoryHidden(format!(
+                    "repository {repository} may not be read with this token: GitHub says: {reason}"
+                )));
             }
+            answer => answer?,
+        };
+        let moved_to = |address: &str| {
+            LookError::Gone(format!("{target} was moved to {address}; put the new address into html_url"))
+        };
+        Ok(match answer.status.as_u16() {
+            301 | 302 | 307 | 308 => moved_to(answer.header("location").unwrap_or("an address that GitHub keeps")),
             404 => LookError::Gone(format!("{target} is not found: deleted, moved or hidden from this token")),
             410 => LookError::Gone(format!("{target} was deleted at GitHub")),
-            200 => LookError::Failed(format!("{target} is found by REST but not by GraphQL; to be looked at again")),
+            200 => {
+                let page: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                let url = page["html_url"].as_str().unwrap_or_default();
+                match Address::parse(url) {
+                    Some(address) if address != *target => moved_to(url),
+                    _ => LookError::Failed(format!("{target} is found by REST but not by GraphQL")),
+                }
+            }
             status => LookError::Failed(format!("asking for {target} gave status {status}: {}", answer.reason())),
         })
     }
@@ -228,7 +256,7 @@ impl Github {
                 "moreTimeline": timeline.is_some(), "timeline": timeline,
             });
             let (mut data, errors) = self.query(&queries::pages(), &variables)?;
-            if let Some(error) = errors.first() {
+            if let Some(error) = errors.iter().find(|error| !error.hides_a_node()) {
                 return failed(error.message.clone());
             }
             let value = data.pointer_mut("/repository/issueOrPullRequest").map_or(Value::Null, Value::take);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Weaviate, json as as_json};
+use super::client::Weaviate;
 use crate::core::agira_object::CLASS;
 use crate::http::ServiceError;
 
@@ -30,14 +30,14 @@ const PROPERTIES: [(&str, &str); 16] = [
 const NOT_OURS: [&str; 3] = ["mime_type", "size_bytes", "sha256"];
 
 /// What a rewritten object needs to keep its vectors: a batch write replaces the whole object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Vectors {
     /// The server makes them (a vectorizer is configured).
     Made,
     /// One own vector per object.
     One,
-    /// Own vectors with names.
-    Named,
+    /// Own vectors with these names; the server makes the others.
+    Named(Vec<String>),
 }
 
 /// What was found under the name of our class.
@@ -59,13 +59,15 @@ impl Weaviate {
     pub fn class(&mut self) -> Result<ClassState, ServiceError> {
         // A class that another node has just created must not look missing: ask the leader.
         let answer =
-            self.send(&format!("/v1/schema/{CLASS}"), |client, url| client.get(url).header("consistency", "true"))?;
-        if answer.status.as_u16() == 404 {
-            // No object carries a vector yet; Agira's definition has none either.
-            self.vectors = Some(Vectors::One);
-            return Ok(ClassState::Missing);
-        }
-        let class = as_json(answer)?;
+            self.send(&format!("/v1/schema/{CLASS}"), |client, url| client.get(url).header("consistency", "true"));
+        let class = match answer {
+            Err(ServiceError::Rejected { status: 404, .. }) => {
+                // No object carries a vector yet; Agira's definition has none either.
+                self.vectors = Some(Vectors::One);
+                return Ok(ClassState::Missing);
+            }
+            answer => answer?,
+        };
         self.vectors = Some(vectors(&class));
         Ok(match problems(&class) {
             problems if problems.is_empty() => ClassState::Fits,
@@ -81,8 +83,7 @@ impl Weaviate {
     /// # Errors
     /// When Weaviate cannot be asked, or rejects the definition.
     pub fn create_class(&mut self) -> Result<(), ServiceError> {
-        let answer = self.send("/v1/schema", |client, url| client.post(url).json(&definition()))?;
-        match as_json(answer) {
+        match self.send("/v1/schema", |client, url| client.post(url).json(&definition())) {
             // Another run, or Agira itself, was faster.
             Err(ServiceError::Rejected { status: 422, reason }) if reason.contains("already exists") => Ok(()),
             created => created.map(drop),
@@ -97,9 +98,12 @@ fn definition() -> Value {
 }
 
 fn vectors(class: &Value) -> Vectors {
-    let has_named = class["vectorConfig"].as_object().is_some_and(|named| !named.is_empty());
+    if let Some(named) = class["vectorConfig"].as_object().filter(|named| !named.is_empty()) {
+        let own = named.iter().filter(|(_, config)| config["vectorizer"].get("none").is_some());
+        let own: Vec<String> = own.map(|(name, _)| name.clone()).collect();
+        return if own.is_empty() { Vectors::Made } else { Vectors::Named(own) };
+    }
     match class["vectorizer"].as_str() {
-        _ if has_named => Vectors::Named,
         None | Some("none" | "") => Vectors::One,
         Some(_) => Vectors::Made,
     }

@@ -3,9 +3,10 @@
 use anyhow::Context;
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
+use serde_json::Value;
 
 use super::class::Vectors;
-use crate::http::{Answer, Http, ServiceError, bearer};
+use crate::http::{Answer, Http, Patience, ServiceError, bearer};
 
 /// One Weaviate server.
 #[derive(Debug)]
@@ -32,36 +33,32 @@ impl Weaviate {
         Ok(Self { http, base: url.trim_end_matches('/').to_owned(), vectors: None, graphql: true })
     }
 
+    /// The same client with another patience.
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.http.patience = patience;
+        self
+    }
+
     /// Requests sent so far.
     pub fn requests(&self) -> u64 {
         self.http.requests()
     }
 
-    /// One request to `path`; an answer with any status but those of [`failure`] comes back.
+    /// One request to `path`, answered with JSON; whatever is neither success nor one of [`failure`] is a rejection.
     pub(super) fn send(
         &mut self,
         path: &str,
         build: impl Fn(&Client, &str) -> RequestBuilder,
-    ) -> Result<Answer, ServiceError> {
+    ) -> Result<Value, ServiceError> {
         let url = format!("{}{path}", self.base);
-        self.http.send(|client| build(client, &url), |answer| failure(&answer).map_or(Ok(answer), Err))
+        self.http.send(|client| build(client, &url), |answer| json(&answer))
     }
 }
 
-fn failure(answer: &Answer) -> Option<ServiceError> {
-    let reason = || answer.reason();
-    match answer.status.as_u16() {
-        401 | 403 => Some(ServiceError::Refused(reason())),
-        413 => Some(ServiceError::TooHeavy(reason())),
-        // A usage limit or a lack of memory: nothing that this request could do better.
-        429 => Some(ServiceError::Unavailable(reason())),
-        500.. => Some(ServiceError::Unavailable(reason())),
-        _ => None,
+fn json(answer: &Answer) -> Result<Value, ServiceError> {
+    if let Some(failure) = failure(answer) {
+        return Err(failure);
     }
-}
-
-/// The answer as JSON, where anything but success is a rejection.
-pub(super) fn json(answer: Answer) -> Result<serde_json::Value, ServiceError> {
     if !answer.status.is_success() {
         return Err(ServiceError::Rejected { status: answer.status.as_u16(), reason: answer.reason() });
     }
@@ -71,4 +68,15 @@ pub(super) fn json(answer: Answer) -> Result<serde_json::Value, ServiceError> {
             answer.reason()
         ))
     })
+}
+
+fn failure(answer: &Answer) -> Option<ServiceError> {
+    let reason = || answer.reason();
+    match answer.status.as_u16() {
+        401 | 403 => Some(ServiceError::Refused(reason())),
+        // A usage limit or a lack of memory: nothing that this request could do better.
+        429 => Some(ServiceError::Unavailable(reason())),
+        500.. => Some(ServiceError::Unavailable(reason())),
+        _ => None,
+    }
 }

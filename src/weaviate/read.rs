@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::class::Vectors;
-use super::client::{Weaviate, json as as_json};
+use super::client::Weaviate;
 use crate::core::agira_object::CLASS;
 use crate::core::known::Stored;
 use crate::http::ServiceError;
@@ -32,7 +32,7 @@ impl Weaviate {
         let mut found = HashMap::with_capacity(ids.len());
         for ids in ids.chunks(IDS_PER_QUERY) {
             // GraphQL knows named vectors only by name, a GET gives them all.
-            if self.graphql && self.vectors != Some(Vectors::Named) {
+            if self.graphql && !matches!(self.vectors, Some(Vectors::Named(_))) {
                 match self.query(ids) {
                     Ok(answer) => {
                         found.extend(answer);
@@ -49,8 +49,8 @@ impl Weaviate {
             }
             for id in ids {
                 let answer = self.object(*id)?;
-                found
-                    .insert(*id, answer.as_ref().map_or_else(missing, |object| present(&object["properties"], object)));
+                let one = answer.map_or_else(missing, |object| self.present(&object["properties"], &object));
+                found.insert(*id, one);
             }
         }
         Ok(found)
@@ -65,11 +65,10 @@ impl Weaviate {
             Some(Vectors::Made) => format!("/v1/objects/{CLASS}/{id}"),
             _ => format!("/v1/objects/{CLASS}/{id}?include=vector"),
         };
-        let answer = self.send(&path, |client, url| client.get(url))?;
-        if answer.status.as_u16() == 404 {
-            return Ok(None);
+        match self.send(&path, |client, url| client.get(url)) {
+            Err(ServiceError::Rejected { status: 404, .. }) => Ok(None),
+            answer => answer.map(Some),
         }
-        as_json(answer).map(Some)
     }
 
     fn query(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Found>, ServiceError> {
@@ -85,10 +84,10 @@ impl Weaviate {
         let answer = match self.send("/v1/graphql", |client, url| client.post(url).json(&body)) {
             // Without the right to read all classes GraphQL is refused where single objects are not.
             Err(ServiceError::Refused(reason)) => return Err(ServiceError::Rejected { status: 403, reason }),
-            other => as_json(other?)?,
+            answer => answer?,
         };
         if let Some(error) = answer["errors"][0]["message"].as_str() {
-            if error.contains("429") {
+            if error.contains("429 Too many requests") {
                 return Err(ServiceError::Unavailable(error.to_owned()));
             }
             return Err(ServiceError::Rejected { status: 200, reason: error.to_owned() });
@@ -100,31 +99,34 @@ impl Weaviate {
         for object in objects {
             let id = object["_additional"]["id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
             if let Some(slot) = id.and_then(|id| found.get_mut(&id)) {
-                *slot = present(object, &object["_additional"]);
+                *slot = self.present(object, &object["_additional"]);
             }
         }
         Ok(found)
+    }
+
+    fn present(&self, properties: &Value, vectors_of: &Value) -> Found {
+        let text = |name: &str| properties[name].as_str().map(str::to_owned);
+        let mut vectors = Map::new();
+        match &self.vectors {
+            Some(Vectors::One) => {
+                let own = vectors_of["vector"].as_array().filter(|own| !own.is_empty());
+                vectors.extend(own.map(|own| ("vector".to_owned(), json!(own))));
+            }
+            Some(Vectors::Named(names)) => {
+                let own = |name: &String| vectors_of["vectors"].get(name).map(|own| (name.clone(), own.clone()));
+                let own: Map<String, Value> = names.iter().filter_map(own).collect();
+                vectors.extend((!own.is_empty()).then(|| ("vectors".to_owned(), Value::Object(own))));
+            }
+            Some(Vectors::Made) | None => {}
+        }
+        Found {
+            stored: Stored::Present { status: text("status"), parentless: text("parent_object_id").is_none() },
+            vectors,
+        }
     }
 }
 
 fn missing() -> Found {
     Found { stored: Stored::Missing, vectors: Map::new() }
-}
-
-fn present(properties: &Value, vectors_of: &Value) -> Found {
-    let text = |name: &str| properties[name].as_str().map(str::to_owned);
-    let is_empty = |value: &Value| match value {
-        Value::Array(list) => list.is_empty(),
-        Value::Object(named) => named.is_empty(),
-        _ => true,
-    };
-    let vectors = ["vector", "vectors"]
-        .into_iter()
-        .filter(|name| !is_empty(&vectors_of[*name]))
-        .map(|name| (name.to_owned(), vectors_of[name].clone()))
-        .collect();
-    Found {
-        stored: Stored::Present { status: text("status"), parentless: text("parent_object_id").is_none() },
-        vectors,
-    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::client::{Weaviate, json as as_json};
+use super::client::Weaviate;
 use crate::core::agira_object::{AgiraObject, CLASS};
 use crate::core::text::{Printable, shortened};
 use crate::http::ServiceError;
@@ -11,6 +11,9 @@ use crate::http::ServiceError;
 const OBJECTS_PER_BATCH: usize = 100;
 /// Bytes in one batch, unless a single object has more.
 const BYTES_PER_BATCH: usize = 4 * 1024 * 1024;
+
+/// Weaviate's words for each object when a shard takes no writes.
+const READ_ONLY: &str = "store is read-only";
 
 /// An object to be created or replaced.
 #[derive(Debug, Clone)]
@@ -37,10 +40,8 @@ impl Weaviate {
             let batch = &encoded[results.len()..results.len() + fitting(&encoded[results.len()..], most)];
             match self.batch(batch) {
                 Ok(written) => results.extend(written),
-                Err(ServiceError::TooHeavy(reason) | ServiceError::Rejected { reason, .. }) if batch.len() == 1 => {
-                    results.push(Err(reason));
-                }
-                Err(ServiceError::TooHeavy(reason) | ServiceError::Rejected { reason, .. }) => {
+                Err(ServiceError::Rejected { reason, .. }) if batch.len() == 1 => results.push(Err(reason)),
+                Err(ServiceError::TooHeavy(reason) | ServiceError::Rejected { reason, .. }) if batch.len() > 1 => {
                     log::info!("Weaviate did not take {} objects at once ({reason}); sending fewer", batch.len());
                     most = batch.len().div_ceil(2);
                 }
@@ -52,14 +53,19 @@ impl Weaviate {
 
     fn batch(&mut self, batch: &[Value]) -> Result<Vec<Written>, ServiceError> {
         let body = json!({ "objects": batch });
-        let answer = as_json(self.send("/v1/batch/objects", |client, url| client.post(url).json(&body))?)?;
+        let answer = self.send("/v1/batch/objects", |client, url| client.post(url).json(&body))?;
         let results = answer.as_array().filter(|results| results.len() == batch.len());
         let Some(results) = results else {
             return Err(ServiceError::Unavailable(
                 "the answer to a batch does not have a result for each object".to_owned(),
             ));
         };
-        Ok(results.iter().map(written).collect())
+        let written: Vec<Written> = results.iter().map(written).collect();
+        // A full disk is no object's failure; an operator has to end that state.
+        match written.iter().find_map(|one| one.as_ref().err().filter(|reason| reason.contains(READ_ONLY))) {
+            Some(reason) => Err(ServiceError::Unavailable(reason.clone())),
+            None => Ok(written),
+        }
     }
 }
 

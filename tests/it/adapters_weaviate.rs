@@ -1,1 +1,110 @@
-//! Written next.
+//! The real Weaviate client over HTTP against the strict simulator.
+
+mod broken_answers;
+mod class;
+mod failures;
+mod read;
+mod vectors;
+mod write;
+
+use std::time::Duration;
+
+use agira_worker::core::agira_object::{AgiraObject, CLASS, ObjectType};
+use agira_worker::core::known::Stored;
+use agira_worker::http::{Patience, ServiceError};
+use agira_worker::weaviate::{ClassState, Found, ToWrite, Weaviate};
+use kit::weaviate::{Settings, Weaviate as Simulator, agira_class};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// Long enough for any answer here, and no time lost between tries.
+const PATIENCE: Patience = Patience { answer: Duration::from_secs(10), retry: Duration::ZERO };
+
+fn client(simulator: &Simulator) -> Weaviate {
+    client_at(&simulator.url())
+}
+
+fn client_at(url: &str) -> Weaviate {
+    Weaviate::new(url, None).expect("a client").with_patience(PATIENCE)
+}
+
+/// A client that has read the class, which fits; the log begins after that.
+#[track_caller]
+fn ready(simulator: &Simulator) -> Weaviate {
+    let mut client = client(simulator);
+    assert_eq!(client.class(), Ok(ClassState::Fits));
+    simulator.clear_log();
+    client
+}
+
+/// A server that adds nothing to a class on its own.
+fn strict() -> Simulator {
+    Simulator::start_with(Settings { auto_schema: false, ..Settings::default() })
+}
+
+fn with_class(class: Value) -> Simulator {
+    let simulator = strict();
+    simulator.create_class(class);
+    simulator
+}
+
+/// Agira's class with something changed.
+fn changed_class(change: impl FnOnce(&mut Value)) -> Value {
+    let mut class = agira_class();
+    change(&mut class);
+    class
+}
+
+/// Changes the list of a class's properties.
+fn properties(class: &mut Value) -> &mut Vec<Value> {
+    class["properties"].as_array_mut().expect("properties")
+}
+
+/// The object of an issue.
+fn issue(mapping: i64) -> AgiraObject {
+    AgiraObject {
+        object_type: ObjectType::GithubIssue,
+        object_id: mapping.to_string(),
+        project_id: "1".to_owned(),
+        org_id: None,
+        title: format!("Issue {mapping}"),
+        text: "State: open\n\nIt is broken.".to_owned(),
+        status: "open".to_owned(),
+        url: format!("https://github.com/acme/shop/issues/{mapping}"),
+        source_system: "github".to_owned(),
+        external_key: Some(format!("acme/shop#{mapping}")),
+        parent_object_id: Some("7".to_owned()),
+        created_at: "2026-01-24T19:52:40.473439Z".parse().expect("a time"),
+        updated_at: "2026-01-25T00:00:00Z".parse().expect("a time"),
+    }
+}
+
+fn id(mapping: i64) -> Uuid {
+    issue(mapping).key().uuid()
+}
+
+fn ids(mappings: impl IntoIterator<Item = i64>) -> Vec<Uuid> {
+    mappings.into_iter().map(id).collect()
+}
+
+fn to_write(mapping: i64) -> ToWrite {
+    ToWrite { object: issue(mapping), vectors: Map::new() }
+}
+
+fn all_to_write(mappings: impl IntoIterator<Item = i64>) -> Vec<ToWrite> {
+    mappings.into_iter().map(to_write).collect()
+}
+
+/// Method and path of every request.
+fn asked(simulator: &Simulator) -> Vec<String> {
+    let line = |exchange: kit::http::Exchange| format!("{} {}", exchange.request.method, exchange.request.path);
+    simulator.requests().into_iter().map(line).collect()
+}
+
+/// Every request came over the same connection.
+#[track_caller]
+fn check_one_connection(simulator: &Simulator) {
+    let mut connections: Vec<_> = simulator.requests().iter().map(|exchange| exchange.request.connection).collect();
+    connections.dedup();
+    assert_eq!(connections.len(), 1, "{connections:?}");
+}

@@ -4,6 +4,7 @@
 //! "Troubleshooting the REST API" and "Get an issue". Issues and pull requests are named `owner/name#number`.
 
 mod graphql;
+mod published;
 mod rest;
 mod world;
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use crate::http::{Exchange, Response, Server, lock};
 pub use graphql::sdl;
+pub use published::differences;
 use world::World;
 pub use world::{Closer, Event, Issue, PullRequest};
 
@@ -151,6 +153,11 @@ impl Github {
     /// A repository is renamed; the old name leads to the new one.
     pub fn rename_repository(&self, name: &str, new: &str) {
         lock(&self.state).world.rename(name, new);
+    }
+
+    /// GitHub runs out of its limits whenever it is asked for this issue or pull request.
+    pub fn make_too_heavy(&self, key: &str) {
+        lock(&self.state).world.too_heavy.insert(key.to_lowercase());
     }
 
     /// The token cannot see a repository any more.

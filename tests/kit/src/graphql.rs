@@ -116,6 +116,39 @@ pub fn validate(schema: &Valid<Schema>, query: &str) -> Result<Valid<ExecutableD
     })
 }
 
+/// Reads and validates a schema. A field that is defined twice, as some are in what GitHub publishes, counts as first
+/// defined.
+///
+/// # Errors
+/// What else is wrong with it.
+pub fn read(sdl: &str) -> Result<Valid<Schema>, String> {
+    let schema = match Schema::parse(sdl, "schema.graphql") {
+        Ok(schema) => schema,
+        Err(invalid) => {
+            let is_duplicate = |message: &str| message.starts_with("duplicate definitions for the `");
+            let other =
+                invalid.errors.iter().map(|error| error.error.to_string()).find(|message| !is_duplicate(message));
+            match other {
+                Some(message) => return Err(message),
+                None => invalid.partial,
+            }
+        }
+    };
+    schema.validate().map_err(|invalid| invalid.errors.to_string())
+}
+
+/// Whether a document fits a schema.
+///
+/// # Errors
+/// Everything that does not fit, or what is wrong with the schema.
+pub fn check(sdl: &str, document: &str) -> Result<(), String> {
+    let schema = read(sdl)?;
+    match ExecutableDocument::parse_and_validate(&schema, document, "query.graphql") {
+        Ok(_) => Ok(()),
+        Err(invalid) => Err(invalid.errors.to_string()),
+    }
+}
+
 /// Executes a validated document: `{"data": ..., "errors": [...]}`, errors only where there are some.
 ///
 /// # Errors

@@ -56,6 +56,8 @@ pub struct Settings {
     pub down: bool,
     /// Writes fail as on a full disk.
     pub read_only: bool,
+    /// A proxy refuses requests with more bytes.
+    pub most_bytes: usize,
 }
 
 impl Default for Settings {
@@ -68,6 +70,7 @@ impl Default for Settings {
             put_missing: PutMissing::NotFound,
             down: false,
             read_only: false,
+            most_bytes: usize::MAX,
         }
     }
 }

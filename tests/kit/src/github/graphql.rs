@@ -166,6 +166,10 @@ fn repository<'a>(world: &'a World, repository: &'a Repository) -> Object<'a> {
                 let message = format!("Could not resolve to an issue or pull request with the number of {number}.");
                 Refused::typed("NOT_FOUND", message)
             })?;
+            if world.too_heavy.contains(&format!("{}#{number}", repository.name.to_lowercase())) {
+                let message = "Resource limits for this query exceeded.".to_owned();
+                return Err(Refused::typed("RESOURCE_LIMITS_EXCEEDED", message));
+            }
             Ok(Resolved::Object(thread(world, repository, number, found)))
         }
         _ => leaf(&json!({ "databaseId": repository.id, "nameWithOwner": repository.name }), field),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
 
-use super::world::{Gone, Repository, Thread};
+use super::world::{Gone, Repository, Thread, split};
 use super::{Fault, State, graphql};
 use crate::http::{Request, Response};
 
@@ -74,8 +74,14 @@ fn admitted(state: &mut State, request: &Request, reset: DateTime<Utc>) -> Resul
     let number = |text: &str| text.parse().map_err(|_| message(404, "Not Found"));
     match parts.as_slice() {
         ["repos", owner, name, "issues", issue] => {
-            let repository = state.world.repository(&format!("{owner}/{name}"));
-            Ok(thread(state, repository, number(issue)?, &root(request)))
+            let asked = format!("{owner}/{name}");
+            let repository = state.world.repository(&asked);
+            let number = number(issue)?;
+            // Where GraphQL follows a repository's new name silently, REST leads to it.
+            match repository.filter(|repository| !repository.name.eq_ignore_ascii_case(&asked)) {
+                Some(renamed) => Ok(moved(renamed, number, &root(request))),
+                None => Ok(thread(state, repository, number, &root(request))),
+            }
         }
         ["repositories", id, "issues", issue] => {
             let repository = state.world.repository_with_id(number(id)?);
@@ -96,16 +102,20 @@ fn thread(state: &State, repository: Option<&Repository>, number: i32, root: &st
     match (repository.threads.get(&number), repository.gone.get(&number)) {
         (Some(thread), _) => Response::json(200, &shown(repository, number, thread)),
         (None, Some(Gone::Deleted)) => message(410, "This issue was deleted"),
-        (None, Some(Gone::Transferred(new))) => match state.world.thread(new) {
-            Some((home, number, _)) => {
-                let location = format!("{root}/repositories/{}/issues/{number}", home.id);
-                let body = json!({ "message": "Moved Permanently", "url": location });
-                Response::json(301, &body).header("location", &location)
+        (None, Some(Gone::Transferred(new))) => {
+            let (name, number) = split(new);
+            match state.world.repository(name) {
+                Some(home) => moved(home, number, root),
+                None => message(404, "Not Found"),
             }
-            None => message(404, "Not Found"),
-        },
+        }
         (None, None) => message(404, "Not Found"),
     }
+}
+
+fn moved(home: &Repository, number: i32, root: &str) -> Response {
+    let location = format!("{root}/repositories/{}/issues/{number}", home.id);
+    Response::json(301, &json!({ "message": "Moved Permanently", "url": location })).header("location", &location)
 }
 
 /// As far as the issue endpoints go. The id of a pull request there is that of its issue record: another number.

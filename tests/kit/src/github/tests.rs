@@ -118,10 +118,13 @@ fn rest_tells_what_became_of_an_issue() {
     github.delete("acme/shop#12");
     github.transfer("acme/shop#13", "acme/other#1");
     github.rename_repository("acme/shop", "acme/store");
-    let status = |number: i32| ask(&github, &format!("/repos/acme/shop/issues/{number}"), &GOOD, None).0;
+    let under = |name: &str, number: i32| ask(&github, &format!("/repos/acme/{name}/issues/{number}"), &GOOD, None).0;
+    let status = |number| under("store", number);
     assert_eq!([12, 13, 14, 15].map(status), [410, 301, 200, 404]);
+    assert_eq!([12, 13, 14, 15].map(|number| under("shop", number)), [301; 4]);
     github.hide_repository("acme/store");
     assert_eq!([12, 13, 14].map(status), [404; 3]);
+    assert_eq!(under("shop", 12), 404);
 }
 
 #[test]

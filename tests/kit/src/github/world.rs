@@ -1,6 +1,6 @@
 //! Repositories with their issues and pull requests, and what people do to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// When everything was created, unless a test says otherwise.
 const CREATED: &str = "2026-01-01T00:00:00Z";
@@ -139,6 +139,8 @@ pub(super) struct Repository {
 pub(super) struct World {
     repositories: BTreeMap<String, Repository>,
     renamed: BTreeMap<String, String>,
+    /// Issues and pull requests that GitHub cannot answer for, in lower case.
+    pub too_heavy: BTreeSet<String>,
     last_id: i64,
 }
 

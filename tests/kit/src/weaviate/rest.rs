@@ -15,6 +15,9 @@ pub fn answer(state: &mut State, request: &Request) -> Response {
     if request.path == "/v1/.well-known/live" || request.path == "/v1/.well-known/ready" {
         return if request.query.is_empty() { Response::empty(200) } else { framework(404, "path was not found") };
     }
+    if request.body.len() > state.settings.most_bytes {
+        return html(413);
+    }
     match (!state.faults.is_empty()).then(|| state.faults.remove(0)) {
         Some(Fault::Status(status, body)) => Response { body: body.into_bytes(), ..Response::empty(status) },
         Some(Fault::Html) => html(200),

@@ -1,0 +1,110 @@
+//! Connections are read to their end.
+
+use kit::github::{Event, Fault};
+
+use super::*;
+
+/// An event that says nothing about a pull request.
+fn mention() -> Event {
+    Event::CrossReferenced { source: "acme/shop#1".to_owned(), will_close: false }
+}
+
+fn closing(key: &str) -> Event {
+    Event::CrossReferenced { source: key.to_owned(), will_close: true }
+}
+
+fn names(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|index| format!("label {index}")).collect()
+}
+
+/// Issue 12, mentioned by issue 1, with pull requests 101 to 151.
+fn simulator() -> Simulator {
+    let simulator = with_issues(&["acme/shop#1", "acme/shop#12"]);
+    for key in shop(101..=151) {
+        simulator.pull_request(&key, |_| {});
+    }
+    simulator
+}
+
+#[track_caller]
+fn pull_requests(simulator: &Simulator) -> Vec<String> {
+    let Details::Issue { pull_requests, .. } = look(simulator, "acme/shop#12").details else { panic!("not an issue") };
+    pull_requests.iter().map(|found| found.address.to_string()).collect()
+}
+
+#[test]
+fn a_pull_request_mentioned_in_the_110th_timeline_event_is_found() {
+    let simulator = simulator();
+    simulator.issue("acme/shop#12", |issue| {
+        issue.timeline = std::iter::repeat_with(mention).take(109).chain([closing("acme/shop#101")]).collect();
+    });
+    assert_eq!(pull_requests(&simulator), ["acme/shop#101"]);
+    assert_eq!(simulator.requests().len(), 3);
+}
+
+#[test]
+fn the_51st_closing_reference_is_found() {
+    let simulator = simulator();
+    simulator.issue("acme/shop#12", |issue| issue.references = shop(101..=151));
+    assert_eq!(pull_requests(&simulator), shop(101..=151));
+}
+
+#[test]
+fn the_101st_label_is_found_of_issues_and_of_pull_requests() {
+    let simulator = simulator();
+    simulator.issue("acme/shop#12", |issue| issue.labels = names(0..101));
+    simulator.pull_request("acme/shop#101", |found| found.labels = names(0..250));
+    assert_eq!(look(&simulator, "acme/shop#12").labels, names(0..101));
+    simulator.clear_log();
+    assert_eq!(look(&simulator, "acme/shop#101").labels, names(0..250));
+    assert_eq!(simulator.requests().len(), 3);
+}
+
+#[test]
+fn all_connections_are_turned_over_in_one_request() {
+    let simulator = simulator();
+    simulator.issue("acme/shop#12", |issue| {
+        issue.labels = names(0..101);
+        issue.references = shop(101..=151);
+        issue.timeline = std::iter::repeat_with(mention).take(50).chain([closing("acme/shop#101")]).collect();
+    });
+    let seen = look(&simulator, "acme/shop#12");
+    let Details::Issue { pull_requests, .. } = &seen.details else { panic!("{seen:?}") };
+    assert_eq!((seen.labels.len(), pull_requests.len()), (101, 51));
+    assert_eq!(simulator.requests().len(), 2);
+}
+
+#[test]
+fn only_what_has_more_pages_is_asked_for_again() {
+    let simulator = simulator();
+    simulator.issue("acme/shop#12", |issue| {
+        issue.labels = names(0..3);
+        issue.references = shop(101..=151);
+    });
+    look(&simulator, "acme/shop#12");
+    let variables = &simulator.variables()[1];
+    let more = ["moreLabels", "moreReferences", "moreTimeline"].map(|name| variables[name].as_bool());
+    assert_eq!(more, [Some(false), Some(true), Some(false)]);
+}
+
+#[test]
+fn further_pages_of_a_renamed_repository_are_found() {
+    let simulator = simulator();
+    simulator.issue("acme/shop#12", |issue| issue.labels = names(0..101));
+    simulator.rename_repository("acme/shop", "acme/store");
+    assert_eq!(look(&simulator, "acme/shop#12").labels.len(), 101);
+}
+
+#[test]
+fn a_further_page_that_fails_is_the_failure_of_its_issue_only() {
+    let simulator = simulator();
+    let keys = ["acme/shop#12", "acme/shop#1"];
+    simulator.issue("acme/shop#12", |issue| issue.labels = names(0..101));
+    let first = recorded(&simulator, &keys).remove(0);
+    simulator.fail_next(1, &Fault::Answer(first));
+    let kind = "SOMETHING_NEW".to_owned();
+    simulator.fail_next(1, &Fault::Alias { alias: "repository".to_owned(), kind, message: "not now".to_owned() });
+    let looks = looks(&simulator, &keys);
+    assert!(matches!(&looks[0], Err(LookError::Failed(reason)) if reason.contains("not now")), "{looks:?}");
+    assert!(looks[1].is_ok(), "{looks:?}");
+}

@@ -1,0 +1,91 @@
+//! Answers that break off, never come or never end.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use super::*;
+
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000000\r\n\r\n";
+
+/// A server that reads a request from each connection and then does this with it, as long as the tests last.
+fn serve(answer: fn(&mut TcpStream)) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            read_request(&stream);
+            answer(&mut stream);
+        }
+    });
+    url
+}
+
+fn read_request(stream: &TcpStream) {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+        if let Some(given) = line.to_lowercase().strip_prefix("content-length: ") {
+            length = given.parse().expect("a length");
+        }
+    }
+    // Whoever hangs up has sent enough.
+    let _ = reader.take(length).read_to_end(&mut Vec::new());
+}
+
+/// Keeps the connection until the client hangs up.
+fn hold(stream: &mut TcpStream) {
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+fn impatient(url: &str) -> Weaviate {
+    client_at(url).with_patience(Patience { answer: Duration::from_millis(100), ..PATIENCE })
+}
+
+#[track_caller]
+fn check_too_late(answer: fn(&mut TcpStream)) {
+    let mut client = impatient(&serve(answer));
+    assert_eq!(client.class(), Err(ServiceError::TooHeavy("no answer within 100ms".to_owned())));
+    assert_eq!(client.requests(), 1);
+}
+
+#[test]
+fn an_answer_that_never_comes_is_not_waited_for() {
+    check_too_late(hold);
+}
+
+#[test]
+fn an_answer_that_stops_half_way_is_not_waited_for() {
+    check_too_late(|stream| {
+        stream.write_all(HEAD).expect("a client");
+        stream.write_all(b"{\"class\":").expect("a client");
+        hold(stream);
+    });
+}
+
+#[test]
+fn an_answer_that_trickles_is_not_waited_for_either() {
+    check_too_late(|stream| {
+        stream.write_all(HEAD).expect("a client");
+        while stream.write_all(b" ").is_ok() {}
+    });
+}
+
+#[test]
+fn a_connection_that_breaks_is_made_again_and_then_weaviates_failure() {
+    let closing: fn(&mut TcpStream) = |_| {};
+    let cutting: fn(&mut TcpStream) = |stream| stream.write_all(&[HEAD, b"{\"class\":"].concat()).expect("a client");
+    for answer in [closing, cutting] {
+        let mut client = client_at(&serve(answer));
+        let error = client.class().expect_err("no answer");
+        assert!(matches!(error, ServiceError::Unavailable(_)), "{error:?}");
+        assert_eq!(client.requests(), 3, "{error:?}");
+    }
+}
+
+#[test]
+fn a_write_that_takes_too_long_is_halved_and_then_weaviates_failure_not_the_objects() {
+    let mut client = impatient(&serve(hold));
+    let error = client.write(&all_to_write(0..4)).expect_err("no answer");
+    assert!(matches!(error, ServiceError::TooHeavy(_)), "{error:?}");
+    assert_eq!(client.requests(), 3, "4, 2 and 1 objects");
+}

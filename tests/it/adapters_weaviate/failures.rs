@@ -1,0 +1,161 @@
+//! What Weaviate's failures mean, in each of its ways to say them.
+
+use kit::weaviate::Fault;
+
+use super::*;
+
+/// What the client says when every request fails like this, and how many it sends.
+#[track_caller]
+fn failure(fault: &Fault, ask: impl FnOnce(&mut Weaviate) -> ServiceError) -> (ServiceError, usize) {
+    let simulator = with_class(agira_class());
+    let mut client = ready(&simulator);
+    simulator.fail_next(20, fault);
+    let error = ask(&mut client);
+    (error, simulator.requests().len())
+}
+
+/// A request that has to fail.
+type Ask = fn(&mut Weaviate) -> ServiceError;
+
+/// All that the client can ask.
+fn all_requests() -> [(&'static str, Ask); 4] {
+    [
+        ("class", |client| client.class().expect_err("class")),
+        ("statuses", |client| client.statuses(&ids(0..2)).expect_err("statuses")),
+        ("object", |client| client.object(id(0)).expect_err("object")),
+        ("write", |client| client.write(&all_to_write(0..2)).expect_err("write")),
+    ]
+}
+
+#[track_caller]
+fn check_unavailable(fault: &Fault) {
+    for (name, ask) in all_requests() {
+        let (error, asked) = failure(fault, ask);
+        assert!(matches!(error, ServiceError::Unavailable(_)), "{name}: {error:?}");
+        assert_eq!(asked, 3, "{name}: {error:?}");
+    }
+}
+
+#[test]
+fn what_may_pass_is_asked_again_few_times_and_then_weaviates_failure() {
+    for status in [429, 500, 502, 503, 504] {
+        check_unavailable(&Fault::Status(status, "<html>no</html>".to_owned()));
+    }
+    check_unavailable(&Fault::Html);
+    check_unavailable(&Fault::Status(200, String::new()));
+    check_unavailable(&Fault::Status(200, "{\"class\":\"Agi".to_owned()));
+}
+
+#[test]
+fn one_failure_in_between_is_not_noticed() {
+    for fault in [Fault::Html, Fault::Status(503, String::new()), Fault::Status(429, String::new()), Fault::LoseAnswer]
+    {
+        let simulator = with_class(agira_class());
+        let mut client = client(&simulator);
+        simulator.fail_next(2, &fault);
+        assert_eq!(client.class(), Ok(ClassState::Fits), "{fault:?}");
+        simulator.fail_next(2, &fault);
+        assert_eq!(client.statuses(&ids(0..2)).expect("statuses").len(), 2, "{fault:?}");
+        simulator.fail_next(2, &fault);
+        assert_eq!(client.write(&all_to_write(0..2)), Ok(vec![Ok(()), Ok(())]), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_down_is_not_available_until_it_is_up() {
+    let simulator = with_class(agira_class());
+    let mut client = ready(&simulator);
+    simulator.settings().down = true;
+    let error = client.write(&all_to_write(0..2)).expect_err("down");
+    assert_eq!(error, ServiceError::Unavailable("503 Service Unavailable without a body".to_owned()));
+    simulator.settings().down = false;
+    assert_eq!(client.write(&all_to_write(0..2)), Ok(vec![Ok(()), Ok(())]));
+}
+
+#[test]
+fn a_wrong_key_is_refused_and_not_shown() {
+    let simulator = with_class(agira_class());
+    simulator.settings().api_key = Some("right".to_owned());
+    let keyed = |key| Weaviate::new(&simulator.url(), Some(key)).expect("a client").with_patience(PATIENCE);
+    assert_eq!(keyed("right").class(), Ok(ClassState::Fits));
+    for mut client in [keyed("wrong-key"), client(&simulator)] {
+        for (name, ask) in all_requests() {
+            let error = ask(&mut client);
+            assert!(matches!(error, ServiceError::Refused(_)), "{name}: {error:?}");
+            assert!(error.to_string().contains("anonymous access not enabled"), "{name}: {error}");
+        }
+        assert!(!format!("{client:?}").contains("wrong-key"));
+    }
+}
+
+#[test]
+fn what_a_key_may_not_do_is_refused_in_weaviates_words() {
+    let said = "rbac: authorization, forbidden action: user 'x' has insufficient permissions to update_data";
+    let fault = Fault::Status(403, json!({ "error": [{ "message": said }] }).to_string());
+    for (name, ask) in all_requests() {
+        assert_eq!(failure(&fault, ask).0, ServiceError::Refused(said.to_owned()), "{name}");
+    }
+}
+
+/// An answer with that status and body to the question for the class is told like this.
+#[track_caller]
+fn check_told(status: u16, body: impl Into<String>, expected: &str) {
+    let body = body.into();
+    let (error, _) = failure(&Fault::Status(status, body.clone()), |client| client.class().expect_err("a failure"));
+    assert_eq!(error.to_string(), expected, "{body}");
+}
+
+#[test]
+fn every_shape_of_an_error_is_told_on_one_line() {
+    let of_handlers = json!({ "error": [{ "message": "the class\nis odd" }] }).to_string();
+    check_told(422, of_handlers.clone(), "request rejected with status 422: the class\\nis odd");
+    check_told(500, of_handlers, "not available: the class\\nis odd");
+    let of_framework = json!({ "code": 601, "message": "id in path must be of type uuid" }).to_string();
+    check_told(422, of_framework.clone(), "request rejected with status 422: id in path must be of type uuid");
+    check_told(401, of_framework, "credentials refused: id in path must be of type uuid");
+    let limit = json!({ "errorCode": "USAGE_LIMIT_EXCEEDED", "limit": "objects", "value": 100, "message": "no more" });
+    check_told(429, limit.to_string(), "not available: no more");
+    let restriction = json!({ "errorCode": "CONFIG_NOT_ALLOWED", "message": "not that index" });
+    check_told(422, restriction.to_string(), "request rejected with status 422: not that index");
+    check_told(400, "", "request rejected with status 400: 400 Bad Request without a body");
+    check_told(503, "", "not available: 503 Service Unavailable without a body");
+    let page = "<html>\r\n<body>\n\t<h1>502 Bad Gateway</h1>\n</body></html>";
+    check_told(502, page, "not available: <html> <body> <h1>502 Bad Gateway</h1> </body></html>");
+    check_told(400, "\u{1b}[31mred", "request rejected with status 400: \\u{1b}[31mred");
+    check_told(400, "{\"odd\":true}", "request rejected with status 400: {\"odd\":true}");
+    let long = "é".repeat(1000);
+    check_told(400, long, &format!("request rejected with status 400: {}…", "é".repeat(300)));
+}
+
+#[test]
+fn a_page_in_the_place_of_weaviate_is_told_as_such() {
+    let said = "not available: the answer is not JSON (is WEAVIATE_URL a Weaviate server?): <html>Login</html>";
+    check_told(200, "<html>Login</html>", said);
+}
+
+#[test]
+fn an_answer_that_grows_without_end_does_not_fill_the_memory() {
+    let simulator = with_class(agira_class());
+    simulator.fail_next(1, &Fault::Status(200, " ".repeat(33 * 1024 * 1024)));
+    let error = client(&simulator).class().expect_err("too much");
+    assert_eq!(error, ServiceError::TooHeavy("the answer has more than 32 MiB".to_owned()));
+    assert!(simulator.requests()[0].sent_bytes < 1024 * 1024, "small as long as it is compressed");
+}
+
+#[test]
+fn a_redirect_is_not_followed_with_the_key() {
+    let simulator = with_class(agira_class());
+    simulator.fail_next(1, &Fault::Status(301, String::new()));
+    let error = client(&simulator).class().expect_err("a redirect");
+    assert!(matches!(error, ServiceError::Rejected { status: 301, .. }), "{error:?}");
+}
+
+#[test]
+fn a_weaviate_that_is_not_there_is_not_available() {
+    let url = strict().url();
+    let mut client = client_at(&url);
+    let error = client.class().expect_err("nobody is there");
+    assert!(matches!(error, ServiceError::Unavailable(_)), "{error:?}");
+    assert!(!error.to_string().contains(&url), "{error}");
+    assert_eq!(client.requests(), 3);
+}

@@ -1,0 +1,133 @@
+//! What Weaviate holds under many ids, with GraphQL and without.
+
+use kit::weaviate::{Fault, GraphQl};
+
+use super::*;
+
+/// Objects for every second of these mappings, with the mapping's number in the status.
+fn simulator(mappings: std::ops::Range<i64>) -> Simulator {
+    let simulator = with_class(agira_class());
+    for mapping in mappings.step_by(2) {
+        let properties = json!({ "status": format!("status {mapping}"), "parent_object_id": "7" });
+        simulator.put_object(&id(mapping).to_string(), properties);
+    }
+    simulator
+}
+
+/// Every second of these mappings has its object, and the others have none.
+#[track_caller]
+fn check_every_second(client: &mut Weaviate, mappings: std::ops::Range<i64>) {
+    let found = client.statuses(&ids(mappings.clone())).expect("statuses");
+    assert_eq!(found.len(), mappings.clone().count());
+    for (index, mapping) in mappings.enumerate() {
+        let present = Stored::Present { status: Some(format!("status {mapping}")), parentless: false };
+        let expected = if index % 2 == 0 { present } else { Stored::Missing };
+        assert_eq!(found[&id(mapping)].stored, expected, "{mapping}");
+    }
+}
+
+#[test]
+fn the_statuses_of_250_ids_take_three_requests() {
+    let simulator = simulator(0..250);
+    check_every_second(&mut ready(&simulator), 0..250);
+    assert_eq!(asked(&simulator), ["POST /v1/graphql"; 3]);
+    check_one_connection(&simulator);
+}
+
+#[test]
+fn no_default_limit_of_the_server_cuts_an_answer() {
+    for limit in [1, 10, 100] {
+        let simulator = simulator(0..100);
+        simulator.settings().default_limit = limit;
+        check_every_second(&mut ready(&simulator), 0..100);
+    }
+}
+
+#[test]
+fn ids_are_sent_in_lower_case() {
+    let simulator = simulator(0..10);
+    let mut client = ready(&simulator);
+    check_every_second(&mut client, 0..10);
+    simulator.settings().graphql = GraphQl::Disabled422;
+    check_every_second(&mut client, 0..10);
+    for exchange in simulator.requests() {
+        let sent = exchange.request.path + &String::from_utf8_lossy(&exchange.request.body);
+        let in_upper_case = |id: &Uuid| sent.contains(&id.to_string().to_uppercase());
+        assert!(!ids(0..10).iter().any(in_upper_case), "{sent}");
+    }
+}
+
+#[test]
+fn where_graphql_is_off_each_object_is_asked_for_which_is_found_out_once() {
+    for graphql in [GraphQl::Disabled422, GraphQl::Disabled410, GraphQl::Forbidden] {
+        let simulator = simulator(0..5);
+        simulator.settings().graphql = graphql;
+        let mut client = ready(&simulator);
+        check_every_second(&mut client, 0..5);
+        check_every_second(&mut client, 0..5);
+        let gets = ids(0..5).into_iter().map(|id| format!("GET /v1/objects/{CLASS}/{id}"));
+        let twice: Vec<String> = gets.clone().chain(gets).collect();
+        assert_eq!(asked(&simulator), [vec!["POST /v1/graphql".to_owned()], twice].concat(), "{graphql:?}");
+        check_one_connection(&simulator);
+    }
+}
+
+#[test]
+fn where_graphql_does_not_understand_us_each_object_is_asked_for() {
+    let simulator = simulator(0..5);
+    let said = json!({ "data": null, "errors": [{ "message": "Unknown argument \"where\"" }] }).to_string();
+    let mut client = ready(&simulator);
+    simulator.fail_next(1, &Fault::Status(200, said));
+    check_every_second(&mut client, 0..5);
+    assert_eq!(simulator.requests().len(), 6);
+}
+
+#[test]
+fn a_graphql_that_is_too_busy_is_not_taken_for_one_that_is_off() {
+    let simulator = simulator(0..5);
+    let said = json!({ "data": { "Get": { CLASS: null } }, "errors": [{ "message": "429 Too many requests" }] });
+    let mut client = ready(&simulator);
+    simulator.fail_next(1, &Fault::Status(200, said.to_string()));
+    let error = client.statuses(&ids(0..5)).expect_err("too busy");
+    assert_eq!(error, ServiceError::Unavailable("429 Too many requests".to_owned()));
+    simulator.clear_log();
+    check_every_second(&mut client, 0..5);
+    assert_eq!(asked(&simulator), ["POST /v1/graphql"]);
+}
+
+#[test]
+fn a_graphql_answer_without_objects_is_none() {
+    let simulator = simulator(0..5);
+    let mut client = ready(&simulator);
+    simulator.fail_next(1, &Fault::Status(200, json!({ "data": { "Get": null } }).to_string()));
+    let error = client.statuses(&ids(0..5)).expect_err("no objects");
+    assert!(matches!(error, ServiceError::Unavailable(_)), "{error:?}");
+}
+
+#[test]
+fn an_object_without_status_or_parent_is_told_from_none() {
+    for graphql in [GraphQl::On, GraphQl::Disabled422] {
+        let simulator = with_class(agira_class());
+        simulator.settings().graphql = graphql;
+        simulator.put_object(&id(1).to_string(), json!({ "title": "By Agira" }));
+        let found = ready(&simulator).statuses(&ids(1..3)).expect("statuses");
+        assert_eq!(found[&id(1)].stored, Stored::Present { status: None, parentless: true });
+        assert_eq!(found[&id(2)].stored, Stored::Missing);
+    }
+}
+
+#[test]
+fn no_ids_take_no_request() {
+    let simulator = simulator(0..0);
+    assert!(ready(&simulator).statuses(&[]).expect("nothing").is_empty());
+    assert!(simulator.requests().is_empty());
+}
+
+#[test]
+fn a_whole_object_is_read_or_found_missing() {
+    let simulator = simulator(0..2);
+    let mut client = ready(&simulator);
+    let object = client.object(id(0)).expect("an answer").expect("an object");
+    assert_eq!(object["properties"]["status"], "status 0");
+    assert_eq!(client.object(id(1)), Ok(None));
+}
