@@ -1,6 +1,7 @@
 //! What the statements of `db` make of rows: claims, classes, order, and what apply writes (design, sections 2 and 3). The
 //! clock is a parameter everywhere, so hours pass here without waiting.
 
+mod classes;
 mod giving_back;
 
 use agira_worker::core::model::MappingId;
