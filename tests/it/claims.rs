@@ -1,8 +1,10 @@
 //! What the statements of `db` make of rows: claims, classes, order, and what apply writes (design, sections 2 and 3). The
 //! clock is a parameter everywhere, so hours pass here without waiting.
 
+mod apply;
 mod classes;
 mod giving_back;
+mod order;
 
 use agira_worker::core::model::MappingId;
 use agira_worker::core::outbox::Outbox;
