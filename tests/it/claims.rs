@@ -5,6 +5,7 @@ mod apply;
 mod classes;
 mod giving_back;
 mod order;
+mod plans;
 
 use agira_worker::core::model::MappingId;
 use agira_worker::core::outbox::Outbox;
