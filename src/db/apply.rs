@@ -222,9 +222,8 @@ impl Db {
             "UPDATE core_externalissuemapping m SET worker_due_at = CASE
                 WHEN m.worker_claim IS NULL AND m.worker_recheck_at IS NULL
                 THEN GREATEST($2, m.worker_error_at + interval '6 hours') ELSE $2 END
-             FROM (SELECT id FROM core_externalissuemapping WHERE id = ANY($1)
-                AND (worker_claim IS NOT NULL OR worker_due_at IS NULL) ORDER BY id FOR UPDATE) AS marked
-             WHERE m.id = marked.id",
+             WHERE m.id = ANY(ARRAY(SELECT id FROM core_externalissuemapping WHERE id = ANY($1)
+                AND (worker_claim IS NOT NULL OR worker_due_at IS NULL) ORDER BY id FOR UPDATE))",
             &[&ids, &now],
         )?;
         Ok(())

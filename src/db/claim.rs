@@ -254,6 +254,7 @@ impl Db {
             let Some(row) = rows.first() else { return Ok(None) };
             let claimed = Claimed::from_row(row);
             if row.get("taken") {
+                self.suspects.insert(claimed.mapping.id);
                 return Ok(Some(claimed));
             }
             log::warn!(
@@ -263,18 +264,32 @@ impl Db {
         }
     }
 
-    /// Gives back what this run holds of `ids`; nothing else about them changes.
+    /// Gives back what this run holds of `ids`; nothing else about them changes. A suspect was not looked at either: the
+    /// attempt that taking it over counted is taken back, and its claim stays, expired, so that it stays a suspect.
     ///
     /// # Errors
     /// When PostgreSQL fails; the claims then expire by themselves.
     pub fn give_back(&mut self, run: Uuid, ids: &[MappingId]) -> anyhow::Result<()> {
-        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        self.execute(
-            "UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL
-             WHERE id = ANY($2) AND worker_claim = $1",
-            &[&run, &ids],
-        )
-        .context("giving mappings back failed")?;
+        let (suspects, ids): (Vec<&MappingId>, Vec<&MappingId>) = ids.iter().partition(|id| self.suspects.contains(id));
+        if !ids.is_empty() {
+            let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+            self.execute(
+                "UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL
+                 WHERE id = ANY($2) AND worker_claim = $1",
+                &[&run, &ids],
+            )
+            .context("giving mappings back failed")?;
+        }
+        if !suspects.is_empty() {
+            let suspects: Vec<i64> = suspects.iter().map(|id| id.0).collect();
+            // The claim stays this run's, which therefore does not take it over again. Its error's time is when it did.
+            self.execute(
+                "UPDATE core_externalissuemapping SET worker_attempts = worker_attempts - 1, worker_claimed_until = worker_error_at
+                 WHERE id = ANY($2) AND worker_claim = $1 AND worker_claimed_until > worker_error_at",
+                &[&run, &suspects],
+            )
+            .context("giving mappings back failed")?;
+        }
         Ok(())
     }
 

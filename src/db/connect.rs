@@ -1,6 +1,6 @@
 //! Connecting, and making sure that the database is one that we can work on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
@@ -81,7 +81,7 @@ impl Db {
             .connect(NoTls)
             .map_err(|error| anyhow::anyhow!("{}", source(&error)))
             .context("cannot connect to PostgreSQL; check DATABASE_URL and whether the server runs")?;
-        let mut db = Self { client, prepared: HashMap::new(), statements: 0 };
+        let mut db = Self { client, prepared: HashMap::new(), statements: 0, suspects: HashSet::new() };
         let now = db
             .query(
                 "SELECT now(), set_config('lock_timeout', '5s', false), set_config('statement_timeout', '60s', false)",

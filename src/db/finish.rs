@@ -4,7 +4,7 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Db;
+use super::{Access, Db};
 use crate::core::model::MappingId;
 
 /// A mapping that was looked at and dealt with.
@@ -119,16 +119,22 @@ impl Db {
         now: DateTime<Utc>,
     ) -> anyhow::Result<()> {
         let all: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        self.execute(
-            "UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL, worker_outbox = NULL,
-                worker_pushed_at = $3
-             WHERE id = ANY($2) AND worker_claim = $1",
-            &[&run, &all, &now],
-        )
-        .context("recording what was delivered to Weaviate failed")?;
-        if !outdated.is_empty() {
-            self.mark(outdated, now).context("making mappings due failed")?;
-        }
-        Ok(())
+        let deliver = |db: &mut Self| {
+            db.execute(
+                "UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL, worker_outbox = NULL,
+                    worker_pushed_at = $3
+                 WHERE id = ANY($2) AND worker_claim = $1",
+                &[&run, &all, &now],
+            )
+        };
+        let result = match outdated.is_empty() {
+            true => deliver(self).map(drop),
+            // One without the other would forget what was dropped until the next recheck.
+            false => self.transaction(Access::ReadWrite, |db| {
+                deliver(db)?;
+                db.mark(outdated, now)
+            }),
+        };
+        result.context("recording what was delivered to Weaviate failed")
     }
 }

@@ -9,11 +9,13 @@ mod load;
 mod overview;
 mod run;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use postgres::error::SqlState;
 use postgres::types::ToSql;
 use postgres::{Row, Statement};
+
+use crate::core::model::MappingId;
 
 pub use apply::{Applied, NotApplied, Recorded};
 pub use claim::{Claimed, Hold, Selection, WholeSelection};
@@ -27,6 +29,8 @@ pub struct Db {
     client: postgres::Client,
     prepared: HashMap<String, Statement>,
     statements: u64,
+    /// Taken over from runs that died: when these are given back, they stay suspects, whoever gives them back.
+    suspects: HashSet<MappingId>,
 }
 
 /// Whether a transaction may write.

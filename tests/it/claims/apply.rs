@@ -1,0 +1,255 @@
+//! What apply writes, and that it writes all of a plan or nothing.
+
+use agira_worker::core::model::*;
+use agira_worker::db::{Applied, NotApplied};
+use serde_json::json;
+
+use super::Class::*;
+use super::*;
+
+const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
+
+fn closed_at() -> DateTime<Utc> {
+    CLOSED_AT.parse().unwrap()
+}
+
+/// What a closed issue needs.
+fn close(from: &str) -> Vec<Action> {
+    vec![
+        Action::RecordState { from: "open".to_owned(), to: "closed" },
+        Action::MoveItem { from: ItemStatus(from.to_owned()), to: ItemStatus::testing() },
+        Action::RememberClose { closed_at: closed_at() },
+    ]
+}
+
+fn pull_request(github_id: i64, number: i32) -> PullRequestRef {
+    let url = format!("https://github.com/acme/lib/pull/{number}");
+    PullRequestRef {
+        github_id: GithubId(github_id),
+        address: Address::parse(&url).unwrap(),
+        url,
+        state: State::Open,
+        relation: Relation::Closes,
+    }
+}
+
+/// A pull request that belongs to the issue and has no row.
+fn insert_and_link(github_id: i64, number: i32) -> [Action; 2] {
+    let pull_request = pull_request(github_id, number);
+    let address = pull_request.address.clone();
+    [
+        Action::InsertPullRequest { pull_request },
+        Action::Link { pull_request: address, github_id: GithubId(github_id), relation: Relation::Closes, from: None },
+    ]
+}
+
+impl Bench {
+    fn try_apply(&mut self, claimed: &Claimed, actions: Vec<Action>, minute: i64) -> Result<Applied, NotApplied> {
+        let plan = Plan { actions, notes: Vec::new() };
+        let now = self.at(minute);
+        self.db.apply(claimed, &plan, None, now, self.hold)
+    }
+
+    /// Status and `updated_at`.
+    fn item(&mut self, id: ItemId) -> (String, DateTime<Utc>) {
+        let row = self.client.query_one("SELECT status, updated_at FROM core_item WHERE id = $1", &[&id.0]).unwrap();
+        (row.get(0), row.get(1))
+    }
+
+    fn activities(&mut self, id: ItemId) -> Vec<String> {
+        agira::activities(&mut self.client, id.0)
+            .into_iter()
+            .map(|(verb, summary)| format!("{verb}: {summary}"))
+            .collect()
+    }
+
+    /// The mapping can still be worked on, over the same connection.
+    #[track_caller]
+    fn check_usable(&mut self, claimed: &Claimed, minute: i64) {
+        self.fail(claimed, None, minute);
+        self.check(claimed.mapping.id, Parked, minute);
+    }
+}
+
+#[test]
+fn a_move_writes_status_updated_at_and_one_activity_row_as_agira_does() {
+    let mut bench = Bench::new();
+    let id = bench.issue();
+    let claimed = bench.take(id, 2);
+    let applied = bench.try_apply(&claimed, close("Working"), 3).unwrap();
+    assert_eq!(applied.moved, Some(true));
+    let item = claimed.mapping.item_id;
+    assert_eq!(bench.item(item), ("Testing".to_owned(), bench.at(3)));
+    let number = claimed.mapping.number;
+    assert_eq!(
+        bench.activities(item),
+        [
+            "item.status_changed: Status: Working → Testing".to_owned(),
+            format!("github.issue_state_changed: GitHub issue #{number} changed from open to closed"),
+        ]
+    );
+    let by_system = "SELECT count(*) FROM core_activity WHERE actor_id IS NULL AND created_at = $1";
+    let now = bench.at(3);
+    assert_eq!(bench.client.query_one(by_system, &[&now]).unwrap().get::<_, i64>(0), 2);
+    let row = bench.row(id);
+    assert_eq!((&row["state"], &row["worker_closed_at"]), (&json!("closed"), &json!("2026-03-01T10:00:00+00:00")));
+}
+
+/// Invariant 4: what a person decides between our read and our write stands, and is not overruled by the next run either.
+#[test]
+fn a_person_who_moves_the_item_between_read_and_apply_is_faster() {
+    let mut bench = Bench::new();
+    let id = bench.issue();
+    let claimed = bench.take(id, 2);
+    let item = claimed.mapping.item_id;
+    agira::person_sets_status(&mut bench.client, item.0, "Review");
+    let (before, activities) = (bench.item(item), bench.activities(item));
+    let applied = bench.try_apply(&claimed, close("Working"), 3).unwrap();
+    assert_eq!(applied.moved, Some(false));
+    assert_eq!(bench.item(item), before);
+    let new: Vec<String> = bench.activities(item).split_off(activities.len());
+    assert!(new.iter().all(|activity| activity.starts_with("github.issue_state_changed: ")), "{new:?}");
+    assert_eq!(bench.row(id)["worker_closed_at"], json!("2026-03-01T10:00:00+00:00"));
+}
+
+#[test]
+fn a_plan_made_from_another_close_event_or_item_is_not_carried_out() {
+    for change in ["worker_closed_at = now()", "item_id = (SELECT max(id) FROM core_item)"] {
+        let mut bench = Bench::new();
+        let id = bench.issue();
+        bench.issue();
+        let claimed = bench.take(id, 2);
+        bench.execute(&format!("UPDATE core_externalissuemapping SET {change} WHERE id = {id}"));
+        let before = bench.database.dump("");
+        let result = bench.try_apply(&claimed, close("Working"), 3);
+        assert!(matches!(result, Err(NotApplied::GivenBack(_))), "{change}: {result:?}");
+        assert_eq!(bench.database.dump(""), before, "{change}");
+        bench.check_usable(&claimed, 4);
+    }
+}
+
+#[test]
+fn a_mapping_deleted_meanwhile_is_given_back_and_nothing_is_written() {
+    let mut bench = Bench::new();
+    let id = bench.issue();
+    let claimed = bench.take(id, 2);
+    let item = claimed.mapping.item_id;
+    bench.execute(&format!(
+        "BEGIN; DELETE FROM core_externalissuemapping WHERE id = {id}; DELETE FROM core_item WHERE id = {item}; COMMIT"
+    ));
+    let before = bench.database.dump("");
+    let result = bench.try_apply(&claimed, [close("Working"), insert_and_link(71, 7).to_vec()].concat(), 3);
+    assert!(matches!(result, Err(NotApplied::GivenBack(_))), "{result:?}");
+    bench.finish(&claimed, 4);
+    assert_eq!(bench.database.dump(""), before);
+}
+
+/// Agira's foreign keys are checked at COMMIT, after every statement has succeeded.
+#[test]
+fn a_foreign_key_refused_at_commit_is_the_mappings_own_failure() {
+    let mut bench = Bench::new();
+    let id = bench.issue();
+    let claimed = bench.take(id, 2);
+    let item = claimed.mapping.item_id;
+    // The item goes without its mapping, as no statement of Django's would let it.
+    bench.execute(&format!(
+        "SET session_replication_role = replica; DELETE FROM core_item WHERE id = {item}; RESET session_replication_role"
+    ));
+    let before = bench.database.dump("");
+    let [insert, _] = insert_and_link(71, 7);
+    let result = bench.try_apply(&claimed, vec![close("Working").remove(0), insert], 3);
+    let Err(NotApplied::Refused(reason)) = result else { panic!("{result:?}") };
+    assert!(reason.contains("violates foreign key constraint") && reason.contains(&format!("({item})")), "{reason}");
+    assert_eq!(bench.database.dump(""), before);
+    bench.fail(&claimed, None, 4);
+    assert_eq!(bench.trouble(id), (1, Some("no repository".to_owned())));
+}
+
+#[test]
+fn a_value_that_the_database_refuses_undoes_the_whole_plan() {
+    let mut bench = Bench::new();
+    let [id, other] = [bench.issue(), bench.issue()];
+    let claimed = bench.take(id, 2);
+    let taken = "SELECT github_id FROM core_externalissuemapping WHERE id = $1";
+    let taken = GithubId(bench.client.query_one(taken, &[&other.0]).unwrap().get(0));
+    let from = claimed.mapping.github_id;
+    let too_long = || {
+        let [Action::InsertPullRequest { mut pull_request }, link] = insert_and_link(71, 7) else { unreachable!() };
+        pull_request.url = format!("https://github.com/{}", "x".repeat(200));
+        vec![Action::InsertPullRequest { pull_request }, link]
+    };
+    let before = bench.database.dump("");
+    for (refused, part) in [
+        (vec![Action::SetGithubId { row: id, from, to: taken }], "duplicate key value"),
+        (too_long(), "value too long"),
+    ] {
+        // First what would succeed alone.
+        let result = bench.try_apply(&claimed, [close("Working"), refused].concat(), 3);
+        let Err(NotApplied::Refused(reason)) = result else { panic!("{result:?}") };
+        assert!(reason.contains(part) && !reason.contains('\n'), "{reason}");
+        assert_eq!(bench.database.dump(""), before);
+    }
+    bench.check_usable(&claimed, 4);
+}
+
+/// Somebody else in the way is no failure of the mapping: three tries, then it is given back.
+#[test]
+fn a_transaction_is_tried_three_times_when_somebody_is_in_the_way() {
+    // Lock timeout, deadlock, serialization failure. The sequence counts the tries: it is not rolled back.
+    for code in ["55P03", "40P01", "40001"] {
+        let mut bench = Bench::new();
+        let id = bench.issue();
+        let claimed = bench.take(id, 2);
+        bench.execute(&format!(
+            "CREATE SEQUENCE tries; CREATE FUNCTION in_the_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('tries') % 4 <> 0 THEN RAISE 'in the way' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$;
+             CREATE TRIGGER in_the_way BEFORE UPDATE ON core_item FOR EACH ROW EXECUTE FUNCTION in_the_way()"
+        ));
+        let before = bench.database.dump("");
+        let result = bench.try_apply(&claimed, close("Working"), 3);
+        let Err(NotApplied::GivenBack(reason)) = result else { panic!("{code}: {result:?}") };
+        assert!(reason.contains("in the way"), "{reason}");
+        assert_eq!(bench.database.dump(""), before);
+        let tries = "SELECT last_value FROM tries";
+        assert_eq!(bench.client.query_one(tries, &[]).unwrap().get::<_, i64>(0), 3, "{code}");
+        // Nobody is in the way of the next run's try.
+        let applied = bench.try_apply(&claimed, close("Working"), 4).unwrap();
+        assert_eq!(applied.moved, Some(true), "{code}");
+    }
+}
+
+#[test]
+fn pull_requests_are_inserted_and_linked_once() {
+    let mut bench = Bench::new();
+    let id = bench.issue();
+    let claimed = bench.take(id, 2);
+    let item = claimed.mapping.item_id;
+    let actions = [insert_and_link(71, 7), insert_and_link(5_000_000_000, 8)].concat();
+    let applied = bench.try_apply(&claimed, actions.clone(), 3).unwrap();
+    assert_eq!((applied.inserted.len(), applied.linked), (2, 2));
+    let links = "SELECT l.issue_mapping_id, l.item_id, l.relation, m.github_id, m.number, m.kind, m.html_url, m.item_id
+        FROM worker_pull_request_link l JOIN core_externalissuemapping m ON m.id = l.mapping_id ORDER BY m.id";
+    let found = bench.client.query(links, &[]).unwrap();
+    let found: Vec<_> = found
+        .iter()
+        .map(|row| {
+            let ids = (row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i64>(7));
+            assert_eq!(ids, (id.0, item.0, item.0));
+            let words: (&str, &str, &str) = (row.get(2), row.get(5), row.get(6));
+            (row.get::<_, i64>(3), row.get::<_, i32>(4), words.0.to_owned(), words.1.to_owned(), words.2.to_owned())
+        })
+        .collect();
+    let expected = [(71, 7), (5_000_000_000, 8)].map(|(github_id, number)| {
+        let url = format!("https://github.com/acme/lib/pull/{number}");
+        (github_id, number, "closes".to_owned(), "PR".to_owned(), url)
+    });
+    assert_eq!(found, expected);
+
+    // Another run inserted them first: its rows are linked, none is inserted, none is moved (invariant 5).
+    let other = bench.issue();
+    let claimed = bench.take(other, 4);
+    let applied = bench.try_apply(&claimed, actions, 5).unwrap();
+    assert_eq!((applied.inserted.len(), applied.linked), (0, 2));
+    let owners = "SELECT count(*) FROM core_externalissuemapping WHERE kind = 'PR' AND item_id = $1";
+    assert_eq!(bench.client.query_one(owners, &[&item.0]).unwrap().get::<_, i64>(0), 2);
+}

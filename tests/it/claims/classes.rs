@@ -1,0 +1,304 @@
+//! Invariant 15: every row is in exactly one class, whatever happens to it.
+
+use agira_worker::core::model::*;
+use agira_worker::core::plan::Action;
+use agira_worker::db::{Selection, WholeSelection};
+use kit::agira;
+use kit::postgres_server::Database;
+use serde_json::json;
+
+use super::Class::*;
+use super::*;
+
+#[test]
+fn a_row_that_agira_inserts_is_due() {
+    let mut bench = Bench::new();
+    let id = bench.issue();
+    bench.check(id, Due, 0);
+    assert_eq!(bench.trouble(id), (0, None));
+}
+
+#[test]
+fn a_row_that_exists_at_installation_is_waiting_and_its_recheck_time_has_come() {
+    let database = Database::agira_only();
+    let mut client = database.client();
+    let project = agira::project(&mut client, "old", "acme", "old");
+    let item = agira::item(&mut client, project, "Working");
+    let id = MappingId(agira::issue(&mut client, item, 1, "acme/old", 1, "open"));
+    database.run_file("worker.sql");
+    let mut bench = Bench::on(database);
+    bench.check(id, Waiting, 0);
+    assert_eq!(bench.claim(&due(), 9, 0), [id]);
+    bench.check(id, InWork, 0);
+}
+
+#[test]
+fn a_claim_takes_a_row_of_any_class_to_work_and_changes_nothing_else() {
+    let mut bench = Bench::new();
+    for class in UNCLAIMED {
+        let id = bench.row_in(class);
+        let mut before = bench.row(id);
+        bench.take(id, 2);
+        bench.check(id, InWork, 2);
+        let mut after = bench.row(id);
+        for column in ["worker_claim", "worker_claimed_until"] {
+            assert_ne!(after[column], before[column]);
+            (after[column], before[column]) = (json!(null), json!(null));
+        }
+        assert_eq!(after, before, "{class:?}");
+    }
+}
+
+#[test]
+fn success_ends_in_waiting_without_any_trouble() {
+    let mut bench = Bench::new();
+    for class in UNCLAIMED {
+        let id = bench.row_in(class);
+        let claimed = bench.take(id, 2);
+        bench.finish(&claimed, 3);
+        bench.check(id, Waiting, 3);
+        assert_eq!(bench.trouble(id), (0, None), "{class:?}");
+        let times = "SELECT last_synced_at = $2 AND worker_checked_at = $2 AND worker_pushed_at = $2 AND worker_error_at IS NULL
+            AND worker_recheck_at = $3 AND worker_external_updated_at = $4 FROM core_externalissuemapping WHERE id = $1";
+        let (now, recheck, updated) = (bench.at(3), bench.at(RECHECK), bench.at(-100));
+        assert!(bench.client.query_one(times, &[&id.0, &now, &recheck, &updated]).unwrap().get::<_, bool>(0));
+    }
+}
+
+#[test]
+fn a_mark_made_during_the_work_outlives_its_success() {
+    let mut bench = Bench::new();
+    for class in UNCLAIMED {
+        let id = bench.row_in(class);
+        let claimed = bench.take(id, 2);
+        bench.mark(id, 3);
+        bench.check(id, InWork, 3);
+        bench.finish(&claimed, 4);
+        bench.check(id, Due, 4);
+        assert_eq!(bench.due_at(id), Some(bench.at(3)), "{class:?}");
+        // The look that the mark asked for ends it.
+        let claimed = bench.take(id, 5);
+        bench.finish(&claimed, 5);
+        bench.check(id, Waiting, 5);
+    }
+}
+
+#[test]
+fn a_mark_makes_a_waiting_row_due() {
+    let mut bench = Bench::new();
+    let id = bench.row_in(Waiting);
+    bench.mark(id, 7);
+    bench.check(id, Due, 7);
+    assert_eq!(bench.due_at(id), Some(bench.at(7)));
+}
+
+#[test]
+fn a_mark_leaves_older_work_its_place_and_a_backoff_its_end() {
+    let mut bench = Bench::new();
+    for class in [Due, BackingOff] {
+        let id = bench.row_in(class);
+        let before = bench.row(id);
+        bench.mark(id, 7);
+        assert_eq!(bench.row(id), before, "{class:?}");
+    }
+}
+
+#[test]
+fn a_mark_brings_a_parked_row_back_at_most_every_six_hours() {
+    let mut bench = Bench::new();
+    let id = bench.row_in(Parked);
+    bench.mark(id, 7);
+    bench.check(id, BackingOff, 7);
+    assert_eq!(bench.due_at(id), Some(bench.at(EARLY + 6 * 60)));
+    bench.check(id, Due, EARLY + 6 * 60);
+
+    let id = bench.row_in(Parked);
+    bench.mark(id, 500);
+    bench.check(id, Due, 500);
+    assert_eq!(bench.due_at(id), Some(bench.at(500)));
+    assert_eq!(bench.trouble(id), (1, Some("no repository".to_owned())));
+}
+
+#[test]
+fn a_failure_backs_off_until_its_time_comes() {
+    for class in UNCLAIMED {
+        let mut bench = Bench::new();
+        let id = bench.row_in(class);
+        let (attempts, _) = bench.trouble(id);
+        let claimed = bench.take(id, 2);
+        bench.fail(&claimed, Some(50), 3);
+        bench.check(id, BackingOff, 3);
+        assert_eq!(bench.trouble(id), (attempts + 1, Some("no repository".to_owned())), "{class:?}");
+        assert_eq!(bench.claim(&due(), 9, 49), []);
+        bench.check(id, Due, 50);
+        assert_eq!(bench.claim(&due(), 9, 50), [id]);
+    }
+}
+
+#[test]
+fn a_failure_without_a_next_attempt_parks_and_no_sync_takes_it_again() {
+    for class in UNCLAIMED {
+        let mut bench = Bench::new();
+        let id = bench.row_in(class);
+        let claimed = bench.take(id, 2);
+        bench.fail(&claimed, None, 3);
+        bench.check(id, Parked, 3);
+        assert_eq!(bench.claim(&select(Selection::Due { recheck_all: true }), 9, 100_000), [], "{class:?}");
+    }
+}
+
+#[test]
+fn retry_failed_makes_rows_with_an_error_due_and_forgets_their_attempts() {
+    let mut bench = Bench::new();
+    let [parked, backing_off, _, _, _] = [Parked, BackingOff, Due, Waiting, InWork].map(|class| bench.row_in(class));
+    assert_eq!(bench.claim(&select(Selection::Failed), 9, 2), [parked, backing_off]);
+    for id in [parked, backing_off] {
+        bench.check(id, InWork, 2);
+        assert_eq!(bench.trouble(id), (0, Some("no repository".to_owned())));
+        assert_eq!(bench.due_at(id), Some(bench.at(2)));
+    }
+    bench.db.give_back(bench.hold.run, &[parked, backing_off]).unwrap();
+    bench.check(parked, Due, 2);
+    bench.check(backing_off, Due, 2);
+}
+
+#[test]
+fn recheck_now_concerns_waiting_rows_only() {
+    let mut bench = Bench::new();
+    let other_project = agira::project(&mut bench.client, "other", "acme", "other");
+    let rows = [InWork, Due, BackingOff, Parked, Waiting].map(|class| (class, bench.row_in(class)));
+    let elsewhere = bench.issue_of(other_project);
+    let claimed = bench.take(elsewhere, EARLY);
+    bench.finish(&claimed, EARLY);
+    let before: Vec<_> = rows.iter().map(|(_, id)| bench.row(*id)).collect();
+    let now = bench.at(2);
+    assert_eq!(bench.db.recheck_now(&[bench.project], now).unwrap(), 1);
+    for ((class, id), before) in rows.into_iter().zip(before) {
+        bench.check(id, class, 2);
+        let changed = bench.row(id) != before;
+        assert_eq!(changed, class == Waiting, "{class:?}");
+    }
+    let waiting = rows[4].1;
+    let whole = WholeSelection { mappings: vec![waiting.0, elsewhere.0], ..due() };
+    assert_eq!(bench.claim(&whole, 9, 2), [waiting]);
+    assert_eq!(bench.db.recheck_now(&[], now).unwrap(), 1);
+    assert_eq!(bench.claim(&whole, 9, 2), [elsewhere]);
+}
+
+#[test]
+fn a_row_inserted_for_a_pull_request_is_held_then_due_when_given_back() {
+    let mut bench = Bench::new();
+    let issue = bench.issue();
+    let claimed = bench.take(issue, 2);
+    let pull_request = PullRequestRef {
+        github_id: GithubId(77),
+        address: Address::parse("https://github.com/acme/lib/pull/7").unwrap(),
+        url: "https://github.com/acme/lib/pull/7".to_owned(),
+        state: State::Merged,
+        relation: Relation::Closes,
+    };
+    bench.apply(&claimed, vec![Action::InsertPullRequest { pull_request }], None, 2);
+    let sql = "SELECT id FROM core_externalissuemapping WHERE github_id = 77 AND kind = 'PR' AND state = 'merged'";
+    let id = MappingId(bench.client.query_one(sql, &[]).unwrap().get(0));
+    bench.check(id, InWork, 2);
+    assert_eq!(bench.claim(&due(), 9, 2), []);
+    bench.db.give_back(bench.hold.run, &[id]).unwrap();
+    bench.check(id, Due, 2);
+    let claimed = bench.take(id, 3);
+    bench.finish(&claimed, 3);
+    bench.check(id, Waiting, 3);
+}
+
+/// Delivering is about Weaviate alone: nobody's turn comes sooner or later by it.
+#[test]
+fn delivering_an_outbox_leaves_every_class_as_it_was() {
+    for class in UNCLAIMED {
+        let mut bench = Bench::new();
+        let waiting = outbox(bench.at(0));
+        let id = bench.row_with(class, Some(&waiting));
+        let mut before = bench.row(id);
+
+        let claimed = bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
+        assert_eq!(claimed.len(), 1, "{class:?}");
+        assert_eq!(claimed[0].outbox, Ok(waiting));
+        bench.check(id, InWork, 2);
+        bench.db.give_back(bench.hold.run, &[id]).unwrap();
+        assert_eq!(bench.row(id), before, "{class:?}, given back");
+
+        bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
+        let now = bench.at(2);
+        bench.db.delivered(bench.hold.run, &[id], &[], now).unwrap();
+        let mut after = bench.row(id);
+        assert_ne!(after["worker_pushed_at"], before["worker_pushed_at"]);
+        (after["worker_pushed_at"], before["worker_pushed_at"]) = (json!(null), json!(null));
+        before["worker_outbox"] = json!(null);
+        assert_eq!(after, before, "{class:?}, delivered");
+        assert!(bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn an_outdated_outbox_is_dropped_and_its_row_is_marked() {
+    for (class, expected, due_at) in [
+        (Due, Due, None),
+        (BackingOff, BackingOff, None),
+        (Parked, BackingOff, Some(EARLY + 360)),
+        (Waiting, Due, Some(2)),
+    ] {
+        let mut bench = Bench::new();
+        let waiting = outbox(bench.at(0));
+        let id = bench.row_with(class, Some(&waiting));
+        let due_before = bench.due_at(id);
+        bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
+        let now = bench.at(2);
+        bench.db.delivered(bench.hold.run, &[id], &[id], now).unwrap();
+        bench.check(id, expected, 2);
+        let due_at = due_at.map_or(due_before, |minute| Some(bench.at(minute)));
+        assert_eq!(bench.due_at(id), due_at, "{class:?}");
+        assert_eq!(bench.row(id)["worker_outbox"], json!(null));
+    }
+}
+
+/// What is dropped must not be forgotten: the row is marked in the same transaction.
+#[test]
+fn an_outdated_outbox_stays_when_its_row_cannot_be_marked() {
+    let mut bench = Bench::new();
+    let waiting = outbox(bench.at(0));
+    let id = bench.row_with(Waiting, Some(&waiting));
+    let before = bench.row(id);
+    bench.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no marks today'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE OF worker_due_at ON core_externalissuemapping EXECUTE FUNCTION refuse()",
+    );
+    bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
+    let now = bench.at(2);
+    bench.db.delivered(bench.hold.run, &[id], &[id], now).unwrap_err();
+    bench.db.give_back(bench.hold.run, &[id]).unwrap();
+    assert_eq!(bench.row(id), before);
+}
+
+/// While Weaviate is down success and failure leave what waits; when it has answered, nothing waits.
+#[test]
+fn an_outbox_stays_until_weaviate_has_answered() {
+    let mut bench = Bench::new();
+    let waiting = outbox(bench.at(0));
+    for class in [Waiting, Parked] {
+        let id = bench.row_with(class, Some(&waiting));
+        assert_eq!(bench.row(id)["worker_outbox"], json!(waiting), "{class:?}");
+        assert_eq!(bench.row(id)["worker_pushed_at"], json!(null), "{class:?}");
+        let claimed = bench.take(id, 2);
+        let now = bench.at(2);
+        match class {
+            Waiting => {
+                let finished = Finished { pushed: true, ..bench.finished(&claimed) };
+                bench.db.finish(bench.hold.run, &[finished], now, now).unwrap();
+            }
+            _ => {
+                let failed = Failed { outbox_done: true, ..bench.failed(&claimed, None) };
+                bench.db.fail(bench.hold.run, &[failed], now, now).unwrap();
+            }
+        }
+        assert_eq!(bench.row(id)["worker_outbox"], json!(null), "{class:?}");
+        assert_eq!(bench.row(id)["worker_pushed_at"] == json!(null), class == Parked);
+    }
+}

@@ -1,0 +1,221 @@
+//! Which rows a claim takes, and in which order; what somebody else holds is not waited for.
+
+use std::collections::BTreeSet;
+use std::sync::Barrier;
+
+use super::Class::*;
+use super::*;
+
+impl Bench {
+    /// A row whose due and recheck times are those minutes; without either it is parked.
+    fn row_at(&mut self, due: Option<i64>, recheck: Option<i64>) -> MappingId {
+        let id = self.issue();
+        let [due, recheck] = [due, recheck].map(|time| time.map(|minute| self.at(minute)));
+        let sql = "UPDATE core_externalissuemapping SET worker_due_at = $2, worker_recheck_at = $3,
+            worker_error = CASE WHEN $4 THEN 'gone' END, worker_error_at = CASE WHEN $4 THEN now() END WHERE id = $1";
+        let parked = due.is_none() && recheck.is_none();
+        self.client.execute(sql, &[&id.0, &due, &recheck, &parked]).unwrap();
+        id
+    }
+
+    /// Due in the second, third and first place, then rechecks in the second and first, then what is not to be taken.
+    fn queue(&mut self) -> [MappingId; 5] {
+        let [due_2, due_3, due_1] = [20, 30, 10].map(|due| self.row_at(Some(due), Some(1)));
+        let [recheck_2, recheck_1] = [5, 4].map(|recheck| self.row_at(None, Some(recheck)));
+        self.row_at(Some(101), Some(1)); // a backoff ends later, and its recheck time does not count
+        self.row_at(None, Some(101));
+        self.row_at(None, None);
+        [due_1, due_2, due_3, recheck_1, recheck_2]
+    }
+
+    fn preview(&mut self, whole: &WholeSelection, limit: usize, minute: i64) -> Vec<MappingId> {
+        let now = self.at(minute);
+        let claimed = self.db.preview(whole, limit, now).unwrap();
+        claimed.iter().map(|claimed| claimed.mapping.id).collect()
+    }
+
+    fn unclaimed(&mut self) -> i64 {
+        let sql = "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NULL";
+        self.client.query_one(sql, &[]).unwrap().get(0)
+    }
+}
+
+#[test]
+fn due_rows_come_oldest_first_then_rechecks_in_the_room_that_is_left() {
+    let mut bench = Bench::new();
+    let queue = bench.queue();
+    for limit in 0..=8 {
+        let expected = &queue[..limit.min(queue.len())];
+        assert_eq!(bench.preview(&due(), limit, 100), expected, "limit {limit}, preview");
+        assert_eq!(bench.unclaimed(), 8);
+        assert_eq!(bench.claim(&due(), limit, 100), expected, "limit {limit}");
+        bench.db.give_back(bench.hold.run, expected).unwrap();
+    }
+}
+
+#[test]
+fn claims_in_a_row_take_the_next_ones_until_nothing_is_left() {
+    let mut bench = Bench::new();
+    let [due_1, due_2, due_3, recheck_1, recheck_2] = bench.queue();
+    let taken = [(); 4].map(|()| bench.claim(&due(), 2, 100));
+    assert_eq!(taken, [vec![due_1, due_2], vec![due_3, recheck_1], vec![recheck_2], vec![]]);
+}
+
+#[test]
+fn rows_of_the_same_time_come_in_the_order_of_their_ids() {
+    let mut bench = Bench::new();
+    let dues = [(); 4].map(|()| bench.row_at(Some(10), None));
+    let rechecks = [(); 4].map(|()| bench.row_at(None, Some(10)));
+    assert_eq!(bench.claim(&due(), 3, 100), dues[..3]);
+    assert_eq!(bench.claim(&due(), 3, 100), [dues[3], rechecks[0], rechecks[1]]);
+}
+
+#[test]
+fn a_claim_keeps_to_the_projects_and_mappings_that_are_named() {
+    let mut bench = Bench::new();
+    let [other, third] = ["other", "third"].map(|name| agira::project(&mut bench.client, name, "acme", name));
+    let ours = bench.issue();
+    let [first, second] = [bench.issue_of(other), bench.issue_of(other)];
+    let elsewhere = bench.issue_of(third);
+    let narrowed = |projects: &[i64], mappings: &[MappingId]| WholeSelection {
+        projects: projects.to_vec(),
+        ..WholeSelection { selection: Selection::NeverPushed, ..named(mappings) }
+    };
+    let project = bench.project;
+    for selection in [Selection::Due { recheck_all: false }, Selection::NeverPushed] {
+        for (projects, mappings, expected) in [
+            (&[other][..], &[][..], &[first, second][..]),
+            (&[other, third], &[], &[first, second, elsewhere]),
+            (&[], &[second, ours], &[ours, second]),
+            (&[other], &[second, ours], &[second]),
+            (&[project], &[second], &[]),
+            (&[], &[], &[ours, first, second, elsewhere]),
+        ] {
+            let whole = WholeSelection { selection, ..narrowed(projects, mappings) };
+            assert_eq!(bench.preview(&whole, 9, 1), expected, "{whole:?}");
+            assert_eq!(bench.claim(&whole, 9, 1), expected, "{whole:?}");
+            bench.db.give_back(bench.hold.run, expected).unwrap();
+        }
+    }
+    let whole = WholeSelection { projects: vec![other], ..named(&[second, ours]) };
+    assert_eq!(bench.claim(&whole, 9, 1), [second]);
+}
+
+#[test]
+fn a_named_mapping_is_taken_due_or_not_unless_a_run_holds_it() {
+    let mut bench = Bench::new();
+    let rows = [Waiting, Parked, BackingOff, InWork, Due].map(|class| bench.row_in(class));
+    let [waiting, parked, backing_off, _, due] = rows;
+    let [mut shown, mut taken] = [bench.preview(&named(&rows), 9, 2), bench.claim(&named(&rows), 9, 2)];
+    assert_eq!((shown[..2].to_vec(), taken[..2].to_vec()), (vec![due, backing_off], vec![due, backing_off]));
+    shown.sort();
+    taken.sort();
+    assert_eq!((&shown, &taken), (&vec![waiting, parked, backing_off, due], &shown));
+}
+
+/// Being worked on does not take rows out of these selections, so each batch starts after the last id of the one before.
+#[test]
+fn selections_by_id_go_on_after_the_batch_before() {
+    let mut bench = Bench::new();
+    let parked = [(); 3].map(|()| bench.row_in(Parked));
+    let healthy = bench.row_in(Waiting);
+    for (whole, expected) in [
+        (select(Selection::Failed), &parked[..]),
+        (select(Selection::NeverPushed), &parked),
+        (named(&[parked[0], parked[1], parked[2], healthy]), &[parked[0], parked[1], parked[2], healthy]),
+    ] {
+        let (mut after, mut taken) = (MappingId(0), Vec::new());
+        while taken.len() <= expected.len() {
+            let batch = bench.db.claim(&whole, 2, after, bench.at(2), bench.hold).unwrap();
+            let ids: Vec<MappingId> = batch.iter().map(|claimed| claimed.mapping.id).collect();
+            let Some(last) = ids.iter().max() else { break };
+            after = *last;
+            bench.db.give_back(bench.hold.run, &ids).unwrap();
+            taken.extend(ids);
+        }
+        taken.sort();
+        assert_eq!(taken, expected, "{whole:?}");
+    }
+}
+
+#[test]
+fn a_dry_run_of_recheck_now_sees_all_waiting_rows() {
+    let mut bench = Bench::new();
+    let [ahead, further] = [500, 900].map(|recheck| bench.row_at(None, Some(recheck)));
+    bench.row_at(Some(600), None);
+    bench.row_at(None, None);
+    let overdue = bench.row_at(None, Some(1));
+    let all = select(Selection::Due { recheck_all: true });
+    assert_eq!(bench.preview(&all, 9, 2), [overdue, ahead, further]);
+    assert_eq!(bench.preview(&due(), 9, 2), [overdue]);
+}
+
+/// A row that a person has locked is passed over; a claim that waited for it would fail after its lock timeout.
+#[test]
+fn a_row_that_a_person_holds_is_passed_over() {
+    let mut bench = Bench::new();
+    let [held, free] = [bench.issue(), bench.issue()];
+    let waiting = outbox(bench.at(0));
+    for id in [held, free] {
+        let claimed = bench.take(id, EARLY);
+        bench.apply(&claimed, Vec::new(), Some(&waiting), EARLY);
+        bench.db.give_back(bench.hold.run, &[id]).unwrap();
+    }
+    bench.execute(&format!("BEGIN; SELECT 1 FROM core_externalissuemapping WHERE id = {held} FOR UPDATE"));
+    for whole in [due(), select(Selection::NeverPushed), named(&[held, free])] {
+        assert_eq!(bench.claim(&whole, 9, 2), [free], "{whole:?}");
+        bench.db.give_back(bench.hold.run, &[free]).unwrap();
+    }
+    let delivering = bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
+    assert_eq!(delivering.iter().map(|one| one.claimed.mapping.id).collect::<Vec<_>>(), [free]);
+    bench.db.give_back(bench.hold.run, &[free]).unwrap();
+    bench.execute("COMMIT");
+    assert_eq!(bench.claim(&due(), 9, 2), [held, free]);
+
+    // Suspects, too: both claims are over by now.
+    bench.execute(&format!("BEGIN; SELECT 1 FROM core_externalissuemapping WHERE id = {held} FOR UPDATE"));
+    let (mut db, hold) = bench.other_run(1000);
+    let taken = [(); 2].map(|()| db.claim_suspect(&[], 10, bench.at(100), hold).unwrap());
+    assert_eq!(taken.map(|claimed| claimed.map(|claimed| claimed.mapping.id)), [Some(free), None]);
+}
+
+/// Invariant 9: two runs at once never work on the same mapping, and together they work on all.
+#[test]
+fn runs_at_the_same_time_never_share_a_row_and_leave_none() {
+    const RUNS: usize = 4;
+    let mut bench = Bench::new();
+    let item = bench.issue();
+    bench.execute(&format!(
+        "INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body,
+            merge_commit_sha, worker_due_at, worker_recheck_at)
+         SELECT 1000000 + n, n, 'Issue', 'open', '', now(), m.item_id, '', '', CASE WHEN n % 2 = 0 THEN now() END, now()
+         FROM core_externalissuemapping m, generate_series(1, 999) AS n WHERE m.id = {item}"
+    ));
+    let barrier = Barrier::new(RUNS);
+    let (bench_ref, barrier_ref) = (&bench.database, &barrier);
+    let (start, until) = (bench.at(1), bench.at(60));
+    let taken: Vec<Vec<MappingId>> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..RUNS)
+            .map(|_| {
+                scope.spawn(move || {
+                    let (mut db, _) = Db::connect(&bench_ref.url()).unwrap();
+                    let hold = Hold { run: Uuid::new_v4(), until };
+                    let mut taken = Vec::new();
+                    barrier_ref.wait();
+                    loop {
+                        let batch = db.claim(&due(), 7, MappingId(0), start, hold).unwrap();
+                        if batch.is_empty() {
+                            return taken;
+                        }
+                        taken.extend(batch.iter().map(|claimed| claimed.mapping.id));
+                    }
+                })
+            })
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    let all: Vec<MappingId> = taken.concat();
+    assert_eq!(all.len(), 1000);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 1000, "some row was claimed twice");
+    assert_eq!(bench.unclaimed(), 0);
+}

@@ -1,0 +1,349 @@
+//! With 100,000 mappings no statement of a run reads the whole table, whatever plan PostgreSQL makes for it: one for the
+//! very parameters, or one for all. What is measured is what PostgreSQL says that it read for the real statements.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use agira_worker::core::model::*;
+use agira_worker::db::Access;
+use postgres::types::ToSql;
+
+use super::*;
+
+/// Enough for all that a run of 100 mappings touches, far less than the table.
+const FEW: i64 = 5_000;
+/// After this many minutes 90,000 rechecks are overdue; before the start none is.
+const OVERDUE: i64 = 1296;
+
+/// A grown Agira: nearly everything waits, for a time within a day; built once for all tests of this file.
+struct Grown {
+    database: Database,
+    start: DateTime<Utc>,
+}
+
+fn grown() -> MutexGuard<'static, Grown> {
+    static GROWN: OnceLock<Mutex<Grown>> = OnceLock::new();
+    GROWN.get_or_init(|| Mutex::new(Grown::build())).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Items of a large and of a small project, and 100,000 mappings of them with what else is given per column.
+fn fill(client: &mut Client, columns: &[(&str, &str)], now: DateTime<Utc>) {
+    let [large, small] = ["large", "small"].map(|name| {
+        let project = agira::project(client, name, "acme", name);
+        agira::item(client, project, "Working")
+    });
+    let copied =
+        "created_at, updated_at, title, description, solution_description, status, type_id, user_input, intern,
+        short_description, suggested_model, pr_description, epic_order, claude_auth_mode, project_id";
+    for (item, copies) in [(large, 9_979), (small, 19)] {
+        let sql = format!(
+            "INSERT INTO core_item ({copied}) SELECT {copied} FROM core_item, generate_series(1, {copies}) WHERE id = {item}"
+        );
+        client.batch_execute(&sql).unwrap();
+    }
+    let names: String = columns.iter().map(|(name, _)| format!(", {name}")).collect();
+    let values: String = columns.iter().map(|(_, value)| format!(", {value}")).collect();
+    let insert = format!(
+        "INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body,
+            merge_commit_sha{names})
+         SELECT 1000000000 + n, n, CASE WHEN n % 5 < 3 THEN 'Issue' ELSE 'PR' END, 'open',
+            'https://github.com/acme/shop/issues/' || n, $1::timestamptz, item.id, '', ''{values}
+         FROM generate_series(1::bigint, 100000) AS n
+         JOIN (SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM core_item) AS item ON item.place = n % 10000"
+    );
+    assert_eq!(client.execute(&insert, &[&now]).unwrap(), 100_000);
+}
+
+impl Grown {
+    fn build() -> Self {
+        let Bench { database, mut client, start, .. } = Bench::new();
+        let failed = "n % 500 = 1 OR n % 1000 = 2";
+        let columns = [
+            (
+                "worker_due_at",
+                "CASE WHEN n % 500 = 0 THEN $1 - n * interval '1 second' WHEN n % 500 = 1 THEN $1 + interval '3 hours' END",
+            ),
+            (
+                "worker_recheck_at",
+                "CASE WHEN n % 500 > 1 AND n % 1000 <> 2 THEN $1 + (n * 7919 % 100000) * interval '1 day' / 100000 END",
+            ),
+            ("worker_claim", "CASE WHEN n % 2000 = 3 THEN gen_random_uuid() END"),
+            ("worker_claimed_until", "CASE WHEN n % 2000 = 3 THEN $1 - interval '1 hour' END"),
+            ("worker_error", &format!("CASE WHEN {failed} THEN 'broken' END")),
+            ("worker_error_at", &format!("CASE WHEN {failed} THEN $1 END")),
+            ("worker_outbox", "CASE WHEN n % 1000 = 4 THEN '{}'::jsonb END"),
+            ("worker_pushed_at", "CASE WHEN n % 400 <> 5 THEN $1 END"),
+        ];
+        fill(&mut client, &columns, start);
+        client
+            .batch_execute(
+                "INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation)
+                 SELECT issue.id, pr.id, issue.item_id, 'closes' FROM core_externalissuemapping issue
+                 JOIN core_externalissuemapping pr ON pr.number = issue.number + 3 AND pr.kind = 'PR' WHERE issue.kind = 'Issue';
+                 ANALYZE",
+            )
+            .unwrap();
+        Self { database, start }
+    }
+
+    /// Right after installation: every row waits since the same moment, none was ever pushed, and PostgreSQL has no
+    /// statistics about our columns.
+    fn just_installed() -> Self {
+        let database = Database::agira_only();
+        let mut client = database.client();
+        fill(&mut client, &[], Utc::now());
+        client.batch_execute("ANALYZE").unwrap();
+        database.run_file("worker.sql");
+        let Bench { database, start, .. } = Bench::on(database);
+        Self { database, start }
+    }
+
+    fn at(&self, minute: i64) -> DateTime<Utc> {
+        self.start + Duration::minutes(minute)
+    }
+
+    /// Whole scans of the mapping table, and rows read from it and its indexes, by sessions that have ended.
+    fn read(&self, client: &mut Client) -> (i64, i64) {
+        let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'agira-worker'";
+        // PostgreSQL counts a session's reading at the latest when the session ends.
+        while client.query_one(busy, &[]).unwrap().get::<_, i64>(0) > 0 {
+            std::thread::yield_now();
+        }
+        let sql = "SELECT seq_scan, seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes i WHERE i.relid = t.relid)::bigint
+            FROM pg_stat_user_tables t WHERE relname = 'core_externalissuemapping'";
+        let row = client.query_one(sql, &[]).unwrap();
+        (row.get(0), row.get(1))
+    }
+
+    /// Runs `work` with both kinds of plans; it may read `most` rows each time.
+    #[track_caller]
+    fn check(&self, name: &str, most: i64, work: impl Fn(&mut Db, Hold)) {
+        let mut client = self.database.client();
+        for mode in ["force_custom_plan", "force_generic_plan"] {
+            let before = self.read(&mut client);
+            let url = format!("{}?options=-cplan_cache_mode%3D{mode}", self.database.url());
+            let (mut db, _) = Db::connect(&url).unwrap();
+            work(&mut db, Hold { run: Uuid::new_v4(), until: self.at(10_000) });
+            drop(db);
+            let after = self.read(&mut client);
+            let (scans, rows) = (after.0 - before.0, after.1 - before.1);
+            assert!(scans == 0 && rows <= most, "{name}, {mode}: {scans} scans of the whole table, {rows} rows read");
+            assert!(rows > 0, "{name}, {mode}: nothing was measured");
+        }
+    }
+
+    /// The first of all mappings, in the order of their ids.
+    fn ids(&self, condition: &str, limit: i64) -> Vec<MappingId> {
+        let sql = format!("SELECT id FROM core_externalissuemapping m WHERE {condition} ORDER BY id LIMIT $1");
+        self.database.client().query(&sql, &[&limit]).unwrap().iter().map(|row| MappingId(row.get(0))).collect()
+    }
+}
+
+fn ids(claimed: &[Claimed]) -> Vec<MappingId> {
+    claimed.iter().map(|claimed| claimed.mapping.id).collect()
+}
+
+/// Claims and previews 100 rows of a selection.
+#[track_caller]
+fn check_claim(grown: &Grown, whole: &WholeSelection, minute: i64) {
+    let (name, now) = (format!("{:?} at {minute}", whole.selection), grown.at(minute));
+    grown.check(&name, FEW, |db, hold| {
+        let claimed = db.claim(whole, 100, MappingId(0), now, hold).unwrap();
+        assert_eq!(claimed.len(), 100, "{name}");
+        db.give_back(hold.run, &ids(&claimed)).unwrap();
+    });
+    let preview = |db: &mut Db, _| assert_eq!(db.preview(whole, 100, now).unwrap().len(), 100);
+    grown.check(&format!("preview of {name}"), FEW, preview);
+}
+
+#[test]
+fn no_claim_reads_the_whole_table() {
+    let grown = grown();
+    let some = grown.ids("id % 37 = 0 AND worker_claim IS NULL", 100);
+    let selections = [due(), select(Selection::Failed), select(Selection::NeverPushed), named(&some)];
+    for minute in [0, OVERDUE] {
+        for whole in &selections {
+            check_claim(&grown, whole, minute);
+        }
+    }
+    let all = select(Selection::Due { recheck_all: true });
+    grown.check("preview of --recheck-now", FEW, |db, _| {
+        assert_eq!(db.preview(&all, 500, grown.at(0)).unwrap().len(), 500);
+    });
+}
+
+#[test]
+fn the_first_runs_after_installation_do_not_read_the_whole_table_either() {
+    let grown = Grown::just_installed();
+    for whole in [due(), select(Selection::NeverPushed)] {
+        check_claim(&grown, &whole, 0);
+    }
+    grown.check("what else a run asks", FEW, |db, hold| {
+        assert!(db.claim_suspect(&[], 10, grown.at(0), hold).unwrap().is_none());
+        assert!(db.claim_waiting(&due(), 100, MappingId(0), hold).unwrap().is_empty());
+        assert_eq!(db.due(Access::ReadOnly, grown.at(0)).unwrap(), 0);
+        db.claim(&named(&[MappingId(1)]), 1, MappingId(0), grown.at(0), hold).unwrap();
+        db.give_back(hold.run, &[MappingId(1)]).unwrap();
+    });
+}
+
+/// A project with few mappings may cost reading through an index until its last row is found, never through the table.
+#[test]
+fn no_claim_of_one_project_scans_the_table() {
+    let grown = grown();
+    let projects = grown.database.client().query("SELECT id FROM core_project ORDER BY id", &[]).unwrap();
+    for project in projects.iter().map(|row| row.get::<_, i64>(0)) {
+        for selection in [Selection::Due { recheck_all: false }, Selection::Failed, Selection::NeverPushed] {
+            let whole = WholeSelection { projects: vec![project], ..select(selection) };
+            for minute in [0, OVERDUE] {
+                grown.check(&format!("{whole:?} at {minute}"), i64::MAX, |db, hold| {
+                    let claimed = db.claim(&whole, 50, MappingId(0), grown.at(minute), hold).unwrap();
+                    db.give_back(hold.run, &ids(&claimed)).unwrap();
+                });
+            }
+        }
+        grown.check("suspects and outboxes of a project", i64::MAX, |db, hold| {
+            db.claim_suspect(&[project], 10, grown.at(0), hold).unwrap();
+            let whole = WholeSelection { projects: vec![project], ..due() };
+            let waiting = db.claim_waiting(&whole, 10, MappingId(0), hold).unwrap();
+            let waiting: Vec<MappingId> = waiting.iter().map(|one| one.claimed.mapping.id).collect();
+            db.give_back(hold.run, &waiting).unwrap();
+        });
+    }
+}
+
+#[test]
+fn suspects_and_outboxes_are_found_without_reading_the_table() {
+    let grown = grown();
+    grown.check("claim_suspect", FEW, |db, hold| {
+        let taken =
+            [(); 3].map(|()| db.claim_suspect(&[], 10, grown.at(0), hold).unwrap().expect("a suspect").mapping.id);
+        db.give_back(hold.run, &taken).unwrap();
+    });
+    let waiting = |claimed: Vec<agira_worker::db::Waiting>| -> Vec<MappingId> {
+        claimed.iter().map(|one| one.claimed.mapping.id).collect()
+    };
+    grown.check("claim_waiting and delivered", FEW, |db, hold| {
+        let whole = due();
+        let ids = waiting(db.claim_waiting(&whole, 30, MappingId(0), hold).unwrap());
+        assert_eq!(ids.len(), 30);
+        let (delivered, outdated) = (&ids[..20], &ids[10..20]);
+        db.delivered(hold.run, delivered, outdated, grown.at(0)).unwrap();
+        db.give_back(hold.run, &ids).unwrap();
+        assert_eq!(db.preview_waiting(&whole, 10).unwrap().len(), 10);
+    });
+}
+
+#[test]
+fn a_slice_is_read_and_written_by_index() {
+    let grown = grown();
+    grown.check("a slice", FEW, |db, hold| {
+        let now = grown.at(OVERDUE);
+        let claimed = db.claim(&due(), 100, MappingId(0), now, hold).unwrap();
+        let (slice, items) = (ids(&claimed), claimed.iter().map(|one| one.mapping.item_id).collect::<Vec<_>>());
+        let github_ids: Vec<GithubId> = (1..200).map(|n| GithubId(1_000_000_000 + n * 499)).collect();
+        let (rows, links) = db.related(Access::ReadWrite, hold.run, &slice, &items, &github_ids).unwrap();
+        assert!(rows.len() > 300 && !links.is_empty());
+        assert_eq!(db.mappings(Access::ReadWrite, &slice).unwrap().len(), 100);
+        assert!(!db.items(&items).unwrap().is_empty());
+        assert_eq!(
+            db.unknown(Access::ReadWrite, &[], &slice.iter().map(|id| id.0).collect::<Vec<_>>()).unwrap().len(),
+            0
+        );
+        let finished: Vec<Finished> = claimed[..60]
+            .iter()
+            .map(|one| Finished {
+                id: one.mapping.id,
+                due_at: one.mapping.due_at,
+                recheck_at: grown.at(2000),
+                external_updated_at: now,
+                pushed: true,
+            })
+            .collect();
+        db.finish(hold.run, &finished, now, now).unwrap();
+        let failed: Vec<Failed> = claimed[60..]
+            .iter()
+            .map(|one| Failed {
+                id: one.mapping.id,
+                attempts: 1,
+                error: "broken".to_owned(),
+                due_at: Some(grown.at(0)),
+                external_updated_at: None,
+                outbox_done: false,
+            })
+            .collect();
+        db.fail(hold.run, &failed, now, now).unwrap();
+        db.give_back(hold.run, &slice).unwrap();
+    });
+}
+
+#[test]
+fn a_plan_is_applied_by_index() {
+    let grown = grown();
+    let issue = grown.ids("worker_claim IS NULL AND kind = 'Issue' AND EXISTS (SELECT FROM worker_pull_request_link WHERE issue_mapping_id = m.id)", 1);
+    grown.check("apply", FEW, |db, hold| {
+        let claimed = db.claim(&named(&issue), 1, MappingId(0), grown.at(0), hold).unwrap().remove(0);
+        let (_, links) = db.related(Access::ReadWrite, hold.run, &issue, &[], &[]).unwrap();
+        let (id, number) = (claimed.mapping.github_id, claimed.mapping.number);
+        let url = format!("https://github.com/acme/shop/pull/{}", hold.run.as_fields().0 >> 2);
+        let address = Address::parse(&url).unwrap();
+        let github_id = GithubId(i64::from(hold.run.as_fields().0));
+        let pull_request =
+            PullRequestRef { github_id, address: address.clone(), url, state: State::Open, relation: Relation::Closes };
+        let mut actions = vec![
+            Action::SetGithubId { row: claimed.mapping.id, from: id, to: GithubId(id.0 + 500_000) },
+            Action::RecordState { from: "open".to_owned(), to: "closed" },
+            Action::MoveItem { from: ItemStatus("Working".to_owned()), to: ItemStatus::testing() },
+            Action::InsertPullRequest { pull_request },
+            Action::Link { pull_request: address, github_id, relation: Relation::Closes, from: None },
+        ];
+        actions.extend(links.first().map(|link| Action::Unlink { row: link.pull_request }));
+        actions.extend((1..50).map(|n| make_due(MappingId(i64::from(number) + n))));
+        let plan = Plan { actions, notes: Vec::new() };
+        let applied = db.apply(&claimed, &plan, Some(&outbox(grown.at(0))), grown.at(0), hold).unwrap();
+        assert_eq!((applied.inserted.len(), applied.linked), (1, 1));
+        db.give_back(hold.run, &[issue[0], applied.inserted[0]]).unwrap();
+    });
+}
+
+/// Discovery may mark as many rows at once as a poll of busy repositories shows.
+#[test]
+fn marking_many_rows_and_counting_the_due_ones_read_no_more_than_those() {
+    let grown = grown();
+    for many in [100, 1_000] {
+        let ids = grown.ids("id % 7 = 0", many);
+        grown
+            .check(&format!("marking {many}"), FEW, |db, hold| db.delivered(hold.run, &[], &ids, grown.at(0)).unwrap());
+    }
+    grown.check("counting what is due", FEW, |db, _| assert!(db.due(Access::ReadOnly, grown.at(0)).unwrap() > 100));
+}
+
+#[test]
+fn each_part_of_a_claim_has_an_index_of_its_own() {
+    let grown = grown();
+    let mut client = grown.database.client();
+    let some = named(&grown.ids("true", 50)).mappings;
+    for (selection, indexes) in [
+        (Selection::Due { recheck_all: false }, &["worker_mapping_due", "worker_mapping_recheck"][..]),
+        (Selection::Failed, &["worker_mapping_failed"]),
+        (Selection::NeverPushed, &["worker_mapping_never_pushed"]),
+        (Selection::Named, &["core_externalissuemapping_pkey"]),
+    ] {
+        let mappings = if selection == Selection::Named { some.clone() } else { Vec::new() };
+        let whole = WholeSelection { selection, projects: Vec::new(), mappings };
+        for minute in [0, OVERDUE] {
+            let (run, now, until) = (Uuid::new_v4(), grown.at(minute), grown.at(minute + 10));
+            let parameters: [&(dyn ToSql + Sync); 8] =
+                [&100_i64, &whole.projects, &whole.mappings, &0_i64, &now, &false, &run, &until];
+            let rows = client.query(&format!("EXPLAIN {}", whole.explained()), &parameters).unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            let plan = plan.join("\n");
+            for index in indexes {
+                assert!(
+                    plan.contains(&format!("{index} on core_externalissuemapping")),
+                    "{index} is not used:\n{plan}"
+                );
+            }
+            assert!(!plan.contains("Seq Scan on core_externalissuemapping"), "{plan}");
+        }
+    }
+}
