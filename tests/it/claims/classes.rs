@@ -55,12 +55,13 @@ fn success_ends_in_waiting_without_any_trouble() {
     for class in UNCLAIMED {
         let id = bench.row_in(class);
         let claimed = bench.take(id, 2);
-        bench.finish(&claimed, 3);
+        let (now, recheck, updated) = (bench.at(3), bench.at(2 * RECHECK), bench.at(-100));
+        let finished = Finished { recheck_at: recheck, ..bench.finished(&claimed) };
+        bench.db.finish(bench.hold.run, &[finished], now, now).unwrap();
         bench.check(id, Waiting, 3);
         assert_eq!(bench.trouble(id), (0, None), "{class:?}");
         let times = "SELECT last_synced_at = $2 AND worker_checked_at = $2 AND worker_pushed_at = $2 AND worker_error_at IS NULL
             AND worker_recheck_at = $3 AND worker_external_updated_at = $4 FROM core_externalissuemapping WHERE id = $1";
-        let (now, recheck, updated) = (bench.at(3), bench.at(RECHECK), bench.at(-100));
         assert!(bench.client.query_one(times, &[&id.0, &now, &recheck, &updated]).unwrap().get::<_, bool>(0));
     }
 }
@@ -166,19 +167,25 @@ fn retry_failed_makes_rows_with_an_error_due_and_forgets_their_attempts() {
 fn recheck_now_concerns_waiting_rows_only() {
     let mut bench = Bench::new();
     let other_project = agira::project(&mut bench.client, "other", "acme", "other");
-    let rows = [InWork, Due, BackingOff, Parked, Waiting].map(|class| (class, bench.row_in(class)));
+    let mut rows = [InWork, Due, BackingOff, Parked, Waiting].map(|class| (class, bench.row_in(class))).to_vec();
+    // These have a recheck time, too, but another class.
+    let [taken, marked] = [bench.row_in(Waiting), bench.row_in(Waiting)];
+    bench.take(taken, EARLY);
+    bench.mark(marked, EARLY);
+    rows.extend([(InWork, taken), (Due, marked)]);
     let elsewhere = bench.issue_of(other_project);
     let claimed = bench.take(elsewhere, EARLY);
     bench.finish(&claimed, EARLY);
     let before: Vec<_> = rows.iter().map(|(_, id)| bench.row(*id)).collect();
     let now = bench.at(2);
-    assert_eq!(bench.db.recheck_now(&[bench.project], now).unwrap(), 1);
+    // The waiting row, and the issue whose look marked another.
+    assert_eq!(bench.db.recheck_now(&[bench.project], now).unwrap(), 2);
+    let waiting = rows[4].1;
     for ((class, id), before) in rows.into_iter().zip(before) {
         bench.check(id, class, 2);
         let changed = bench.row(id) != before;
         assert_eq!(changed, class == Waiting, "{class:?}");
     }
-    let waiting = rows[4].1;
     let whole = WholeSelection { mappings: vec![waiting.0, elsewhere.0], ..due() };
     assert_eq!(bench.claim(&whole, 9, 2), [waiting]);
     assert_eq!(bench.db.recheck_now(&[], now).unwrap(), 1);
@@ -221,6 +228,8 @@ fn delivering_an_outbox_leaves_every_class_as_it_was() {
         let claimed = bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
         assert_eq!(claimed.len(), 1, "{class:?}");
         assert_eq!(claimed[0].outbox, Ok(waiting));
+        let (mut other, other_hold) = bench.other_run(60);
+        assert!(other.claim_waiting(&due(), 9, MappingId(0), other_hold).unwrap().is_empty(), "{class:?}");
         bench.check(id, InWork, 2);
         bench.db.give_back(bench.hold.run, &[id]).unwrap();
         assert_eq!(bench.row(id), before, "{class:?}, given back");
