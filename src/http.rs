@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use backon::{BlockingRetryable, ExponentialBuilder};
@@ -11,7 +11,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{StatusCode, redirect};
 
 /// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
-const MOST_BYTES: usize = 32 * 1024 * 1024;
+const MOST_BYTES: u64 = 32 * 1024 * 1024;
 /// Longest part of an answer that is quoted in an error.
 pub(crate) const QUOTED_CHARACTERS: usize = 300;
 
@@ -172,29 +172,19 @@ fn answer(request: RequestBuilder, timeout: Duration) -> Result<Answer, ServiceE
         // The address may hold what nobody needs to see in a log; the caller names the service.
         false => ServiceError::Unavailable(format!("{:#}", anyhow::Error::from(error.without_url()))),
     };
-    let started = Instant::now();
     let mut response = request.timeout(timeout).send().map_err(failed)?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
-    let mut part = [0; 16 * 1024];
-    loop {
-        let read = response.read(&mut part).map_err(|error| match error.downcast::<reqwest::Error>() {
-            Ok(error) if error.is_timeout() => too_late(),
-            Ok(error) => ServiceError::Unavailable(format!("the answer was cut off: {}", error.without_url())),
-            Err(error) => ServiceError::Unavailable(format!("the answer was cut off: {error}")),
-        })?;
-        if read == 0 {
-            return Ok(Answer { status, headers, body });
-        }
-        body.extend_from_slice(&part[..read]);
-        if body.len() > MOST_BYTES {
-            return Err(ServiceError::TooHeavy(format!("the answer has more than {} MiB", MOST_BYTES >> 20)));
-        }
-        // The timeout of a read begins anew with each; an answer that trickles must not last for ever.
-        if started.elapsed() > timeout {
-            return Err(too_late());
-        }
+    let read = response.by_ref().take(MOST_BYTES + 1).read_to_end(&mut body);
+    read.map_err(|error| match error.downcast::<reqwest::Error>() {
+        Ok(error) if error.is_timeout() => too_late(),
+        Ok(error) => ServiceError::Unavailable(format!("the answer was cut off: {}", error.without_url())),
+        Err(error) => ServiceError::Unavailable(format!("the answer was cut off: {error}")),
+    })?;
+    if body.len() as u64 > MOST_BYTES {
+        return Err(ServiceError::TooHeavy(format!("the answer has more than {} MiB", MOST_BYTES >> 20)));
     }
+    Ok(Answer { status, headers, body })
 }
 
 /// An `Authorization` header that no log shows.

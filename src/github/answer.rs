@@ -21,13 +21,20 @@ pub(super) struct GraphqlError {
     pub path: Vec<serde_json::Value>,
     #[serde(default)]
     pub message: String,
+    #[serde(default)]
+    pub extensions: serde_json::Value,
 }
 
 impl GraphqlError {
     /// Whether it only says that one of the things that an issue or pull request names is hidden from this token, such
-    /// as a mention in another organisation's repository. The answer has null in the place of that node.
+    /// as a mention in another organisation that demands its single sign-on. The answer has null in the place of that
+    /// node. A permission that the token lacks is another matter: without it, pull requests would get lost in silence.
     pub fn hides_a_node(&self) -> bool {
-        let is_hidden = matches!(self.kind.as_deref(), Some("FORBIDDEN" | "NOT_FOUND"));
+        let is_hidden = match self.kind.as_deref() {
+            Some("NOT_FOUND") => true,
+            Some("FORBIDDEN") => self.extensions["saml_failure"] == true,
+            _ => false,
+        };
         is_hidden && self.path.iter().any(|part| part == "nodes")
     }
 }

@@ -18,7 +18,7 @@ fragment IssuePages on Issue {
         closer {
           __typename
           ... on PullRequest { ...PullRequestRef }
-          ... on Commit { associatedPullRequests(first: 5) { nodes { ...PullRequestRef } } }
+          ... on Commit { associatedPullRequests(first: 5) { nodes { ...PullRequestRef } totalCount } }
         }
       }
       ... on ConnectedEvent {

@@ -32,6 +32,10 @@ impl Belonging {
             TimelineItem::ClosedEvent {
                 closer: Some(Closer::Commit { associated_pull_requests: Some(candidates) }),
             } => {
+                let (read, all) = (candidates.nodes.len(), candidates.total_count.unwrap_or_default());
+                if all > read {
+                    log::info!("{}: of {all} pull requests with the closing commit the first {read} count", self.issue);
+                }
                 // An open pull request may contain the closing commit, too; it did not close anything.
                 let merged = |node: &&PullRequestNode| node.pull_request_state == PullRequestState::Merged;
                 candidates.nodes.iter().flatten().filter(merged).for_each(|node| self.reference(node));

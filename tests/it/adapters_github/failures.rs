@@ -169,15 +169,22 @@ fn a_part_that_is_forbidden_is_the_repositorys_failure() {
     check_middle(&simulator, hidden, &["not accessible"]);
 }
 
+/// GitHub's answer to the three, with an error in the place of the middle one's only mention.
+fn mention_failing(simulator: &Simulator, error: &Value) -> Fault {
+    changed(simulator, |answer| {
+        answer["data"]["t1"]["issueOrPullRequest"]["timelineItems"]["nodes"] = json!([null]);
+        let mut error = error.clone();
+        error["path"] = json!(["t1", "issueOrPullRequest", "timelineItems", "nodes", 0, "source"]);
+        answer["errors"] = json!([error]);
+    })
+}
+
 #[test]
-fn what_only_a_mention_hides_spoils_nothing() {
-    for kind in ["FORBIDDEN", "NOT_FOUND"] {
+fn a_mention_that_is_hidden_spoils_nothing() {
+    let sign_on = json!({ "type": "FORBIDDEN", "message": "SAML enforcement", "extensions": { "saml_failure": true } });
+    for error in [sign_on, json!({ "type": "NOT_FOUND", "message": "Could not resolve" })] {
         let simulator = three();
-        let hidden = changed(&simulator, |answer| {
-            answer["data"]["t1"]["issueOrPullRequest"]["timelineItems"]["nodes"] = json!([null]);
-            let path = json!(["t1", "issueOrPullRequest", "timelineItems", "nodes", 0, "source"]);
-            answer["errors"] = json!([{ "type": kind, "path": path, "message": "protected by SAML" }]);
-        });
+        let hidden = mention_failing(&simulator, &error);
         simulator.fail_next(1, &hidden);
         let looks = looks(&simulator, &["acme/shop#1", "acme/other#2", "acme/shop#3"]);
         assert!(looks.iter().all(Result::is_ok), "{looks:?}");
@@ -187,14 +194,15 @@ fn what_only_a_mention_hides_spoils_nothing() {
 
 #[test]
 fn a_mention_that_failed_otherwise_is_not_taken_for_none() {
-    let simulator = three();
-    let failing = changed(&simulator, |answer| {
-        answer["data"]["t1"]["issueOrPullRequest"]["timelineItems"]["nodes"] = json!([null]);
-        let path = json!(["t1", "issueOrPullRequest", "timelineItems", "nodes", 0, "source"]);
-        answer["errors"] = json!([{ "type": "SERVICE_UNAVAILABLE", "path": path, "message": "try later" }]);
-    });
-    simulator.fail_next(1, &failing);
-    check_middle(&simulator, failed, &["try later"]);
+    let said = "Resource not accessible by personal access token";
+    let lacking = json!({ "type": "FORBIDDEN", "message": said, "extensions": { "saml_failure": false } });
+    let later = json!({ "type": "SERVICE_UNAVAILABLE", "message": "try later" });
+    for (error, expected, said) in [(lacking, hidden as fn(&str) -> LookError, said), (later, failed, "try later")] {
+        let simulator = three();
+        let failing = mention_failing(&simulator, &error);
+        simulator.fail_next(1, &failing);
+        check_middle(&simulator, expected, &[said]);
+    }
 }
 
 #[test]

@@ -115,8 +115,7 @@ fn a_secondary_limit_waits_as_long_as_it_says() {
 fn a_limit_in_a_200_is_a_limit() {
     let errors = |error: serde_json::Value| Response::json(200, &json!({ "errors": [error] }));
     for kind in ["RATE_LIMITED", "RATE_LIMIT"] {
-        let error =
-            json!({ "type": kind, "code": "graphql_rate_limit", "message": "API rate limit already exceeded." });
+        let error = json!({ "type": kind, "code": "graphql_rate_limit", "message": "Not now." });
         check_limited(errors(error.clone()), None);
         check_limited(errors(error).header("retry-after", "60"), Some(60));
     }
