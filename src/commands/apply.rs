@@ -55,8 +55,8 @@ fn log_notes(one: &Planned) {
     for note in &one.plan.notes {
         match note {
             Note::IdTaken { .. } | Note::NotLinked { .. } => log::warn!("{name}: {note}"),
-            Note::ItemLeft { .. } | Note::Reopened { .. } => log::info!("{name}: {note}"),
-            Note::CloseDealtWith { .. } | Note::ObjectLeft { .. } => log::debug!("{name}: {note}"),
+            note if note.is_surprising() => log::info!("{name}: {note}"),
+            note => log::debug!("{name}: {note}"),
         }
     }
 }

@@ -151,6 +151,8 @@ pub struct Context {
     pub progress: ProgressBar,
     /// In a dry run: what earlier slices' plans change.
     pub carried: Known,
+    /// Mappings that this run gave back; the next run may have better luck with them.
+    pub given_back: Vec<i64>,
     /// One mapping was named: show everything about it.
     pub explain: bool,
 }
@@ -217,6 +219,7 @@ impl Context {
             ServiceError::Refused(reason) => Stop::Fatal(anyhow::anyhow!(
                 "GitHub refuses the token ({reason}); check GITHUB_TOKEN and its permissions"
             )),
+            ServiceError::Rejected { .. } => Stop::Fatal(anyhow::anyhow!("GitHub: {error}; check GITHUB_API_URL")),
             error => Stop::Later(StoppedBy::Github, format!("GitHub: {error}")),
         }
     }

@@ -12,7 +12,7 @@ use super::{preview, push};
 use crate::core::agira_object::{AgiraObject, mapping_key};
 use crate::core::model::MappingId;
 use crate::core::plan::{Change, change};
-use crate::db::{Waiting, WholeSelection};
+use crate::db::{Failed, Waiting, WholeSelection};
 use crate::weaviate::{Found, ToWrite};
 
 /// Delivers up to `limit` outboxes; returns how many were worked on.
@@ -148,13 +148,16 @@ fn settle(
             let reason = rejected.join("; ");
             log_failure(mapping, address.as_ref(), &reason);
             let failure = failure(ctx, mapping, &Unseen::Failed(reason.clone()), now);
-            failed.push(crate::db::Failed { outbox_done: waiting == 0, ..failure });
+            let due_at = failure.due_at.filter(|_| !mapping.is_parked());
+            failed.push(Failed { outbox_done: waiting == 0, due_at, ..failure });
             ctx.report.mapping(mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(reason));
         } else if waiting == 0 {
             delivered.push(mapping.id);
         }
     }
-    ctx.db.delivered(ctx.run, &delivered, outdated, now)?;
+    // One that still waits is still held: it is decided again with what waits.
+    let outdated: Vec<MappingId> = outdated.iter().copied().filter(|id| delivered.contains(id)).collect();
+    ctx.db.delivered(ctx.run, &delivered, &outdated, now)?;
     if !failed.is_empty() {
         ctx.db.fail(ctx.run, &failed, now, now)?;
     }

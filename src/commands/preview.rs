@@ -12,7 +12,7 @@ use crate::core::known::{Known, Row};
 use crate::core::model::*;
 use crate::core::plan::{Action, Plan, time};
 use crate::core::text::Printable;
-use crate::db::{Claimed, Waiting};
+use crate::db::{Claimed, Waiting, WholeSelection};
 
 /// Shows the plans of a slice; returns the rows that would be inserted, as the next slice.
 pub fn show(ctx: &mut Context, observation: Observation, planned: Vec<Planned>) -> Result<Vec<Claimed>, Stop> {
@@ -49,10 +49,11 @@ fn show_one(ctx: &mut Context, one: &Planned) {
     for action in &plan.actions {
         line(ctx, &action.to_string());
     }
+    // In a batch only what a person may wonder about; of one mapping everything.
+    for note in plan.notes.iter().filter(|note| ctx.explain || note.is_surprising()) {
+        line(ctx, &note.to_string());
+    }
     if ctx.explain {
-        for note in &plan.notes {
-            line(ctx, &note.to_string());
-        }
         diffs(ctx, plan);
     }
 }
@@ -164,6 +165,27 @@ pub fn outboxes(waiting: &[Waiting], ctx: &Context) {
             Err(error) => line(ctx, &format!("its outbox cannot be read and would be planned again: {error}")),
         }
     }
+}
+
+/// Mappings that a run claimed and has not finished. A run that died is told from one that is at work by the end of its
+/// claim.
+pub fn claimed(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<(), Stop> {
+    let now = ctx.now();
+    for (claimed, until) in ctx.db.claimed(ctx.access(), whole, limit)? {
+        heading(ctx, &claimed, claimed.mapping.address(&claimed.item).ok().as_ref());
+        let attempts = claimed.mapping.attempts;
+        line(
+            ctx,
+            &match until < now {
+                true => format!(
+                    "the run that held it until {} died: a run looks at it alone, last ({attempts} attempts so far)",
+                    time(until)
+                ),
+                false => format!("another run holds it until {} at the latest", time(until)),
+            },
+        );
+    }
+    Ok(())
 }
 
 /// The class that a real run would create.

@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use super::args::{Batch, Format, Output};
 use super::context::{Clock, Context, GITHUB, Mode, Stop, StoppedBy, WeaviateState};
-use super::report::Report;
+use super::report::{Outcome, Report};
 use super::settings::{Secret, Settings};
 use super::slice::{self, Scope};
-use super::{deliver, discover};
+use super::{deliver, discover, preview};
 use crate::core::known::Known;
 use crate::core::model::MappingId;
-use crate::core::plan::Policy;
-use crate::db::{Access, Claimed, Db, RunRecord, Selection, WholeSelection};
+use crate::core::plan::{Policy, time};
+use crate::db::{Access, Claimed, Db, RunRecord, Selection, Suspect, WholeSelection};
 use crate::github::Github;
 use crate::weaviate::Weaviate;
 
@@ -86,6 +86,7 @@ fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar
         report: Report::new(job.name, mode, Format::Text),
         progress,
         carried: Known::default(),
+        given_back: Vec::new(),
         explain: mode == Mode::Preview && !narrowed.mappings.is_empty(),
     })
 }
@@ -95,6 +96,7 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
         selection: job.selection,
         projects: job.batch.narrowed.projects.clone(),
         mappings: job.batch.narrowed.mappings.clone(),
+        left_out: Vec::new(),
     };
     let limit = job.batch.limit as usize;
     let delivered = deliver::deliver(ctx, &whole, limit)?;
@@ -110,18 +112,22 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
     // push-weaviate delivers and fills in within one limit; for the others delivering is extra.
     let limit = if job.scope == Scope::WeaviateOnly { limit - delivered.min(limit) } else { limit };
     match ctx.mode {
-        Mode::Apply => work(ctx, job, &whole, limit),
+        Mode::Apply => work(ctx, job, whole, limit),
         Mode::Preview => {
             let now = ctx.now();
             let claimed = ctx.db.preview(&whole, limit, now)?;
             ctx.report.claimed = claimed.len() as u64;
-            slices(ctx, job.scope, claimed)
+            slices(ctx, job.scope, claimed)?;
+            match job.selection {
+                Selection::Due { .. } | Selection::Named => preview::claimed(ctx, &whole, limit),
+                Selection::Failed | Selection::NeverPushed => Ok(()),
+            }
         }
     }
 }
 
 /// Claims and works on batches until the limit, the time budget, or nothing is left; suspects come last.
-fn work(ctx: &mut Context, job: &Job<'_>, whole: &WholeSelection, limit: usize) -> Result<(), Stop> {
+fn work(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usize) -> Result<(), Stop> {
     let (mut left, mut after) = (limit, MappingId(0));
     while left > 0 {
         if ctx.is_over() {
@@ -129,24 +135,35 @@ fn work(ctx: &mut Context, job: &Job<'_>, whole: &WholeSelection, limit: usize) 
             return Ok(());
         }
         let (now, hold) = (ctx.now(), ctx.hold());
-        let batch = ctx.db.claim(whole, left.min(slice::MOST), after, now, hold)?;
+        whole.left_out.clone_from(&ctx.given_back);
+        let batch = ctx.db.claim(&whole, left.min(slice::MOST), after, now, hold)?;
         let Some(last) = batch.iter().map(|claimed| claimed.mapping.id).max() else { break };
         after = last;
         left -= batch.len();
         ctx.report.claimed += batch.len() as u64;
-        let is_named = whole.selection == Selection::Named;
         slices(ctx, job.scope, batch)?;
-        if is_named && after.0 >= whole.mappings.iter().copied().max().unwrap_or(0) {
-            return Ok(());
-        }
     }
     if left == 0 {
         ctx.report.stopped(StoppedBy::Limit, String::new());
     }
     match whole.selection {
-        Selection::Due { .. } => suspects(ctx, whole, left.max(1)),
-        _ => Ok(()),
+        Selection::Due { .. } => suspects(ctx, &whole, left.max(1)),
+        Selection::Named if job.scope == Scope::Everything => {
+            suspects(ctx, &whole, left)?;
+            held(ctx, &whole)
+        }
+        Selection::Named => held(ctx, &whole),
+        Selection::Failed | Selection::NeverPushed => Ok(()),
     }
+}
+
+/// Says which of the mappings that were named another run holds.
+fn held(ctx: &mut Context, whole: &WholeSelection) -> Result<(), Stop> {
+    for (claimed, until) in ctx.db.claimed(ctx.access(), whole, whole.mappings.len())? {
+        let name = slice::name(&claimed.mapping, claimed.mapping.address(&claimed.item).ok().as_ref());
+        log::warn!("{name}: another run holds it until {} at the latest; nothing was done", time(until));
+    }
+    Ok(())
 }
 
 /// Works on a batch, and on the pull request rows that come out of it.
@@ -193,10 +210,21 @@ fn suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<()
             return Ok(());
         }
         let (now, hold, max_attempts) = (ctx.now(), ctx.hold(), ctx.policy.max_attempts);
-        let Some(suspect) = ctx.db.claim_suspect(&whole.projects, max_attempts, now, hold)? else { return Ok(()) };
-        log::warn!("mapping={}: the run that held it died; looking at it alone", suspect.mapping.id);
-        ctx.report.claimed += 1;
-        slices(ctx, Scope::Everything, vec![suspect])?;
+        match ctx.db.claim_suspect(whole, max_attempts, now, hold)? {
+            None => return Ok(()),
+            Some(Suspect::Taken(claimed)) => {
+                let name = slice::name(&claimed.mapping, claimed.mapping.address(&claimed.item).ok().as_ref());
+                log::warn!("{name}: the run that held it died; looking at it alone");
+                ctx.report.claimed += 1;
+                slices(ctx, Scope::Everything, vec![claimed])?;
+            }
+            Some(Suspect::Parked(Claimed { mapping, item })) => {
+                let address = mapping.address(&item).ok();
+                let reason = format!("{}; parked after that", mapping.error.as_deref().unwrap_or_default());
+                slice::log_failure(&mapping, address.as_ref(), &reason);
+                ctx.report.mapping(&mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(reason));
+            }
+        }
     }
     Ok(())
 }

@@ -59,24 +59,30 @@ pub enum Progress {
 ///
 /// Whatever ends the slice early, what it did not finish is given back.
 pub fn run(ctx: &mut Context, scope: Scope, slice: Vec<Claimed>) -> Result<Vec<Claimed>, Stop> {
-    let ids: Vec<MappingId> = slice.iter().map(|claimed| claimed.mapping.id).collect();
-    let result = steps(ctx, scope, slice);
+    let mut held: Vec<MappingId> = slice.iter().map(|claimed| claimed.mapping.id).collect();
+    let result = steps(ctx, scope, slice, &mut held);
     if let (Err(stop), Mode::Apply) = (&result, ctx.mode) {
         log::debug!("giving back what is left of the slice: {stop}");
-        if let Err(error) = ctx.db.give_back(ctx.run, &ids) {
+        if let Err(error) = ctx.db.give_back(ctx.run, &held) {
             log::warn!("{error:#}; the claims will expire");
         }
     }
     result
 }
 
-fn steps(ctx: &mut Context, scope: Scope, slice: Vec<Claimed>) -> Result<Vec<Claimed>, Stop> {
+fn steps(
+    ctx: &mut Context,
+    scope: Scope,
+    slice: Vec<Claimed>,
+    held: &mut Vec<MappingId>,
+) -> Result<Vec<Claimed>, Stop> {
     let mut observation = observe(ctx, slice)?;
     let mut planned = plan_all(ctx, scope, &mut observation);
     if ctx.mode == Mode::Preview {
         return preview::show(ctx, observation, planned);
     }
     let inserted = apply::apply(ctx, &mut planned)?;
+    held.extend(&inserted);
     push::push(ctx, &mut planned, &observation.vectors)?;
     finish(ctx, scope, planned, observation.unseen)?;
     match inserted.is_empty() {
@@ -174,6 +180,7 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
         ctx.db.fail(ctx.run, &failed, now, seen_at)?;
     }
     if !given_back.is_empty() {
+        ctx.given_back.extend(given_back.iter().map(|id| id.0));
         ctx.db.give_back(ctx.run, &given_back)?;
     }
     Ok(())

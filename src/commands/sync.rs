@@ -16,7 +16,7 @@ pub struct SyncArgs {
     #[command(flatten)]
     pub batch: Batch,
     /// First make all waiting mappings (all of --project) due for a recheck, such as after Weaviate lost its index.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "mappings")]
     pub recheck_now: bool,
     /// What the operator decides.
     #[command(flatten)]

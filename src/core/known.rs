@@ -94,11 +94,8 @@ impl Known {
 
     /// Puts what earlier plans changed over what was read.
     pub fn overlay(&mut self, carried: &Self) {
-        for (id, item) in &mut self.items {
-            if let Some(carried) = carried.items.get(id) {
-                item.clone_from(carried);
-            }
-        }
+        // Items of earlier slices, too: a later slice may come back to them.
+        self.items.extend(carried.items.iter().map(|(id, item)| (*id, item.clone())));
         for row in &carried.rows {
             match self.rows.iter_mut().find(|read| read.id == row.id) {
                 Some(read) => read.clone_from(row),

@@ -304,6 +304,11 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// Whether it failed for the last time: no further attempt comes by itself.
+    pub fn is_parked(&self) -> bool {
+        self.due_at.is_none() && self.recheck_at.is_none() && self.error.is_some()
+    }
+
     /// Which GitHub object the mapping means (design, section 3): by its own address; where that is empty, by number
     /// in the project's repository.
     ///

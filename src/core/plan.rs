@@ -173,6 +173,16 @@ pub enum Note {
     },
 }
 
+impl Note {
+    /// Whether a person may wonder why nothing happens: the rest is how things always are.
+    pub fn is_surprising(&self) -> bool {
+        match self {
+            Self::IdTaken { .. } | Self::ItemLeft { .. } | Self::Reopened { .. } | Self::NotLinked { .. } => true,
+            Self::CloseDealtWith { .. } | Self::ObjectLeft { .. } => false,
+        }
+    }
+}
+
 /// What one mapping needs. No actions: nothing to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {

@@ -17,6 +17,15 @@ pub struct Claimed {
     pub item: Item,
 }
 
+/// A mapping whose run died.
+#[derive(Debug, Clone)]
+pub enum Suspect {
+    /// This run holds it now.
+    Taken(Claimed),
+    /// That was its last attempt.
+    Parked(Claimed),
+}
+
 /// Who holds what is claimed.
 #[derive(Debug, Clone, Copy)]
 pub struct Hold {
@@ -51,6 +60,8 @@ pub struct WholeSelection {
     pub projects: Vec<i64>,
     /// Only these mappings; empty: all.
     pub mappings: Vec<i64>,
+    /// Not these mappings: this run gave them back, and leaves them to the next one.
+    pub left_out: Vec<i64>,
 }
 
 /// What is read of a mapping `m`, its item `i` and its project `p`; see [`Claimed::from_row`].
@@ -62,6 +73,12 @@ pub(super) const COLUMNS: &str = "m.id, m.item_id, m.github_id, m.number, m.kind
 
 /// What another run, or a person, holds is not waited for.
 const LOCK: &str = "FOR UPDATE OF m SKIP LOCKED";
+
+/// The ids of mappings whose claim expired; parameters: $2 now, $5 projects, $6 mappings.
+const SUSPECTS: &str = "SELECT m.id FROM core_externalissuemapping m
+    WHERE m.worker_claim IS NOT NULL AND m.worker_claimed_until < $2
+    AND ($5::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($5)))
+    AND ($6::bigint[] = '{}' OR m.id = ANY($6))";
 
 impl Claimed {
     pub(super) fn from_row(row: &Row) -> Self {
@@ -108,13 +125,14 @@ impl Claimed {
 
 impl WholeSelection {
     /// The ids of the next rows; parameters: $1 limit, $2 projects, $3 mappings, $4 after that id, $5 now, $6 whether all
-    /// waiting rows count. `lock` is empty or [`LOCK`].
+    /// waiting rows count, $7 mappings that are left out. `lock` is empty or [`LOCK`].
     ///
     /// A computed LIMIT that is joined back to the table becomes a sequential scan; ids in an array do not.
     fn ids(&self, lock: &str) -> String {
         let of_project = "AND ($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))";
         let of_mapping = "AND ($3::bigint[] = '{}' OR m.id = ANY($3))";
-        let from = "SELECT m.id FROM core_externalissuemapping m WHERE m.worker_claim IS NULL";
+        let from =
+            "SELECT m.id FROM core_externalissuemapping m WHERE m.worker_claim IS NULL AND m.id <> ALL($7::bigint[])";
         match self.selection {
             Selection::Due { .. } => format!(
                 "WITH due AS MATERIALIZED (
@@ -146,14 +164,14 @@ impl WholeSelection {
         !matches!(self.selection, Selection::Due { .. })
     }
 
-    /// The statement that claims; as [`Self::ids`], with $7 run and $8 until.
+    /// The statement that claims; as [`Self::ids`], with $8 run and $9 until.
     fn claim(&self) -> String {
         let fresh = match self.selection {
             Selection::Failed => ", worker_due_at = $5, worker_attempts = 0",
             _ => "",
         };
         format!(
-            "UPDATE core_externalissuemapping m SET worker_claim = $7, worker_claimed_until = $8{fresh}
+            "UPDATE core_externalissuemapping m SET worker_claim = $8, worker_claimed_until = $9{fresh}
              FROM core_item i JOIN core_project p ON p.id = i.project_id
              WHERE m.id = ANY(ARRAY({})) AND i.id = m.item_id RETURNING {COLUMNS}",
             self.ids(LOCK)
@@ -189,7 +207,17 @@ impl Db {
         let rows = self
             .query(
                 &whole.claim(),
-                &[&limit, &whole.projects, &whole.mappings, &after, &now, &all, &hold.run, &hold.until],
+                &[
+                    &limit,
+                    &whole.projects,
+                    &whole.mappings,
+                    &after,
+                    &now,
+                    &all,
+                    &whole.left_out,
+                    &hold.run,
+                    &hold.until,
+                ],
             )
             .context("claiming mappings failed")?;
         Ok(in_order(&rows))
@@ -213,23 +241,27 @@ impl Db {
         );
         let (limit, all) = (limit as i64, whole.recheck_all());
         let rows = self
-            .read(Access::ReadOnly, &sql, &[&limit, &whole.projects, &whole.mappings, &0_i64, &now, &all])
+            .read(
+                Access::ReadOnly,
+                &sql,
+                &[&limit, &whole.projects, &whole.mappings, &0_i64, &now, &all, &whole.left_out],
+            )
             .context("selecting mappings failed")?;
         Ok(in_order(&rows))
     }
 
     /// Takes over one mapping whose claim expired, fewest attempts first, and counts the attempt that did not finish; at
-    /// `max_attempts` it is parked instead, and the next one is tried. `None`: there is none.
+    /// `max_attempts` it is parked instead. `None`: there is none.
     ///
     /// # Errors
     /// When PostgreSQL fails.
     pub fn claim_suspect(
         &mut self,
-        projects: &[i64],
+        whole: &WholeSelection,
         max_attempts: i32,
         now: DateTime<Utc>,
         hold: Hold,
-    ) -> anyhow::Result<Option<Claimed>> {
+    ) -> anyhow::Result<Option<Suspect>> {
         let sql = format!(
             "UPDATE core_externalissuemapping m SET
                 worker_attempts = m.worker_attempts + 1,
@@ -241,27 +273,44 @@ impl Db {
                 worker_recheck_at = CASE WHEN m.worker_attempts + 1 < $1 THEN m.worker_recheck_at END
              FROM core_item i JOIN core_project p ON p.id = i.project_id
              WHERE i.id = m.item_id AND m.id = ANY(ARRAY(
-                SELECT m.id FROM core_externalissuemapping m
-                WHERE m.worker_claim IS NOT NULL AND m.worker_claim <> $3 AND m.worker_claimed_until < $2
-                AND ($5::bigint[] = '{{}}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($5)))
-                ORDER BY m.worker_attempts, m.id LIMIT 1 FOR UPDATE OF m SKIP LOCKED))
+                {SUSPECTS} AND m.worker_claim <> $3 ORDER BY m.worker_attempts, m.id LIMIT 1 {LOCK}))
              RETURNING {COLUMNS}, m.worker_claim IS NOT NULL AS taken"
         );
-        loop {
-            let rows = self
-                .query(&sql, &[&max_attempts, &now, &hold.run, &hold.until, &projects])
-                .context("taking over a mapping whose run died failed")?;
-            let Some(row) = rows.first() else { return Ok(None) };
-            let claimed = Claimed::from_row(row);
-            if row.get("taken") {
+        let rows = self
+            .query(&sql, &[&max_attempts, &now, &hold.run, &hold.until, &whole.projects, &whole.mappings])
+            .context("taking over a mapping whose run died failed")?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let claimed = Claimed::from_row(row);
+        Ok(Some(match row.get("taken") {
+            true => {
                 self.suspects.insert(claimed.mapping.id);
-                return Ok(Some(claimed));
+                Suspect::Taken(claimed)
             }
-            log::warn!(
-                "mapping={}: parked, its last attempt did not finish; see status --mapping {0}",
-                claimed.mapping.id
-            );
-        }
+            false => Suspect::Parked(claimed),
+        }))
+    }
+
+    /// Mappings of the selection that are claimed, with the end of the claim: held by another run, or, when that is over,
+    /// suspects. At most `limit`, fewest attempts first.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn claimed(
+        &mut self,
+        access: Access,
+        whole: &WholeSelection,
+        limit: usize,
+    ) -> anyhow::Result<Vec<(Claimed, DateTime<Utc>)>> {
+        let sql = format!(
+            "SELECT {COLUMNS}, m.worker_claimed_until FROM core_externalissuemapping m
+             JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
+             WHERE m.worker_claim IS NOT NULL AND ($2::bigint[] = '{{}}' OR i.project_id = ANY($2))
+             AND ($3::bigint[] = '{{}}' OR m.id = ANY($3)) ORDER BY m.worker_attempts, m.id LIMIT $1"
+        );
+        let rows = self
+            .read(access, &sql, &[&(limit as i64), &whole.projects, &whole.mappings])
+            .context("reading which mappings are claimed failed")?;
+        Ok(rows.iter().map(|row| (Claimed::from_row(row), row.get("worker_claimed_until"))).collect())
     }
 
     /// Gives back what this run holds of `ids`; nothing else about them changes. A suspect was not looked at either: the

@@ -119,12 +119,13 @@ impl Db {
         now: DateTime<Utc>,
     ) -> anyhow::Result<()> {
         let all: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        let dropped: Vec<i64> = outdated.iter().map(|id| id.0).collect();
         let deliver = |db: &mut Self| {
             db.execute(
                 "UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL, worker_outbox = NULL,
-                    worker_pushed_at = $3
+                    worker_pushed_at = CASE WHEN id = ANY($4) THEN worker_pushed_at ELSE $3 END
                  WHERE id = ANY($2) AND worker_claim = $1",
-                &[&run, &all, &now],
+                &[&run, &all, &now, &dropped],
             )
         };
         let result = match outdated.is_empty() {

@@ -18,7 +18,7 @@ use postgres::{Row, Statement};
 use crate::core::model::MappingId;
 
 pub use apply::{Applied, NotApplied, Recorded};
-pub use claim::{Claimed, Hold, Selection, WholeSelection};
+pub use claim::{Claimed, Hold, Selection, Suspect, WholeSelection};
 pub use deliver::Waiting;
 pub use finish::{Failed, Finished};
 pub use overview::{Failure, Overview, RepositoryState, RunState, Totals};

@@ -10,7 +10,7 @@ mod plans;
 use agira_worker::core::model::MappingId;
 use agira_worker::core::outbox::Outbox;
 use agira_worker::core::plan::{Action, Plan};
-use agira_worker::db::{Claimed, Db, Failed, Finished, Hold, Selection, WholeSelection};
+use agira_worker::db::{Claimed, Db, Failed, Finished, Hold, Selection, Suspect, WholeSelection};
 use chrono::{DateTime, Duration, Utc};
 use kit::agira;
 use kit::postgres_server::Database;
@@ -220,7 +220,7 @@ impl Bench {
 }
 
 fn select(selection: Selection) -> WholeSelection {
-    WholeSelection { selection, projects: Vec::new(), mappings: Vec::new() }
+    WholeSelection { selection, projects: Vec::new(), mappings: Vec::new(), left_out: Vec::new() }
 }
 
 /// What `sync` selects.
@@ -229,6 +229,19 @@ fn due() -> WholeSelection {
 }
 
 /// What `--mapping` selects.
+/// What is due in one project.
+fn of(project: i64) -> WholeSelection {
+    WholeSelection { projects: vec![project], ..due() }
+}
+
+/// A suspect that was taken over, not parked.
+fn taken(suspect: Option<Suspect>) -> Option<Claimed> {
+    match suspect? {
+        Suspect::Taken(claimed) => Some(claimed),
+        Suspect::Parked(_) => None,
+    }
+}
+
 fn named(ids: &[MappingId]) -> WholeSelection {
     WholeSelection { mappings: ids.iter().map(|id| id.0).collect(), ..select(Selection::Named) }
 }

@@ -1,1 +1,232 @@
-//! Written next.
+//! `--dry-run` reads everything, prints the very plan, and changes nothing anywhere (invariant 2).
+
+use std::collections::BTreeMap;
+
+use agira_worker::core::agira_object::ObjectType::GithubIssue;
+use kit::agira;
+use kit::github::{Closer, Event};
+use kit::postgres_server::Database;
+use serde_json::{Value, json};
+
+use crate::world::{World, uuid};
+
+const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
+
+/// One of everything that a plan can say.
+fn rich(mut world: World) -> World {
+    for (number, status) in
+        [(1, "Working"), (2, "Working"), (3, "Testing"), (4, "Working"), (5, "Review"), (6, "Backlog")]
+    {
+        world.issue(&format!("acme/shop#{number}"), status);
+    }
+    let closes_two = "acme/shop#20".to_owned();
+    world.github.pull_request(&closes_two, |_| {});
+    for number in [1, 2] {
+        world.github.issue(&format!("acme/shop#{number}"), |issue| issue.references = vec![closes_two.clone()]);
+    }
+    world.github.merge(&closes_two, CLOSED_AT);
+    world.github.close("acme/shop#3", CLOSED_AT);
+    world.github.pull_request("acme/backend#7", |_| {});
+    let elsewhere = Closer::PullRequest("acme/backend#7".to_owned());
+    world.github.close_by("acme/shop#4", CLOSED_AT, "COMPLETED", elsewhere);
+    world.github.pull_request("acme/shop#21", |_| {});
+    world.github.issue("acme/shop#5", |issue| issue.timeline.push(Event::Connected("acme/shop#21".to_owned())));
+    world.github.delete("acme/shop#6");
+    // Agira does not know the id of a pull request that its queue worker opened.
+    let item: i64 = world.one("SELECT item_id FROM core_externalissuemapping WHERE number = 5");
+    agira::pull_request(&mut world.client, item, -21, "acme/shop", 21, "open");
+    world
+}
+
+/// A world whose Weaviate has some objects already.
+fn grown() -> World {
+    let mut world = rich(World::new());
+    let ids: Vec<(i64, i32)> = world
+        .client
+        .query("SELECT id, number FROM core_externalissuemapping ORDER BY id", &[])
+        .unwrap()
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    for (id, number) in ids {
+        match number {
+            1 => world
+                .weaviate
+                .put_object(&uuid(GithubIssue, id), json!({ "status": "open", "text": "State: open\n\nOld text" })),
+            3 => world.weaviate.put_object(&uuid(GithubIssue, id), json!({ "status": "closed" })),
+            _ => {}
+        }
+    }
+    world
+}
+
+/// Mapping by its name at GitHub: outcome, actions and error, without what only a stored row has.
+fn told(report: &Value) -> BTreeMap<String, (Value, String)> {
+    let mappings = report["mappings"].as_array().unwrap().iter().map(|mapping| {
+        let name = format!("{} {}#{}", mapping["kind"], mapping["repository"], mapping["number"]);
+        let id = mapping["mapping_id"].to_string();
+        let actions = mapping["actions"].to_string().replace(&format!("github_pr:{id}\""), "github_pr:new\"");
+        (name, (mapping["error"].clone(), actions))
+    });
+    mappings.collect()
+}
+
+#[track_caller]
+fn check_same_plan(world: &World) {
+    let before = (world.database.dump(""), world.weaviate.objects(), world.weaviate.class());
+    let dry = world.run(&["sync", "--dry-run", "--output", "json"]).exits(3).json();
+    assert_eq!((world.database.dump(""), world.weaviate.objects(), world.weaviate.class()), before);
+    let real = world.run(&["sync", "--output", "json"]).exits(3).json();
+    assert_eq!(told(&dry), told(&real));
+    assert_eq!((&dry["dry_run"], &dry["claimed"], &real["failed"]), (&json!(true), &json!(9), &json!(1)));
+    let outcomes: Vec<_> = dry["mappings"].as_array().unwrap().iter().map(|mapping| &mapping["outcome"]).collect();
+    assert!(
+        outcomes.iter().all(|outcome| [json!("planned"), json!("failed"), json!("unchanged")].contains(outcome)),
+        "{outcomes:?}"
+    );
+    world.run(&["sync", "--dry-run", "--recheck-now"]).exits(0).prints(": 0 would change");
+}
+
+#[test]
+fn it_changes_nothing_and_prints_what_the_real_run_then_does() {
+    check_same_plan(&grown());
+}
+
+#[test]
+fn without_a_class_it_says_that_one_would_be_created() {
+    let world = rich(World::on(Database::create()));
+    world.run(&["sync", "--dry-run"]).exits(3).prints("Weaviate has no class AgiraObject: it would be created");
+    assert_eq!(world.weaviate.class(), None);
+    check_same_plan(&world);
+}
+
+#[test]
+fn an_items_new_status_is_carried_over_many_slices() {
+    let mut world = World::new();
+    let linked = world.issue("acme/shop#1", "Working");
+    world.github.close("acme/shop#1", CLOSED_AT);
+    for number in 2..=230 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+    }
+    // The last mapping of the third slice belongs to the item that the first one moves.
+    let github_id = world.github.issue("acme/shop#300", |_| {});
+    world.github.close("acme/shop#300", CLOSED_AT);
+    agira::issue(&mut world.client, linked.item, github_id, "acme/shop", 300, "open");
+    let dry = world.run(&["sync", "--dry-run", "--limit", "300", "--output", "json"]).exits(0).json();
+    let moves = dry["mappings"].to_string().matches("move_item").count();
+    assert_eq!(moves, 1);
+    let real = world.run(&["sync", "--limit", "300", "--output", "json"]).exits(0).json();
+    assert_eq!(told(&dry), told(&real));
+}
+
+#[test]
+fn every_statement_stands_in_a_read_only_transaction() {
+    let world = grown();
+    world.database.reset_statements();
+    world.run(&["sync", "--dry-run"]).exits(3);
+    world.run(&["push-weaviate", "--dry-run"]).exits(3);
+    world.run(&["retry-failed", "--dry-run"]).exits(0);
+    let statements = world.database.statements();
+    let count =
+        |wanted: &str| statements.iter().filter(|(query, _)| query == wanted).map(|(_, calls)| calls).sum::<i64>();
+    assert!(count("BEGIN READ ONLY") > 10, "{statements:#?}");
+    assert_eq!(count("BEGIN READ ONLY"), count("COMMIT"));
+    for (query, _) in statements {
+        let verbs = ["INSERT", "UPDATE", "DELETE", "FOR UPDATE"];
+        assert!(!verbs.iter().any(|verb| query.contains(verb)), "{query}");
+    }
+}
+
+/// Defect "dry run": today's worker reads nothing from GitHub, so it cannot show a status change.
+#[test]
+fn it_shows_the_status_change_that_github_implies() {
+    let world = grown();
+    let run = world.run(&["sync", "--dry-run"]).exits(3);
+    let run = run.prints("mapping 1 (item 1, issue acme/shop#1)").prints("    item status: Working => Testing");
+    let run = run
+        .prints("    insert row for pull request acme/shop#20 (merged)")
+        .prints("    link to pull request acme/backend#7: none => closes");
+    let run = run
+        .prints("    Weaviate github_issue:1: update (status there is open)")
+        .prints("    Weaviate item:1: create (missing there)");
+    let run = run.prints("    item left in Testing: a closed issue does not change this status");
+    let run = run.prints("    GitHub id of row 7: -21 => ").prints("    failed: acme/shop#6 was deleted at GitHub");
+    run.prints("; nothing was changed");
+    assert!(!world.github.requests().is_empty());
+}
+
+#[test]
+fn one_mapping_is_explained_with_the_text_as_a_diff() {
+    let world = grown();
+    let run = world.run(&["sync", "--mapping", "1", "--dry-run"]).exits(0);
+    let run = run.prints("    due since ").prints("    item 1 \"An item\" is in Working");
+    let run = run.prints("    GitHub: closed, closed 2026-03-01T10:00:00Z as completed");
+    let run = run
+        .prints("    text of github_issue:1:")
+        .prints("      -State: open")
+        .prints("      +State: closed")
+        .prints("      +What acme/shop#1 says");
+    run.prints("would change");
+}
+
+/// A line of `sync --mapping 1 --dry-run` after somebody did something to the mapping.
+#[track_caller]
+fn check_why(change: &str, line: &str) {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.sync();
+    world.execute(&format!("UPDATE core_externalissuemapping SET {change}"));
+    world.run(&["sync", "--mapping", "1", "--dry-run"]).exits(0).prints(line);
+}
+
+#[test]
+fn a_mapping_that_does_not_move_tells_why() {
+    check_why("state = state", "    no reason to look known; next look without one at ");
+    check_why("worker_due_at = now() - interval '1 hour'", "    due since ");
+    check_why(
+        "worker_due_at = now() + interval '1 hour', worker_error = 'it broke', worker_error_at = now(), worker_attempts = 2",
+        " (backing off)",
+    );
+    check_why(
+        "worker_recheck_at = NULL, worker_error = 'it broke', worker_error_at = now(), worker_attempts = 2",
+        "    last failure (attempt 2): it broke",
+    );
+    check_why("worker_recheck_at = NULL, worker_error = 'it broke', worker_error_at = now()", "    parked: ");
+    check_why(
+        "worker_claim = gen_random_uuid(), worker_claimed_until = now() + interval '1 hour'",
+        "    another run holds it until ",
+    );
+    check_why(
+        "worker_claim = gen_random_uuid(), worker_claimed_until = now() - interval '1 hour'",
+        " died: a run looks at it alone, last",
+    );
+}
+
+#[test]
+fn what_an_outbox_holds_is_told() {
+    let world = grown();
+    world.weaviate.settings().down = true;
+    world.run(&["sync", "--limit", "1"]).exits(75);
+    world.weaviate.settings().down = false;
+    world.run(&["sync", "--dry-run"]).prints("    2 objects wait for Weaviate since ");
+}
+
+#[test]
+fn a_mapping_that_another_run_holds_is_left_to_it() {
+    let mut world = World::new();
+    let linked = world.issue("acme/shop#1", "Working");
+    world.execute("UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = now() + interval '1 hour'");
+    let mapping = linked.mapping.to_string();
+    world
+        .run(&["sync", "--mapping", &mapping])
+        .exits(0)
+        .logs("mapping=1 item=1 acme/shop#1: another run holds it until ");
+    assert_eq!(world.github.requests().len(), 0);
+    // The run that held it died.
+    world.execute("UPDATE core_externalissuemapping SET worker_claimed_until = now() - interval '1 second'");
+    world
+        .run(&["sync", "--mapping", &mapping])
+        .exits(0)
+        .logs("the run that held it died; looking at it alone")
+        .prints("1 synced");
+}

@@ -15,7 +15,7 @@ impl Bench {
     }
 
     fn take_over(&mut self, db: &mut Db, hold: Hold, minute: i64) -> Option<Claimed> {
-        db.claim_suspect(&[], MAX_ATTEMPTS, self.at(minute), hold).unwrap()
+        taken(db.claim_suspect(&due(), MAX_ATTEMPTS, self.at(minute), hold).unwrap())
     }
 }
 
@@ -87,10 +87,10 @@ fn suspects_come_one_at_a_time_fewest_attempts_first_and_only_of_the_projects() 
     let [tried, fresh] = [bench.suspect(), bench.suspect()];
     bench.execute(&format!("UPDATE core_externalissuemapping SET worker_attempts = 1 WHERE id = {tried}"));
     let (mut db, hold) = bench.other_run(30);
-    assert!(db.claim_suspect(&[bench.project + 1], MAX_ATTEMPTS, bench.at(11), hold).unwrap().is_none());
+    assert!(db.claim_suspect(&of(bench.project + 1), MAX_ATTEMPTS, bench.at(11), hold).unwrap().is_none());
     let taken = [(); 2].map(|()| {
-        let claimed = db.claim_suspect(&[bench.project], MAX_ATTEMPTS, bench.at(11), hold).unwrap();
-        claimed.expect("a suspect").mapping.id
+        let suspect = db.claim_suspect(&of(bench.project), MAX_ATTEMPTS, bench.at(11), hold).unwrap();
+        taken(suspect).expect("a suspect").mapping.id
     });
     assert_eq!(taken, [fresh, tried]);
 }

@@ -175,8 +175,8 @@ fn a_row_that_a_person_holds_is_passed_over() {
     // Suspects, too: both claims are over by now.
     bench.execute(&format!("BEGIN; SELECT 1 FROM core_externalissuemapping WHERE id = {held} FOR UPDATE"));
     let (mut db, hold) = bench.other_run(1000);
-    let taken = [(); 2].map(|()| db.claim_suspect(&[], 10, bench.at(100), hold).unwrap());
-    assert_eq!(taken.map(|claimed| claimed.map(|claimed| claimed.mapping.id)), [Some(free), None]);
+    let taken = [(); 2].map(|()| db.claim_suspect(&due(), 10, bench.at(100), hold).unwrap());
+    assert_eq!(taken.map(|suspect| super::taken(suspect).map(|claimed| claimed.mapping.id)), [Some(free), None]);
 }
 
 /// Invariant 9: two runs at once never work on the same mapping, and together they work on all.

@@ -178,7 +178,7 @@ fn the_first_runs_after_installation_do_not_read_the_whole_table_either() {
         check_claim(&grown, &whole, 0);
     }
     grown.check("what else a run asks", FEW, |db, hold| {
-        assert!(db.claim_suspect(&[], 10, grown.at(0), hold).unwrap().is_none());
+        assert!(db.claim_suspect(&due(), 10, grown.at(0), hold).unwrap().is_none());
         assert!(db.claim_waiting(&due(), 100, MappingId(0), hold).unwrap().is_empty());
         assert_eq!(db.due(Access::ReadOnly, grown.at(0)).unwrap(), 0);
         db.claim(&named(&[MappingId(1)]), 1, MappingId(0), grown.at(0), hold).unwrap();
@@ -202,7 +202,7 @@ fn no_claim_of_one_project_scans_the_table() {
             }
         }
         grown.check("suspects and outboxes of a project", i64::MAX, |db, hold| {
-            db.claim_suspect(&[project], 10, grown.at(0), hold).unwrap();
+            db.claim_suspect(&WholeSelection { projects: vec![project], ..due() }, 10, grown.at(0), hold).unwrap();
             let whole = WholeSelection { projects: vec![project], ..due() };
             let waiting = db.claim_waiting(&whole, 10, MappingId(0), hold).unwrap();
             let waiting: Vec<MappingId> = waiting.iter().map(|one| one.claimed.mapping.id).collect();
@@ -215,8 +215,8 @@ fn no_claim_of_one_project_scans_the_table() {
 fn suspects_and_outboxes_are_found_without_reading_the_table() {
     let grown = grown();
     grown.check("claim_suspect", FEW, |db, hold| {
-        let taken =
-            [(); 3].map(|()| db.claim_suspect(&[], 10, grown.at(0), hold).unwrap().expect("a suspect").mapping.id);
+        let taken = [(); 3]
+            .map(|()| taken(db.claim_suspect(&due(), 10, grown.at(0), hold).unwrap()).expect("a suspect").mapping.id);
         db.give_back(hold.run, &taken).unwrap();
     });
     let waiting = |claimed: Vec<agira_worker::db::Waiting>| -> Vec<MappingId> {
@@ -329,11 +329,11 @@ fn each_part_of_a_claim_has_an_index_of_its_own() {
         (Selection::Named, &["core_externalissuemapping_pkey"]),
     ] {
         let mappings = if selection == Selection::Named { some.clone() } else { Vec::new() };
-        let whole = WholeSelection { selection, projects: Vec::new(), mappings };
+        let whole = WholeSelection { selection, projects: Vec::new(), mappings, left_out: Vec::new() };
         for minute in [0, OVERDUE] {
             let (run, now, until) = (Uuid::new_v4(), grown.at(minute), grown.at(minute + 10));
-            let parameters: [&(dyn ToSql + Sync); 8] =
-                [&100_i64, &whole.projects, &whole.mappings, &0_i64, &now, &false, &run, &until];
+            let parameters: [&(dyn ToSql + Sync); 9] =
+                [&100_i64, &whole.projects, &whole.mappings, &0_i64, &now, &false, &whole.left_out, &run, &until];
             let rows = client.query(&format!("EXPLAIN {}", whole.explained()), &parameters).unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
             let plan = plan.join("\n");
