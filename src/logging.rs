@@ -19,7 +19,11 @@ pub fn init(output: &Output) -> ProgressBar {
         (false, _) => (LevelFilter::Trace, LevelFilter::Debug),
     };
     let mut builder = Builder::new();
-    builder.filter_level(others).filter_module("agira_worker", ours).parse_default_env();
+    if std::env::var_os("RUST_LOG").is_some_and(|directives| !directives.is_empty()) {
+        builder.parse_default_env();
+    } else {
+        builder.filter_level(others).filter_module("agira_worker", ours);
+    }
     let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     builder.write_style(if coloured { WriteStyle::Always } else { WriteStyle::Never });
     builder.target(Target::Pipe(Box::new(BesideProgress(progress.clone()))));

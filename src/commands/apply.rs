@@ -1,18 +1,26 @@
 //! Carries out the plans of a slice in the database, one short transaction per mapping.
 
+use std::collections::HashSet;
+
 use super::context::{Context, Stop, StoppedBy};
 use super::slice::{Planned, Progress, name};
-use crate::core::model::MappingId;
+use crate::core::model::{ItemId, MappingId};
 use crate::core::plan::{Action, Note};
 use crate::db::NotApplied;
 
 /// Applies each plan; returns the rows that were inserted for pull requests.
 pub fn apply(ctx: &mut Context, planned: &mut [Planned]) -> Result<Vec<MappingId>, Stop> {
     let mut inserted = Vec::new();
+    // Later plans of an item count on what its earlier ones do.
+    let mut not_applied: HashSet<ItemId> = HashSet::new();
     for one in planned {
         log_notes(one);
         let mapping = &one.claimed.mapping;
         if one.plan.actions.is_empty() && !mapping.has_outbox {
+            continue;
+        }
+        if not_applied.contains(&mapping.item_id) {
+            one.progress = Progress::GivenBack("another mapping of its item comes first, and failed".to_owned());
             continue;
         }
         let outbox = one.plan.outbox(ctx.clock.now());
@@ -20,13 +28,22 @@ pub fn apply(ctx: &mut Context, planned: &mut [Planned]) -> Result<Vec<MappingId
         match ctx.db.apply(&one.claimed, &one.plan, outbox.as_ref(), now, hold) {
             Ok(applied) => {
                 log_actions(one, applied.moved);
+                if applied.moved == Some(false) {
+                    one.plan.actions.retain(|action| !matches!(action, Action::MoveItem { .. }));
+                }
                 ctx.report.items_moved += u64::from(applied.moved == Some(true));
                 ctx.report.pull_requests_linked += applied.linked;
                 inserted.extend(applied.inserted);
                 one.progress = if one.plan.actions.is_empty() { Progress::Unchanged } else { Progress::Done };
             }
-            Err(NotApplied::GivenBack(reason)) => one.progress = Progress::GivenBack(reason),
-            Err(NotApplied::Refused(reason)) => one.progress = Progress::Failed(reason, false),
+            Err(NotApplied::GivenBack(reason) | NotApplied::Held(reason)) => {
+                not_applied.insert(mapping.item_id);
+                one.progress = Progress::GivenBack(reason);
+            }
+            Err(NotApplied::Refused(reason)) => {
+                not_applied.insert(mapping.item_id);
+                one.progress = Progress::Failed(reason, false);
+            }
             Err(NotApplied::Lost(error)) => {
                 let reason = format!("PostgreSQL was lost while mapping {} was written: {error}", mapping.id);
                 return Err(Stop::Later(StoppedBy::Database, reason));
@@ -41,7 +58,7 @@ fn log_actions(one: &Planned, moved: Option<bool>) {
     for action in &one.plan.actions {
         match action {
             Action::MoveItem { .. } if moved == Some(false) => {
-                log::info!("{name}: item left: a person changed its status meanwhile");
+                log::info!("{name}: item left: somebody changed its status meanwhile");
             }
             Action::Write { .. } => {} // logged when Weaviate has answered
             Action::RememberClose { .. } => log::debug!("{name}: {action}"),

@@ -1,7 +1,7 @@
 //! Arguments that several commands share. Doc comments here are the help text.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use clap::builder::PossibleValuesParser;
+use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::core::model::{CloseReason, ItemStatus};
@@ -86,22 +86,8 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "TIME", value_parser = time, env = "AGIRA_WORKER_IGNORE_CLOSED_BEFORE")]
     pub ignore_closed_before: Option<DateTime<Utc>>,
     /// Replace the issue and pull request objects that Agira wrote with the item's text.
-    #[arg(long, env = "AGIRA_WORKER_REPLACE_FOREIGN")]
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "AGIRA_WORKER_REPLACE_FOREIGN")]
     pub replace_foreign: bool,
-}
-
-impl Default for PolicyArgs {
-    /// What the command line says when nothing is given.
-    fn default() -> Self {
-        Self {
-            recheck_after: std::time::Duration::from_secs(24 * 60 * 60),
-            max_attempts: 10,
-            keep_status: Vec::new(),
-            close_reason: Vec::new(),
-            ignore_closed_before: None,
-            replace_foreign: false,
-        }
-    }
 }
 
 impl PolicyArgs {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::report::Report;
 use crate::core::known::Known;
 use crate::core::plan::Policy;
-use crate::db::{Access, Db, Hold, Pause, is_lost};
+use crate::db::{Access, Db, Hold, Pause, is_conflict, is_lost};
 use crate::github::Github;
 use crate::http::ServiceError;
 use crate::weaviate::Weaviate;
@@ -20,7 +20,7 @@ use crate::weaviate::Weaviate;
 pub const GITHUB: &str = "github";
 /// A pause for which GitHub names no end; doubled each time in a row (design, section 5).
 const UNNAMED_PAUSE: Duration = Duration::from_secs(60);
-/// No pause is longer: GitHub's budgets are filled up every hour.
+/// No pause is longer unless GitHub says so: its budgets are filled up every hour.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
 /// How long after its time budget a run is believed to be alive.
 const GRACE: Duration = Duration::from_secs(5 * 60);
@@ -67,7 +67,7 @@ pub enum StoppedBy {
     Github,
     /// Weaviate is not reachable; what it did not get waits.
     Weaviate,
-    /// PostgreSQL is not reachable any more.
+    /// PostgreSQL is not reachable any more, or somebody holds what this run needs.
     Database,
 }
 
@@ -96,8 +96,12 @@ pub enum Stop {
 
 impl From<anyhow::Error> for Stop {
     fn from(error: anyhow::Error) -> Self {
-        let lost = error.chain().filter_map(|cause| cause.downcast_ref::<postgres::Error>()).any(is_lost);
-        if lost { Self::Later(StoppedBy::Database, format!("{error:#}")) } else { Self::Fatal(error) }
+        let passes = |error: &postgres::Error| is_lost(error) || is_conflict(error);
+        if error.chain().filter_map(|cause| cause.downcast_ref::<postgres::Error>()).any(passes) {
+            Self::Later(StoppedBy::Database, format!("{error:#}"))
+        } else {
+            Self::Fatal(error)
+        }
     }
 }
 
@@ -201,7 +205,7 @@ impl Context {
             ServiceError::RateLimited { wait, reason } => {
                 let in_a_row = self.pause.as_ref().map_or(0, |pause| pause.count);
                 let unnamed = || UNNAMED_PAUSE * 2_u32.pow(in_a_row.clamp(0, 10).unsigned_abs());
-                let delay = wait.unwrap_or_else(unnamed).min(LONGEST_PAUSE);
+                let delay = wait.unwrap_or_else(|| unnamed().min(LONGEST_PAUSE));
                 let count = if wait.is_some() { 0 } else { in_a_row + 1 };
                 let pause = Pause { scope: GITHUB.to_owned(), until: self.now() + delay, reason, count };
                 let said = format!(

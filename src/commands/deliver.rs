@@ -1,6 +1,6 @@
 //! Delivers what outboxes hold (design, section 3, step 1). It runs first in every run, also while GitHub is paused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -11,25 +11,26 @@ use super::slice::{self, failure, log_failure, name};
 use super::{preview, push};
 use crate::core::agira_object::{AgiraObject, mapping_key};
 use crate::core::model::MappingId;
+use crate::core::outbox::Outbox;
 use crate::core::plan::{Change, change};
 use crate::db::{Failed, Waiting, WholeSelection};
 use crate::weaviate::{Found, ToWrite};
 
-/// Delivers up to `limit` outboxes; returns how many were worked on.
-pub fn deliver(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<usize, Stop> {
+/// Delivers up to `limit` outboxes; returns the mappings that were worked on.
+pub fn deliver(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<Vec<MappingId>, Stop> {
     if ctx.mode == Mode::Preview {
         let waiting = ctx.db.preview_waiting(whole, limit)?;
         preview::outboxes(&waiting, ctx);
-        return Ok(0);
+        return Ok(waiting.iter().map(|one| one.claimed.mapping.id).collect());
     }
-    let (mut worked, mut after) = (0, MappingId(0));
-    while worked < limit && !ctx.is_over() && ctx.weaviate_state != WeaviateState::Down {
+    let (mut worked, mut after) = (Vec::new(), MappingId(0));
+    while worked.len() < limit && !ctx.is_over() && ctx.weaviate_state != WeaviateState::Down {
         let hold = ctx.hold();
-        let batch = ctx.db.claim_waiting(whole, (limit - worked).min(slice::MOST), after, hold)?;
+        let batch = ctx.db.claim_waiting(whole, (limit - worked.len()).min(slice::MOST), after, hold)?;
         let Some(last) = batch.last() else { break };
         after = last.claimed.mapping.id;
-        worked += batch.len();
         let ids: Vec<MappingId> = batch.iter().map(|one| one.claimed.mapping.id).collect();
+        worked.extend(&ids);
         let result = deliver_batch(ctx, batch);
         // What was delivered is no longer held, so that only the rest is given back.
         ctx.db.give_back(ctx.run, &ids)?;
@@ -47,7 +48,9 @@ struct Decided {
 
 fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
     ready_weaviate(ctx)?;
+    let waiting: usize = batch.iter().filter_map(|one| one.outbox.as_ref().ok()).map(Outbox::len).sum();
     if ctx.weaviate_state != WeaviateState::Ready {
+        ctx.report.weaviate.pending += waiting as u64;
         return Ok(());
     }
     let mut outdated = Vec::new();
@@ -64,6 +67,7 @@ fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
         Ok(found) => found,
         Err(error) => {
             ctx.weaviate_failed(&error);
+            ctx.report.weaviate.pending += waiting as u64;
             return Ok(());
         }
     };
@@ -78,10 +82,11 @@ fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
 /// The objects that still are what their rows say.
 fn objects(one: &Waiting, outdated: &mut Vec<MappingId>) -> Vec<AgiraObject> {
     let mapping = &one.claimed.mapping;
+    let name = name(mapping, mapping.address(&one.claimed.item).ok().as_ref());
     let outbox = match &one.outbox {
         Ok(outbox) => outbox,
         Err(error) => {
-            log::warn!("{}: its outbox cannot be read ({error}); it is planned again", name(mapping, None));
+            log::warn!("{name}: its outbox cannot be read ({error}); it is planned again");
             outdated.push(mapping.id);
             return Vec::new();
         }
@@ -90,7 +95,7 @@ fn objects(one: &Waiting, outdated: &mut Vec<MappingId>) -> Vec<AgiraObject> {
     let own =
         outbox.object.clone().filter(|object| object.key() == mapping_key(mapping) && object.status == mapping.state);
     if outbox.object.is_some() && own.is_none() {
-        log::info!("{}: what waited for Weaviate is outdated; it is planned again", name(mapping, None));
+        log::info!("{name}: what waited for Weaviate is outdated; it is planned again");
         outdated.push(mapping.id);
     }
     item.into_iter().chain(own).collect()
@@ -104,9 +109,8 @@ fn decide(ctx: &Context, object: AgiraObject, found: &HashMap<Uuid, Found>) -> D
 
 fn to_write(decided: &[(Waiting, Vec<Decided>)], found: &HashMap<Uuid, Found>) -> Vec<ToWrite> {
     let mut objects: Vec<ToWrite> = Vec::new();
-    let mut sent = std::collections::HashSet::new();
+    let mut sent = HashSet::new();
     for one in decided.iter().flat_map(|(_, objects)| objects) {
-        // Two mappings of one item both hold the item's object.
         if one.change.is_some() && sent.insert(one.uuid) {
             let vectors = found.get(&one.uuid).map(|found| found.vectors.clone()).unwrap_or_default();
             objects.push(ToWrite { object: one.object.clone(), vectors });
@@ -123,6 +127,8 @@ fn settle(
 ) -> Result<(), Stop> {
     let now = ctx.now();
     let (mut delivered, mut failed) = (Vec::new(), Vec::new());
+    // Two mappings of one item both hold the item's object.
+    let mut counted = HashSet::new();
     for (one, objects) in decided {
         let mapping = &one.claimed.mapping;
         let address = mapping.address(&one.claimed.item).ok();
@@ -132,10 +138,9 @@ fn settle(
             match (change, answers.get(uuid)) {
                 (None, _) => ctx.report.weaviate.unchanged += 1,
                 (Some(change), Some(Ok(()))) => {
-                    log::info!("{name}: delivered Weaviate {}: {change}", object.key());
-                    match change {
-                        Change::Create => ctx.report.weaviate.created += 1,
-                        Change::Update { .. } | Change::Replace | Change::Decide => ctx.report.weaviate.updated += 1,
+                    if counted.insert(uuid) {
+                        log::info!("{name}: delivered Weaviate {}: {change}", object.key());
+                        ctx.report.weaviate.written(change);
                     }
                 }
                 (Some(_), Some(Err(reason))) => rejected.push(format!("Weaviate rejects {}: {reason}", object.key())),

@@ -63,6 +63,7 @@ pub fn observe(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, St
     let items: Vec<ItemId> = seen.iter().map(|one| one.claimed.item.id).collect();
     let github_ids: Vec<GithubId> = seen.iter().flat_map(|one| ids(&one.snapshot)).collect();
     if slice.is_empty() {
+        observation.known = ctx.carried.clone();
         return Ok(observation);
     }
     let (rows, links) = ctx.db.related(ctx.access(), ctx.run, &slice, &items, &github_ids)?;
@@ -113,6 +114,13 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
     for (claimed, address) in addressed {
         let look = targets.iter().position(|target| *target == address).and_then(|index| looks.get(index));
         match look {
+            Some(Ok(snapshot)) if is_elsewhere(&claimed.mapping.html_url, &snapshot.url) => {
+                let reason = format!(
+                    "html_url {} is on another host than GITHUB_API_URL leads to ({}); correct one of them",
+                    claimed.mapping.html_url, snapshot.url
+                );
+                observation.unseen.push((claimed, Unseen::Failed(reason)));
+            }
             Some(Ok(snapshot)) if snapshot.kind() == claimed.mapping.kind => {
                 observation.seen.push(Seen { claimed, snapshot: snapshot.clone() });
             }
@@ -137,6 +145,11 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
     }
     observation.seen.sort_by_key(|one| (one.claimed.item.id, closed_at(&one.snapshot)));
     Ok(observation)
+}
+
+/// Whether what was found is only the namesake, on another host, of what the mapping means.
+fn is_elsewhere(html_url: &str, found: &str) -> bool {
+    !html_url.is_empty() && !same_host(html_url, found)
 }
 
 /// The status of every object concerned; without an answer they stay unknown.

@@ -8,7 +8,7 @@ use super::observe::{Observation, Unseen};
 use super::report::{Outcome, say};
 use super::slice::Planned;
 use crate::core::agira_object::AgiraObject;
-use crate::core::known::{Known, Row};
+use crate::core::known::{Known, Row, Stored};
 use crate::core::model::*;
 use crate::core::plan::{Action, Plan, time};
 use crate::core::text::Printable;
@@ -83,6 +83,16 @@ fn explain(ctx: &Context, one: &Planned) {
 
 /// Which class a mapping is in (design, section 2), as a sentence.
 pub fn due(mapping: &Mapping, now: DateTime<Utc>) -> String {
+    if let Some(until) = mapping.claimed_until {
+        let attempts = mapping.attempts;
+        return match until < now {
+            true => format!(
+                "the run that held it until {} died: a run looks at it alone, last ({attempts} attempts so far)",
+                time(until)
+            ),
+            false => format!("another run holds it until {} at the latest", time(until)),
+        };
+    }
     match (mapping.due_at, mapping.recheck_at) {
         (Some(due), _) if due <= now => format!("due since {}", time(due)),
         (Some(due), _) => format!("not due before {} (backing off)", time(due)),
@@ -151,18 +161,29 @@ fn placeholder(row: &Row) -> Mapping {
         error: None,
         dealt_closed_at: None,
         has_outbox: false,
+        claimed_until: None,
     }
 }
 
-/// What waits for Weaviate.
-pub fn outboxes(waiting: &[Waiting], ctx: &Context) {
+/// What waits for Weaviate, as it will be there once it is delivered.
+pub fn outboxes(waiting: &[Waiting], ctx: &mut Context) {
     for Waiting { claimed, outbox } in waiting {
-        heading(ctx, claimed, claimed.mapping.address(&claimed.item).ok().as_ref());
-        match outbox {
-            Ok(outbox) => {
-                line(ctx, &format!("{} objects wait for Weaviate since {}", outbox.len(), time(outbox.planned_at)))
+        let Claimed { mapping, item } = claimed;
+        heading(ctx, claimed, mapping.address(item).ok().as_ref());
+        let outbox = match outbox {
+            Ok(outbox) => outbox,
+            Err(error) => {
+                line(ctx, &format!("its outbox cannot be read and would be planned again: {error}"));
+                continue;
             }
-            Err(error) => line(ctx, &format!("its outbox cannot be read and would be planned again: {error}")),
+        };
+        line(ctx, &format!("{} objects wait for Weaviate since {}", outbox.len(), time(outbox.planned_at)));
+        let item = outbox.item.then(|| AgiraObject::of_item(item));
+        let own = outbox.object.iter().filter(|object| object.status == mapping.state);
+        for object in item.iter().chain(own) {
+            let parentless = object.parent_object_id.is_none();
+            let delivered = Stored::Present { status: Some(object.status.clone()), parentless };
+            ctx.carried.objects.insert(object.key().uuid(), delivered);
         }
     }
 }
@@ -171,19 +192,9 @@ pub fn outboxes(waiting: &[Waiting], ctx: &Context) {
 /// claim.
 pub fn claimed(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<(), Stop> {
     let now = ctx.now();
-    for (claimed, until) in ctx.db.claimed(ctx.access(), whole, limit)? {
+    for claimed in ctx.db.claimed(ctx.access(), whole, limit)? {
         heading(ctx, &claimed, claimed.mapping.address(&claimed.item).ok().as_ref());
-        let attempts = claimed.mapping.attempts;
-        line(
-            ctx,
-            &match until < now {
-                true => format!(
-                    "the run that held it until {} died: a run looks at it alone, last ({attempts} attempts so far)",
-                    time(until)
-                ),
-                false => format!("another run holds it until {} at the latest", time(until)),
-            },
-        );
+        line(ctx, &due(&claimed.mapping, now));
     }
     Ok(())
 }

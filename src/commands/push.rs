@@ -1,13 +1,13 @@
 //! Writes the objects of a slice to Weaviate, in batches, and reads every object's own result.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::context::{Context, Stop, WeaviateState};
 use super::slice::{Planned, Progress, name};
-use crate::core::agira_object::{AgiraObject, ObjectType};
+use crate::core::agira_object::{AgiraObject, ObjectKey, ObjectType};
 use crate::core::model::ItemId;
 use crate::core::plan::{Action, Change, Note};
 use crate::weaviate::ToWrite;
@@ -43,8 +43,9 @@ pub fn push(
     ctx.report.weaviate.unchanged += planned.iter().flat_map(|one| &one.plan.notes).filter(is_left).count() as u64;
     let objects = to_write(ctx, planned, vectors)?;
     let answers = write(ctx, &objects);
+    let mut counted = HashSet::new();
     for one in planned.iter_mut().filter(|one| one.progress == Progress::Done) {
-        one.progress = settle(ctx, one, &answers);
+        one.progress = settle(ctx, one, &answers, &mut counted);
     }
     Ok(())
 }
@@ -69,8 +70,11 @@ fn to_write(
     let ids: Vec<ItemId> =
         writes.iter().filter(is_item).filter_map(|object| object.object_id.parse().ok().map(ItemId)).collect();
     let items = if ids.is_empty() { HashMap::new() } else { ctx.db.items(&ids)? };
+    // Two mappings of one item may both want the item's object written.
+    let mut sent = HashSet::new();
     Ok(writes
         .into_iter()
+        .filter(|object| sent.insert(object.key()))
         .map(|object| {
             let item = object.object_id.parse().ok().and_then(|id| items.get(&ItemId(id)));
             let object = match (object.object_type, item) {
@@ -84,7 +88,7 @@ fn to_write(
 }
 
 /// What Weaviate's answers mean for one mapping.
-fn settle(ctx: &mut Context, one: &Planned, answers: &Answers) -> Progress {
+fn settle(ctx: &mut Context, one: &Planned, answers: &Answers, counted: &mut HashSet<ObjectKey>) -> Progress {
     let name = name(&one.claimed.mapping, Some(&one.snapshot.address));
     let mut rejected = Vec::new();
     let mut waiting = 0;
@@ -92,13 +96,11 @@ fn settle(ctx: &mut Context, one: &Planned, answers: &Answers) -> Progress {
         let Action::Write { object, change } = action else { continue };
         let key = object.key();
         match answers.get(&key.uuid()) {
-            Some(Ok(())) => {
+            Some(Ok(())) if counted.insert(key.clone()) => {
                 log::info!("{name}: {action}");
-                match change {
-                    Change::Create => ctx.report.weaviate.created += 1,
-                    Change::Update { .. } | Change::Replace | Change::Decide => ctx.report.weaviate.updated += 1,
-                }
+                ctx.report.weaviate.written(change);
             }
+            Some(Ok(())) => {} // another mapping of the same item was first
             Some(Err(reason)) => rejected.push(format!("Weaviate rejects {key}: {reason}")),
             None => waiting += 1,
         }

@@ -15,6 +15,9 @@ pub struct PushArgs {
     /// How much.
     #[command(flatten)]
     pub batch: Batch,
+    /// What the operator decides.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 /// `push-weaviate`.
@@ -28,7 +31,7 @@ pub fn push_weaviate(
     let job = Job {
         name: "push-weaviate",
         batch: &args.batch,
-        policy: PolicyArgs::default().policy(),
+        policy: args.policy.policy(),
         selection: if named { Selection::Named } else { Selection::NeverPushed },
         scope: Scope::WeaviateOnly,
         discovers: false,

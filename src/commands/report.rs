@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::args::Format;
 use super::context::{Mode, StoppedBy};
-use crate::core::model::{Address, Mapping};
+use crate::core::model::{Address, Mapping, MappingId};
+use crate::core::plan::Change;
 use crate::core::text::Printable;
 use crate::db::Pause;
 
@@ -82,6 +83,16 @@ pub struct WeaviateCounts {
     pub failed: u64,
     /// Objects that wait in outboxes of this run.
     pub pending: u64,
+}
+
+impl WeaviateCounts {
+    /// Counts an object that Weaviate took.
+    pub fn written(&mut self, change: &Change) {
+        match change {
+            Change::Create => self.created += 1,
+            Change::Update { .. } | Change::Replace | Change::Decide => self.updated += 1,
+        }
+    }
 }
 
 /// What GitHub was asked.
@@ -185,17 +196,15 @@ impl Report {
         self.stopped_by
     }
 
-    /// Something ended the run early, or part of it; the first one counts.
+    /// Something ended the run early, or part of it; the first one counts, but a bound that was reached less than a
+    /// service that failed.
     pub fn stopped(&mut self, by: StoppedBy, reason: String) {
         if !matches!(by, StoppedBy::Limit | StoppedBy::TimeBudget) {
             self.error.get_or_insert(reason);
         }
-        self.stopped_by.get_or_insert(by);
-    }
-
-    /// What ended the run left nothing behind.
-    pub fn not_stopped(&mut self) {
-        self.stopped_by = None;
+        if matches!(self.stopped_by, None | Some(StoppedBy::Limit | StoppedBy::TimeBudget)) {
+            self.stopped_by = Some(by);
+        }
     }
 
     /// Whether the result is for a person.
@@ -235,6 +244,11 @@ impl Report {
             actions,
             error,
         });
+    }
+
+    /// Whether a mapping is in the report.
+    pub fn has(&self, id: MappingId) -> bool {
+        self.mappings.iter().any(|mapping| mapping.mapping_id == Some(id.0))
     }
 
     /// The exit code: the first rule of the design's table that applies.

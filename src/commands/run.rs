@@ -12,7 +12,7 @@ use super::slice::{self, Scope};
 use super::{deliver, discover, preview};
 use crate::core::known::Known;
 use crate::core::model::MappingId;
-use crate::core::plan::{Policy, time};
+use crate::core::plan::Policy;
 use crate::db::{Access, Claimed, Db, RunRecord, Selection, Suspect, WholeSelection};
 use crate::github::Github;
 use crate::weaviate::Weaviate;
@@ -92,7 +92,7 @@ fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar
 }
 
 fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
-    let whole = WholeSelection {
+    let mut whole = WholeSelection {
         selection: job.selection,
         projects: job.batch.narrowed.projects.clone(),
         mappings: job.batch.narrowed.mappings.clone(),
@@ -100,6 +100,15 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
     };
     let limit = job.batch.limit as usize;
     let delivered = deliver::deliver(ctx, &whole, limit)?;
+    // push-weaviate delivers and fills in within one limit; for the others delivering is extra.
+    let limit = match job.scope {
+        Scope::WeaviateOnly if ctx.weaviate_state == WeaviateState::Down => 0,
+        Scope::WeaviateOnly => limit - delivered.len().min(limit),
+        Scope::Everything => limit,
+    };
+    if limit == 0 {
+        return Ok(());
+    }
     ctx.may_ask_github()?;
     if job.recheck_now && ctx.mode == Mode::Apply {
         let now = ctx.now();
@@ -109,13 +118,14 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
     if job.discovers {
         discover::discover(ctx)?;
     }
-    // push-weaviate delivers and fills in within one limit; for the others delivering is extra.
-    let limit = if job.scope == Scope::WeaviateOnly { limit - delivered.min(limit) } else { limit };
     match ctx.mode {
         Mode::Apply => work(ctx, job, whole, limit),
         Mode::Preview => {
+            if job.scope == Scope::WeaviateOnly {
+                whole.left_out = delivered.iter().map(|id| id.0).collect();
+            }
             let now = ctx.now();
-            let claimed = ctx.db.preview(&whole, limit, now)?;
+            let claimed = ctx.db.preview(&whole, limit, MappingId(0), now)?;
             ctx.report.claimed = claimed.len() as u64;
             slices(ctx, job.scope, claimed)?;
             match job.selection {
@@ -132,7 +142,7 @@ fn work(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usiz
     while left > 0 {
         if ctx.is_over() {
             ctx.report.stopped(StoppedBy::TimeBudget, String::new());
-            return Ok(());
+            break;
         }
         let (now, hold) = (ctx.now(), ctx.hold());
         whole.left_out.clone_from(&ctx.given_back);
@@ -143,7 +153,8 @@ fn work(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usiz
         ctx.report.claimed += batch.len() as u64;
         slices(ctx, job.scope, batch)?;
     }
-    if left == 0 {
+    let now = ctx.now();
+    if left == 0 && !ctx.db.preview(&whole, 1, after, now)?.is_empty() {
         ctx.report.stopped(StoppedBy::Limit, String::new());
     }
     match whole.selection {
@@ -159,9 +170,10 @@ fn work(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usiz
 
 /// Says which of the mappings that were named another run holds.
 fn held(ctx: &mut Context, whole: &WholeSelection) -> Result<(), Stop> {
-    for (claimed, until) in ctx.db.claimed(ctx.access(), whole, whole.mappings.len())? {
-        let name = slice::name(&claimed.mapping, claimed.mapping.address(&claimed.item).ok().as_ref());
-        log::warn!("{name}: another run holds it until {} at the latest; nothing was done", time(until));
+    let now = ctx.now();
+    for Claimed { mapping, item } in ctx.db.claimed(ctx.access(), whole, whole.mappings.len())? {
+        let name = slice::name(&mapping, mapping.address(&item).ok().as_ref());
+        log::warn!("{name}: nothing was done: {}", preview::due(&mapping, now));
     }
     Ok(())
 }
@@ -197,7 +209,12 @@ fn give_back(ctx: &mut Context, queue: &std::collections::VecDeque<Claimed>) {
     if ctx.mode == Mode::Preview || queue.is_empty() {
         return;
     }
-    let ids: Vec<MappingId> = queue.iter().map(|claimed| claimed.mapping.id).collect();
+    let mut ids = Vec::with_capacity(queue.len());
+    for Claimed { mapping, item } in queue {
+        ids.push(mapping.id);
+        let address = mapping.address(item).ok();
+        ctx.report.mapping(mapping, address.as_ref(), Outcome::GivenBack, Vec::new(), None);
+    }
     if let Err(error) = ctx.db.give_back(ctx.run, &ids) {
         log::warn!("{error:#}; the claims will expire");
     }
@@ -205,8 +222,9 @@ fn give_back(ctx: &mut Context, queue: &std::collections::VecDeque<Claimed>) {
 
 /// Mappings whose run died: one at a time and last, so that one that kills its run spoils nothing else.
 fn suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<(), Stop> {
-    for _ in 0..most {
-        if ctx.is_over() {
+    for taken in 0..most {
+        // At least one in each run, so that a backlog does not keep them waiting for ever.
+        if taken > 0 && ctx.is_over() {
             return Ok(());
         }
         let (now, hold, max_attempts) = (ctx.now(), ctx.hold(), ctx.policy.max_attempts);
@@ -245,9 +263,6 @@ fn end(ctx: &mut Context, result: Result<(), Stop>) {
     }
     let (now, access) = (ctx.now(), ctx.access());
     ctx.report.remaining_due = ctx.db.due(access, now).ok();
-    if ctx.report.stopped_by() == Some(StoppedBy::Limit) && ctx.report.remaining_due == Some(0) {
-        ctx.report.not_stopped();
-    }
     ctx.report.pause = ctx.pause.clone().filter(|pause| pause.until > now);
     let limits = ctx.github.limits();
     ctx.report.github.requests = ctx.github.requests();

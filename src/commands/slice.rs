@@ -60,9 +60,16 @@ pub enum Progress {
 /// Whatever ends the slice early, what it did not finish is given back.
 pub fn run(ctx: &mut Context, scope: Scope, slice: Vec<Claimed>) -> Result<Vec<Claimed>, Stop> {
     let mut held: Vec<MappingId> = slice.iter().map(|claimed| claimed.mapping.id).collect();
+    let addresses = slice.iter().map(|one| (one.mapping.clone(), one.mapping.address(&one.item).ok()));
+    let addresses: Vec<(Mapping, Option<Address>)> = addresses.collect();
     let result = steps(ctx, scope, slice, &mut held);
     if let (Err(stop), Mode::Apply) = (&result, ctx.mode) {
         log::debug!("giving back what is left of the slice: {stop}");
+        for (mapping, address) in &addresses {
+            if !ctx.report.has(mapping.id) {
+                ctx.report.mapping(mapping, address.as_ref(), Outcome::GivenBack, Vec::new(), None);
+            }
+        }
         if let Err(error) = ctx.db.give_back(ctx.run, &held) {
             log::warn!("{error:#}; the claims will expire");
         }
@@ -145,7 +152,8 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
             Progress::Failed(reason, outbox_done) => {
                 log_failure(mapping, Some(&one.snapshot.address), reason);
                 let failure = failure(ctx, mapping, &Unseen::Failed(reason.clone()), now);
-                let external_updated_at = Some(one.snapshot.updated_at);
+                // push-weaviate has not dealt with what changed at GitHub: that is left to be noticed by sync.
+                let external_updated_at = (scope == Scope::Everything).then_some(one.snapshot.updated_at);
                 failed.push(Failed { external_updated_at, outbox_done: *outbox_done, ..failure });
             }
             Progress::GivenBack(reason) => {

@@ -12,7 +12,7 @@ use super::settings::Secret;
 use crate::core::model::MappingId;
 use crate::core::plan::time;
 use crate::core::text::Printable;
-use crate::db::{Access, Db, Failure, Overview, Pause, RepositoryState, RunState, Totals};
+use crate::db::{Access, Db, Failure, Overview, Pause, RepositoryState, RunState, Shared, Totals};
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
@@ -35,6 +35,7 @@ struct Status {
     mappings: Totals,
     never_synced: i64,
     weaviate: WeaviateState,
+    shared: Vec<Shared>,
     repositories: Vec<RepositoryState>,
     last_run: Option<RunState>,
     pause: Option<Pause>,
@@ -74,12 +75,13 @@ fn read(args: &StatusArgs, database_url: &Secret, status: &mut Status) -> anyhow
     if !unknown.is_empty() {
         bail!("there is no {}", unknown.join(", no "));
     }
-    let Overview { totals, never_synced, outboxes, failures, repositories, last_run } =
+    let Overview { totals, never_synced, outboxes, failures, shared, repositories, last_run } =
         db.overview(projects, mappings, now)?;
     status.mappings = totals;
     status.never_synced = never_synced;
     status.weaviate.pending = outboxes;
     status.failures = failures;
+    status.shared = shared;
     status.repositories = repositories;
     status.last_run = last_run;
     status.pause = db.pause(Access::ReadOnly, GITHUB)?.filter(|pause| pause.until > now);
@@ -132,6 +134,10 @@ fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
         if let Some(pause) = &status.pause {
             say(&format!("GitHub is not asked before {}: {}", time(pause.until), Printable(&pause.reason)));
         }
+    }
+    for Shared { html_url, mapping_ids } in &status.shared {
+        let ids: Vec<String> = mapping_ids.iter().map(i64::to_string).collect();
+        say(&format!("mappings {} mean the same {}", ids.join(" and "), Printable(html_url)));
     }
     match status.failures.len() {
         0 => say("failures: none"),

@@ -251,6 +251,7 @@ mod tests {
             error: None,
             dealt_closed_at: None,
             has_outbox: false,
+            claimed_until: None,
         }
     }
 
@@ -306,7 +307,8 @@ mod tests {
 
     #[test]
     fn an_issue_has_githubs_content_and_the_items_place() {
-        let details = Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new() };
+        let details =
+            Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new(), some_hidden: false };
         assert_eq!(
             serde_json::to_value(AgiraObject::of_mapping(&mapping(Kind::Issue), &item(), &snapshot(details))).unwrap(),
             json!({

@@ -77,8 +77,13 @@ impl Known {
     /// A row of this item for the same pull request under another id: Agira stores `-number` where it does not know
     /// GitHub's id.
     pub fn row_at(&self, item_id: ItemId, kind: Kind, address: &Address) -> Option<&Row> {
+        let home = self.items.get(&item_id).and_then(|item| item.project_repository.as_ref());
         self.rows.iter().find(|row| {
-            row.item_id == item_id && row.kind == kind && Address::parse(&row.html_url).as_ref() == Some(address)
+            let is_there = match row.html_url.is_empty() {
+                true => row.number == address.number && home == Some(&address.repository),
+                false => Address::parse(&row.html_url).as_ref() == Some(address),
+            };
+            row.item_id == item_id && row.kind == kind && is_there
         })
     }
 

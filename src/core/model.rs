@@ -235,6 +235,12 @@ impl Address {
     }
 }
 
+/// Whether two addresses of pages are on the same host.
+pub fn same_host(one: &str, other: &str) -> bool {
+    let host = |url: &str| url.split_once("://").and_then(|(_, rest)| rest.split('/').next()).map(str::to_lowercase);
+    host(one) == host(other)
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}#{}", self.repository, self.number)
@@ -301,6 +307,8 @@ pub struct Mapping {
     pub dealt_closed_at: Option<DateTime<Utc>>,
     /// Whether objects wait for Weaviate.
     pub has_outbox: bool,
+    /// `worker_claimed_until` (UTC): until when the run that holds it is believed to be alive.
+    pub claimed_until: Option<DateTime<Utc>>,
 }
 
 impl Mapping {
@@ -375,6 +383,8 @@ pub enum Details {
         close_reason: Option<CloseReason>,
         /// The pull requests that belong to it.
         pull_requests: Vec<PullRequestRef>,
+        /// Something that may name a pull request is hidden from this token, so that one may be missing.
+        some_hidden: bool,
     },
     /// A pull request's.
     PullRequest {

@@ -210,6 +210,7 @@ impl Plan {
     /// The same plan with nothing but its Weaviate actions, as `push-weaviate` carries it out.
     pub fn only_writes(mut self) -> Self {
         self.actions.retain(|action| matches!(action, Action::Write { .. }));
+        self.notes.retain(|note| matches!(note, Note::ObjectLeft { .. }));
         self
     }
 }
@@ -236,13 +237,13 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     state(seen, &mut plan);
     let mut status_after = seen.item.status.clone();
     match &seen.snapshot.details {
-        Details::Issue { closed_at, close_reason, pull_requests } => {
+        Details::Issue { closed_at, close_reason, pull_requests, some_hidden } => {
             if let (State::Closed, Some(closed_at)) = (seen.snapshot.state, closed_at)
                 && let Some(moved_to) = close_event(seen, *closed_at, *close_reason, &mut plan)
             {
                 status_after = moved_to;
             }
-            links(seen, pull_requests, &mut plan);
+            links(seen, pull_requests, *some_hidden, &mut plan);
             let item = Item { status: status_after, ..seen.item.clone() };
             object(seen, AgiraObject::of_item(&item), true, &mut plan);
         }
@@ -256,7 +257,9 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
 }
 
 fn identity(seen: &Observed<'_>, plan: &mut Plan) {
-    let (stored, real) = (seen.mapping.github_id, seen.snapshot.github_id);
+    // The plan of its issue may have corrected it in this very slice.
+    let row = seen.known.row(seen.mapping.id);
+    let (stored, real) = (row.map_or(seen.mapping.github_id, |row| row.github_id), seen.snapshot.github_id);
     if stored == real {
         return;
     }
@@ -327,7 +330,7 @@ fn kept_because(
     }
 }
 
-fn links(seen: &Observed<'_>, pull_requests: &[PullRequestRef], plan: &mut Plan) {
+fn links(seen: &Observed<'_>, pull_requests: &[PullRequestRef], some_hidden: bool, plan: &mut Plan) {
     let mut supported = Vec::new();
     for pull_request in pull_requests {
         let row = match row_for(seen, pull_request, plan) {
@@ -349,6 +352,9 @@ fn links(seen: &Observed<'_>, pull_requests: &[PullRequestRef], plan: &mut Plan)
                 from: linked.map(|link| link.relation),
             });
         }
+    }
+    if some_hidden {
+        return; // what is not named may be what is hidden
     }
     let gone = |link: &&Link| link.issue == seen.mapping.id && !supported.contains(&link.pull_request);
     plan.actions.extend(seen.known.links.iter().filter(gone).map(|link| Action::Unlink { row: link.pull_request }));

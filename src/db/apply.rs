@@ -24,9 +24,10 @@ pub struct Applied {
 /// Why nothing of a plan was carried out.
 #[derive(Debug)]
 pub enum NotApplied {
-    /// The mapping is not this run's any more, or somebody changed what the plan was made from, or a person holds the row:
-    /// it is given back.
+    /// The mapping is not this run's any more, or somebody changed what the plan was made from: it is given back.
     GivenBack(String),
+    /// Somebody holds its rows and did not let go of them: it is given back.
+    Held(String),
     /// PostgreSQL refuses what this mapping needs.
     Refused(String),
     /// PostgreSQL cannot be reached.
@@ -38,7 +39,7 @@ impl From<postgres::Error> for NotApplied {
         if is_lost(&error) {
             Self::Lost(error)
         } else if is_conflict(&error) {
-            Self::GivenBack(format!("somebody else is working on its rows: {}", said(&error)))
+            Self::Held(format!("somebody else is working on its rows: {}", said(&error)))
         } else {
             Self::Refused(format!("the database refuses it: {}", said(&error)))
         }
@@ -48,6 +49,7 @@ impl From<postgres::Error> for NotApplied {
 /// The columns of the mapping's own row that a plan writes; `None` leaves a column as it is.
 #[derive(Debug, Default)]
 pub struct Recorded {
+    github_id: Option<i64>,
     state: Option<&'static str>,
     closed_at: Option<DateTime<Utc>>,
     body: Option<String>,
@@ -74,7 +76,7 @@ impl Db {
         loop {
             let result = self.transaction(Access::ReadWrite, |db| db.apply_once(claimed, plan, outbox, now, hold));
             match result {
-                Err(NotApplied::GivenBack(reason)) if tries < TRIES => {
+                Err(NotApplied::Held(reason)) if tries < TRIES => {
                     log::debug!("mapping={}: {reason}; trying again", claimed.mapping.id);
                     tries += 1;
                 }
@@ -95,10 +97,10 @@ impl Db {
         self.lock(mapping, hold)?;
         let mut applied = Applied::default();
         let mut recorded = Recorded::default();
-        let mut links = Vec::new();
-        let mut inserts = Vec::new();
+        let (mut inserts, mut links, mut unlinks, mut marks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for action in &plan.actions {
             match action {
+                Action::SetGithubId { row, to, .. } if *row == mapping.id => recorded.github_id = Some(to.0),
                 Action::SetGithubId { row, from, to } => self.set_github_id(*row, *from, *to)?,
                 Action::RecordState { from, to } => {
                     recorded.state = Some(*to);
@@ -115,8 +117,8 @@ impl Db {
                 Action::RememberClose { closed_at } => recorded.closed_at = Some(*closed_at),
                 Action::InsertPullRequest { pull_request } => inserts.push(pull_request),
                 Action::Link { github_id, relation, .. } => links.push((github_id.0, relation.as_str())),
-                Action::Unlink { row } => self.unlink(mapping.id, *row)?,
-                Action::MakeDue { row, .. } => self.mark(&[*row], now)?,
+                Action::Unlink { row } => unlinks.push(row.0),
+                Action::MakeDue { row, .. } => marks.push(*row),
                 Action::Write { .. } => {} // the outbox has it
             }
         }
@@ -125,6 +127,16 @@ impl Db {
         }
         if !links.is_empty() {
             applied.linked = self.link(mapping, &links, now)?;
+            if applied.linked < links.len() as u64 {
+                let reason = "a pull request's row, which the plan of another mapping was to insert, is not there";
+                return Err(NotApplied::GivenBack(reason.to_owned()));
+            }
+        }
+        if !unlinks.is_empty() {
+            self.unlink(mapping.id, &unlinks)?;
+        }
+        if !marks.is_empty() {
+            self.mark(&marks, now)?;
         }
         self.record(mapping, &recorded, outbox, now)?;
         Ok(applied)
@@ -134,8 +146,8 @@ impl Db {
     fn lock(&mut self, mapping: &Mapping, hold: Hold) -> Result<(), NotApplied> {
         let rows = self.query(
             "SELECT FROM core_externalissuemapping WHERE id = $1 AND worker_claim = $2 AND item_id = $3
-             AND worker_closed_at IS NOT DISTINCT FROM $4 FOR UPDATE",
-            &[&mapping.id.0, &hold.run, &mapping.item_id.0, &mapping.dealt_closed_at],
+             AND worker_closed_at IS NOT DISTINCT FROM $4 AND state = $5 FOR UPDATE",
+            &[&mapping.id.0, &hold.run, &mapping.item_id.0, &mapping.dealt_closed_at, &mapping.state],
         )?;
         match rows.is_empty() {
             true => Err(NotApplied::GivenBack("its row was changed or taken over meanwhile".to_owned())),
@@ -206,10 +218,10 @@ impl Db {
         )
     }
 
-    fn unlink(&mut self, issue: MappingId, pull_request: MappingId) -> Result<(), postgres::Error> {
+    fn unlink(&mut self, issue: MappingId, pull_requests: &[i64]) -> Result<(), postgres::Error> {
         self.execute(
-            "DELETE FROM worker_pull_request_link WHERE issue_mapping_id = $1 AND mapping_id = $2",
-            &[&issue.0, &pull_request.0],
+            "DELETE FROM worker_pull_request_link WHERE issue_mapping_id = $1 AND mapping_id = ANY($2)",
+            &[&issue.0, &pull_requests],
         )?;
         Ok(())
     }
@@ -243,7 +255,7 @@ impl Db {
         let outbox = outbox.map(postgres_json);
         self.execute(
             "WITH own AS (
-                UPDATE core_externalissuemapping SET state = coalesce($2, state),
+                UPDATE core_externalissuemapping SET github_id = coalesce($11, github_id), state = coalesce($2, state),
                     worker_closed_at = coalesce($3, worker_closed_at), pr_body = coalesce($4, pr_body),
                     merge_commit_sha = coalesce($5, merge_commit_sha), merged_at = coalesce($6, merged_at),
                     worker_outbox = $7
@@ -264,6 +276,7 @@ impl Db {
                 &verb,
                 &recorded.activity,
                 &now,
+                &recorded.github_id,
             ],
         )?;
         Ok(())

@@ -45,7 +45,7 @@ pub enum Selection {
     },
     /// With an error, whether due or not; the claim makes them due and forgets their attempts.
     Failed,
-    /// Never pushed to Weaviate.
+    /// Never pushed to Weaviate, and without an error: what failed is `sync`'s to retry, and must not be in the way.
     NeverPushed,
     /// Those named by `--mapping`, due or not.
     Named,
@@ -67,7 +67,7 @@ pub struct WholeSelection {
 /// What is read of a mapping `m`, its item `i` and its project `p`; see [`Claimed::from_row`].
 pub(super) const COLUMNS: &str = "m.id, m.item_id, m.github_id, m.number, m.kind, m.state, m.html_url, m.pr_body, m.merge_commit_sha, \
     m.merged_at, m.worker_due_at, m.worker_recheck_at, m.worker_attempts, m.worker_error, m.worker_closed_at, \
-    m.worker_outbox IS NOT NULL AS has_outbox, \
+    m.worker_outbox IS NOT NULL AS has_outbox, m.worker_claimed_until, \
     i.title, i.description, i.solution_description, i.status, i.project_id, i.organisation_id, i.created_at, i.updated_at, \
     p.github_owner, p.github_repo";
 
@@ -99,6 +99,7 @@ impl Claimed {
             error: row.get("worker_error"),
             dealt_closed_at: row.get("worker_closed_at"),
             has_outbox: row.get("has_outbox"),
+            claimed_until: row.get("worker_claimed_until"),
         };
         let (owner, name): (&str, &str) = (row.get("github_owner"), row.get("github_repo"));
         let item = Item {
@@ -131,6 +132,8 @@ impl WholeSelection {
     fn ids(&self, lock: &str) -> String {
         let of_project = "AND ($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))";
         let of_mapping = "AND ($3::bigint[] = '{}' OR m.id = ANY($3))";
+        // A run with --recheck-now sets all these times to now, and then goes by id.
+        let recheck_order = if self.recheck_all() { "LEAST(m.worker_recheck_at, $5)" } else { "m.worker_recheck_at" };
         let from =
             "SELECT m.id FROM core_externalissuemapping m WHERE m.worker_claim IS NULL AND m.id <> ALL($7::bigint[])";
         match self.selection {
@@ -141,7 +144,7 @@ impl WholeSelection {
                  ), recheck AS MATERIALIZED (
                     {from} AND m.worker_due_at IS NULL AND m.worker_recheck_at <= CASE WHEN $6 THEN 'infinity'::timestamptz ELSE $5 END
                     {of_project} {of_mapping} AND m.id > $4
-                    ORDER BY m.worker_recheck_at, m.id LIMIT $1 - (SELECT count(*) FROM due) {lock}
+                    ORDER BY {recheck_order}, m.id LIMIT $1 - (SELECT count(*) FROM due) {lock}
                  ) SELECT id FROM due UNION ALL SELECT id FROM recheck"
             ),
             Selection::Failed => format!(
@@ -149,7 +152,7 @@ impl WholeSelection {
                  AND $5::timestamptz IS NOT NULL AND $6::bool IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
             ),
             Selection::NeverPushed => format!(
-                "{from} AND m.worker_pushed_at IS NULL AND m.id > $4 {of_project} {of_mapping}
+                "{from} AND m.worker_pushed_at IS NULL AND m.worker_error IS NULL AND m.id > $4 {of_project} {of_mapping}
                  AND $5::timestamptz IS NOT NULL AND $6::bool IS NOT NULL ORDER BY m.id LIMIT $1 {lock}"
             ),
             Selection::Named => format!(
@@ -231,8 +234,10 @@ impl Db {
         &mut self,
         whole: &WholeSelection,
         limit: usize,
+        after: MappingId,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Vec<Claimed>> {
+        let after = if whole.by_id() { after.0 } else { 0 };
         let sql = format!(
             "SELECT {COLUMNS} FROM core_externalissuemapping m
              JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
@@ -244,7 +249,7 @@ impl Db {
             .read(
                 Access::ReadOnly,
                 &sql,
-                &[&limit, &whole.projects, &whole.mappings, &0_i64, &now, &all, &whole.left_out],
+                &[&limit, &whole.projects, &whole.mappings, &after, &now, &all, &whole.left_out],
             )
             .context("selecting mappings failed")?;
         Ok(in_order(&rows))
@@ -290,19 +295,14 @@ impl Db {
         }))
     }
 
-    /// Mappings of the selection that are claimed, with the end of the claim: held by another run, or, when that is over,
-    /// suspects. At most `limit`, fewest attempts first.
+    /// Mappings of the selection that are claimed: held by another run, or, when the claim is over, suspects. At most
+    /// `limit`, fewest attempts first.
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn claimed(
-        &mut self,
-        access: Access,
-        whole: &WholeSelection,
-        limit: usize,
-    ) -> anyhow::Result<Vec<(Claimed, DateTime<Utc>)>> {
+    pub fn claimed(&mut self, access: Access, whole: &WholeSelection, limit: usize) -> anyhow::Result<Vec<Claimed>> {
         let sql = format!(
-            "SELECT {COLUMNS}, m.worker_claimed_until FROM core_externalissuemapping m
+            "SELECT {COLUMNS} FROM core_externalissuemapping m
              JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
              WHERE m.worker_claim IS NOT NULL AND ($2::bigint[] = '{{}}' OR i.project_id = ANY($2))
              AND ($3::bigint[] = '{{}}' OR m.id = ANY($3)) ORDER BY m.worker_attempts, m.id LIMIT $1"
@@ -310,7 +310,7 @@ impl Db {
         let rows = self
             .read(access, &sql, &[&(limit as i64), &whole.projects, &whole.mappings])
             .context("reading which mappings are claimed failed")?;
-        Ok(rows.iter().map(|row| (Claimed::from_row(row), row.get("worker_claimed_until"))).collect())
+        Ok(rows.iter().map(Claimed::from_row).collect())
     }
 
     /// Gives back what this run holds of `ids`; nothing else about them changes. A suspect was not looked at either: the

@@ -101,16 +101,25 @@ impl Db {
                 "SELECT t.name || '.' || t.col
                  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(name, col, position)
                  LEFT JOIN pg_attribute a ON a.attrelid = to_regclass(t.name) AND a.attname = t.col AND NOT a.attisdropped
-                 WHERE a.attnum IS NULL",
+                 WHERE a.attnum IS NULL ORDER BY position",
                 &[&tables, &columns],
             )
             .context("cannot read the database's catalogue")?;
         let missing: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-        let Some(first) = missing.first() else { return Ok(()) };
-        if first.contains(".worker_") || first.starts_with("worker_") {
-            bail!("the database lacks {first}; run: psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql");
+        let is_ours = |name: &&String| name.contains(".worker_") || name.starts_with("worker_");
+        if let Some(agiras) = missing.iter().find(|name| !is_ours(name)) {
+            bail!("this is not Agira's database: it lacks {agiras}; check DATABASE_URL (database name, search_path)");
         }
-        bail!("this is not Agira's database: it lacks {first}; check DATABASE_URL (database name, search_path)");
+        if let Some(ours) = missing.first() {
+            bail!("the database lacks {ours}; run: psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql");
+        }
+        let item_type = self
+            .query("SELECT FROM django_content_type WHERE app_label = 'core' AND model = 'item'", &[])
+            .context("cannot read django_content_type")?;
+        if item_type.is_empty() {
+            bail!("django_content_type has no row for core.item, which activities need; run Agira's migrations");
+        }
+        Ok(())
     }
 }
 

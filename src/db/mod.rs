@@ -21,7 +21,7 @@ pub use apply::{Applied, NotApplied, Recorded};
 pub use claim::{Claimed, Hold, Selection, Suspect, WholeSelection};
 pub use deliver::Waiting;
 pub use finish::{Failed, Finished};
-pub use overview::{Failure, Overview, RepositoryState, RunState, Totals};
+pub use overview::{Failure, Overview, RepositoryState, RunState, Shared, Totals};
 pub use run::{Pause, RunRecord};
 
 /// A connection that prepares each statement once and counts what it sends.
@@ -110,7 +110,7 @@ impl Db {
 }
 
 /// Whether repeating the transaction can help: somebody else was in the way.
-fn is_conflict(error: &postgres::Error) -> bool {
+pub fn is_conflict(error: &postgres::Error) -> bool {
     [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::LOCK_NOT_AVAILABLE]
         .iter()
         .any(|state| error.code() == Some(state))

@@ -47,6 +47,15 @@ pub struct Failure {
     pub next_attempt_at: Option<DateTime<Utc>>,
 }
 
+/// Rows that mean the same issue or pull request; GitHub's id for it can be in one of them only.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shared {
+    /// Its address, lower case.
+    pub html_url: String,
+    /// The rows.
+    pub mapping_ids: Vec<i64>,
+}
+
 /// How far behind a repository is.
 #[derive(Debug, Clone, Serialize)]
 pub struct RepositoryState {
@@ -90,6 +99,8 @@ pub struct Overview {
     pub outboxes: i64,
     /// Mappings with an error, the latest first.
     pub failures: Vec<Failure>,
+    /// Rows that mean the same issue or pull request.
+    pub shared: Vec<Shared>,
     /// Polled repositories.
     pub repositories: Vec<RepositoryState>,
     /// The last run, of whatever command.
@@ -132,6 +143,7 @@ impl Db {
             never_synced: row.get("never_synced"),
             outboxes: row.get("outboxes"),
             failures: self.failures(projects, mappings)?,
+            shared: self.shared(projects, mappings)?,
             repositories: self.repositories()?,
             last_run: self.last_run()?,
         })
@@ -164,6 +176,17 @@ impl Db {
             }
         });
         Ok(failures.collect())
+    }
+
+    fn shared(&mut self, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<Shared>> {
+        let sql = format!(
+            "SELECT lower(m.html_url) AS address, array_agg(m.id ORDER BY m.id) AS ids
+             FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id WHERE m.html_url <> ''
+             GROUP BY 1 HAVING count(*) > 1 AND bool_or({NARROWED}) ORDER BY 1"
+        );
+        let rows = self.read(Access::ReadOnly, &sql, &[&projects, &mappings]).context("reading shared rows failed")?;
+        let shared = rows.iter().map(|row| Shared { html_url: row.get("address"), mapping_ids: row.get("ids") });
+        Ok(shared.collect())
     }
 
     fn repositories(&mut self) -> anyhow::Result<Vec<RepositoryState>> {

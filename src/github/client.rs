@@ -195,7 +195,7 @@ fn wait(answer: &Answer) -> Option<Duration> {
         return None;
     }
     let reset: i64 = answer.header("x-ratelimit-reset")?.parse().ok()?;
-    u64::try_from(reset - date(answer)?.timestamp()).ok().map(Duration::from_secs)
+    reset.checked_sub(date(answer)?.timestamp()).and_then(|wait| u64::try_from(wait).ok()).map(Duration::from_secs)
 }
 
 fn date(answer: &Answer) -> Option<DateTime<Utc>> {

@@ -149,6 +149,12 @@ impl Github {
 
     fn snapshot(&mut self, value: Value, target: &Address) -> Result<Look, ServiceError> {
         let unexpected = |what: String| Ok(Err(LookError::Failed(format!("GitHub answered unexpectedly: {what}"))));
+        if value.is_null() {
+            return Ok(Err(LookError::RepositoryHidden(format!(
+                "GitHub says nothing about repository {}; give the token access, or correct the address",
+                target.repository
+            ))));
+        }
         let repository: RepositoryLook = match serde_json::from_value(value) {
             Ok(repository) => repository,
             Err(error) => return unexpected(error.to_string()),
@@ -171,10 +177,7 @@ impl Github {
         let complete = self.all_pages(issue.pages, target, |pages| {
             labels
                 .extend(pages.labels.iter().flat_map(|labels| &labels.nodes).flatten().map(|label| label.name.clone()));
-            let references = pages.closed_by_pull_requests_references.iter().flat_map(|page| &page.nodes);
-            references.flatten().for_each(|node| belonging.reference(node));
-            let events = pages.timeline_items.iter().flat_map(|page| &page.nodes);
-            events.flatten().for_each(|event| belonging.event(event));
+            belonging.page(pages);
         })?;
         if let Err(error) = complete {
             return Ok(Err(error));
@@ -195,6 +198,7 @@ impl Github {
             details: Details::Issue {
                 closed_at: issue.closed_at,
                 close_reason: issue.state_reason.as_deref().and_then(close_reason),
+                some_hidden: belonging.some_hidden(),
                 pull_requests: belonging.into_pull_requests(),
             },
         }))

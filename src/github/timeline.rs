@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::answer::{Closer, PullRequestNode, PullRequestState, TimelineItem};
+use super::answer::{Closer, IssuePages, PullRequestNode, PullRequestState, TimelineItem};
 use crate::core::closing_keyword;
 use crate::core::model::{Address, GithubId, PullRequestRef, Relation, Repository, State};
 
@@ -13,20 +13,42 @@ pub(super) struct Belonging {
     issue: Address,
     closing: Vec<PullRequestRef>,
     connected: Vec<PullRequestRef>,
+    some_hidden: bool,
 }
 
 impl Belonging {
     pub fn to(issue: Address) -> Self {
-        Self { issue, closing: Vec::new(), connected: Vec::new() }
+        Self { issue, closing: Vec::new(), connected: Vec::new(), some_hidden: false }
+    }
+
+    /// Takes what one page names; what is hidden from the token is null there.
+    pub fn page(&mut self, page: &IssuePages) {
+        for node in page.closed_by_pull_requests_references.iter().flat_map(|page| &page.nodes) {
+            match node {
+                Some(node) => self.reference(node),
+                None => self.some_hidden = true,
+            }
+        }
+        for event in page.timeline_items.iter().flat_map(|page| &page.nodes) {
+            match event {
+                Some(event) => self.event(event),
+                None => self.some_hidden = true,
+            }
+        }
+    }
+
+    /// Whether something was hidden from the token.
+    pub fn some_hidden(&self) -> bool {
+        self.some_hidden
     }
 
     /// A closing reference that GitHub keeps.
-    pub fn reference(&mut self, node: &PullRequestNode) {
+    fn reference(&mut self, node: &PullRequestNode) {
         self.closing.extend(pull_request(node, Relation::Closes));
     }
 
     /// An event of the timeline.
-    pub fn event(&mut self, event: &TimelineItem) {
+    fn event(&mut self, event: &TimelineItem) {
         match event {
             TimelineItem::ClosedEvent { closer: Some(Closer::PullRequest(node)) } => self.reference(node),
             TimelineItem::ClosedEvent {

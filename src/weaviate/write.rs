@@ -10,7 +10,7 @@ use crate::http::ServiceError;
 /// Objects in one batch (design, section 3, step 7).
 const OBJECTS_PER_BATCH: usize = 100;
 /// Bytes in one batch, unless a single object has more.
-const BYTES_PER_BATCH: usize = 4 * 1024 * 1024;
+const BYTES_PER_BATCH: usize = 4_000_000;
 
 /// Weaviate's words for each object when a shard takes no writes.
 const READ_ONLY: &str = "store is read-only";
@@ -83,9 +83,9 @@ fn encode(to_write: &ToWrite) -> Value {
 
 /// How many of `objects` go into the next batch: at least one.
 fn fitting(objects: &[Value], most: usize) -> usize {
-    let mut bytes = 0;
+    let mut bytes = r#"{"objects":[]}"#.len();
     let fits = objects.iter().take(most).take_while(|object| {
-        bytes += object.to_string().len();
+        bytes += object.to_string().len() + 1; // and the comma
         bytes <= BYTES_PER_BATCH
     });
     fits.count().max(1)

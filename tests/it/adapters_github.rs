@@ -165,7 +165,9 @@ fn an_issue_is_seen_with_everything_that_github_says_about_it() {
     assert_eq!((seen.state, &*seen.title, &*seen.body), (State::Closed, "Prices are wrong", "See the list."));
     assert_eq!(seen.labels, ["bug", "prices"]);
     assert_eq!((seen.created_at, seen.updated_at), (time("2026-01-01T00:00:00Z"), time("2026-03-01T10:00:00Z")));
-    let Details::Issue { closed_at, close_reason, pull_requests } = seen.details else { panic!("{seen:?}") };
+    let Details::Issue { closed_at, close_reason, pull_requests, some_hidden: false } = seen.details else {
+        panic!("{seen:?}")
+    };
     assert_eq!((closed_at, close_reason), (Some(time("2026-03-01T10:00:00Z")), Some(CloseReason::NotPlanned)));
     assert!(pull_requests.is_empty(), "{pull_requests:?}");
 }

@@ -220,7 +220,7 @@ fn a_mapping_that_another_run_holds_is_left_to_it() {
     world
         .run(&["sync", "--mapping", &mapping])
         .exits(0)
-        .logs("mapping=1 item=1 acme/shop#1: another run holds it until ");
+        .logs("mapping=1 item=1 acme/shop#1: nothing was done: another run holds it until ");
     assert_eq!(world.github.requests().len(), 0);
     // The run that held it died.
     world.execute("UPDATE core_externalissuemapping SET worker_claimed_until = now() - interval '1 second'");

@@ -302,7 +302,7 @@ fn an_item_that_a_person_closes_during_the_run_stays_closed() {
     let (mut world, linked) = merged();
     let (mut client, item) = (world.database.client(), linked.item);
     world.github.meanwhile(move || agira::person_sets_status(&mut client, item, "Closed"));
-    world.sync().logs("item left: a person changed its status meanwhile");
+    world.sync().logs("item left: somebody changed its status meanwhile");
     assert_eq!(world.item_status(linked.item), "Closed");
     assert_eq!(world.properties(Item, linked.item)["status"], "Closed");
     let verbs: Vec<_> =
@@ -510,4 +510,110 @@ fn the_limit_ends_a_run_and_the_rest_stays_due() {
     assert_eq!((&run["claimed"], &run["remaining_due"], &run["stopped_by"]), (&json!(2), &json!(3), &json!("limit")));
     let run = world.run(&["sync", "--limit", "3", "--output", "json"]).exits(0).json();
     assert_eq!((&run["claimed"], &run["remaining_due"], &run["stopped_by"]), (&json!(3), &json!(0), &json!(null)));
+}
+
+/// Two rows of one item: the second one's plan counts on what the first one's does.
+#[test]
+fn a_plan_that_is_not_carried_out_takes_its_items_later_plans_with_it() {
+    let (mut world, linked) = merged();
+    let github_id = world.github.issue("acme/shop#14", |_| {});
+    agira::issue(&mut world.client, linked.item, github_id, "acme/shop", 14, "open");
+    world.github.close("acme/shop#14", LATER);
+    // Another item has nothing to do with it.
+    let other = world.issue("acme/shop#20", "Working");
+    world.github.close("acme/shop#20", CLOSED_AT);
+    world.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no such move'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON core_item FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION refuse()",
+    );
+    let run = world.run(&["sync", "--output", "json"]).exits(3);
+    assert_eq!(
+        (&run.json()["failed"], &run.json()["given_back"], &run.json()["items_moved"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
+    assert_eq!(
+        (world.item_status(linked.item), world.item_status(other.item)),
+        ("Working".to_owned(), "Testing".to_owned())
+    );
+    let dealt = "SELECT count(*) FROM core_externalissuemapping WHERE worker_closed_at IS NOT NULL AND item_id = 1";
+    assert_eq!(world.one::<i64>(dealt), 0, "neither close event was dealt with");
+    world.execute("DROP TRIGGER refuse ON core_item; UPDATE core_externalissuemapping SET worker_due_at = now() WHERE item_id = 1");
+    world.sync();
+    assert_eq!(world.item_status(linked.item), "Testing");
+}
+
+/// The pull request's row was to be inserted by the plan of an issue that failed.
+#[test]
+fn a_link_whose_row_was_not_inserted_is_not_forgotten() {
+    let (mut world, first) = merged();
+    let second = world.issue("acme/shop#20", "Working");
+    world.github.issue("acme/shop#20", |issue| issue.references = vec![PULL_REQUEST.to_owned()]);
+    world.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no such move'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON core_item FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION refuse()",
+    );
+    world.run(&["sync"]).exits(3).logs("acme/shop#20: given back: a pull request's row");
+    assert_eq!(links(&mut world), []);
+    world.sync();
+    assert_eq!(links(&mut world), [(second.item, 13, "closes".to_owned())]);
+    world.execute("DROP TRIGGER refuse ON core_item; UPDATE core_externalissuemapping SET worker_due_at = now() WHERE item_id = 1");
+    world.sync();
+    assert_eq!(links(&mut world).len(), 2);
+    assert_eq!(world.item_status(first.item), "Testing");
+}
+
+#[test]
+fn a_webhook_that_is_faster_leaves_one_activity() {
+    let mut world = World::new();
+    let linked = world.issue(ISSUE, "Working");
+    world.github.close(ISSUE, CLOSED_AT);
+    let mut client = world.database.client();
+    world.github.meanwhile(move || {
+        client.batch_execute("UPDATE core_externalissuemapping SET state = 'closed'").unwrap();
+    });
+    world.sync().logs("given back: its row was changed");
+    world.sync();
+    let summaries: Vec<_> =
+        agira::activities(&mut world.client, linked.item).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(summaries, ["Status: Working → Testing"]);
+}
+
+#[test]
+fn a_link_to_a_pull_request_that_is_hidden_today_stays() {
+    let mut world = World::new();
+    world.issue(ISSUE, "Working");
+    world.github.pull_request("secret/backend#7", |_| {});
+    world.github.issue(ISSUE, |issue| issue.timeline.push(Event::Connected("secret/backend#7".to_owned())));
+    world.sync();
+    assert_eq!(links(&mut world).len(), 1);
+    world.github.hide_repository("secret/backend");
+    world.execute("UPDATE core_externalissuemapping SET worker_due_at = now() WHERE kind = 'Issue'");
+    world.sync();
+    assert_eq!(links(&mut world).len(), 1);
+}
+
+#[test]
+fn a_namesake_on_another_host_is_not_taken_for_the_issue() {
+    let mut world = World::new();
+    let linked = world.issue(ISSUE, "Working");
+    world.github.close(ISSUE, CLOSED_AT);
+    world.execute("UPDATE core_externalissuemapping SET html_url = 'https://ghe.example/acme/shop/issues/12'");
+    world.run(&["sync"]).exits(3).logs("is on another host than GITHUB_API_URL leads to");
+    assert_eq!(world.item_status(linked.item), "Working");
+}
+
+#[test]
+fn a_suspect_on_its_last_attempt_is_parked_and_reported() {
+    let mut world = World::new();
+    let linked = world.issue(ISSUE, "Working");
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_attempts = 9,
+            worker_claimed_until = now() - interval '1 hour'",
+    );
+    let run = world.run(&["sync"]).exits(3);
+    run.logs(&format!(
+        "mapping={} item={} acme/shop#12: failed: attempt 10 did not finish",
+        linked.mapping, linked.item
+    ));
+    world.run(&["status"]).exits(0).prints("  parked                1");
 }

@@ -72,6 +72,7 @@ fn mapping(id: MappingId, kind: Kind, github_id: i64, number: i32, state: &str) 
         error: None,
         dealt_closed_at: None,
         has_outbox: false,
+        claimed_until: None,
     }
 }
 
@@ -124,7 +125,7 @@ fn world(mapping: Mapping, state: State, details: Details) -> World {
 
 /// An open issue of an item in `Working`, everything level.
 fn settled() -> World {
-    let details = Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new() };
+    let details = Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new(), some_hidden: false };
     world(mapping(ISSUE, Kind::Issue, 4_000_000_001, 12, "open"), State::Open, details)
 }
 
@@ -138,6 +139,7 @@ fn closed() -> World {
         closed_at: Some(closing()),
         close_reason: Some(CloseReason::Completed),
         pull_requests: Vec::new(),
+        some_hidden: false,
     };
     world
 }
@@ -170,7 +172,8 @@ fn found(github_id: i64, address: &str, state: State) -> PullRequestRef {
 
 fn with_pull_requests(found: Vec<PullRequestRef>) -> World {
     let mut world = settled();
-    world.snapshot.details = Details::Issue { closed_at: None, close_reason: None, pull_requests: found };
+    world.snapshot.details =
+        Details::Issue { closed_at: None, close_reason: None, pull_requests: found, some_hidden: false };
     world
 }
 
@@ -402,7 +405,8 @@ fn a_link_follows_the_issue_to_another_item() {
 #[test]
 fn a_link_that_github_no_longer_supports_goes_and_the_row_stays() {
     let mut world = with_row("open", State::Open);
-    world.snapshot.details = Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new() };
+    world.snapshot.details =
+        Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new(), some_hidden: false };
     check(world, &["link to row 55: removed, GitHub no longer supports it"]);
 }
 

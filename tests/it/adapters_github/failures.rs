@@ -206,13 +206,15 @@ fn a_mention_that_failed_otherwise_is_not_taken_for_none() {
 }
 
 #[test]
-fn null_without_an_error_is_a_failure() {
-    for path in ["/data/t1", "/data/t1/issueOrPullRequest"] {
+fn null_without_an_error_hides_the_repository_or_is_a_failure() {
+    let null = |path: &str| {
         let simulator = three();
         let null = changed(&simulator, |answer| *answer.pointer_mut(path).expect(path) = Value::Null);
         simulator.fail_next(1, &null);
-        check_middle(&simulator, failed, &["GitHub answered unexpectedly"]);
-    }
+        simulator
+    };
+    check_middle(&null("/data/t1"), hidden, &["GitHub says nothing about repository"]);
+    check_middle(&null("/data/t1/issueOrPullRequest"), failed, &["GitHub answered unexpectedly"]);
 }
 
 #[test]

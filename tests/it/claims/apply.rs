@@ -207,7 +207,7 @@ fn a_transaction_is_tried_three_times_when_somebody_is_in_the_way() {
         ));
         let before = bench.database.dump("");
         let result = bench.try_apply(&claimed, close("Working"), 3);
-        let Err(NotApplied::GivenBack(reason)) = result else { panic!("{code}: {result:?}") };
+        let Err(NotApplied::Held(reason)) = result else { panic!("{code}: {result:?}") };
         assert!(reason.contains("in the way"), "{reason}");
         assert_eq!(bench.database.dump(""), before);
         let tries = "SELECT last_value FROM tries";

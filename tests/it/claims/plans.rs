@@ -151,7 +151,7 @@ fn check_claim(grown: &Grown, whole: &WholeSelection, minute: i64) {
         assert_eq!(claimed.len(), 100, "{name}");
         db.give_back(hold.run, &ids(&claimed)).unwrap();
     });
-    let preview = |db: &mut Db, _| assert_eq!(db.preview(whole, 100, now).unwrap().len(), 100);
+    let preview = |db: &mut Db, _| assert_eq!(db.preview(whole, 100, MappingId(0), now).unwrap().len(), 100);
     grown.check(&format!("preview of {name}"), FEW, preview);
 }
 
@@ -167,7 +167,7 @@ fn no_claim_reads_the_whole_table() {
     }
     let all = select(Selection::Due { recheck_all: true });
     grown.check("preview of --recheck-now", FEW, |db, _| {
-        assert_eq!(db.preview(&all, 500, grown.at(0)).unwrap().len(), 500);
+        assert_eq!(db.preview(&all, 500, MappingId(0), grown.at(0)).unwrap().len(), 500);
     });
 }
 
