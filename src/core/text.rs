@@ -34,8 +34,8 @@ fn is_unprintable(character: char) -> bool {
 
 /// At most `limit` characters of a text, with a mark where it was cut.
 pub fn shortened(text: &str, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
-        Some((end, _)) => format!("{}…", &text[..end]),
+    match text.char_indices().nth(limit).and_then(|(end, _)| text.get(..end)) {
+        Some(beginning) => format!("{beginning}…"),
         None => text.to_owned(),
     }
 }

@@ -617,3 +617,20 @@ fn a_suspect_on_its_last_attempt_is_parked_and_reported() {
     ));
     world.run(&["status"]).exits(0).prints("  parked                1");
 }
+
+/// Invariant 6: for every type and id there is at most one object, and its id is the UUIDv5 of them.
+#[test]
+fn every_object_has_the_id_that_follows_from_its_type_and_id() {
+    let (world, _) = merged();
+    world.sync();
+    for (id, object) in world.weaviate.objects() {
+        let properties = &object["properties"];
+        let object_type = match properties["type"].as_str().unwrap() {
+            "item" => Item,
+            "github_issue" => GithubIssue,
+            "github_pr" => GithubPr,
+            other => panic!("{other}"),
+        };
+        assert_eq!(id, uuid(object_type, properties["object_id"].as_str().unwrap().parse().unwrap()));
+    }
+}
