@@ -217,6 +217,9 @@ impl Context {
             ServiceError::Refused(reason) => Stop::Fatal(anyhow::anyhow!(
                 "GitHub refuses the token ({reason}); check GITHUB_TOKEN and its permissions"
             )),
+            error @ ServiceError::Rejected { .. } => {
+                Stop::Fatal(anyhow::anyhow!("GitHub: {error}; check GITHUB_API_URL"))
+            }
             error => Stop::Later(StoppedBy::Github, format!("GitHub: {error}")),
         }
     }
