@@ -187,12 +187,24 @@ fn answer(request: RequestBuilder, timeout: Duration) -> Result<Answer, ServiceE
     Ok(Answer { status, headers, body })
 }
 
-/// An `Authorization` header that no log shows.
-///
-/// # Errors
-/// When the secret has a character that no header may have, such as a line break.
-pub fn bearer(secret: &str) -> Result<HeaderValue, reqwest::header::InvalidHeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {secret}"))?;
+/// An `Authorization` header that no log shows; `None`: the secret has a character that no token has, such as a space or
+/// a line break. Headers can hold more than ASCII, but servers hang up on it.
+pub fn bearer(secret: &str) -> Option<HeaderValue> {
+    let is_token = secret.bytes().all(|byte| byte.is_ascii_graphic());
+    let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).ok().filter(|_| is_token)?;
     value.set_sensitive(true);
-    Ok(value)
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_a_token_becomes_a_header() {
+        assert!(bearer("github_pat_1").is_some_and(|header| header == "Bearer github_pat_1" && header.is_sensitive()));
+        for bad in ["two\nlines", "two words", "t\u{1}ken", "t\u{f6}ken"] {
+            assert_eq!(bearer(bad), None, "{bad:?}");
+        }
+    }
 }
