@@ -1,7 +1,7 @@
 //! Arguments that several commands share. Doc comments here are the help text.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use clap::builder::PossibleValuesParser;
+use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::core::model::{CloseReason, ItemStatus};
@@ -86,7 +86,7 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "TIME", value_parser = time, env = "AGIRA_WORKER_IGNORE_CLOSED_BEFORE")]
     pub ignore_closed_before: Option<DateTime<Utc>>,
     /// Replace the issue and pull request objects that Agira wrote with the item's text.
-    #[arg(long, env = "AGIRA_WORKER_REPLACE_FOREIGN")]
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "AGIRA_WORKER_REPLACE_FOREIGN")]
     pub replace_foreign: bool,
 }
 
