@@ -238,6 +238,7 @@ fn a_policy_variable_that_makes_no_sense_is_exit_code_2_and_named() {
         ("AGIRA_WORKER_KEEP_STATUS", "Review,Bogus", "--keep-status"),
         ("AGIRA_WORKER_CLOSE_REASON", "bogus", "--close-reason"),
         ("AGIRA_WORKER_IGNORE_CLOSED_BEFORE", "yesterday", "--ignore-closed-before"),
+        ("AGIRA_WORKER_REPLACE_FOREIGN", "perhaps", "--replace-foreign"),
     ] {
         let value: OsString = value.into();
         let run = Run::of(world.command(&["sync"]).env(name, value)).exits(2);
@@ -245,6 +246,15 @@ fn a_policy_variable_that_makes_no_sense_is_exit_code_2_and_named() {
     }
     assert_eq!((world.github.requests().len(), world.weaviate.requests().len()), (0, 0));
     assert_eq!(world.database.dump(""), before);
+}
+
+#[test]
+fn a_policy_variable_that_is_a_switch_takes_the_usual_words() {
+    let world = busy();
+    for value in ["1", "0", "true", "false", "yes", "no", "on", "off"] {
+        Run::of(world.command(&["sync", "--dry-run"]).env("AGIRA_WORKER_REPLACE_FOREIGN", value)).exits(0);
+    }
+    world.run(&["sync", "--dry-run", "--replace-foreign"]).exits(0);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn every_class() -> World {
     world.execute(
         "UPDATE core_externalissuemapping SET worker_due_at = '2026-03-01T08:00:00Z' WHERE id IN (1, 7);
          UPDATE core_externalissuemapping SET worker_checked_at = now() WHERE id BETWEEN 2 AND 6;
-         UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = now() + '1 min' WHERE id = 2;
+         UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = '2100-01-03T00:00:00Z' WHERE id = 2;
          UPDATE core_externalissuemapping SET worker_due_at = '2100-01-01T00:00:00Z', worker_attempts = 3, worker_error = 'broken',
             worker_error_at = '2026-03-02T08:00:00Z' WHERE id = 3;
          UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_attempts = 10, worker_error = 'gone',
@@ -71,8 +71,10 @@ fn every_mapping_is_in_one_class_and_the_classes_add_up() {
 #[test]
 fn an_expired_claim_is_in_work_until_a_run_takes_it_over() {
     let mut world = every_class();
-    world.execute("UPDATE core_externalissuemapping SET worker_claimed_until = now() - interval '1 h' WHERE id = 2");
+    world.execute("UPDATE core_externalissuemapping SET worker_claimed_until = '2026-03-01T00:00:00Z' WHERE id = 2");
     assert_eq!(status(&world, &[])["mappings"]["in_work"], 1);
+    let sentence = "for item 2 (Working): in work by a run that died; its claim expired 2026-03-01T00:00:00Z";
+    world.run(&["status", "--mapping", "2"]).exits(0).prints(sentence);
 }
 
 #[test]
@@ -186,6 +188,7 @@ fn a_mapping_that_is_named_is_described_in_a_sentence() {
     };
     let start = |id: i64| format!("mapping {id} is the issue acme/shop#{id} (open there), for item {id} (Working): ");
     check("1", &(start(1) + "due since 2026-03-01T08:00:00Z"));
+    check("2", &(start(2) + "in work, held by a run until 2100-01-03T00:00:00Z at the latest"));
     check("3", &(start(3) + "not due before 2100-01-01T00:00:00Z (backing off)"));
     check("4", &(start(4) + "parked: looked at again when it changes at GitHub, or by retry-failed"));
     check("5", &(start(5) + "no reason to look known; next look without one at 2100-01-02T00:00:00Z"));
