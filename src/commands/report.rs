@@ -283,13 +283,21 @@ impl Report {
     /// Prints the result.
     pub fn print(&self) {
         match self.format {
-            Format::Json => say_json(self),
+            Format::Json => {
+                // The log has one summary line per run; in the other form stdout is where a person reads it.
+                log::info!("{}", self.summary());
+                say_json(self);
+            }
             Format::Text => say(&self.summary()),
         }
     }
 
     fn summary(&self) -> String {
         let mut line = self.command.to_owned();
+        if let (None, Some(error)) = (self.started_at, &self.error) {
+            let _ = write!(line, ": not started: {}", Printable(error));
+            return line;
+        }
         if self.dry_run {
             line.push_str(" --dry-run");
         }

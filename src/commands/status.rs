@@ -87,18 +87,10 @@ fn read(args: &StatusArgs, database_url: &Secret, status: &mut Status) -> anyhow
     status.pause = db.pause(Access::ReadOnly, GITHUB)?.filter(|pause| pause.until > now);
     let ids: Vec<MappingId> = mappings.iter().copied().map(MappingId).collect();
     let named = db.mappings(Access::ReadOnly, &ids)?;
-    let held = db.held(mappings)?;
     Ok(named
         .iter()
         .map(|claimed| {
             let (mapping, item) = (&claimed.mapping, &claimed.item);
-            let class = match held.get(&mapping.id) {
-                Some(until) if *until < now => {
-                    format!("in work by a run that died; its claim expired {}", time(*until))
-                }
-                Some(until) => format!("in work, held by a run until {} at the latest", time(*until)),
-                None => preview::due(mapping, now),
-            };
             let address = mapping.address(item).map_or_else(|reason| reason, |address| address.to_string());
             format!(
                 "mapping {} is the {} {} ({} there), for item {} ({}): {}{}",
@@ -108,7 +100,7 @@ fn read(args: &StatusArgs, database_url: &Secret, status: &mut Status) -> anyhow
                 Printable(&mapping.state),
                 item.id,
                 Printable(&item.status.0),
-                class,
+                preview::due(mapping, now),
                 if mapping.has_outbox { "; objects wait for Weaviate" } else { "" }
             )
         })

@@ -1,13 +1,11 @@
 //! What `status` shows. It only reads.
 
-use std::collections::HashMap;
-
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{Access, Db};
-use crate::core::model::{Kind, MappingId};
+use crate::core::model::Kind;
 
 /// How many mappings are in each class (design, section 2). The five add up to `total`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -149,16 +147,6 @@ impl Db {
             repositories: self.repositories()?,
             last_run: self.last_run()?,
         })
-    }
-
-    /// Until when runs hold those of `mappings` that are in work (UTC); a time that has passed: the run died.
-    ///
-    /// # Errors
-    /// When PostgreSQL fails.
-    pub fn held(&mut self, mappings: &[i64]) -> anyhow::Result<HashMap<MappingId, DateTime<Utc>>> {
-        let sql = "SELECT id, worker_claimed_until FROM core_externalissuemapping WHERE id = ANY($1) AND worker_claim IS NOT NULL";
-        let rows = self.read(Access::ReadOnly, sql, &[&mappings]).context("reading who holds the mappings failed")?;
-        Ok(rows.iter().map(|row| (MappingId(row.get(0)), row.get(1))).collect())
     }
 
     fn failures(&mut self, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<Failure>> {

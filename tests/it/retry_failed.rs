@@ -82,7 +82,6 @@ fn mapping_project_and_limit_narrow_it_down() {
 fn a_limit_that_leaves_something_says_so_and_the_next_run_goes_on() {
     let (world, _) = failed();
     let run = world.run(&["retry-failed", "--limit", "3", "--output", "json"]).exits(0);
-    assert_eq!(run.json()["given_back"], 4);
     assert_eq!((looked_at(&run), &run.json()["stopped_by"]), (vec![1, 2, 3], &json!("limit")));
     let run = world.run(&["retry-failed", "--limit", "3", "--output", "json"]).exits(0);
     assert_eq!(looked_at(&run), [4]);

@@ -150,3 +150,17 @@ fn hostile_text_in_an_address_or_an_error_is_harmless_in_every_output() {
         check(&refused, code, "x\\u{1b}");
     }
 }
+
+/// Invariant 12, also when a proxy repeats what it was sent.
+#[test]
+fn a_secret_that_an_answer_repeats_is_not_shown() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    let body = format!("<html>who is Bearer {}?</html>", kit::github::TOKEN).into_bytes();
+    let echo = kit::http::Response { body, ..kit::http::Response::empty(403) };
+    world.github.fail_next(3, &kit::github::Fault::Answer(echo));
+    for args in [&["sync", "-vv"][..], &["sync", "--output", "json"], &["sync", "--log-format", "json"]] {
+        let run = world.run(args).exits(1).logs("who is Bearer (secret)?");
+        assert!(!run.all().contains(kit::github::TOKEN), "{}", run.all());
+    }
+}
