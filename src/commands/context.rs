@@ -1,5 +1,6 @@
 //! What the steps of a run share: the handles that they may use, and how a run can end early.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -157,6 +158,8 @@ pub struct Context {
     pub carried: Known,
     /// Mappings that this run gave back; the next run may have better luck with them.
     pub given_back: Vec<i64>,
+    /// Repositories that are polled, as far as this run knows.
+    pub repositories: HashSet<String>,
     /// One mapping was named: show everything about it.
     pub explain: bool,
 }

@@ -133,6 +133,9 @@ pub struct Report {
     pub pause: Option<Pause>,
     /// Marks that discovery made.
     pub discovered: u64,
+    /// Repositories that could not be read.
+    #[serde(skip)]
+    pub repositories_failed: u64,
     /// Mappings that were claimed.
     pub claimed: u64,
     synced: u64,
@@ -171,6 +174,7 @@ impl Report {
             error: None,
             pause: None,
             discovered: 0,
+            repositories_failed: 0,
             claimed: 0,
             synced: 0,
             unchanged: 0,
@@ -258,7 +262,7 @@ impl Report {
             Some(StoppedBy::RateLimit | StoppedBy::Github | StoppedBy::Weaviate | StoppedBy::Database)
         );
         if self.exit_code == DONE {
-            self.exit_code = match (later, self.failed) {
+            self.exit_code = match (later, self.failed + self.repositories_failed) {
                 (true, _) => TRY_LATER,
                 (false, 0) => DONE,
                 (false, _) => SOME_FAILED,

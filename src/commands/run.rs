@@ -1,5 +1,7 @@
 //! `sync`, `push-weaviate` and `retry-failed`: the same steps over different selections.
 
+use std::collections::HashSet;
+
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use uuid::Uuid;
@@ -87,6 +89,7 @@ fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar
         progress,
         carried: Known::default(),
         given_back: Vec::new(),
+        repositories: HashSet::new(),
         explain: mode == Mode::Preview && !narrowed.mappings.is_empty(),
     })
 }
@@ -115,9 +118,7 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
         let count = ctx.db.recheck_now(&whole.projects, now)?;
         log::info!("{count} waiting mappings are to be rechecked now");
     }
-    if job.discovers {
-        discover::discover(ctx)?;
-    }
+    let marked = if job.discovers { discover::discover(ctx)? } else { Vec::new() };
     match ctx.mode {
         Mode::Apply => work(ctx, job, whole, limit),
         Mode::Preview => {
@@ -126,6 +127,7 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
             }
             let now = ctx.now();
             let claimed = ctx.db.preview(&whole, limit, MappingId(0), now)?;
+            let claimed = with_marked(ctx, claimed, &marked, &whole, limit)?;
             ctx.report.claimed = claimed.len() as u64;
             slices(ctx, job.scope, claimed)?;
             match job.selection {
@@ -134,6 +136,30 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
             }
         }
     }
+}
+
+/// What a dry run would claim if the marks had been stored: they come after what is due and before rechecks.
+fn with_marked(
+    ctx: &mut Context,
+    claimed: Vec<Claimed>,
+    marked: &[MappingId],
+    whole: &WholeSelection,
+    limit: usize,
+) -> Result<Vec<Claimed>, Stop> {
+    if marked.is_empty() {
+        return Ok(claimed);
+    }
+    let now = ctx.now();
+    let mut news = ctx.db.mappings(ctx.access(), marked)?;
+    news.retain(|one| whole.projects.is_empty() || whole.projects.contains(&one.item.project_id));
+    news.iter_mut().for_each(|one| one.mapping.due_at = Some(now));
+    let (mut all, rechecks): (Vec<Claimed>, Vec<Claimed>) =
+        claimed.into_iter().partition(|one| one.mapping.due_at.is_some());
+    let rechecks = rechecks.into_iter().filter(|one| !marked.contains(&one.mapping.id));
+    all.extend(news);
+    all.extend(rechecks);
+    all.truncate(limit);
+    Ok(all)
 }
 
 /// Claims and works on batches until the limit, the time budget, or nothing is left; suspects come last.

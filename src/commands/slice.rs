@@ -1,5 +1,7 @@
 //! One slice of mappings: observe, plan, apply, push, finish. Every command that looks at GitHub goes through here.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use super::context::{Context, Mode, Stop};
@@ -15,6 +17,9 @@ use crate::db::{Claimed, Failed, Finished};
 
 /// Mappings that are worked on together (design, section 3).
 pub const MOST: usize = 100;
+/// How long before it is met in an answer the polling of a repository begins, so that nothing falls between (design,
+/// section 3, step 2).
+const MET_EARLIER: chrono::Duration = chrono::Duration::minutes(1);
 /// How long the mappings of a repository that cannot be seen are put off (design, section 5).
 const PUT_OFF: chrono::Duration = chrono::Duration::hours(1);
 
@@ -173,6 +178,7 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
         }
     }
     let seen_at = ctx.github.seen_at().unwrap_or(now);
+    meet_repositories(ctx, &planned, seen_at)?;
     if !finished.is_empty() {
         match scope {
             Scope::Everything => ctx.db.finish(ctx.run, &finished, now, seen_at)?,
@@ -190,6 +196,18 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
     if !given_back.is_empty() {
         ctx.given_back.extend(given_back.iter().map(|id| id.0));
         ctx.db.give_back(ctx.run, &given_back)?;
+    }
+    Ok(())
+}
+
+/// A repository that an answer names is polled from then on.
+fn meet_repositories(ctx: &mut Context, planned: &[Planned], seen_at: DateTime<Utc>) -> Result<(), Stop> {
+    let names = planned.iter().map(|one| one.snapshot.address.repository.key());
+    let new: BTreeSet<String> = names.filter(|name| !ctx.repositories.contains(name)).collect();
+    if !new.is_empty() {
+        let new: Vec<String> = new.into_iter().collect();
+        ctx.db.enter_repositories(&new, seen_at - MET_EARLIER)?;
+        ctx.repositories.extend(new);
     }
     Ok(())
 }
