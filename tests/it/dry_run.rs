@@ -1,6 +1,6 @@
 //! `--dry-run` reads everything, prints the very plan, and changes nothing anywhere (invariant 2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agira_worker::core::agira_object::ObjectType::GithubIssue;
 use kit::agira;
@@ -352,4 +352,52 @@ fn what_waits_while_weaviate_is_down_is_foreseen_as_waiting() {
     });
     assert_eq!(dry, real);
     assert!(real.values().any(|(_, actions)| actions.contains("decide")), "{real:?}");
+}
+
+#[test]
+fn what_is_rechecked_now_is_foreseen_with_its_limit() {
+    let mut world = World::new();
+    for number in 1..=6 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+    }
+    world.issue("acme/backend#7", "Working");
+    world.sync();
+    // The later the id, the sooner the recheck; the last one's time has come.
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_recheck_at = now() + interval '7 hours' - id * interval '1 hour'",
+    );
+    for (limit, expected) in [("2", &[1, 7][..]), ("3", &[2, 3, 4]), ("50", &[1, 2, 3, 4, 5, 6, 7])] {
+        let real = check_foreseen(&world, &["sync", "--recheck-now", "--limit", limit]);
+        let looked_at = real["mappings"].as_array().unwrap().iter().map(|one| one["mapping_id"].as_i64().unwrap());
+        assert_eq!(looked_at.collect::<BTreeSet<_>>(), expected.iter().copied().collect());
+    }
+    check_foreseen(&world, &["sync", "--recheck-now", "--project", "2"]);
+}
+
+#[test]
+fn a_retry_is_foreseen_with_its_limit() {
+    for args in [&["--limit", "2"][..], &["--mapping", "3"], &[]] {
+        let mut world = World::new();
+        for number in 1..=4 {
+            world.issue(&format!("acme/shop#{number}"), "Working");
+            world.github.close(&format!("acme/shop#{number}"), CLOSED_AT);
+        }
+        world.execute(&format!("{PARKED} '1 hour' WHERE id > 1"));
+        check_foreseen(&world, &[&["retry-failed"], args].concat());
+    }
+}
+
+#[test]
+fn a_policy_is_foreseen() {
+    for args in [
+        &["--keep-status", "Working"][..],
+        &["--close-reason", "not_planned"],
+        &["--ignore-closed-before", "2026-03-02"],
+        &["--replace-foreign"],
+    ] {
+        let mut world = grown();
+        world.execute("DELETE FROM core_externalissuemapping WHERE number = 6");
+        check_foreseen(&world, &[&["sync"], args].concat());
+        world.run(&[&["sync", "--dry-run", "--recheck-now"], args].concat()).exits(0).prints(": 0 would change");
+    }
 }
