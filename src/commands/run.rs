@@ -136,6 +136,10 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
 fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usize) -> Result<(), Stop> {
     let mut left = limit;
     while left > 0 {
+        if ctx.is_over() {
+            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+            break;
+        }
         let now = ctx.now();
         let batch = ctx.db.preview_marked(&whole, left, &ctx.marked, now)?;
         if batch.is_empty() {

@@ -401,3 +401,13 @@ fn a_policy_is_foreseen() {
         world.run(&[&["sync", "--dry-run", "--recheck-now"], args].concat()).exits(0).prints(": 0 would change");
     }
 }
+
+#[test]
+fn the_time_budget_ends_a_dry_run_where_it_ends_the_real_one() {
+    let mut world = synced();
+    world.github.merge("acme/shop#2", CLOSED_AT);
+    world.execute(DUE);
+    world.github.settings().latency = std::time::Duration::from_millis(1100);
+    let real = check_foreseen(&world, &["sync", "--time-budget", "1s"]);
+    assert_eq!((&real["claimed"], &real["stopped_by"]), (&json!(1), &json!("time_budget")));
+}
