@@ -156,6 +156,8 @@ pub struct Context {
     pub progress: ProgressBar,
     /// In a dry run: what earlier slices' plans change.
     pub carried: Known,
+    /// In a dry run: the mappings that would be made due.
+    pub marked: Vec<i64>,
     /// Mappings that this run gave back; the next run may have better luck with them.
     pub given_back: Vec<i64>,
     /// Repositories that are polled, as far as this run knows.

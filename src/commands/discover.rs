@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::context::{Context, Mode, Stop};
 use crate::core::discovery::{Change, Seen, marks};
-use crate::core::model::{MappingId, Repository};
+use crate::core::model::Repository;
 use crate::core::text::{Printable, shortened};
 use crate::db::{Cursors, Polled};
 use crate::github::{Changes, LookError, Poll};
@@ -12,8 +12,8 @@ use crate::github::{Changes, LookError, Poll};
 /// GitHub's clock and what it says about changes need not agree to the second: what lies this far back is asked for again.
 const OVERLAP: Duration = Duration::seconds(60);
 
-/// Marks what changed; in a dry run, returns what would be due because of that.
-pub fn discover(ctx: &mut Context) -> Result<Vec<MappingId>, Stop> {
+/// Marks what changed; in a dry run only in memory.
+pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
     let (now, access) = (ctx.now(), ctx.access());
     let (cursors, last_sync) = ctx.db.repositories_to_poll(access, now)?;
     ctx.repositories.extend(cursors.iter().filter(|one| one.seen.is_some()).map(|one| one.name.clone()));
@@ -24,7 +24,7 @@ pub fn discover(ctx: &mut Context) -> Result<Vec<MappingId>, Stop> {
     }
     let polled: Vec<(&Cursors, Poll)> = cursors.iter().filter_map(|one| Some((one, poll(one, now)?))).collect();
     if polled.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let polls: Vec<Poll> = polled.iter().map(|(_, poll)| poll.clone()).collect();
     let answers = ctx.github.changes(&polls).map_err(|error| ctx.github_failed(error))?;
@@ -50,19 +50,20 @@ pub fn discover(ctx: &mut Context) -> Result<Vec<MappingId>, Stop> {
     ctx.report.repositories_failed = failed;
     if failed > 0 && failed == results.len() as u64 {
         let first = results.iter().find_map(|result| result.error.as_deref()).unwrap_or_default();
-        ctx.report.fatal(format!("no repository can be read: {first}; check GITHUB_TOKEN and its permissions"));
+        let error = format!("no repository can be read: {first}; check GITHUB_TOKEN and its permissions");
+        log::error!("{error}");
+        ctx.report.fatal(error);
     }
     let seen = concerned(ctx, &changes)?;
     let marks = marks(&changes, &seen);
     ctx.report.discovered = marks.len() as u64;
     log::debug!("{} changes in {} repositories concern {} mappings", changes.len(), results.len(), marks.len());
-    if ctx.mode == Mode::Apply {
-        ctx.db.discovered(&marks, &results, now)?;
-        ctx.repositories.extend(results.into_iter().map(|result| result.name));
-        return Ok(Vec::new());
+    match ctx.mode {
+        Mode::Apply => ctx.db.discovered(&marks, &results, now)?,
+        Mode::Preview => ctx.marked.extend(marks.iter().map(|id| id.0)),
     }
-    let due = |id: &MappingId| seen.iter().any(|row| row.id == *id && row.is_due_when_marked(now));
-    Ok(marks.into_iter().filter(due).collect())
+    ctx.repositories.extend(results.into_iter().map(|result| result.name));
+    Ok(())
 }
 
 /// What is to be asked about a repository; `None`: nothing now.

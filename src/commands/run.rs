@@ -88,6 +88,7 @@ fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar
         report: Report::new(job.name, mode, Format::Text),
         progress,
         carried: Known::default(),
+        marked: Vec::new(),
         given_back: Vec::new(),
         repositories: HashSet::new(),
         explain: mode == Mode::Preview && !narrowed.mappings.is_empty(),
@@ -118,48 +119,44 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
         let count = ctx.db.recheck_now(&whole.projects, now)?;
         log::info!("{count} waiting mappings are to be rechecked now");
     }
-    let marked = if job.discovers { discover::discover(ctx)? } else { Vec::new() };
+    if job.discovers {
+        discover::discover(ctx)?;
+    }
     match ctx.mode {
         Mode::Apply => work(ctx, job, whole, limit),
         Mode::Preview => {
-            if job.scope == Scope::WeaviateOnly {
-                whole.left_out = delivered.iter().map(|id| id.0).collect();
+            if job.selection == Selection::NeverPushed {
+                // What would be delivered counts as pushed, what would be dropped as outdated does not.
+                let pushed = delivered.iter().map(|id| id.0).filter(|id| !ctx.marked.contains(id));
+                whole.left_out = pushed.collect();
             }
-            let now = ctx.now();
-            let claimed = ctx.db.preview(&whole, limit, MappingId(0), now)?;
-            let claimed = with_marked(ctx, claimed, &marked, &whole, limit)?;
-            ctx.report.claimed = claimed.len() as u64;
-            slices(ctx, job.scope, claimed)?;
-            match job.selection {
-                Selection::Due { .. } | Selection::Named => preview::claimed(ctx, &whole, limit),
-                Selection::Failed | Selection::NeverPushed => Ok(()),
-            }
+            foresee(ctx, job, whole, limit)
         }
     }
 }
 
-/// What a dry run would claim if the marks had been stored: they come after what is due and before rechecks.
-fn with_marked(
-    ctx: &mut Context,
-    claimed: Vec<Claimed>,
-    marked: &[MappingId],
-    whole: &WholeSelection,
-    limit: usize,
-) -> Result<Vec<Claimed>, Stop> {
-    if marked.is_empty() {
-        return Ok(claimed);
+/// What [`work`] would do, without claiming: rows that plans make due come after the others.
+fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usize) -> Result<(), Stop> {
+    let mut left = limit;
+    while left > 0 {
+        if ctx.is_over() {
+            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+            break;
+        }
+        let now = ctx.now();
+        let batch = ctx.db.preview_marked(&whole, left, &ctx.marked, now)?;
+        if batch.is_empty() {
+            break;
+        }
+        left -= batch.len();
+        ctx.report.claimed += batch.len() as u64;
+        whole.left_out.extend(batch.iter().map(|claimed| claimed.mapping.id.0));
+        slices(ctx, job.scope, batch)?;
     }
-    let now = ctx.now();
-    let mut news = ctx.db.mappings(ctx.access(), marked)?;
-    news.retain(|one| whole.projects.is_empty() || whole.projects.contains(&one.item.project_id));
-    news.iter_mut().for_each(|one| one.mapping.due_at = Some(now));
-    let (mut all, rechecks): (Vec<Claimed>, Vec<Claimed>) =
-        claimed.into_iter().partition(|one| one.mapping.due_at.is_some());
-    let rechecks = rechecks.into_iter().filter(|one| !marked.contains(&one.mapping.id));
-    all.extend(news);
-    all.extend(rechecks);
-    all.truncate(limit);
-    Ok(all)
+    match job.selection {
+        Selection::Due { .. } | Selection::Named => preview::claimed(ctx, &whole, limit),
+        Selection::Failed | Selection::NeverPushed => Ok(()),
+    }
 }
 
 /// Claims and works on batches until the limit, the time budget, or nothing is left; suspects come last.

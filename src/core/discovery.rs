@@ -42,14 +42,6 @@ pub struct Seen {
     pub updated_at: Option<DateTime<Utc>>,
     /// When that look was (UTC, GitHub's clock).
     pub checked_at: Option<DateTime<Utc>>,
-    /// A run holds it.
-    pub is_claimed: bool,
-    /// `worker_due_at` (UTC).
-    pub due_at: Option<DateTime<Utc>>,
-    /// `worker_recheck_at` (UTC).
-    pub recheck_at: Option<DateTime<Utc>>,
-    /// `worker_error_at` (UTC).
-    pub error_at: Option<DateTime<Utc>>,
 }
 
 impl Seen {
@@ -64,14 +56,6 @@ impl Seen {
             Some(updated_at) => updated_at > change,
             None => false,
         }
-    }
-
-    /// Whether a mark makes it due at `now`, in a dry run (design, section 2, marks): older work keeps its place, a backoff
-    /// its end, and a parked mapping comes back six hours after its error at the earliest.
-    pub fn is_due_when_marked(&self, now: DateTime<Utc>) -> bool {
-        let is_parked = self.recheck_at.is_none();
-        let revived_at = self.error_at.filter(|_| is_parked).map(|error_at| error_at + Duration::hours(6));
-        !self.is_claimed && self.due_at.is_none() && revived_at.is_none_or(|revived_at| revived_at <= now)
     }
 }
 
@@ -119,10 +103,6 @@ mod tests {
             url: format!("https://github.com/acme/shop/issues/{number}"),
             updated_at: Some(at(10)),
             checked_at: Some(at(30)),
-            is_claimed: false,
-            due_at: None,
-            recheck_at: Some(at(59)),
-            error_at: None,
         }
     }
 
@@ -169,15 +149,5 @@ mod tests {
     fn each_mapping_is_marked_once_in_the_order_of_ids() {
         let closing = Change { closes: vec![named(3), named(1)], ..change(50, 40) };
         assert_eq!(marks(&[closing, change(1, 40)], &[row(3), row(1)]), [MappingId(101), MappingId(103)]);
-    }
-
-    #[test]
-    fn a_mark_respects_what_is_there() {
-        assert!(row(1).is_due_when_marked(at(40)));
-        assert!(!Seen { is_claimed: true, ..row(1) }.is_due_when_marked(at(40)));
-        assert!(!Seen { due_at: Some(at(50)), ..row(1) }.is_due_when_marked(at(40)));
-        let parked = Seen { recheck_at: None, error_at: Some(at(0)), ..row(1) };
-        assert!(!parked.is_due_when_marked(at(40)));
-        assert!(parked.is_due_when_marked(at(0) + Duration::hours(6)));
     }
 }

@@ -72,8 +72,7 @@ impl Db {
     /// When PostgreSQL fails.
     pub fn seen(&mut self, access: Access, ids: &[i64], urls: &[String]) -> anyhow::Result<Vec<Seen>> {
         let sql =
-            "SELECT m.id, m.github_id, lower(m.html_url) AS url, m.worker_external_updated_at, m.worker_checked_at,
-                m.worker_claim IS NOT NULL AS is_claimed, m.worker_due_at, m.worker_recheck_at, m.worker_error_at
+            "SELECT m.id, m.github_id, lower(m.html_url) AS url, m.worker_external_updated_at, m.worker_checked_at
              FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
                 SELECT id FROM core_externalissuemapping WHERE github_id = ANY($1)
                 UNION SELECT id FROM core_externalissuemapping WHERE lower(html_url) = ANY($2)))";
@@ -84,10 +83,6 @@ impl Db {
             url: row.get("url"),
             updated_at: row.get("worker_external_updated_at"),
             checked_at: row.get("worker_checked_at"),
-            is_claimed: row.get("is_claimed"),
-            due_at: row.get("worker_due_at"),
-            recheck_at: row.get("worker_recheck_at"),
-            error_at: row.get("worker_error_at"),
         });
         Ok(seen.collect())
     }

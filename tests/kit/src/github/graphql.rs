@@ -79,6 +79,9 @@ fn errors(errors: Value) -> Response {
 /// Puts the errors of faults in the place of the data that they spoil.
 fn spoil(faults: &mut Vec<Fault>, answer: &mut Value) {
     while let Some(Fault::Alias { alias, kind, message }) = faults.first().cloned() {
+        if answer["data"].get(&alias).is_none() {
+            return; // another query is meant
+        }
         faults.remove(0);
         answer["data"][&alias] = Value::Null;
         let error = json!({ "type": kind, "path": [alias], "message": message });
