@@ -50,7 +50,12 @@ impl Clock {
 
     /// The time now (UTC).
     pub fn now(&self) -> DateTime<Utc> {
-        self.started_at + self.started.elapsed()
+        self.started_at + self.elapsed()
+    }
+
+    /// The time since the run started.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 }
 
@@ -187,7 +192,7 @@ impl Context {
 
     /// Whether the time budget is used up.
     pub fn is_over(&self) -> bool {
-        self.clock.started.elapsed() >= self.time_budget
+        self.clock.elapsed() >= self.time_budget
     }
 
     /// Whether GitHub may be asked now.

@@ -20,9 +20,14 @@ pub fn show(ctx: &mut Context, observation: Observation, planned: Vec<Planned>) 
         let Claimed { mapping, item } = claimed;
         let address = mapping.address(item).ok();
         heading(ctx, claimed, address.as_ref());
-        let (Unseen::Failed(reason) | Unseen::Gone(reason) | Unseen::PutOff(reason)) = unseen;
-        line(ctx, &format!("failed: {}", Printable(reason)));
-        ctx.report.mapping(mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(reason.clone()));
+        let reason = unseen.reason().to_owned();
+        let outcome = match unseen {
+            Unseen::NotAsked(_) => Outcome::GivenBack,
+            Unseen::Failed(_) | Unseen::Gone(_) | Unseen::PutOff(_) => Outcome::Failed,
+        };
+        let word = if outcome == Outcome::Failed { "failed" } else { "not asked about" };
+        line(ctx, &format!("{word}: {}", Printable(&reason)));
+        ctx.report.mapping(mapping, address.as_ref(), outcome, Vec::new(), Some(reason));
     }
     let mut inserted = Vec::new();
     for one in &planned {

@@ -203,10 +203,11 @@ impl Report {
     /// Something ended the run early, or part of it; the first one counts, but a bound that was reached less than a
     /// service that failed.
     pub fn stopped(&mut self, by: StoppedBy, reason: String) {
-        if !matches!(by, StoppedBy::Limit | StoppedBy::TimeBudget) {
+        let is_bound = |by: StoppedBy| matches!(by, StoppedBy::Limit | StoppedBy::TimeBudget);
+        if !is_bound(by) {
             self.error.get_or_insert(reason);
         }
-        if matches!(self.stopped_by, None | Some(StoppedBy::Limit | StoppedBy::TimeBudget)) {
+        if self.stopped_by.is_none_or(|before| is_bound(before) && !is_bound(by)) {
             self.stopped_by = Some(by);
         }
     }

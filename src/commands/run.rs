@@ -177,6 +177,7 @@ fn work(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usiz
         slices(ctx, job.scope, batch)?;
     }
     let now = ctx.now();
+    whole.left_out.clone_from(&ctx.given_back);
     if left == 0 && !ctx.db.preview(&whole, 1, after, now)?.is_empty() {
         ctx.report.stopped(StoppedBy::Limit, String::new());
     }

@@ -89,14 +89,19 @@ fn steps(
     held: &mut Vec<MappingId>,
 ) -> Result<Vec<Claimed>, Stop> {
     let mut observation = observe(ctx, slice)?;
+    let stop = observation.stop.take();
     let mut planned = plan_all(ctx, scope, &mut observation);
     if ctx.mode == Mode::Preview {
-        return preview::show(ctx, observation, planned);
+        let inserted = preview::show(ctx, observation, planned)?;
+        return stop.map_or(Ok(inserted), Err);
     }
     let inserted = apply::apply(ctx, &mut planned)?;
     held.extend(&inserted);
     push::push(ctx, &mut planned, &observation.vectors)?;
     finish(ctx, scope, planned, observation.unseen)?;
+    if let Some(stop) = stop {
+        return Err(stop); // which gives back the rows that were inserted
+    }
     match inserted.is_empty() {
         true => Ok(Vec::new()),
         false => Ok(ctx.db.mappings(ctx.access(), &inserted)?),
@@ -133,6 +138,12 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
     for (claimed, unseen) in &unseen {
         let Claimed { mapping, item } = claimed;
         let address = mapping.address(item).ok();
+        if let Unseen::NotAsked(reason) = unseen {
+            let reason = Some(reason.clone());
+            ctx.report.mapping(mapping, address.as_ref(), Outcome::GivenBack, Vec::new(), reason);
+            given_back.push(mapping.id);
+            continue;
+        }
         log_failure(mapping, address.as_ref(), unseen.reason());
         ctx.report.mapping(mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(unseen.reason().to_owned()));
         match scope {
@@ -218,7 +229,7 @@ pub fn failure(ctx: &Context, mapping: &Mapping, unseen: &Unseen, now: DateTime<
     let (attempts, next) = match unseen {
         Unseen::Failed(_) => (attempts, backoff::after_failure(mapping.id, attempts, ctx.policy.max_attempts, now)),
         Unseen::Gone(_) => (attempts, Next::Park),
-        Unseen::PutOff(_) => (mapping.attempts, Next::RetryAt(now + PUT_OFF)),
+        Unseen::PutOff(_) | Unseen::NotAsked(_) => (mapping.attempts, Next::RetryAt(now + PUT_OFF)),
     };
     let due_at = match next {
         Next::RetryAt(time) => Some(time),

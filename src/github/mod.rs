@@ -9,5 +9,5 @@ mod timeline;
 
 pub use changes::{Changes, Poll};
 pub use client::{Github, Limits};
-pub use look::LookError;
+pub use look::{LookError, Looks};
 pub use queries::documents;
