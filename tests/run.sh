@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # The one test command: installs what is missing, then format, lints, all tests, documentation, demo.
+#
+#     tests/run.sh                      everything; the first time it builds a Weaviate server, which takes some minutes
+#     tests/run.sh --without-weaviate   without the tests that need a real Weaviate server
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/install.sh
@@ -7,6 +10,16 @@ cd "$(dirname "$0")/.."
 # GitHub's published GraphQL schema, as this package carries it.
 readonly schema_package=@octokit/graphql-schema@15.26.1
 readonly schema_folder=target/github-schema
+
+with_weaviate=yes
+case "${1:-}" in
+    '') ;;
+    --without-weaviate) with_weaviate='' ;;
+    *)
+        echo "usage: tests/run.sh [--without-weaviate]" >&2
+        exit 2
+        ;;
+esac
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -22,7 +35,17 @@ if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 
     echo '== rustfmt or clippy is missing: installing both' >&2
     rustup component add rustfmt clippy
 fi
-untested=''
+untested=()
+
+if [ -n "$with_weaviate" ]; then
+    step 'a Weaviate server'
+    install_for_weaviate
+    AGIRA_WORKER_WEAVIATE_SERVER=$(tests/weaviate.sh)
+    export AGIRA_WORKER_WEAVIATE_SERVER
+    echo "$AGIRA_WORKER_WEAVIATE_SERVER"
+else
+    untested+=('NOT TESTED: a real Weaviate server (left out by --without-weaviate)')
+fi
 
 step 'format'
 cargo fmt --all --check
@@ -38,7 +61,12 @@ if fetch_schema; then
     GITHUB_SCHEMA="$PWD/$schema_folder/package/schema.graphql" \
         cargo test --workspace --locked -- --ignored githubs_published_schema
 else
-    untested="NOT TESTED: the GraphQL documents against GitHub's published schema (npm could not fetch $schema_package)"
+    untested+=("NOT TESTED: the GraphQL documents against GitHub's published schema (npm could not fetch $schema_package)")
+fi
+
+if [ -n "$with_weaviate" ]; then
+    step 'tests against the real Weaviate'
+    cargo test --workspace --locked -- --ignored real_weaviate
 fi
 
 step 'documentation'
@@ -48,4 +76,4 @@ step 'demo'
 examples/demo.sh
 
 step 'all tests passed'
-if [ -n "$untested" ]; then echo "$untested"; fi
+for line in "${untested[@]}"; do echo "$line"; done

@@ -4,37 +4,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::store::upper_first;
-use super::{Fault, PutMissing, State, graphql};
+use super::{PutMissing, State, graphql};
 use crate::http::{Request, Response};
 
-/// Answers one request.
+/// Answers one request, as the server itself does.
 pub fn answer(state: &mut State, request: &Request) -> Response {
-    if state.settings.down {
-        return Response::empty(503);
-    }
     if request.path == "/v1/.well-known/live" || request.path == "/v1/.well-known/ready" {
         return if request.query.is_empty() { Response::empty(200) } else { framework(404, "path was not found") };
     }
-    if request.body.len() > state.settings.most_bytes {
-        return html(413);
-    }
-    match (!state.faults.is_empty()).then(|| state.faults.remove(0)) {
-        Some(Fault::Status(status, body)) => Response { body: body.into_bytes(), ..Response::empty(status) },
-        Some(Fault::Html) => html(200),
-        Some(Fault::LoseAnswer) => {
-            routed(state, request);
-            html(502)
-        }
-        None => routed(state, request),
-    }
-}
-
-fn html(status: u16) -> Response {
-    let body = b"<html><body>a proxy</body></html>".to_vec();
-    Response { body, ..Response::empty(status) }.header("content-type", "text/html")
-}
-
-fn routed(state: &mut State, request: &Request) -> Response {
     if let Some(key) = &state.settings.api_key
         && request.header("authorization") != Some(&format!("Bearer {key}"))
     {
@@ -135,10 +112,7 @@ fn write(state: &mut State, object: &Value) -> Response {
         return failed(500, message);
     }
     match state.store.put(object, state.settings.auto_schema) {
-        Ok(stored) => {
-            state.writes += 1;
-            Response::json(200, &stored)
-        }
+        Ok(stored) => Response::json(200, &stored),
         Err(message) => failed(422, &message),
     }
 }
@@ -209,10 +183,7 @@ fn batch(state: &mut State, body: &Value) -> Response {
         };
         let mut result = object.clone();
         result["result"] = match written {
-            Ok(_) => {
-                state.writes += 1;
-                json!({ "status": "SUCCESS" })
-            }
+            Ok(_) => json!({ "status": "SUCCESS" }),
             Err(message) => json!({ "status": "FAILED", "errors": { "error": [{ "message": message }] } }),
         };
         results.push(result);
