@@ -1,5 +1,5 @@
 //! A strict Weaviate: it rejects what the real server rejects, and keeps what it was sent. Or the real server itself, with
-//! the same log and the same failures on the way to it.
+//! the same log and the same failures on the way to it: with `KIT_WEAVIATE=real` every test runs against that.
 //!
 //! Follows Weaviate's REST specification (1.39) and its pages on batches, auto-schema and GraphQL, and the real server
 //! where the same tests run against both.
@@ -59,8 +59,8 @@ pub struct Settings {
     pub put_missing: PutMissing,
     /// Answers 503 to everything.
     pub down: bool,
-    /// Writes fail as on a full disk.
-    pub read_only: bool,
+    /// Why the shard takes nothing, such as a full disk.
+    pub shard_failure: Option<String>,
     /// A proxy refuses requests with more bytes.
     pub most_bytes: usize,
 }
@@ -74,7 +74,7 @@ impl Default for Settings {
             default_limit: 100,
             put_missing: PutMissing::NotFound,
             down: false,
-            read_only: false,
+            shard_failure: None,
             most_bytes: usize::MAX,
         }
     }
@@ -114,9 +114,16 @@ impl Weaviate {
         Self::start_with(Settings::default())
     }
 
-    /// An empty server.
+    /// An empty server: a simulator, or with `KIT_WEAVIATE=real` a real one.
+    ///
+    /// # Panics
+    /// When there shall be a real one and there is none, or it has no such settings.
     pub fn start_with(settings: Settings) -> Self {
-        Self::serve(settings, None)
+        match std::env::var("KIT_WEAVIATE").as_deref() {
+            Err(_) | Ok("") => Self::serve(settings, None),
+            Ok("real") => Self::real_with(settings),
+            Ok(other) => panic!("KIT_WEAVIATE={other} is neither empty nor real"),
+        }
     }
 
     /// An empty real server.
@@ -270,7 +277,8 @@ impl Weaviate {
     /// Lets writes fail as on a full disk, or not any more.
     pub fn set_read_only(&self, read_only: bool) {
         let Some(real) = &self.real else {
-            lock(&self.state).settings.read_only = read_only;
+            let reason = "store is read-only due to: manually set by user";
+            lock(&self.state).settings.shard_failure = read_only.then(|| reason.to_owned());
             return;
         };
         let shards = format!("/v1/schema/{CLASS}/shards");

@@ -150,8 +150,8 @@ impl RealServer {
             // There is nobody to wait for in an election.
             ("RAFT_TIMEOUTS_MULTIPLIER", "1"),
             ("DEFAULT_VECTORIZER_MODULE", "none"),
+            // Modules that only call somebody else's API are there, as they are by default; nothing here uses them.
             ("ENABLE_MODULES", ""),
-            ("API_BASED_MODULES_DISABLED", "true"),
             ("DISABLE_TELEMETRY", "true"),
             ("GO_PROFILING_DISABLE", "true"),
             ("DISK_USE_READONLY_PERCENTAGE", "100"),
