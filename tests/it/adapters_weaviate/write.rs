@@ -146,9 +146,29 @@ fn each_object_has_its_own_result() {
     assert_eq!(kept, expected);
 }
 
-/// A real server says nothing of the kind.
+/// What nobody can bring a real server to.
 mod simulated {
     use super::*;
+
+    #[test]
+    fn a_shard_that_takes_nothing_is_weaviates_failure_although_only_one_object_is_called_failed() {
+        for graphql in GRAPHQL {
+            let simulator = with_graphql(graphql);
+            // One of them is there already, with another status; one as Agira writes it, with the same.
+            simulator.put_object(&id(1).to_string(), json!({ "status": "closed" }));
+            simulator.put_object(&id(2).to_string(), json!({ "status": "open" }));
+            let before = simulator.objects();
+            for objects in [0..4, 0..2, 1..3] {
+                simulator.settings().shard_failure = Some("the shard is shutting down".to_owned());
+                let mut client = ready(&simulator);
+                let error = client.write(&all_to_write(objects)).expect_err("nothing is kept");
+                let said = "objects were not kept: the shard is shutting down".to_owned();
+                assert_eq!((error, simulator.objects()), (ServiceError::Unavailable(said), before.clone()));
+            }
+            simulator.settings().shard_failure = None;
+            assert_eq!(ready(&simulator).write(&all_to_write(0..4)), Ok(vec![Ok(()); 4]));
+        }
+    }
 
     #[test]
     fn what_is_said_of_an_object_is_told_on_one_line() {
