@@ -1,16 +1,18 @@
 //! Where and who: the environment, read and checked once. Errors name the variable, never its value.
 
+use std::ffi::OsString;
+
 use anyhow::{Context, bail, ensure};
 use reqwest::Url;
 
 use crate::commands::{Secret, Settings};
 
 /// How a variable is looked up: the process's environment, or a test's.
-type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The environment of this process. A value that is not UTF-8 counts as unreadable where it is needed.
-pub fn environment(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+/// The environment of this process.
+pub fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// DATABASE_URL.
@@ -27,13 +29,12 @@ pub fn database_url(get: Lookup<'_>) -> anyhow::Result<Secret> {
 /// Names the variable and says what it should be.
 pub fn settings(get: Lookup<'_>) -> anyhow::Result<Settings> {
     let database_url = database_url(get)?;
-    let github_url = get("GITHUB_API_URL").filter(|url| !url.is_empty());
-    let github_url = address("GITHUB_API_URL", &github_url.unwrap_or_else(|| "https://api.github.com".to_owned()))?;
+    let github_url = variable(get, "GITHUB_API_URL")?.unwrap_or_else(|| "https://api.github.com".to_owned());
+    let github_url = address("GITHUB_API_URL", &github_url)?;
     let github_token = secret(get, "GITHUB_TOKEN")?
         .context("GITHUB_TOKEN is not set; the token needs to read issues, pull requests and contents")?;
-    let weaviate_url = get("WEAVIATE_URL")
-        .filter(|url| !url.is_empty())
-        .context("WEAVIATE_URL is not set; write it like http://host:8080")?;
+    let weaviate_url =
+        variable(get, "WEAVIATE_URL")?.context("WEAVIATE_URL is not set; write it like http://host:8080")?;
     let weaviate_url = address("WEAVIATE_URL", &weaviate_url)?;
     ensure!(weaviate_url.path() == "/", "WEAVIATE_URL has a path; give scheme, host and port only");
     let weaviate_key = secret(get, "WEAVIATE_API_KEY")?;
@@ -62,11 +63,17 @@ fn address(name: &str, value: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
+/// The value of a variable; empty counts as not set.
+fn variable(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<String>> {
+    let value = get(name).filter(|value| !value.is_empty()).map(OsString::into_string).transpose();
+    value.map_err(|_| anyhow::anyhow!("{name} is not UTF-8 text; set it anew"))
+}
+
 /// A secret from `NAME`, or from the file that `NAME_FILE` names; empty counts as not set.
 fn secret(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<Secret>> {
     let file_name = format!("{name}_FILE");
-    let direct = get(name).filter(|value| !value.is_empty());
-    let file = get(&file_name).filter(|value| !value.is_empty());
+    let direct = variable(get, name)?;
+    let file = variable(get, &file_name)?;
     let value = match (direct, file) {
         (Some(_), Some(_)) => bail!("both {name} and {file_name} are set; set one of them"),
         (Some(value), None) => value,
@@ -87,7 +94,7 @@ mod tests {
     use super::*;
 
     fn read(vars: &[(&str, &str)]) -> anyhow::Result<Settings> {
-        let get = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let get = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
         settings(&get)
     }
 
@@ -125,6 +132,14 @@ mod tests {
         check_error(("WEAVIATE_URL", "http://me:hunter2@host"), "WEAVIATE_URL has credentials");
         check_error(("GITHUB_API_URL", "ftp://host"), "GITHUB_API_URL does not start with http");
         check_error(("WEAVIATE_API_KEY_FILE", "/nonexistent/key"), "cannot read /nonexistent/key");
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+        let get = |name: &str| (name == "DATABASE_URL").then(|| OsString::from_vec(b"postgresql://\xff".to_vec()));
+        let error = format!("{:#}", settings(&get).unwrap_err());
+        assert_eq!(error, "DATABASE_URL is not UTF-8 text; set it anew");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use backon::{BlockingRetryable, ExponentialBuilder};
 use reqwest::blocking::{Client, RequestBuilder};
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, redirect};
 
 /// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
@@ -85,6 +85,14 @@ impl Answer {
         crate::core::text::Printable(&crate::core::text::shortened(&text, QUOTED_CHARACTERS)).to_string()
     }
 
+    /// The same answer; where it tells of a failure, without the secret that it may repeat: a proxy's page does.
+    fn without(mut self, secret: Option<&str>) -> Self {
+        if let Some(secret) = secret.filter(|_| !self.status.is_success()) {
+            self.body = String::from_utf8_lossy(&self.body).replace(secret, "(secret)").into_bytes();
+        }
+        self
+    }
+
     /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
@@ -116,6 +124,8 @@ impl Default for Patience {
 #[derive(Debug)]
 pub struct Http {
     client: Client,
+    /// What no answer that repeats it may be quoted with.
+    authorization: Option<HeaderValue>,
     requests: u64,
     pub(crate) patience: Patience,
 }
@@ -127,6 +137,7 @@ impl Http {
     /// # Errors
     /// When the TLS roots cannot be loaded.
     pub fn new(headers: HeaderMap) -> anyhow::Result<Self> {
+        let authorization = headers.get(AUTHORIZATION).cloned();
         let client = Client::builder()
             .user_agent(concat!("agira-worker/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
@@ -134,7 +145,7 @@ impl Http {
             .pool_max_idle_per_host(1)
             .build()
             .context("setting up HTTP failed")?;
-        Ok(Self { client, requests: 0, patience: Patience::default() })
+        Ok(Self { client, authorization, requests: 0, patience: Patience::default() })
     }
 
     /// Requests sent so far, retries included.
@@ -153,9 +164,10 @@ impl Http {
         read: impl Fn(Answer) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
         let (client, requests, patience) = (&self.client, &mut self.requests, self.patience);
+        let secret = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let once = || {
             *requests += 1;
-            answer(build(client), patience.answer).and_then(&read)
+            answer(build(client), patience.answer).map(|answer| answer.without(secret)).and_then(&read)
         };
         let backoff = ExponentialBuilder::default().with_min_delay(patience.retry).with_max_times(2).with_jitter();
         once.retry(backoff)
@@ -187,12 +199,24 @@ fn answer(request: RequestBuilder, timeout: Duration) -> Result<Answer, ServiceE
     Ok(Answer { status, headers, body })
 }
 
-/// An `Authorization` header that no log shows.
-///
-/// # Errors
-/// When the secret has a character that no header may have, such as a line break.
-pub fn bearer(secret: &str) -> Result<HeaderValue, reqwest::header::InvalidHeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {secret}"))?;
+/// An `Authorization` header that no log shows; `None`: the secret has a character that no token has, such as a space or
+/// a line break. Headers can hold more than ASCII, but servers hang up on it.
+pub fn bearer(secret: &str) -> Option<HeaderValue> {
+    let is_token = secret.bytes().all(|byte| byte.is_ascii_graphic());
+    let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).ok().filter(|_| is_token)?;
     value.set_sensitive(true);
-    Ok(value)
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_a_token_becomes_a_header() {
+        assert!(bearer("github_pat_1").is_some_and(|header| header == "Bearer github_pat_1" && header.is_sensitive()));
+        for bad in ["two\nlines", "two words", "t\u{1}ken", "t\u{f6}ken"] {
+            assert_eq!(bearer(bad), None, "{bad:?}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::LevelFilter;
 
 use crate::commands::{Format, Output};
+use crate::core::text::printable_json;
 
 /// Sets up the logger; returns the bar that the run moves, which is hidden where nobody would see it.
 pub fn init(output: &Output) -> ProgressBar {
@@ -35,7 +36,7 @@ pub fn init(output: &Output) -> ProgressBar {
                 "level": record.level().as_str().to_lowercase(),
                 "message": record.args().to_string(),
             });
-            writeln!(out, "{line}")
+            writeln!(out, "{}", printable_json(&line.to_string()))
         }),
     };
     // A second logger can only be a test's, which wants its own.

@@ -87,10 +87,10 @@ pub fn due(mapping: &Mapping, now: DateTime<Utc>) -> String {
         let attempts = mapping.attempts;
         return match until < now {
             true => format!(
-                "the run that held it until {} died: a run looks at it alone, last ({attempts} attempts so far)",
+                "in work by a run that died; its claim expired {}: a run looks at it alone, last ({attempts} attempts so far)",
                 time(until)
             ),
-            false => format!("another run holds it until {} at the latest", time(until)),
+            false => format!("in work, held by a run until {} at the latest", time(until)),
         };
     }
     match (mapping.due_at, mapping.recheck_at) {

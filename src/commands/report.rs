@@ -10,7 +10,7 @@ use super::args::Format;
 use super::context::{Mode, StoppedBy};
 use crate::core::model::{Address, Mapping, MappingId};
 use crate::core::plan::Change;
-use crate::core::text::Printable;
+use crate::core::text::{Printable, printable_json};
 use crate::db::Pause;
 
 /// All exit codes with their meaning (design, section 6); of those that apply the first of the design's table counts.
@@ -283,13 +283,21 @@ impl Report {
     /// Prints the result.
     pub fn print(&self) {
         match self.format {
-            Format::Json => say(&serde_json::to_string(self).unwrap_or_default()),
+            Format::Json => {
+                // The log has one summary line per run; in the other form stdout is where a person reads it.
+                log::info!("{}", self.summary());
+                say_json(self);
+            }
             Format::Text => say(&self.summary()),
         }
     }
 
     fn summary(&self) -> String {
         let mut line = self.command.to_owned();
+        if let (None, Some(error)) = (self.started_at, &self.error) {
+            let _ = write!(line, ": not started: {}", Printable(error));
+            return line;
+        }
         if self.dry_run {
             line.push_str(" --dry-run");
         }
@@ -326,6 +334,11 @@ impl Report {
         }
         line
     }
+}
+
+/// One JSON object on stdout.
+pub fn say_json(value: &impl Serialize) {
+    say(&printable_json(&serde_json::to_string(value).unwrap_or_default()));
 }
 
 /// One line on stdout. A reader that has gone away (`| head -1`) is no error of ours.

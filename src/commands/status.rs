@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::{Format, Narrowed, Output};
 use super::context::GITHUB;
 use super::preview;
-use super::report::{CANNOT_RUN, say};
+use super::report::{CANNOT_RUN, say, say_json};
 use super::settings::Secret;
 use crate::core::model::MappingId;
 use crate::core::plan::time;
@@ -60,7 +60,7 @@ pub fn status(args: &StatusArgs, output: &Output, database_url: anyhow::Result<S
         }
     };
     match output.output {
-        Format::Json => say(&serde_json::to_string(&status).unwrap_or_default()),
+        Format::Json => say_json(&status),
         Format::Text if status.error.is_some() => {}
         Format::Text => print(args, &status, &sentences),
     }

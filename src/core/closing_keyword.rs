@@ -9,12 +9,13 @@ use regex::Regex;
 
 use super::model::{Address, Repository};
 
+#[expect(clippy::expect_used, reason = "the pattern is a constant that every test here compiles")]
 static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?ix) \b (?: close[sd]? | fix(?:e[sd])? | resolve[sd]? ) :? \s+
           (?: (?<full>[\w.-]+/[\w.-]+)? \# | https?://[^\s/]+/(?<url>[\w.-]+/[\w.-]+)/issues/ ) (?<number>\d+) \b",
     )
-    .expect("the pattern is a constant that a test compiles")
+    .expect("a valid pattern")
 });
 
 /// Whether `text`, written in a pull request of `home`, says that it closes `issue`.

@@ -1,5 +1,18 @@
 //! Everything that decides, and nothing that does I/O, reads a clock or logs (design, invariant 1).
 
+// Invariant 1: nothing here panics, whatever it is given. Tests may.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 pub mod agira_object;
 pub mod backoff;
 pub mod carry;

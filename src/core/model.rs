@@ -177,12 +177,12 @@ impl Repository {
 
     /// The part before the slash.
     pub fn owner(&self) -> &str {
-        &self.full_name[..self.slash]
+        self.full_name.get(..self.slash).unwrap_or_default()
     }
 
     /// The part after the slash.
     pub fn name(&self) -> &str {
-        &self.full_name[self.slash + 1..]
+        self.full_name.get(self.slash + 1..).unwrap_or_default()
     }
 
     /// `owner/name` as GitHub spells it.

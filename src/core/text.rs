@@ -24,6 +24,18 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
+/// The same for JSON, where such characters can stand in strings only: there an escape means the character itself.
+pub fn printable_json(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut line, character| {
+        match is_unprintable(character) {
+            // All of them are below 0x10000, where one escape is enough.
+            true => line.push_str(&format!("\\u{:04x}", u32::from(character))),
+            false => line.push(character),
+        }
+        line
+    })
+}
+
 fn is_unprintable(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -34,8 +46,8 @@ fn is_unprintable(character: char) -> bool {
 
 /// At most `limit` characters of a text, with a mark where it was cut.
 pub fn shortened(text: &str, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
-        Some((end, _)) => format!("{}…", &text[..end]),
+    match text.char_indices().nth(limit).and_then(|(end, _)| text.get(..end)) {
+        Some(beginning) => format!("{beginning}…"),
         None => text.to_owned(),
     }
 }
@@ -52,6 +64,14 @@ mod tests {
     #[test]
     fn a_terminal_gets_no_control_character() {
         assert_eq!(Printable("a\u{1b}[31m\nb\u{202e}c ü").to_string(), "a\\u{1b}[31m\\nb\\u{202e}c ü");
+    }
+
+    #[test]
+    fn json_for_a_terminal_means_the_same() {
+        let text = "a\u{9b}31m\u{202e}\u{7f} ü\u{1b}";
+        let json = printable_json(&serde_json::json!({ "text": text }).to_string());
+        assert_eq!(json, r#"{"text":"a\u009b31m\u202e\u007f ü\u001b"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["text"], text);
     }
 
     #[test]

@@ -73,8 +73,13 @@ impl Db {
     /// When PostgreSQL cannot be reached or does not hold Agira with `sql/worker.sql`; says what to do.
     pub fn connect(url: &str) -> anyhow::Result<(Self, DateTime<Utc>)> {
         let mut config: postgres::Config = url.parse().map_err(|error: postgres::Error| {
-            // The error names the bad part, the address stays out: it may hold a password.
-            anyhow::anyhow!("DATABASE_URL is not a PostgreSQL address: {}", source(&error))
+            // The error names the bad part, the address stays out: it may hold a password. So may the name of what was
+            // taken for an option, as in `postgresql:/user:password@host/agira?sslmode=disable`.
+            let reason = Some(source(&error)).filter(|reason| !reason.starts_with("unknown option"));
+            let reason = reason.unwrap_or_else(|| "what would be an option of it is none".to_owned());
+            anyhow::anyhow!(
+                "DATABASE_URL is not a PostgreSQL address ({reason}); write it like postgresql://user:password@host/agira"
+            )
         })?;
         config.application_name("agira-worker").connect_timeout(std::time::Duration::from_secs(10));
         let client = config
@@ -127,5 +132,19 @@ fn source(error: &postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => source.to_string(),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_read_is_not_shown() {
+        for bad in ["postgresql:/me:hunter2@host/agira?sslmode=disable", "host=host password=my hunter2=1"] {
+            let error = format!("{:#}", Db::connect(bad).err().unwrap());
+            assert!(error.starts_with("DATABASE_URL is not a PostgreSQL address"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 }

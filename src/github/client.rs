@@ -53,7 +53,12 @@ impl Github {
             None => format!("{rest}/graphql"),
         };
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, bearer(token).context("GITHUB_TOKEN holds a character that no token has")?);
+        headers.insert(
+            AUTHORIZATION,
+            bearer(token).context(
+                "GITHUB_TOKEN holds a character that no token has, such as a space or a line break; set it anew",
+            )?,
+        );
         headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
         headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
         let http = Http::new(headers)?;

@@ -27,7 +27,12 @@ impl Weaviate {
     pub fn new(url: &str, api_key: Option<&str>) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::new();
         if let Some(key) = api_key {
-            headers.insert(AUTHORIZATION, bearer(key).context("WEAVIATE_API_KEY holds a character that no key has")?);
+            headers.insert(
+                AUTHORIZATION,
+                bearer(key).context(
+                    "WEAVIATE_API_KEY holds a character that no key has, such as a space or a line break; set it anew",
+                )?,
+            );
         }
         let http = Http::new(headers)?;
         Ok(Self { http, base: url.trim_end_matches('/').to_owned(), vectors: None, graphql: true })

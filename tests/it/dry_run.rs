@@ -194,11 +194,11 @@ fn a_mapping_that_does_not_move_tells_why() {
     check_why("worker_recheck_at = NULL, worker_error = 'it broke', worker_error_at = now()", "    parked: ");
     check_why(
         "worker_claim = gen_random_uuid(), worker_claimed_until = now() + interval '1 hour'",
-        "    another run holds it until ",
+        "    in work, held by a run until ",
     );
     check_why(
         "worker_claim = gen_random_uuid(), worker_claimed_until = now() - interval '1 hour'",
-        " died: a run looks at it alone, last",
+        "    in work by a run that died; its claim expired ",
     );
 }
 
@@ -220,7 +220,7 @@ fn a_mapping_that_another_run_holds_is_left_to_it() {
     world
         .run(&["sync", "--mapping", &mapping])
         .exits(0)
-        .logs("mapping=1 item=1 acme/shop#1: nothing was done: another run holds it until ");
+        .logs("mapping=1 item=1 acme/shop#1: nothing was done: in work, held by a run until ");
     assert_eq!(world.github.requests().len(), 0);
     // The run that held it died.
     world.execute("UPDATE core_externalissuemapping SET worker_claimed_until = now() - interval '1 second'");

@@ -1,0 +1,206 @@
+//! Several rows, several runs and people at the same time.
+
+use super::*;
+
+/// Defect "one pull request, two items", and invariant 5.
+#[test]
+fn one_pull_request_of_two_items_keeps_its_row_where_it_is_and_has_two_links() {
+    let (mut world, first) = merged();
+    let second = world.issue("acme/shop#20", "Working");
+    world.github.issue("acme/shop#20", |issue| issue.references = vec![PULL_REQUEST.to_owned()]);
+    world.github.close("acme/shop#20", CLOSED_AT);
+    let expected = [(first.item, 13, "closes".to_owned()), (second.item, 13, "closes".to_owned())];
+    for _ in 1..=3 {
+        world.run(&["sync", "--recheck-now"]).exits(0);
+        assert_eq!(pull_request_rows(&mut world).iter().map(|row| row.0).collect::<Vec<_>>(), [first.item]);
+        assert_eq!(links(&mut world), expected);
+    }
+    assert_eq!(world.weaviate.objects().len(), 5);
+}
+
+/// Defect "a person moves an item back from Testing", and invariant 4.
+#[test]
+fn an_item_that_a_person_moves_back_stays_there_as_long_as_the_issue_stays_closed() {
+    let (mut world, linked) = merged();
+    world.sync();
+    for status in ["Working", "Inbox", "Review"] {
+        agira::person_sets_status(&mut world.client, linked.item, status);
+        world.run(&["sync", "--recheck-now"]).exits(0);
+        assert_eq!(world.item_status(linked.item), status);
+        // The item's own object follows what the person did: its status changed.
+        assert_eq!(world.properties(Item, linked.item)["status"], status);
+    }
+    world.github.reopen(ISSUE, LATER);
+    world.run(&["sync", "--recheck-now"]).exits(0).logs("issue is open again: item left in Review");
+    assert_eq!(world.item_status(linked.item), "Review");
+    world.github.close(ISSUE, "2026-03-03T10:00:00Z");
+    world.run(&["sync", "--recheck-now"]).exits(0);
+    assert_eq!(world.item_status(linked.item), "Testing", "another close event");
+}
+
+/// Defect "item closed by a person during the run".
+#[test]
+fn an_item_that_a_person_closes_during_the_run_stays_closed() {
+    let (mut world, linked) = merged();
+    let (mut client, item) = (world.database.client(), linked.item);
+    world.github.meanwhile(move || agira::person_sets_status(&mut client, item, "Closed"));
+    world.sync().logs("item left: somebody changed its status meanwhile");
+    assert_eq!(world.item_status(linked.item), "Closed");
+    assert_eq!(world.properties(Item, linked.item)["status"], "Closed");
+    let verbs: Vec<_> =
+        agira::activities(&mut world.client, linked.item).into_iter().map(|(_, summary)| summary).collect();
+    assert!(!verbs.contains(&"Status: Working → Testing".to_owned()), "{verbs:?}");
+    agira::person_sets_status(&mut world.client, linked.item, "Working");
+    world.run(&["sync", "--recheck-now"]).exits(0);
+    assert_eq!(world.item_status(linked.item), "Working", "the close event was dealt with");
+}
+
+#[test]
+fn an_item_that_has_another_row_of_that_number_gets_no_second_one() {
+    let (mut world, linked) = merged();
+    let other = world.github.pull_request("acme/backend#13", |_| {});
+    let row = agira::pull_request(&mut world.client, linked.item, other, "acme/backend", 13, "open");
+    world.sync().logs(&format!("pull request acme/shop#13 not linked: row {row} of the item has that number"));
+    assert_eq!(pull_request_rows(&mut world), [(linked.item, 13, "open".to_owned(), other)]);
+    assert_eq!(links(&mut world), []);
+}
+
+#[test]
+fn two_mappings_of_one_item_move_it_once_and_write_its_object_once() {
+    let (mut world, linked) = merged();
+    let github_id = world.github.issue("acme/shop#14", |_| {});
+    agira::issue(&mut world.client, linked.item, github_id, "acme/shop", 14, "open");
+    world.github.close("acme/shop#14", LATER);
+    let run = world.run(&["sync", "--output", "json"]).exits(0).json();
+    assert_eq!(run["items_moved"], 1);
+    let moves = agira::activities(&mut world.client, linked.item)
+        .iter()
+        .filter(|(verb, _)| verb == "item.status_changed")
+        .count();
+    assert_eq!(moves, 1);
+    assert_eq!((world.weaviate.objects().len(), world.weaviate.writes()), (4, 4));
+}
+
+#[test]
+fn several_items_may_carry_the_same_issue_and_one_that_fails_stops_no_other() {
+    let (mut world, _) = merged();
+    let project = world.project("acme/shop");
+    let item = agira::item(&mut world.client, project, "Working");
+    agira::issue(&mut world.client, item, 99, "acme/shop", 12, "open");
+    let gone = world.issue("acme/shop#30", "Working");
+    world.github.delete("acme/shop#30");
+    let run = world.run(&["sync", "--output", "json"]).exits(3);
+    assert_eq!(run.json()["failed"], 1);
+    assert_eq!(world.item_status(item), "Testing");
+    assert_eq!(world.item_status(gone.item), "Working");
+    let error: String = world.one("SELECT worker_error FROM core_externalissuemapping WHERE number = 30");
+    assert_eq!(error, "acme/shop#30 was deleted at GitHub");
+    run.logs(&format!("mapping={} item={} acme/shop#30: failed: acme/shop#30 was deleted", gone.mapping, gone.item));
+}
+
+/// Invariant 9: two runs at once never work on the same mapping, and together do what one would do.
+#[test]
+fn two_runs_at_once_share_the_work() {
+    let mut world = World::new();
+    for number in 1..=240 {
+        let key = format!("acme/shop#{number}");
+        world.issue(&key, "Working");
+        world.github.close(&key, CLOSED_AT);
+    }
+    world.github.settings().latency = std::time::Duration::from_millis(20);
+    let commands = [1, 2].map(|_| world.command(&["sync", "--limit", "500", "--output", "json"]));
+    let runs = commands.map(|mut command| std::thread::spawn(move || Run::of(&mut command).exits(0).json()));
+    let runs = runs.map(|run| run.join().unwrap());
+    let looked_at: Vec<i64> = runs
+        .iter()
+        .flat_map(|run| run["mappings"].as_array().unwrap())
+        .map(|mapping| mapping["mapping_id"].as_i64().unwrap())
+        .collect();
+    let unique: std::collections::BTreeSet<_> = looked_at.iter().collect();
+    assert_eq!((looked_at.len(), unique.len()), (240, 240));
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"), 240);
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_activity WHERE verb = 'item.status_changed'"), 240);
+    assert_eq!((world.weaviate.objects().len(), world.weaviate.writes()), (480, 480));
+}
+
+/// Two rows of one item: the second one's plan counts on what the first one's does.
+#[test]
+fn a_plan_that_is_not_carried_out_takes_its_items_later_plans_with_it() {
+    let (mut world, linked) = merged();
+    let github_id = world.github.issue("acme/shop#14", |_| {});
+    agira::issue(&mut world.client, linked.item, github_id, "acme/shop", 14, "open");
+    world.github.close("acme/shop#14", LATER);
+    // Another item has nothing to do with it.
+    let other = world.issue("acme/shop#20", "Working");
+    world.github.close("acme/shop#20", CLOSED_AT);
+    world.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no such move'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON core_item FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION refuse()",
+    );
+    let run = world.run(&["sync", "--output", "json"]).exits(3);
+    assert_eq!(
+        (&run.json()["failed"], &run.json()["given_back"], &run.json()["items_moved"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
+    assert_eq!(
+        (world.item_status(linked.item), world.item_status(other.item)),
+        ("Working".to_owned(), "Testing".to_owned())
+    );
+    let dealt = "SELECT count(*) FROM core_externalissuemapping WHERE worker_closed_at IS NOT NULL AND item_id = 1";
+    assert_eq!(world.one::<i64>(dealt), 0, "neither close event was dealt with");
+    world.execute("DROP TRIGGER refuse ON core_item; UPDATE core_externalissuemapping SET worker_due_at = now() WHERE item_id = 1");
+    world.sync();
+    assert_eq!(world.item_status(linked.item), "Testing");
+}
+
+/// The pull request's row was to be inserted by the plan of an issue that failed.
+#[test]
+fn a_link_whose_row_was_not_inserted_is_not_forgotten() {
+    let (mut world, first) = merged();
+    let second = world.issue("acme/shop#20", "Working");
+    world.github.issue("acme/shop#20", |issue| issue.references = vec![PULL_REQUEST.to_owned()]);
+    world.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no such move'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON core_item FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION refuse()",
+    );
+    world.run(&["sync"]).exits(3).logs("acme/shop#20: given back: a pull request's row");
+    assert_eq!(links(&mut world), []);
+    world.sync();
+    assert_eq!(links(&mut world), [(second.item, 13, "closes".to_owned())]);
+    world.execute("DROP TRIGGER refuse ON core_item; UPDATE core_externalissuemapping SET worker_due_at = now() WHERE item_id = 1");
+    world.sync();
+    assert_eq!(links(&mut world).len(), 2);
+    assert_eq!(world.item_status(first.item), "Testing");
+}
+
+#[test]
+fn a_webhook_that_is_faster_leaves_one_activity() {
+    let mut world = World::new();
+    let linked = world.issue(ISSUE, "Working");
+    world.github.close(ISSUE, CLOSED_AT);
+    let mut client = world.database.client();
+    world.github.meanwhile(move || {
+        client.batch_execute("UPDATE core_externalissuemapping SET state = 'closed'").unwrap();
+    });
+    world.sync().logs("given back: its row was changed");
+    world.sync();
+    let summaries: Vec<_> =
+        agira::activities(&mut world.client, linked.item).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(summaries, ["Status: Working → Testing"]);
+}
+
+#[test]
+fn a_suspect_on_its_last_attempt_is_parked_and_reported() {
+    let mut world = World::new();
+    let linked = world.issue(ISSUE, "Working");
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_attempts = 9,
+            worker_claimed_until = now() - interval '1 hour'",
+    );
+    let run = world.run(&["sync"]).exits(3);
+    run.logs(&format!(
+        "mapping={} item={} acme/shop#12: failed: attempt 10 did not finish",
+        linked.mapping, linked.item
+    ));
+    world.run(&["status"]).exits(0).prints("  parked                1");
+}
