@@ -131,19 +131,14 @@ fn a_mapping_that_github_does_not_show_is_left_to_sync() {
     assert_eq!(rows(&mut world), before);
 }
 
-/// A real server rejects no object for no reason.
-mod simulated {
-    use super::*;
-
-    #[test]
-    fn a_rejected_object_is_the_mappings_failure_and_stops_no_other() {
-        let mut world = unseen();
-        world.weaviate.reject_object(&crate::world::uuid(GithubIssue, 2), "no space for this one");
-        let run = world.run(&["push-weaviate", "--output", "json"]).exits(3);
-        assert_eq!((&run.json()["failed"], &run.json()["synced"]), (&json!(1), &json!(4)));
-        run.logs("mapping=2 item=2 acme/shop#2: failed: Weaviate rejects github_issue:2: no space for this one");
-        assert_eq!(world.weaviate.objects().len(), 9);
-        let error: String = world.one("SELECT worker_error FROM core_externalissuemapping WHERE id = 2");
-        assert_eq!(error, "Weaviate rejects github_issue:2: no space for this one");
-    }
+#[test]
+fn a_rejected_object_is_the_mappings_failure_and_stops_no_other() {
+    let mut world = unseen();
+    world.weaviate.reject_object(&crate::world::uuid(GithubIssue, 2), "no space for this one");
+    let run = world.run(&["push-weaviate", "--output", "json"]).exits(3);
+    assert_eq!((&run.json()["failed"], &run.json()["synced"]), (&json!(1), &json!(4)));
+    run.logs("mapping=2 item=2 acme/shop#2: failed: Weaviate rejects github_issue:2: no space for this one");
+    assert_eq!(world.weaviate.objects().len(), 9);
+    let error: String = world.one("SELECT worker_error FROM core_externalissuemapping WHERE id = 2");
+    assert_eq!(error, "Weaviate rejects github_issue:2: no space for this one");
 }

@@ -169,14 +169,14 @@ mod simulated {
             assert_eq!(ready(&simulator).write(&all_to_write(0..4)), Ok(vec![Ok(()); 4]));
         }
     }
+}
 
-    #[test]
-    fn what_is_said_of_an_object_is_told_on_one_line() {
-        let simulator = with_class(agira_class());
-        simulator.reject_object(&id(1).to_string(), "not this\none");
-        let results = client(&simulator).write(&all_to_write(0..3)).expect("results");
-        assert_eq!(failures(&results), [(1, "not this\\none")]);
-    }
+#[test]
+fn what_is_said_of_an_object_is_told_on_one_line() {
+    let simulator = with_class(agira_class());
+    simulator.reject_object(&id(1).to_string(), "not this\none");
+    let results = client(&simulator).write(&all_to_write(0..3)).expect("results");
+    assert_eq!(failures(&results), [(1, "not this\\none")]);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! What lies between the client and the server, be that the simulator or a real one: proxies, and failures on the way.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Fault, State, rest};
 use crate::http::{Request, Response, lock};
 use crate::weaviate_server::Lent;
+
+const BATCH: &str = "/v1/batch/objects";
 
 /// Answers one request.
 pub fn answer(state: &Mutex<State>, real: Option<&Lent>, request: &Request) -> Response {
@@ -33,12 +36,48 @@ pub fn answer(state: &Mutex<State>, real: Option<&Lent>, request: &Request) -> R
 }
 
 fn served(state: &Mutex<State>, real: Option<&Lent>, request: &Request) -> Response {
-    let response = match real {
+    let serve = |request: &Request| match real {
         Some(real) => real.forward(request),
         None => rest::answer(&mut lock(state), request),
     };
+    let rejected = lock(state).rejected.clone();
+    let response = match request.path.as_str() {
+        BATCH if !rejected.is_empty() => without_rejected(&rejected, request, serve),
+        _ => serve(request),
+    };
     lock(state).writes += written(request, &response);
     response
+}
+
+/// Serves a batch without the objects that are to be rejected, and puts their failures in their places.
+fn without_rejected(
+    rejected: &BTreeMap<String, String>,
+    request: &Request,
+    serve: impl Fn(&Request) -> Response,
+) -> Response {
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let objects = body["objects"].as_array().cloned().unwrap_or_default();
+    let reason = |object: &Value| object["id"].as_str().and_then(|id| rejected.get(id));
+    let taken: Vec<&Value> = objects.iter().filter(|object| reason(object).is_none()).collect();
+    let mut results = Vec::new();
+    if !taken.is_empty() {
+        let body = json!({ "objects": taken }).to_string().into_bytes();
+        let response = serve(&Request { body, ..request.clone() });
+        match serde_json::from_slice(&response.body) {
+            Ok(taken) if response.status == 200 => results = taken,
+            _ => return response,
+        }
+    }
+    let mut results = results.into_iter();
+    let all = objects.iter().map(|object| match reason(object) {
+        Some(message) => {
+            let mut failed = object.clone();
+            failed["result"] = json!({ "status": "FAILED", "errors": { "error": [{ "message": message }] } });
+            failed
+        }
+        None => results.next().unwrap_or_default(),
+    });
+    Response::json(200, &all.collect())
 }
 
 /// How many objects a request wrote.
@@ -46,7 +85,7 @@ fn written(request: &Request, response: &Response) -> usize {
     let is_single =
         matches!(request.method.as_str(), "POST" | "PUT" | "PATCH") && request.path.starts_with("/v1/objects");
     match (request.path.as_str(), response.status) {
-        ("/v1/batch/objects", 200) => {
+        (BATCH, 200) => {
             let results: Vec<Value> = serde_json::from_slice(&response.body).unwrap_or_default();
             results.iter().filter(|one| one["result"]["status"] == "SUCCESS").count()
         }

@@ -120,9 +120,6 @@ fn write(state: &mut State, object: &Value) -> Response {
     if let Some(reason) = &state.settings.shard_failure {
         return failed(500, &format!("put object: import into index agiraobject: put local object: {reason}"));
     }
-    if let Some(message) = object["id"].as_str().and_then(|id| state.rejected.get(id)) {
-        return failed(500, message);
-    }
     match state.store.put(object, state.settings.auto_schema) {
         Ok(stored) => Response::json(200, &stored),
         Err(message) => failed(422, &format!("invalid object: {message}")),
@@ -204,12 +201,10 @@ fn batch(state: &mut State, body: &Value) -> Response {
         if object["id"].is_null() {
             result["id"] = json!(Uuid::new_v4().to_string());
         }
-        let rejected = result["id"].as_str().and_then(|id| state.rejected.get(id).cloned());
-        let written = match (rejected, shard_fails) {
-            (Some(message), _) => Err(message),
+        let written = match shard_fails {
             // The server tells of a shard's failure only with that shard's first object: the others count as written.
-            (None, true) => shard_failure.take().map_or(Ok(()), Err),
-            (None, false) => state.store.put(&result, state.settings.auto_schema).map(drop),
+            true => shard_failure.take().map_or(Ok(()), Err),
+            false => state.store.put(&result, state.settings.auto_schema).map(drop),
         };
         result["result"] = match written {
             Ok(()) => json!({ "status": "SUCCESS" }),
