@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
-use crate::http::{Exchange, Server, lock};
+use crate::http::{Exchange, Request, Server, lock};
 use crate::weaviate_server::{Config, Lent, RealServer};
 use store::Store;
 
@@ -106,6 +106,8 @@ struct State {
     rejected: BTreeMap<String, String>,
     /// Elements of writes that were carried out.
     writes: usize,
+    /// The server stops once it has carried out so many.
+    stop_after: Option<usize>,
 }
 
 impl Weaviate {
@@ -152,6 +154,7 @@ impl Weaviate {
             faults: Vec::new(),
             rejected: BTreeMap::new(),
             writes: 0,
+            stop_after: None,
         }));
         let (shared, server) = (state.clone(), real.clone());
         let server = Server::start(move |request| front::answer(&shared, server.as_ref(), request));
@@ -287,6 +290,57 @@ impl Weaviate {
         for shard in found.as_array().expect("shards") {
             let (status, said) = real.json("PUT", &format!("{shards}/{}", text(&shard["name"])), Some(&status));
             assert_eq!(status, 200, "{said}");
+        }
+    }
+
+    /// Writes an object as Agira's own client does: PUT, and POST where there is none. Neither is in the log.
+    ///
+    /// # Panics
+    /// When the server refuses it: the test's mistake.
+    pub fn put_object_as_agira(&self, id: &str, properties: &Value) {
+        let object = json!({ "class": CLASS, "id": id, "properties": properties });
+        let (status, said) = self.ask("PUT", &format!("/v1/objects/{CLASS}/{id}"), &object);
+        if [404, 500].contains(&status) && said["error"][0]["message"] == format!("no object with id '{id}'") {
+            let (status, said) = self.ask("POST", "/v1/objects", &object);
+            assert_eq!(status, 200, "{said}");
+        } else {
+            assert_eq!(status, 200, "{said}");
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        if let Some(real) = &self.real {
+            return real.json(method, path, Some(body));
+        }
+        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let mut state = lock(&self.state);
+        headers.extend(state.settings.api_key.iter().map(|key| ("authorization".to_owned(), format!("Bearer {key}"))));
+        let request = Request {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: String::new(),
+            headers,
+            body: body.to_string().into_bytes(),
+            connection: ([127, 0, 0, 1], 0).into(),
+        };
+        let answer = rest::answer(&mut state, &request);
+        (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
+    }
+
+    /// Lets the server die, as by a power failure, once it has written that many more objects: their answer is lost.
+    pub fn stop_after_writing(&self, objects: usize) {
+        let mut state = lock(&self.state);
+        state.stop_after = Some(state.writes + objects);
+    }
+
+    /// Starts it again, with what it had kept.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&self) {
+        lock(&self.state).settings.down = false;
+        if let Some(real) = &self.real {
+            real.start_again().unwrap_or_else(|error| panic!("{error:#}"));
         }
     }
 

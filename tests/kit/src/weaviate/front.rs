@@ -45,7 +45,17 @@ fn served(state: &Mutex<State>, real: Option<&Lent>, request: &Request) -> Respo
         BATCH if !rejected.is_empty() => without_rejected(&rejected, request, serve),
         _ => serve(request),
     };
-    lock(state).writes += written(request, &response);
+    let mut state = lock(state);
+    state.writes += written(request, &response);
+    if state.stop_after.is_some_and(|most| state.writes >= most) {
+        state.stop_after = None;
+        state.settings.down = true;
+        drop(state);
+        if let Some(real) = real {
+            real.stop();
+        }
+        return html(502);
+    }
     response
 }
 
