@@ -1,5 +1,6 @@
 //! What the steps of a run share: the handles that they may use, and how a run can end early.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,12 @@ impl Clock {
 
     /// The time now (UTC).
     pub fn now(&self) -> DateTime<Utc> {
-        self.started_at + self.started.elapsed()
+        self.started_at + self.elapsed()
+    }
+
+    /// The time since the run started.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 }
 
@@ -155,8 +161,12 @@ pub struct Context {
     pub progress: ProgressBar,
     /// In a dry run: what earlier slices' plans change.
     pub carried: Known,
+    /// In a dry run: the mappings that would be made due.
+    pub marked: Vec<i64>,
     /// Mappings that this run gave back; the next run may have better luck with them.
     pub given_back: Vec<i64>,
+    /// Repositories that are polled, as far as this run knows.
+    pub repositories: HashSet<String>,
     /// One mapping was named: show everything about it.
     pub explain: bool,
 }
@@ -182,7 +192,7 @@ impl Context {
 
     /// Whether the time budget is used up.
     pub fn is_over(&self) -> bool {
-        self.clock.started.elapsed() >= self.time_budget
+        self.clock.elapsed() >= self.time_budget
     }
 
     /// Whether GitHub may be asked now.

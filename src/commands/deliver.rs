@@ -10,6 +10,7 @@ use super::report::Outcome;
 use super::slice::{self, failure, log_failure, name};
 use super::{preview, push};
 use crate::core::agira_object::{AgiraObject, mapping_key};
+use crate::core::known::Stored;
 use crate::core::model::MappingId;
 use crate::core::outbox::Outbox;
 use crate::core::plan::{Change, change};
@@ -19,9 +20,7 @@ use crate::weaviate::{Found, ToWrite};
 /// Delivers up to `limit` outboxes; returns the mappings that were worked on.
 pub fn deliver(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<Vec<MappingId>, Stop> {
     if ctx.mode == Mode::Preview {
-        let waiting = ctx.db.preview_waiting(whole, limit)?;
-        preview::outboxes(&waiting, ctx);
-        return Ok(waiting.iter().map(|one| one.claimed.mapping.id).collect());
+        return foresee(ctx, whole, limit);
     }
     let (mut worked, mut after) = (Vec::new(), MappingId(0));
     while worked.len() < limit && !ctx.is_over() && ctx.weaviate_state != WeaviateState::Down {
@@ -37,6 +36,29 @@ pub fn deliver(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Resul
         result?;
     }
     Ok(worked)
+}
+
+/// Shows what waits; the plans that follow take what would be delivered for delivered.
+fn foresee(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<Vec<MappingId>, Stop> {
+    let waiting = ctx.db.preview_waiting(whole, limit)?;
+    preview::outboxes(&waiting, ctx);
+    if waiting.is_empty() {
+        return Ok(Vec::new());
+    }
+    ready_weaviate(ctx)?;
+    if ctx.weaviate_state == WeaviateState::Down {
+        return Ok(Vec::new());
+    }
+    let mut outdated = Vec::new();
+    for one in &waiting {
+        for object in objects(one, &mut outdated) {
+            let parentless = object.parent_object_id.is_none();
+            let uuid = object.key().uuid();
+            ctx.carried.objects.insert(uuid, Stored::Present { status: Some(object.status), parentless });
+        }
+    }
+    ctx.marked.extend(outdated.iter().map(|id| id.0));
+    Ok(waiting.iter().map(|one| one.claimed.mapping.id).collect())
 }
 
 /// What is to be done about one object of an outbox.

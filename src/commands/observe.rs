@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::context::{Context, Mode, Stop, WeaviateState};
+use super::context::{Context, Mode, Stop, StoppedBy, WeaviateState};
 use crate::core::agira_object::{item_key, mapping_key};
 use crate::core::known::Known;
 use crate::core::model::*;
 use crate::db::Claimed;
-use crate::github::LookError;
+use crate::github::{LookError, Looks};
 use crate::weaviate::ClassState;
 
 /// Why a mapping cannot be planned, split only where its next look differs.
@@ -22,13 +22,15 @@ pub enum Unseen {
     Gone(String),
     /// Its repository cannot be seen: put off without an attempt.
     PutOff(String),
+    /// GitHub was not asked any more: given back.
+    NotAsked(String),
 }
 
 impl Unseen {
     /// What happened.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Failed(reason) | Self::Gone(reason) | Self::PutOff(reason) => reason,
+            Self::Failed(reason) | Self::Gone(reason) | Self::PutOff(reason) | Self::NotAsked(reason) => reason,
         }
     }
 }
@@ -51,6 +53,8 @@ pub struct Observation {
     pub unseen: Vec<(Claimed, Unseen)>,
     /// What else was read.
     pub known: Known,
+    /// Why the run goes no further after this slice.
+    pub stop: Option<Stop>,
     /// The own vectors of existing objects, which a write has to send back.
     pub vectors: HashMap<Uuid, Map<String, Value>>,
 }
@@ -107,12 +111,18 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
         return Ok(observation);
     }
     ctx.may_ask_github()?;
-    let progress = ctx.progress.clone();
-    let looks = ctx.github.look(&targets, &|count| progress.inc(count as u64));
-    let looks = looks.map_err(|error| ctx.github_failed(error))?;
-    ctx.github_answered()?;
+    let (progress, clock, time_budget) = (ctx.progress.clone(), ctx.clock, ctx.time_budget);
+    let Looks { answers, ended_by } = ctx.github.look(&targets, &|count| {
+        progress.inc(count as u64);
+        clock.elapsed() < time_budget
+    });
+    match ended_by {
+        // What GitHub has answered for is worked on all the same.
+        Some(error) => observation.stop = Some(ctx.github_failed(error)),
+        None => ctx.github_answered()?,
+    }
     for (claimed, address) in addressed {
-        let look = targets.iter().position(|target| *target == address).and_then(|index| looks.get(index));
+        let look = targets.iter().position(|target| *target == address).and_then(|index| answers.get(index));
         match look {
             Some(Ok(snapshot)) if is_elsewhere(&claimed.mapping.html_url, &snapshot.url) => {
                 let reason = format!(
@@ -140,7 +150,16 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
                 };
                 observation.unseen.push((claimed, unseen));
             }
-            None => observation.unseen.push((claimed, Unseen::Failed(format!("GitHub gave no answer for {address}")))),
+            None => {
+                let reason = match &observation.stop {
+                    Some(stop) => stop.to_string(),
+                    None => {
+                        ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+                        "the time budget is used up".to_owned()
+                    }
+                };
+                observation.unseen.push((claimed, Unseen::NotAsked(reason)));
+            }
         }
     }
     observation.seen.sort_by_key(|one| (one.claimed.item.id, closed_at(&one.snapshot)));

@@ -8,7 +8,7 @@ use super::observe::{Observation, Unseen};
 use super::report::{Outcome, say};
 use super::slice::Planned;
 use crate::core::agira_object::AgiraObject;
-use crate::core::known::{Known, Row, Stored};
+use crate::core::known::{Known, Row};
 use crate::core::model::*;
 use crate::core::plan::{Action, Plan, time};
 use crate::core::text::Printable;
@@ -20,14 +20,23 @@ pub fn show(ctx: &mut Context, observation: Observation, planned: Vec<Planned>) 
         let Claimed { mapping, item } = claimed;
         let address = mapping.address(item).ok();
         heading(ctx, claimed, address.as_ref());
-        let (Unseen::Failed(reason) | Unseen::Gone(reason) | Unseen::PutOff(reason)) = unseen;
-        line(ctx, &format!("failed: {}", Printable(reason)));
-        ctx.report.mapping(mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(reason.clone()));
+        let reason = unseen.reason().to_owned();
+        let outcome = match unseen {
+            Unseen::NotAsked(_) => Outcome::GivenBack,
+            Unseen::Failed(_) | Unseen::Gone(_) | Unseen::PutOff(_) => Outcome::Failed,
+        };
+        let word = if outcome == Outcome::Failed { "failed" } else { "not asked about" };
+        line(ctx, &format!("{word}: {}", Printable(&reason)));
+        ctx.report.mapping(mapping, address.as_ref(), outcome, Vec::new(), Some(reason));
     }
     let mut inserted = Vec::new();
     for one in &planned {
         show_one(ctx, one);
         inserted.extend(inserted_rows(one, &observation.known));
+        ctx.marked.extend(one.plan.actions.iter().filter_map(|action| match action {
+            Action::MakeDue { row, .. } => Some(row.0),
+            _ => None,
+        }));
     }
     // What was overlaid on it is in it: the slice's knowledge is the newest.
     ctx.carried = observation.known;
@@ -165,25 +174,15 @@ fn placeholder(row: &Row) -> Mapping {
     }
 }
 
-/// What waits for Weaviate, as it will be there once it is delivered.
-pub fn outboxes(waiting: &[Waiting], ctx: &mut Context) {
+/// What waits for Weaviate.
+pub fn outboxes(waiting: &[Waiting], ctx: &Context) {
     for Waiting { claimed, outbox } in waiting {
-        let Claimed { mapping, item } = claimed;
-        heading(ctx, claimed, mapping.address(item).ok().as_ref());
-        let outbox = match outbox {
-            Ok(outbox) => outbox,
-            Err(error) => {
-                line(ctx, &format!("its outbox cannot be read and would be planned again: {error}"));
-                continue;
+        heading(ctx, claimed, claimed.mapping.address(&claimed.item).ok().as_ref());
+        match outbox {
+            Ok(outbox) => {
+                line(ctx, &format!("{} objects wait for Weaviate since {}", outbox.len(), time(outbox.planned_at)));
             }
-        };
-        line(ctx, &format!("{} objects wait for Weaviate since {}", outbox.len(), time(outbox.planned_at)));
-        let item = outbox.item.then(|| AgiraObject::of_item(item));
-        let own = outbox.object.iter().filter(|object| object.status == mapping.state);
-        for object in item.iter().chain(own) {
-            let parentless = object.parent_object_id.is_none();
-            let delivered = Stored::Present { status: Some(object.status.clone()), parentless };
-            ctx.carried.objects.insert(object.key().uuid(), delivered);
+            Err(error) => line(ctx, &format!("its outbox cannot be read and would be planned again: {error}")),
         }
     }
 }

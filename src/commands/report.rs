@@ -133,6 +133,9 @@ pub struct Report {
     pub pause: Option<Pause>,
     /// Marks that discovery made.
     pub discovered: u64,
+    /// Repositories that could not be read.
+    #[serde(skip)]
+    pub repositories_failed: u64,
     /// Mappings that were claimed.
     pub claimed: u64,
     synced: u64,
@@ -171,6 +174,7 @@ impl Report {
             error: None,
             pause: None,
             discovered: 0,
+            repositories_failed: 0,
             claimed: 0,
             synced: 0,
             unchanged: 0,
@@ -199,10 +203,11 @@ impl Report {
     /// Something ended the run early, or part of it; the first one counts, but a bound that was reached less than a
     /// service that failed.
     pub fn stopped(&mut self, by: StoppedBy, reason: String) {
-        if !matches!(by, StoppedBy::Limit | StoppedBy::TimeBudget) {
+        let is_bound = |by: StoppedBy| matches!(by, StoppedBy::Limit | StoppedBy::TimeBudget);
+        if !is_bound(by) {
             self.error.get_or_insert(reason);
         }
-        if matches!(self.stopped_by, None | Some(StoppedBy::Limit | StoppedBy::TimeBudget)) {
+        if self.stopped_by.is_none_or(|before| is_bound(before) && !is_bound(by)) {
             self.stopped_by = Some(by);
         }
     }
@@ -258,7 +263,7 @@ impl Report {
             Some(StoppedBy::RateLimit | StoppedBy::Github | StoppedBy::Weaviate | StoppedBy::Database)
         );
         if self.exit_code == DONE {
-            self.exit_code = match (later, self.failed) {
+            self.exit_code = match (later, self.failed + self.repositories_failed) {
                 (true, _) => TRY_LATER,
                 (false, 0) => DONE,
                 (false, _) => SOME_FAILED,

@@ -1,5 +1,7 @@
 //! `sync`, `push-weaviate` and `retry-failed`: the same steps over different selections.
 
+use std::collections::HashSet;
+
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use uuid::Uuid;
@@ -86,7 +88,9 @@ fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar
         report: Report::new(job.name, mode, Format::Text),
         progress,
         carried: Known::default(),
+        marked: Vec::new(),
         given_back: Vec::new(),
+        repositories: HashSet::new(),
         explain: mode == Mode::Preview && !narrowed.mappings.is_empty(),
     })
 }
@@ -121,18 +125,37 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
     match ctx.mode {
         Mode::Apply => work(ctx, job, whole, limit),
         Mode::Preview => {
-            if job.scope == Scope::WeaviateOnly {
-                whole.left_out = delivered.iter().map(|id| id.0).collect();
+            if job.selection == Selection::NeverPushed {
+                // What would be delivered counts as pushed, what would be dropped as outdated does not.
+                let pushed = delivered.iter().map(|id| id.0).filter(|id| !ctx.marked.contains(id));
+                whole.left_out = pushed.collect();
             }
-            let now = ctx.now();
-            let claimed = ctx.db.preview(&whole, limit, MappingId(0), now)?;
-            ctx.report.claimed = claimed.len() as u64;
-            slices(ctx, job.scope, claimed)?;
-            match job.selection {
-                Selection::Due { .. } | Selection::Named => preview::claimed(ctx, &whole, limit),
-                Selection::Failed | Selection::NeverPushed => Ok(()),
-            }
+            foresee(ctx, job, whole, limit)
         }
+    }
+}
+
+/// What [`work`] would do, without claiming: rows that plans make due come after the others.
+fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usize) -> Result<(), Stop> {
+    let mut left = limit;
+    while left > 0 {
+        if ctx.is_over() {
+            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+            break;
+        }
+        let now = ctx.now();
+        let batch = ctx.db.preview_marked(&whole, left, &ctx.marked, now)?;
+        if batch.is_empty() {
+            break;
+        }
+        left -= batch.len();
+        ctx.report.claimed += batch.len() as u64;
+        whole.left_out.extend(batch.iter().map(|claimed| claimed.mapping.id.0));
+        slices(ctx, job.scope, batch)?;
+    }
+    match job.selection {
+        Selection::Due { .. } | Selection::Named => preview::claimed(ctx, &whole, limit),
+        Selection::Failed | Selection::NeverPushed => Ok(()),
     }
 }
 
@@ -154,6 +177,7 @@ fn work(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usiz
         slices(ctx, job.scope, batch)?;
     }
     let now = ctx.now();
+    whole.left_out.clone_from(&ctx.given_back);
     if left == 0 && !ctx.db.preview(&whole, 1, after, now)?.is_empty() {
         ctx.report.stopped(StoppedBy::Limit, String::new());
     }

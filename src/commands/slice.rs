@@ -1,5 +1,7 @@
 //! One slice of mappings: observe, plan, apply, push, finish. Every command that looks at GitHub goes through here.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use super::context::{Context, Mode, Stop};
@@ -15,6 +17,9 @@ use crate::db::{Claimed, Failed, Finished};
 
 /// Mappings that are worked on together (design, section 3).
 pub const MOST: usize = 100;
+/// How long before it is met in an answer the polling of a repository begins, so that nothing falls between (design,
+/// section 3, step 2).
+const MET_EARLIER: chrono::Duration = chrono::Duration::minutes(1);
 /// How long the mappings of a repository that cannot be seen are put off (design, section 5).
 const PUT_OFF: chrono::Duration = chrono::Duration::hours(1);
 
@@ -84,14 +89,19 @@ fn steps(
     held: &mut Vec<MappingId>,
 ) -> Result<Vec<Claimed>, Stop> {
     let mut observation = observe(ctx, slice)?;
+    let stop = observation.stop.take();
     let mut planned = plan_all(ctx, scope, &mut observation);
     if ctx.mode == Mode::Preview {
-        return preview::show(ctx, observation, planned);
+        let inserted = preview::show(ctx, observation, planned)?;
+        return stop.map_or(Ok(inserted), Err);
     }
     let inserted = apply::apply(ctx, &mut planned)?;
     held.extend(&inserted);
     push::push(ctx, &mut planned, &observation.vectors)?;
     finish(ctx, scope, planned, observation.unseen)?;
+    if let Some(stop) = stop {
+        return Err(stop); // which gives back the rows that were inserted
+    }
     match inserted.is_empty() {
         true => Ok(Vec::new()),
         false => Ok(ctx.db.mappings(ctx.access(), &inserted)?),
@@ -128,6 +138,12 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
     for (claimed, unseen) in &unseen {
         let Claimed { mapping, item } = claimed;
         let address = mapping.address(item).ok();
+        if let Unseen::NotAsked(reason) = unseen {
+            let reason = Some(reason.clone());
+            ctx.report.mapping(mapping, address.as_ref(), Outcome::GivenBack, Vec::new(), reason);
+            given_back.push(mapping.id);
+            continue;
+        }
         log_failure(mapping, address.as_ref(), unseen.reason());
         ctx.report.mapping(mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(unseen.reason().to_owned()));
         match scope {
@@ -173,6 +189,7 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
         }
     }
     let seen_at = ctx.github.seen_at().unwrap_or(now);
+    meet_repositories(ctx, &planned, seen_at)?;
     if !finished.is_empty() {
         match scope {
             Scope::Everything => ctx.db.finish(ctx.run, &finished, now, seen_at)?,
@@ -194,13 +211,25 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
     Ok(())
 }
 
+/// A repository that an answer names is polled from then on.
+fn meet_repositories(ctx: &mut Context, planned: &[Planned], seen_at: DateTime<Utc>) -> Result<(), Stop> {
+    let names = planned.iter().map(|one| one.snapshot.address.repository.key());
+    let new: BTreeSet<String> = names.filter(|name| !ctx.repositories.contains(name)).collect();
+    if !new.is_empty() {
+        let new: Vec<String> = new.into_iter().collect();
+        ctx.db.enter_repositories(&new, seen_at - MET_EARLIER)?;
+        ctx.repositories.extend(new);
+    }
+    Ok(())
+}
+
 /// What the row of a mapping that failed will say.
 pub fn failure(ctx: &Context, mapping: &Mapping, unseen: &Unseen, now: DateTime<Utc>) -> Failed {
     let attempts = mapping.attempts.saturating_add(1);
     let (attempts, next) = match unseen {
         Unseen::Failed(_) => (attempts, backoff::after_failure(mapping.id, attempts, ctx.policy.max_attempts, now)),
         Unseen::Gone(_) => (attempts, Next::Park),
-        Unseen::PutOff(_) => (mapping.attempts, Next::RetryAt(now + PUT_OFF)),
+        Unseen::PutOff(_) | Unseen::NotAsked(_) => (mapping.attempts, Next::RetryAt(now + PUT_OFF)),
     };
     let due_at = match next {
         Next::RetryAt(time) => Some(time),

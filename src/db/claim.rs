@@ -255,6 +255,41 @@ impl Db {
         Ok(in_order(&rows))
     }
 
+    /// The same, if the mappings in `marked` had been made due.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn preview_marked(
+        &mut self,
+        whole: &WholeSelection,
+        limit: usize,
+        marked: &[i64],
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Vec<Claimed>> {
+        let mut claimed = self.preview(whole, limit, MappingId(0), now)?;
+        if marked.is_empty() || whole.by_id() {
+            return Ok(claimed);
+        }
+        let sql = format!(
+            "SELECT {COLUMNS} FROM core_externalissuemapping m
+             JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
+             WHERE m.id = ANY($1) AND m.id <> ALL($2) AND ($3::bigint[] = '{{}}' OR i.project_id = ANY($3))
+             AND m.worker_claim IS NULL AND m.worker_due_at IS NULL
+             AND (m.worker_recheck_at IS NOT NULL OR m.worker_error_at + interval '6 hours' <= $4)"
+        );
+        let rows = self
+            .read(Access::ReadOnly, &sql, &[&marked, &whole.left_out, &whole.projects, &now])
+            .context("selecting mappings failed")?;
+        for mut marked in rows.iter().map(Claimed::from_row) {
+            marked.mapping.due_at = Some(now);
+            claimed.retain(|claimed| claimed.mapping.id != marked.mapping.id);
+            claimed.push(marked);
+        }
+        claimed.sort_by_key(Claimed::order);
+        claimed.truncate(limit);
+        Ok(claimed)
+    }
+
     /// Takes over one mapping whose claim expired, fewest attempts first, and counts the attempt that did not finish; at
     /// `max_attempts` it is parked instead. `None`: there is none.
     ///

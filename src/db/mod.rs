@@ -7,6 +7,7 @@ mod deliver;
 mod finish;
 mod load;
 mod overview;
+mod repositories;
 mod run;
 
 use std::collections::{HashMap, HashSet};
@@ -22,6 +23,7 @@ pub use claim::{Claimed, Hold, Selection, Suspect, WholeSelection};
 pub use deliver::Waiting;
 pub use finish::{Failed, Finished};
 pub use overview::{Failure, Overview, RepositoryState, RunState, Shared, Totals};
+pub use repositories::{Cursors, Polled};
 pub use run::{Pause, RunRecord};
 
 /// A connection that prepares each statement once and counts what it sends.

@@ -31,22 +31,40 @@ pub enum LookError {
 /// One alias's share of an answer.
 type Look = Result<Snapshot, LookError>;
 
+/// What came of looking.
+#[derive(Debug)]
+pub struct Looks {
+    /// As far as GitHub was asked, in the order of the targets.
+    pub answers: Vec<Look>,
+    /// Why GitHub as a whole cannot be asked any further.
+    pub ended_by: Option<ServiceError>,
+}
+
 impl Github {
     /// Looks at issues and pull requests of whatever repositories; the answers come in the order of `targets`, which
-    /// should not name one twice. One that fails never spoils the others.
-    ///
-    /// # Errors
-    /// When GitHub as a whole cannot be asked.
-    pub fn look(&mut self, targets: &[Address], progress: &dyn Fn(usize)) -> Result<Vec<Look>, ServiceError> {
-        let mut looks = Vec::with_capacity(targets.len());
+    /// should not name one twice. One that fails never spoils the others. After each request `go_on` is told how many
+    /// answers came, and says whether there may be another request.
+    pub fn look(&mut self, targets: &[Address], go_on: &dyn Fn(usize) -> bool) -> Looks {
+        let mut answers = Vec::with_capacity(targets.len());
+        let ended_by = self.look_at_all(targets, go_on, &mut answers).err();
+        Looks { answers, ended_by }
+    }
+
+    fn look_at_all(
+        &mut self,
+        targets: &[Address],
+        go_on: &dyn Fn(usize) -> bool,
+        looks: &mut Vec<Look>,
+    ) -> Result<(), ServiceError> {
         let mut unanswered = Vec::new();
-        while looks.len() < targets.len() {
+        let mut may_ask = true;
+        while may_ask && looks.len() < targets.len() {
             let rest = &targets[looks.len()..];
             let batch = &rest[..rest.len().min(self.looks_per_request)];
             match self.look_at_once(batch) {
                 Ok(found) => {
                     unanswered.clear();
-                    progress(found.len());
+                    may_ask = go_on(found.len());
                     looks.extend(found);
                 }
                 Err(ServiceError::TooHeavy(reason)) if batch.len() > 1 => {
@@ -59,7 +77,7 @@ impl Github {
                 }
                 // This one is too heavy on its own, if GitHub answers for the others.
                 Err(ServiceError::TooHeavy(reason)) if unanswered.len() < MOST_UNANSWERED => {
-                    progress(1);
+                    may_ask = go_on(1);
                     looks.push(Err(LookError::Failed(format!("GitHub could not answer: {reason}"))));
                     unanswered.push(reason);
                 }
@@ -67,8 +85,11 @@ impl Github {
             }
         }
         match unanswered.pop() {
-            Some(reason) if self.seen_at().is_none() => Err(ServiceError::TooHeavy(reason)),
-            _ => Ok(looks),
+            Some(reason) if self.seen_at().is_none() => {
+                looks.clear();
+                Err(ServiceError::TooHeavy(reason))
+            }
+            _ => Ok(()),
         }
     }
 

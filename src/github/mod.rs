@@ -1,11 +1,13 @@
 //! Adapter to GitHub: what an issue or a pull request looks like now. It reads, and knows nothing of plans.
 
 mod answer;
+mod changes;
 mod client;
 mod look;
 mod queries;
 mod timeline;
 
+pub use changes::{Changes, Poll};
 pub use client::{Github, Limits};
-pub use look::LookError;
+pub use look::{LookError, Looks};
 pub use queries::documents;

@@ -94,7 +94,32 @@ pub(super) fn pages() -> String {
     )
 }
 
+/// What changed in `count` repositories, as aliases `r0`, `r1`, ... with variables `o0`, `n0` for owner and name, `s0` for the
+/// time since which issues are wanted, and for each connection where to go on and whether to.
+pub(super) fn changes(count: usize) -> String {
+    let mut variables = Vec::new();
+    let mut aliases = String::new();
+    for index in 0..count {
+        variables.push(format!(
+            "$o{index}: String!, $n{index}: String!, $s{index}: DateTime!, $issues{index}: String, \
+             $pullRequests{index}: String, $moreIssues{index}: Boolean!, $morePullRequests{index}: Boolean!"
+        ));
+        aliases.push_str(&format!(
+            "  r{index}: repository(owner: $o{index}, name: $n{index}) {{
+    issues(first: 50, after: $issues{index}, filterBy: {{since: $s{index}}}, orderBy: {{field: UPDATED_AT, direction: ASC}})
+      @include(if: $moreIssues{index}) {{ nodes {{ fullDatabaseId url updatedAt }} pageInfo {{ hasNextPage endCursor }} }}
+    pullRequests(first: 20, after: $pullRequests{index}, orderBy: {{field: UPDATED_AT, direction: DESC}})
+      @include(if: $morePullRequests{index}) {{
+      nodes {{ fullDatabaseId url updatedAt closingIssuesReferences(first: 10) {{ nodes {{ fullDatabaseId url }} }} }}
+      pageInfo {{ hasNextPage endCursor }}
+    }}
+  }}\n"
+        ));
+    }
+    format!("query Changes({}) {{\n{aliases}  {RATE_LIMIT}\n}}", variables.join(", "))
+}
+
 /// Every document that the adapter can send, for checking against GitHub's published schema.
 pub fn documents() -> Vec<String> {
-    vec![look(2), pages()]
+    vec![look(2), pages(), changes(2)]
 }

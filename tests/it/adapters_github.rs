@@ -37,7 +37,8 @@ fn address(key: &str) -> Address {
 
 fn look_with(client: &mut Github, keys: &[impl AsRef<str>]) -> Result<Vec<Look>, ServiceError> {
     let targets: Vec<Address> = keys.iter().map(|key| address(key.as_ref())).collect();
-    client.look(&targets, &|_| {})
+    let looks = client.look(&targets, &|_| true);
+    looks.ended_by.map_or(Ok(looks.answers), Err)
 }
 
 /// The looks at these, where GitHub as a whole answers.
@@ -113,8 +114,31 @@ fn a_look_tells_how_far_it_is() {
     let simulator = with_issues(&keys);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
     let done = std::cell::RefCell::new(Vec::new());
-    client(&simulator).look(&targets, &|count| done.borrow_mut().push(count)).expect("GitHub answers");
-    assert_eq!(done.into_inner(), [25, 1]);
+    let looks = client(&simulator).look(&targets, &|count| {
+        done.borrow_mut().push(count);
+        true
+    });
+    assert_eq!((done.into_inner(), looks.answers.len(), looks.ended_by), (vec![25, 1], 26, None));
+}
+
+#[test]
+fn between_two_requests_the_caller_may_end_it_and_keeps_what_came() {
+    let keys = shop(1..=60);
+    let simulator = with_issues(&keys);
+    let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
+    let looks = client(&simulator).look(&targets, &|_| false);
+    assert_eq!((looks.answers.len(), looks.ended_by, simulator.requests().len()), (25, None, 1));
+}
+
+#[test]
+fn a_failure_of_github_leaves_what_it_has_answered_before() {
+    let keys = shop(1..=60);
+    let simulator = with_issues(&keys);
+    let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
+    simulator.settings().points = 10;
+    let looks = client(&simulator).look(&targets, &|_| true);
+    assert_eq!(looks.answers.len(), 25);
+    assert!(matches!(looks.ended_by, Some(ServiceError::RateLimited { .. })), "{:?}", looks.ended_by);
 }
 
 #[test]

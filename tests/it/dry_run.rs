@@ -1,6 +1,6 @@
 //! `--dry-run` reads everything, prints the very plan, and changes nothing anywhere (invariant 2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agira_worker::core::agira_object::ObjectType::GithubIssue;
 use kit::agira;
@@ -229,4 +229,185 @@ fn a_mapping_that_another_run_holds_is_left_to_it() {
         .exits(0)
         .logs("the run that held it died; looking at it alone")
         .prints("1 synced");
+}
+
+/// A dry run of a command, and the real run after it, which has to do the very same.
+#[track_caller]
+fn check_foreseen(world: &World, args: &[&str]) -> Value {
+    let before = (world.database.dump(""), world.weaviate.objects());
+    let dry = world.run(&[args, &["--dry-run", "--output", "json"]].concat()).exits(0).json();
+    assert_eq!((world.database.dump(""), world.weaviate.objects()), before);
+    let real = world.run(&[args, &["--output", "json"]].concat()).exits(0).json();
+    assert_eq!(told(&dry), told(&real), "{args:?}");
+    assert_eq!((&dry["claimed"], &dry["failed"]), (&real["claimed"], &real["failed"]), "{args:?}");
+    real
+}
+
+/// An issue and the pull request that closes it, both synced while open.
+fn synced() -> World {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.github.pull_request("acme/shop#2", |_| {});
+    world.github.issue("acme/shop#1", |issue| issue.references = vec!["acme/shop#2".to_owned()]);
+    world.sync();
+    world
+}
+
+const DUE: &str = "UPDATE core_externalissuemapping SET worker_due_at = now() WHERE kind = 'Issue'";
+
+#[test]
+fn a_row_that_becomes_due_by_another_ones_plan_is_looked_at_as_in_the_real_run() {
+    for (prepare, looked_at) in [
+        (DUE.to_owned(), 2),
+        // A parked one has to wait until six hours after its failure.
+        (format!("{DUE}; {PARKED} '1 hour' WHERE kind = 'PR'"), 1),
+        (format!("{DUE}; {PARKED} '7 hours' WHERE kind = 'PR'"), 2),
+    ] {
+        let mut world = synced();
+        world.github.merge("acme/shop#2", CLOSED_AT);
+        world.execute(&prepare);
+        let real = check_foreseen(&world, &["sync"]);
+        assert_eq!(real["mappings"].as_array().unwrap().len(), looked_at, "{prepare}");
+    }
+    let mut world = synced();
+    world.github.merge("acme/shop#2", CLOSED_AT);
+    world.execute(DUE);
+    check_foreseen(&world, &["sync", "--limit", "1"]);
+    check_foreseen(&world, &["sync", "--limit", "1"]);
+}
+
+const PARKED: &str = "UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_recheck_at = NULL,
+    worker_error = 'it broke', worker_error_at = now() - interval";
+
+#[test]
+fn what_outboxes_will_have_delivered_is_not_planned_again() {
+    let mut world = grown();
+    world.execute("DELETE FROM core_externalissuemapping WHERE number = 6");
+    world.weaviate.settings().down = true;
+    world.run(&["sync"]).exits(75);
+    world.weaviate.settings().down = false;
+    world.execute(DUE);
+    let real = check_foreseen(&world, &["sync"]);
+    assert!(!real["mappings"].to_string().contains("\"write\""), "{real:#}");
+}
+
+#[test]
+fn an_outbox_that_is_outdated_is_foreseen_as_the_look_that_follows() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.github.close("acme/shop#1", CLOSED_AT);
+    world.weaviate.settings().down = true;
+    world.run(&["sync"]).exits(75);
+    world.weaviate.settings().down = false;
+    world.execute("UPDATE core_externalissuemapping SET state = 'open'");
+    let real = check_foreseen(&world, &["sync"]);
+    assert_eq!(real["synced"], 1);
+}
+
+#[test]
+fn push_weaviate_is_foreseen_with_its_limit() {
+    for args in
+        [&["--limit", "1"][..], &["--limit", "2"], &["--limit", "3"], &[], &["--mapping", "1", "--mapping", "3"]]
+    {
+        let mut world = World::new();
+        for number in 1..=4 {
+            world.issue(&format!("acme/shop#{number}"), "Working");
+        }
+        world.weaviate.settings().down = true;
+        world.run(&["sync", "--limit", "2"]).exits(75);
+        world.weaviate.settings().down = false;
+        check_foreseen(&world, &[&["push-weaviate"], args].concat());
+    }
+}
+
+#[test]
+fn a_slice_in_which_every_look_fails_forgets_nothing_of_the_slices_before() {
+    let mut world = World::new();
+    let linked = world.issue("acme/shop#1", "Working");
+    world.github.close("acme/shop#1", CLOSED_AT);
+    // Enough to fill the rest of the first slice and all of the second.
+    world.execute(&format!(
+        "INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body, merge_commit_sha)
+         SELECT -n, n, 'Issue', 'open', 'nonsense', now(), {}, '', '' FROM generate_series(1000, 1198) n",
+        linked.item
+    ));
+    let github_id = world.github.issue("acme/shop#2", |_| {});
+    world.github.close("acme/shop#2", CLOSED_AT);
+    agira::issue(&mut world.client, linked.item, github_id, "acme/shop", 2, "open");
+    let dry = world.run(&["sync", "--dry-run", "--limit", "300", "--output", "json"]).exits(3).json();
+    let told = dry["mappings"].to_string();
+    assert_eq!((told.matches("\"failed\"").count(), told.matches("\"move_item\"").count()), (199, 1));
+}
+
+#[test]
+fn what_waits_while_weaviate_is_down_is_foreseen_as_waiting() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.weaviate.settings().down = true;
+    world.run(&["sync"]).exits(75);
+    world.execute(DUE);
+    let [dry, real] = [&["--dry-run"][..], &[]].map(|more| {
+        let run = world.run(&[&["sync", "--output", "json"], more].concat()).exits(75);
+        told(&run.json())
+    });
+    assert_eq!(dry, real);
+    assert!(real.values().any(|(_, actions)| actions.contains("decide")), "{real:?}");
+}
+
+#[test]
+fn what_is_rechecked_now_is_foreseen_with_its_limit() {
+    let mut world = World::new();
+    for number in 1..=6 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+    }
+    world.issue("acme/backend#7", "Working");
+    world.sync();
+    // The later the id, the sooner the recheck; the last one's time has come.
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_recheck_at = now() + interval '7 hours' - id * interval '1 hour'",
+    );
+    for (limit, expected) in [("2", &[1, 7][..]), ("3", &[2, 3, 4]), ("50", &[1, 2, 3, 4, 5, 6, 7])] {
+        let real = check_foreseen(&world, &["sync", "--recheck-now", "--limit", limit]);
+        let looked_at = real["mappings"].as_array().unwrap().iter().map(|one| one["mapping_id"].as_i64().unwrap());
+        assert_eq!(looked_at.collect::<BTreeSet<_>>(), expected.iter().copied().collect());
+    }
+    check_foreseen(&world, &["sync", "--recheck-now", "--project", "2"]);
+}
+
+#[test]
+fn a_retry_is_foreseen_with_its_limit() {
+    for args in [&["--limit", "2"][..], &["--mapping", "3"], &[]] {
+        let mut world = World::new();
+        for number in 1..=4 {
+            world.issue(&format!("acme/shop#{number}"), "Working");
+            world.github.close(&format!("acme/shop#{number}"), CLOSED_AT);
+        }
+        world.execute(&format!("{PARKED} '1 hour' WHERE id > 1"));
+        check_foreseen(&world, &[&["retry-failed"], args].concat());
+    }
+}
+
+#[test]
+fn a_policy_is_foreseen() {
+    for args in [
+        &["--keep-status", "Working"][..],
+        &["--close-reason", "not_planned"],
+        &["--ignore-closed-before", "2026-03-02"],
+        &["--replace-foreign"],
+    ] {
+        let mut world = grown();
+        world.execute("DELETE FROM core_externalissuemapping WHERE number = 6");
+        check_foreseen(&world, &[&["sync"], args].concat());
+        world.run(&[&["sync", "--dry-run", "--recheck-now"], args].concat()).exits(0).prints(": 0 would change");
+    }
+}
+
+#[test]
+fn the_time_budget_ends_a_dry_run_where_it_ends_the_real_one() {
+    let mut world = synced();
+    world.github.merge("acme/shop#2", CLOSED_AT);
+    world.execute(DUE);
+    world.github.settings().latency = std::time::Duration::from_millis(1100);
+    let real = check_foreseen(&world, &["sync", "--time-budget", "2s"]);
+    assert_eq!((&real["claimed"], &real["stopped_by"]), (&json!(1), &json!("time_budget")));
 }

@@ -5,6 +5,7 @@ mod adapters_weaviate;
 mod bad_input;
 mod claims;
 mod cost;
+mod discovery;
 mod dry_run;
 mod hygiene;
 mod push_weaviate;

@@ -290,7 +290,7 @@ fn a_link_to_a_pull_request_that_is_hidden_today_stays() {
     assert_eq!(links(&mut world).len(), 1);
     world.github.hide_repository("secret/backend");
     world.execute("UPDATE core_externalissuemapping SET worker_due_at = now() WHERE kind = 'Issue'");
-    world.sync();
+    world.run(&["sync"]).exits(3).logs("repository secret/backend cannot be read with this token");
     assert_eq!(links(&mut world).len(), 1);
 }
 

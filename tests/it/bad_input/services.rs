@@ -25,7 +25,8 @@ fn rows(world: &mut World) -> (Value, Value) {
 #[track_caller]
 fn gives_back(world: &mut World, change: &dyn Fn(&mut Command), code: i32, stopped_by: Value, parts: &[&str]) {
     let before = rows(world);
-    let json = ends(world, &["sync"], change, code, parts);
+    // A mapping that is named is looked at without asking first what changed.
+    let json = ends(world, &["sync", "--mapping", "1"], change, code, parts);
     assert_eq!(rows(world), before);
     assert_eq!((&json["stopped_by"], &json["claimed"], &json["failed"]), (&stopped_by, &json!(1), &json!(0)));
     assert_eq!(world.weaviate.writes(), 0);

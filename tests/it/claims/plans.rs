@@ -318,6 +318,19 @@ fn marking_many_rows_and_counting_the_due_ones_read_no_more_than_those() {
 }
 
 #[test]
+fn what_changed_at_github_is_found_and_marked_by_index() {
+    let grown = grown();
+    let github_ids: Vec<i64> = (1..=50).map(|n| 1_000_000_000 + n * 7).collect();
+    let urls: Vec<String> = (1..=50).map(|n| format!("https://github.com/acme/shop/issues/{}", n * 11)).collect();
+    grown.check("finding what changed", FEW, |db, _| {
+        assert_eq!(db.seen(Access::ReadOnly, &github_ids, &urls).unwrap().len(), 96);
+    });
+    // Others count on the first rows.
+    let ids = grown.ids("worker_recheck_at IS NOT NULL AND number > 90000", 50);
+    grown.check("marking what changed", FEW, |db, _| db.discovered(&ids, &[], grown.at(0)).unwrap());
+}
+
+#[test]
 fn each_part_of_a_claim_has_an_index_of_its_own() {
     let grown = grown();
     let mut client = grown.database.client();

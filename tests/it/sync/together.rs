@@ -204,3 +204,50 @@ fn a_suspect_on_its_last_attempt_is_parked_and_reported() {
     ));
     world.run(&["status"]).exits(0).prints("  parked                1");
 }
+
+/// What GitHub answered for before it wanted us to wait is worked on: a tight limit must not keep everything waiting.
+#[test]
+fn a_rate_limit_in_the_middle_gives_back_only_what_was_not_seen() {
+    let mut world = World::new();
+    for number in 1..=60 {
+        let key = format!("acme/shop#{number}");
+        world.issue(&key, "Working");
+        world.github.close(&key, CLOSED_AT);
+    }
+    world.github.settings().points = 12;
+    let run = world.run(&["sync", "--limit", "60", "--output", "json"]).exits(75);
+    let report = run.json();
+    assert_eq!(
+        (&report["synced"], &report["given_back"], &report["stopped_by"]),
+        (&json!(25), &json!(35), &json!("rate_limit"))
+    );
+    assert!(report["pause"]["until"].is_string(), "{}", run.all());
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"), 25);
+    let due = "SELECT count(*) FROM core_externalissuemapping WHERE worker_due_at <= now() AND worker_claim IS NULL AND worker_attempts = 0";
+    assert_eq!(world.one::<i64>(due), 35);
+    // While the pause lasts nobody asks.
+    world.github.settings().points = 5000;
+    world.github.clear_log();
+    world.run(&["sync"]).exits(75).logs("GitHub is not asked before");
+    assert_eq!(world.github.requests().len(), 0);
+    world.execute("UPDATE worker_pause SET until = now() - interval '1 second'");
+    world.run(&["sync", "--limit", "60"]).exits(0).prints("35 items moved");
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM worker_pause"), 0);
+}
+
+#[test]
+fn the_time_budget_is_looked_at_between_requests() {
+    let mut world = World::new();
+    for number in 1..=60 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+    }
+    // The poll, and one request of 25 looks.
+    world.github.settings().latency = std::time::Duration::from_millis(700);
+    let report = world.run(&["sync", "--limit", "60", "--time-budget", "1s", "--output", "json"]).exits(0).json();
+    assert_eq!(
+        (&report["synced"], &report["given_back"], &report["stopped_by"]),
+        (&json!(25), &json!(35), &json!("time_budget"))
+    );
+    assert_eq!(world.github.requests().len(), 2);
+    assert_eq!(report["remaining_due"], 35);
+}

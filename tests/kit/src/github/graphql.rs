@@ -79,6 +79,9 @@ fn errors(errors: Value) -> Response {
 /// Puts the errors of faults in the place of the data that they spoil.
 fn spoil(faults: &mut Vec<Fault>, answer: &mut Value) {
     while let Some(Fault::Alias { alias, kind, message }) = faults.first().cloned() {
+        if answer["data"].get(&alias).is_none() {
+            return; // another query is meant
+        }
         faults.remove(0);
         answer["data"][&alias] = Value::Null;
         let error = json!({ "type": kind, "path": [alias], "message": message });
@@ -172,6 +175,7 @@ fn repository<'a>(world: &'a World, repository: &'a Repository) -> Object<'a> {
             }
             Ok(Resolved::Object(thread(world, repository, number, found)))
         }
+        "issues" | "pullRequests" => threads(world, repository, field, arguments),
         _ => leaf(&json!({ "databaseId": repository.id, "nameWithOwner": repository.name }), field),
     })
 }
@@ -234,6 +238,10 @@ fn pull_request<'a>(world: &'a World, home: &'a Repository, number: i32, found: 
     Object::new("PullRequest", move |field, arguments| match field {
         "repository" => Ok(Resolved::Object(repository(world, home))),
         "labels" => labels(&found.labels, arguments),
+        "closingIssuesReferences" => {
+            let closes = world.closed_by(&format!("{}#{number}", home.name));
+            connection("IssueConnection", field, closes.len(), arguments, move |index| named(world, &closes[index]))
+        }
         "files" => connection("PullRequestChangedFileConnection", field, found.files.len(), arguments, |index| {
             Some(Object::leaves("PullRequestChangedFile", json!({ "path": found.files[index] })))
         }),
@@ -333,12 +341,26 @@ fn commit<'a>(world: &'a World, pull_requests: &'a [String]) -> Object<'a> {
     })
 }
 
-/// One page of a connection, by the rules of GitHub's page "Using pagination in the GraphQL API".
+/// A connection whose cursors are positions: what comes before them does not change.
 fn connection<'a>(
     type_name: &str,
     field: &str,
     total: usize,
     arguments: &Map<String, Value>,
+    node: impl Fn(usize) -> Option<Object<'a>> + 'a,
+) -> Answered<'a> {
+    page(type_name, field, total, arguments, |cursor| cursor.parse().ok(), |end| end.to_string(), node)
+}
+
+/// One page of a connection, by the rules of GitHub's page "Using pagination in the GraphQL API". `start` gives the first
+/// position behind a cursor, `cursor` the cursor before a position.
+fn page<'a>(
+    type_name: &str,
+    field: &str,
+    total: usize,
+    arguments: &Map<String, Value>,
+    start: impl Fn(&str) -> Option<usize>,
+    cursor: impl Fn(usize) -> String,
     node: impl Fn(usize) -> Option<Object<'a>> + 'a,
 ) -> Answered<'a> {
     let first = arguments.get("first").and_then(Value::as_u64).ok_or_else(|| {
@@ -354,12 +376,12 @@ fn connection<'a>(
     let start = match arguments.get("after").and_then(Value::as_str) {
         None => 0,
         // A cursor of another connection is none.
-        Some(cursor) => cursor.strip_prefix(&format!("{field}:")).and_then(|at| at.parse().ok()).ok_or_else(|| {
+        Some(cursor) => cursor.strip_prefix(&format!("{field}:")).and_then(start).ok_or_else(|| {
             Refused::typed("INVALID_CURSOR_ARGUMENTS", format!("`{cursor}` does not appear to be a valid cursor."))
         })?,
     };
     let end = total.min(start + first as usize);
-    let cursor = (end > start).then(|| format!("{field}:{end}"));
+    let cursor = (end > start).then(|| format!("{field}:{}", cursor(end)));
     Ok(Resolved::Object(Object::new(type_name, move |part, _| {
         Ok(match part {
             "nodes" => Resolved::List((start..end).map(&node).collect()),
@@ -370,4 +392,47 @@ fn connection<'a>(
             _ => Resolved::Leaf(json!(total)),
         })
     })))
+}
+
+/// The issues or the pull requests of a repository, in the order of their changes. Cursors name a time and a number, so
+/// that what changes meanwhile moves to the other end.
+fn threads<'a>(world: &'a World, home: &'a Repository, field: &str, arguments: &Map<String, Value>) -> Answered<'a> {
+    let since = arguments.get("filterBy").and_then(|filter| filter["since"].as_str()).unwrap_or_default();
+    let mut found: Vec<(String, i32)> = home
+        .threads
+        .iter()
+        .filter_map(|(number, thread)| match thread {
+            Thread::Issue(issue) if field == "issues" => Some((issue.updated_at.clone(), *number)),
+            Thread::PullRequest(found) if field == "pullRequests" => Some((found.updated_at.clone(), *number)),
+            _ => None,
+        })
+        .filter(|(updated_at, _)| updated_at.as_str() >= since)
+        .collect();
+    found.sort();
+    let order = arguments.get("orderBy").cloned().unwrap_or_default();
+    if order["field"] != "UPDATED_AT" {
+        return Err(Refused { kind: None, message: "only the order of changes is simulated".to_owned() });
+    }
+    let ascending = order["direction"] == "ASC";
+    if !ascending {
+        found.reverse();
+    }
+    let keys: Vec<String> = found.iter().map(|(updated_at, number)| format!("{updated_at}/{number:010}")).collect();
+    let start = |cursor: &str| {
+        let is_behind = |key: &String| if ascending { key.as_str() > cursor } else { key.as_str() < cursor };
+        Some(keys.iter().position(is_behind).unwrap_or(keys.len()))
+    };
+    let type_name = if field == "issues" { "IssueConnection" } else { "PullRequestConnection" };
+    page(
+        type_name,
+        field,
+        found.len(),
+        arguments,
+        start,
+        |end| keys[end - 1].clone(),
+        move |index| {
+            let (_, number) = &found[index];
+            home.threads.get(number).map(|found| thread(world, home, *number, found))
+        },
+    )
 }

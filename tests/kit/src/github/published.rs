@@ -39,6 +39,20 @@ fn compare(name: &Name, ours: &ExtendedType, theirs: &ExtendedType, found: &mut 
             ours.members.iter().filter(|member| !theirs.members.contains(*member)).for_each(|member| lacks(member));
         }
         (ExtendedType::Scalar(_), ExtendedType::Scalar(_)) => {}
+        (ExtendedType::InputObject(ours), ExtendedType::InputObject(theirs)) => {
+            for (field, ours) in &ours.fields {
+                match theirs.fields.get(field) {
+                    Some(theirs) if ours.ty == theirs.ty && ours.default_value == theirs.default_value => {}
+                    Some(theirs) => found.push(format!("{name}.{field} is {}, published as {}", ours.ty, theirs.ty)),
+                    None => found.push(format!("{name}.{field} is not published")),
+                }
+            }
+            let demanded = theirs
+                .fields
+                .iter()
+                .filter(|(field, theirs)| theirs.is_required() && !ours.fields.contains_key(*field));
+            found.extend(demanded.map(|(field, _)| format!("{name} is published with the required field {field}")));
+        }
         _ => found.push(format!("{name} is published as another kind of type, or is of a kind that nobody compares")),
     }
 }
@@ -83,6 +97,7 @@ mod tests {
         type Issue { title: String! state: State labels: [Label] }
         union Label = Issue
         enum State { OPEN }
+        input Filter { since: String states: [State!] }
         scalar Time";
 
     #[track_caller]
@@ -107,6 +122,14 @@ mod tests {
         check(("OPEN", "CLOSED"), &["State.OPEN is not published"]);
         check(("= Issue", "= Query"), &["Label.Issue is not published"]);
         check((", closed: Boolean = false", ""), &["Query.issue(closed: Boolean = false) is not published"]);
+    }
+
+    #[test]
+    fn inputs_are_compared_field_by_field() {
+        check(("since: String", "since: String labels: [String]"), &[]);
+        check(("since: String", ""), &["Filter.since is not published"]);
+        check(("[State!]", "[State]"), &["Filter.states is [State!], published as [State]"]);
+        check(("since: String", "since: String by: ID!"), &["Filter is published with the required field by"]);
     }
 
     #[test]

@@ -163,6 +163,18 @@ impl World {
         Some((repository, number, repository.threads.get(&number)?))
     }
 
+    /// The issues that refer to a pull request as closing them.
+    pub fn closed_by(&self, key: &str) -> Vec<String> {
+        let all = self.repositories.values().flat_map(|home| home.threads.iter().map(move |thread| (home, thread)));
+        let refers = |(home, (number, thread)): (&Repository, (&i32, &Thread))| match thread {
+            Thread::Issue(issue) if issue.references.iter().any(|reference| reference.eq_ignore_ascii_case(key)) => {
+                Some(format!("{}#{number}", home.name))
+            }
+            _ => None,
+        };
+        all.filter_map(refers).collect()
+    }
+
     pub fn issue(&mut self, key: &str, change: impl FnOnce(&mut Issue)) -> i64 {
         let id = self.next_id();
         let fresh = Issue {

@@ -1,0 +1,196 @@
+//! What changed in many repositories since given times, in few requests (design, section 3, step 2).
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::answer::{Connection, GraphqlError};
+use super::client::Github;
+use super::look::LookError;
+use super::queries;
+use crate::core::discovery::{Change, Named};
+use crate::core::model::{GithubId, Repository};
+use crate::core::text::storable;
+use crate::http::ServiceError;
+
+/// Pages of one repository that are read in one poll.
+const MOST_PAGES: usize = 20;
+
+/// What is asked about one repository.
+#[derive(Debug, Clone)]
+pub struct Poll {
+    /// The repository.
+    pub repository: Repository,
+    /// Issues that changed since then (UTC, GitHub's clock).
+    pub issues_since: DateTime<Utc>,
+    /// Pull requests that changed since then (UTC, GitHub's clock).
+    pub pull_requests_since: DateTime<Utc>,
+}
+
+/// What changed in one repository.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Issues, oldest change first.
+    pub issues: Vec<Change>,
+    /// Pull requests, newest change first.
+    pub pull_requests: Vec<Change>,
+    /// There is more than is read in one poll.
+    pub is_far_behind: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered {
+    issues: Option<Connection<Node>>,
+    pull_requests: Option<Connection<Node>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    full_database_id: Option<String>,
+    url: String,
+    updated_at: DateTime<Utc>,
+    closing_issues_references: Option<Connection<Reference>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reference {
+    full_database_id: Option<String>,
+    url: String,
+}
+
+/// How far one repository has been read.
+struct Reading<'a> {
+    poll: &'a Poll,
+    result: Result<Changes, LookError>,
+    /// Where to go on; `None`: there is nothing more to read.
+    issues: Option<Option<String>>,
+    pull_requests: Option<Option<String>>,
+    pages: usize,
+}
+
+impl Reading<'_> {
+    fn is_over(&self) -> bool {
+        self.result.is_err() || (self.issues.is_none() && self.pull_requests.is_none())
+    }
+
+    fn fail(&mut self, error: LookError) {
+        self.result = Err(error);
+    }
+
+    fn take(&mut self, answered: Answered) {
+        let Ok(changes) = &mut self.result else { return };
+        self.issues = answered.issues.as_ref().and_then(Connection::next).map(Some);
+        changes.issues.extend(answered.issues.into_iter().flat_map(|page| page.nodes).flatten().map(change));
+        let since = self.poll.pull_requests_since;
+        let reaches_back = |page: &Connection<Node>| {
+            page.nodes.last().and_then(Option::as_ref).is_some_and(|node| node.updated_at >= since)
+        };
+        let more = answered.pull_requests.as_ref().filter(|page| reaches_back(page)).and_then(Connection::next);
+        self.pull_requests = more.map(Some);
+        let nodes = answered.pull_requests.into_iter().flat_map(|page| page.nodes).flatten();
+        changes.pull_requests.extend(nodes.filter(|node| node.updated_at >= since).map(change));
+        self.pages += 1;
+        if self.pages >= MOST_PAGES && (self.issues.is_some() || self.pull_requests.is_some()) {
+            changes.is_far_behind = true;
+            self.issues = None;
+            self.pull_requests = None;
+        }
+    }
+}
+
+impl Github {
+    /// What changed in each repository; the answers come in the order of `polls`. One that fails never spoils the others.
+    ///
+    /// # Errors
+    /// When GitHub as a whole cannot be asked.
+    pub fn changes(&mut self, polls: &[Poll]) -> Result<Vec<Result<Changes, LookError>>, ServiceError> {
+        let mut readings: Vec<Reading<'_>> = polls
+            .iter()
+            .map(|poll| Reading {
+                poll,
+                result: Ok(Changes::default()),
+                issues: Some(None),
+                pull_requests: Some(None),
+                pages: 0,
+            })
+            .collect();
+        loop {
+            let open = readings.iter_mut().filter(|reading| !reading.is_over());
+            let mut batch: Vec<&mut Reading<'_>> = open.take(self.looks_per_request).collect();
+            if batch.is_empty() {
+                return Ok(readings.into_iter().map(|reading| reading.result).collect());
+            }
+            match self.read(&mut batch) {
+                Ok(()) => {}
+                Err(ServiceError::TooHeavy(reason)) if batch.len() > 1 => {
+                    self.looks_per_request = batch.len().div_ceil(2);
+                    log::info!(
+                        "GitHub could not answer for {} repositories at once ({reason}); going on with fewer",
+                        batch.len()
+                    );
+                }
+                // One repository alone is its own failure, unless GitHub has not answered at all.
+                Err(ServiceError::TooHeavy(reason)) if self.seen_at().is_some() => {
+                    batch.iter_mut().for_each(|reading| reading.fail(LookError::Failed(reason.clone())));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn read(&mut self, batch: &mut [&mut Reading<'_>]) -> Result<(), ServiceError> {
+        let mut variables = Map::new();
+        for (index, Reading { poll, issues, pull_requests, .. }) in batch.iter().enumerate() {
+            variables.insert(format!("o{index}"), poll.repository.owner().into());
+            variables.insert(format!("n{index}"), poll.repository.name().into());
+            let since = poll.issues_since.to_rfc3339_opts(SecondsFormat::Secs, true);
+            variables.insert(format!("s{index}"), since.into());
+            variables.insert(format!("moreIssues{index}"), issues.is_some().into());
+            variables.insert(format!("issues{index}"), issues.clone().flatten().into());
+            variables.insert(format!("morePullRequests{index}"), pull_requests.is_some().into());
+            variables.insert(format!("pullRequests{index}"), pull_requests.clone().flatten().into());
+        }
+        let (mut data, errors) = self.query(&queries::changes(batch.len()), &Value::Object(variables))?;
+        for (index, reading) in batch.iter_mut().enumerate() {
+            let alias = format!("r{index}");
+            let spoils = |error: &&GraphqlError| {
+                error.path.first().and_then(Value::as_str) == Some(&alias) && !error.hides_a_node()
+            };
+            let repository = &reading.poll.repository;
+            if let Some(error) = errors.iter().find(spoils) {
+                let kind = error.kind.as_deref().unwrap_or("no type");
+                let reason = format!(
+                    "repository {repository} cannot be read with this token: GitHub says: {} ({kind})",
+                    error.message
+                );
+                reading.fail(LookError::RepositoryHidden(reason));
+                continue;
+            }
+            let value = data.get_mut(&alias).map_or(Value::Null, Value::take);
+            match serde_json::from_value(value) {
+                Ok(answered) => reading.take(answered),
+                Err(error) => {
+                    let reason = format!("GitHub says nothing usable about repository {repository}: {error}");
+                    reading.fail(LookError::RepositoryHidden(reason));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn change(node: Node) -> Change {
+    let closes = node.closing_issues_references.into_iter().flat_map(|page| page.nodes).flatten();
+    Change {
+        named: named(node.full_database_id, node.url),
+        updated_at: node.updated_at,
+        closes: closes.map(|reference| named(reference.full_database_id, reference.url)).collect(),
+    }
+}
+
+fn named(id: Option<String>, url: String) -> Named {
+    Named { github_id: id.and_then(|id| id.parse().ok()).map(GithubId), url: storable(url) }
+}

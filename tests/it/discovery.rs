@@ -1,0 +1,305 @@
+//! What changed at GitHub becomes due, and nothing else: the cost of a run follows what changed.
+
+use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use kit::agira;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+/// A time at GitHub, so many seconds from now.
+fn at(seconds: i64) -> String {
+    (Utc::now() + Duration::seconds(seconds)).to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Issues that were looked at and settled, each with an open pull request that will close it; nothing is due.
+fn settled(issues: i32) -> World {
+    let mut world = World::new();
+    for number in 1..=issues {
+        let (key, pull_request) = (format!("acme/shop#{number}"), format!("acme/shop#{}", 1000 + number));
+        world.issue(&key, "Working");
+        world.github.pull_request(&pull_request, |_| {});
+        world.github.issue(&key, |issue| issue.references = vec![pull_request]);
+    }
+    world.run(&["sync", "--limit", "1000"]).exits(0);
+    world.github.clear_log();
+    world.weaviate.clear_log();
+    world
+}
+
+/// The numbers of what `sync` looked at.
+#[track_caller]
+fn looked_at(world: &World, args: &[&str]) -> Vec<i64> {
+    let report = world.run(&[&["sync", "--output", "json"], args].concat()).exits(0).json();
+    let mappings = report["mappings"].as_array().unwrap();
+    let mut numbers: Vec<i64> = mappings.iter().map(|mapping| mapping["number"].as_i64().unwrap()).collect();
+    numbers.sort();
+    numbers
+}
+
+fn cursors(world: &mut World) -> Vec<(String, DateTime<Utc>, DateTime<Utc>)> {
+    let sql = "SELECT name, issues_cursor, pull_requests_cursor FROM worker_repository ORDER BY name";
+    world.client.query(sql, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+}
+
+#[test]
+fn an_issue_that_is_closed_moves_its_item_in_the_next_run() {
+    let mut world = settled(3);
+    world.github.close("acme/shop#2", &at(5));
+    assert_eq!(looked_at(&world, &[]), [2]);
+    assert_eq!(world.item_status(2), "Testing");
+    // Within the overlap it is reported again, and known already.
+    world.execute("UPDATE core_externalissuemapping SET worker_checked_at = worker_checked_at + interval '1 minute'");
+    assert_eq!(looked_at(&world, &[]), [] as [i64; 0]);
+}
+
+#[test]
+fn nothing_changed_costs_one_request_and_writes_no_mapping() {
+    let world = settled(30);
+    let before = world.database.dump("worker_");
+    assert_eq!(looked_at(&world, &[]), [] as [i64; 0]);
+    assert_eq!((world.github.requests().len(), world.weaviate.requests().len()), (1, 0));
+    assert_eq!(world.database.dump("worker_"), before);
+}
+
+#[test]
+fn many_repositories_are_asked_about_in_one_request_of_25() {
+    let mut world = World::new();
+    for number in 1..=60 {
+        world.issue(&format!("acme/repo-{number}#1"), "Working");
+    }
+    world.run(&["sync", "--limit", "100"]).exits(0);
+    world.github.clear_log();
+    assert_eq!(looked_at(&world, &[]), [] as [i64; 0]);
+    assert_eq!(world.github.requests().len(), 3);
+}
+
+#[test]
+fn a_pull_request_that_is_merged_without_touching_its_issue_is_followed() {
+    let mut world = settled(3);
+    world.github.pull_request("acme/shop#1002", |pull_request| {
+        pull_request.state = "MERGED";
+        pull_request.merged_at = Some(at(5));
+        pull_request.updated_at = at(5);
+    });
+    assert_eq!(looked_at(&world, &[]), [2, 1002]);
+    let state: String = world.one("SELECT state FROM core_externalissuemapping WHERE number = 1002");
+    assert_eq!(state, "merged");
+    // One to see what changed, one for both looks.
+    assert_eq!(world.github.requests().len(), 2);
+}
+
+#[test]
+fn a_new_pull_request_marks_the_issue_that_it_closes() {
+    let mut world = settled(3);
+    world.github.pull_request("acme/backend#7", |_| {});
+    world.github.pull_request("acme/shop#2000", |pull_request| pull_request.updated_at = at(5));
+    world.github.issue("acme/shop#3", |issue| issue.references.push("acme/shop#2000".to_owned()));
+    assert_eq!(looked_at(&world, &[]), [3, 2000]);
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM worker_pull_request_link WHERE item_id = 3"), 2);
+}
+
+#[test]
+fn a_row_with_a_wrong_id_is_found_by_its_address() {
+    let mut world = settled(2);
+    world.execute("UPDATE core_externalissuemapping SET github_id = -2, html_url = upper(html_url) WHERE number = 2");
+    world.execute(
+        "UPDATE core_externalissuemapping SET html_url = 'https://github.com/ACME/shop/issues/2' WHERE number = 2",
+    );
+    world.github.close("acme/shop#2", &at(5));
+    assert_eq!(looked_at(&world, &[]), [2]);
+}
+
+#[test]
+fn cursors_follow_what_was_seen_and_never_go_back() {
+    let mut world = settled(2);
+    let before = cursors(&mut world);
+    let (closed, merged) = (at(300), at(200));
+    world.github.close("acme/shop#1", &closed);
+    world.github.pull_request("acme/shop#1002", |pull_request| pull_request.updated_at = merged.clone());
+    world.sync();
+    let after = cursors(&mut world);
+    assert_eq!(after, [("acme/shop".to_owned(), closed.parse().unwrap(), merged.parse().unwrap())]);
+    assert!(before[0].1 < after[0].1);
+    world.sync();
+    assert_eq!(cursors(&mut world), after);
+}
+
+#[test]
+fn a_clock_that_is_ten_minutes_off_loses_nothing() {
+    for ahead in [-600, 600] {
+        let mut world = World::new();
+        world.github.settings().clock_ahead = ahead;
+        world.issue("acme/shop#1", "Working");
+        world.sync();
+        world.github.close("acme/shop#1", &at(ahead + 5));
+        assert_eq!(looked_at(&world, &[]), [1], "GitHub's clock is {ahead} s ahead");
+    }
+}
+
+#[test]
+fn more_changes_than_a_page_are_read_to_their_end() {
+    let mut world = settled(120);
+    for number in 1..=120 {
+        world.github.close(&format!("acme/shop#{number}"), &at(i64::from(number)));
+        world
+            .github
+            .pull_request(&format!("acme/shop#{}", 1000 + number), |found| found.updated_at = at(i64::from(number)));
+    }
+    let expected: Vec<i64> = (1..=120).chain(1001..=1120).collect();
+    assert_eq!(looked_at(&world, &["--limit", "500"]), expected);
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"), 120);
+}
+
+#[test]
+fn a_repository_that_is_far_behind_is_rechecked_instead_of_read_page_by_page() {
+    let mut world = settled(3);
+    world.execute("UPDATE worker_repository SET issues_cursor = issues_cursor - interval '1 day'");
+    for number in 1..=1001 {
+        world.github.issue(&format!("acme/shop#{}", 5000 + number), |issue| issue.updated_at = at(-3600));
+    }
+    world.github.close("acme/shop#2", &at(-3600));
+    let run = world.run(&["sync", "--limit", "2", "--output", "json"]).exits(0);
+    let run = run.logs("acme/shop: too many changes to read one by one; its mappings are rechecked instead");
+    assert_eq!(run.json()["claimed"], 2);
+    assert!(world.github.requests().len() <= 21, "{}", world.github.requests().len());
+    world.github.clear_log();
+    world.run(&["sync"]).exits(0);
+    assert_eq!(world.item_status(2), "Testing");
+    assert!(world.github.requests().len() <= 3, "the cursor jumped: {}", world.github.requests().len());
+}
+
+#[test]
+fn a_repository_that_cannot_be_seen_rests_for_an_hour_and_stops_no_other() {
+    let mut world = settled(2);
+    world.issue("secret/plans#1", "Working");
+    world.sync();
+    world.github.hide_repository("secret/plans");
+    world.github.close("acme/shop#2", &at(5));
+    let run = world.run(&["sync", "--output", "json"]).exits(3);
+    assert_eq!((&run.json()["failed"], &run.json()["items_moved"]), (&json!(0), &json!(1)));
+    run.logs("secret/plans: repository secret/plans cannot be read with this token: GitHub says: Could not resolve");
+    world.github.clear_log();
+    world.run(&["sync"]).exits(0);
+    assert!(world.github.variables().iter().all(|variables| variables["n1"] == Value::Null), "it is left out");
+    world.run(&["status", "--output", "json"]).exits(0).prints("cannot be read with this token");
+    world.execute("UPDATE worker_repository SET error_at = now() - interval '61 minutes' WHERE error IS NOT NULL");
+    world.run(&["sync"]).exits(3);
+}
+
+#[test]
+fn when_no_repository_can_be_seen_a_person_is_needed() {
+    let world = settled(1);
+    world.github.hide_repository("acme/shop");
+    world.run(&["sync"]).exits(1).logs("no repository can be read: repository acme/shop cannot be read");
+}
+
+#[test]
+fn a_renamed_repository_is_followed_under_both_names() {
+    let mut world = settled(2);
+    world.github.rename_repository("acme/shop", "acme/store");
+    world.github.close("acme/store#2", &at(-10));
+    assert_eq!(looked_at(&world, &[]), [2]);
+    let names: Vec<String> = cursors(&mut world).into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(names, ["acme/shop", "acme/store"]);
+    world.github.close("acme/store#1", &at(-9));
+    assert_eq!(looked_at(&world, &[]), [1]);
+}
+
+#[test]
+fn an_empty_repository_and_one_without_pull_requests_are_no_trouble() {
+    let mut world = World::new();
+    world.github.issue("acme/shop#1", |_| {});
+    world.github.delete("acme/shop#1");
+    world.project("acme/shop");
+    assert_eq!(looked_at(&world, &[]), [] as [i64; 0]);
+    assert_eq!(cursors(&mut world).len(), 1);
+}
+
+#[test]
+fn what_happens_between_a_look_and_the_first_poll_is_seen() {
+    let mut world = World::new();
+    let linked = world.issue("acme/shop#1", "Working");
+    // The look meets the repository: from then on it is polled.
+    world.run(&["sync", "--mapping", &linked.mapping.to_string()]).exits(0);
+    world.github.close("acme/shop#1", &at(0));
+    assert_eq!(looked_at(&world, &[]), [1]);
+    assert_eq!(world.item_status(linked.item), "Testing");
+}
+
+#[test]
+fn a_poll_that_dies_before_it_is_recorded_is_repeated() {
+    let mut world = settled(2);
+    world.github.close("acme/shop#2", &at(5));
+    world.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON worker_repository EXECUTE FUNCTION refuse()",
+    );
+    let before = cursors(&mut world);
+    world.run(&["sync"]).exits(1);
+    assert_eq!(cursors(&mut world), before);
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_externalissuemapping WHERE worker_due_at IS NOT NULL"), 0);
+    world.execute("DROP TRIGGER refuse ON worker_repository");
+    assert_eq!(looked_at(&world, &[]), [2]);
+}
+
+#[test]
+fn a_dry_run_foresees_what_discovery_marks_and_stores_nothing() {
+    let mut world = settled(3);
+    world.github.close("acme/shop#2", &at(5));
+    let before = world.database.dump("");
+    let run = world.run(&["sync", "--dry-run"]).exits(0).prints("item status: Working => Testing");
+    assert_eq!(world.database.dump(""), before, "{}", run.all());
+    assert_eq!(looked_at(&world, &[]), [2]);
+    assert_eq!(world.item_status(2), "Testing");
+}
+
+#[test]
+fn a_change_revives_a_parked_mapping_after_six_hours_and_ends_no_backoff() {
+    let mut world = settled(3);
+    let failed = "UPDATE core_externalissuemapping SET worker_recheck_at = NULL, worker_error = 'it broke', worker_attempts = 10";
+    world.execute(&format!("{failed}, worker_error_at = now() - interval '7 hours' WHERE number = 1"));
+    world.execute(&format!("{failed}, worker_error_at = now() - interval '1 hour' WHERE number = 2"));
+    world.execute(&format!(
+        "{failed}, worker_error_at = now(), worker_due_at = now() + interval '1 hour' WHERE number = 3"
+    ));
+    for number in 1..=3 {
+        world.github.close(&format!("acme/shop#{number}"), &at(5));
+    }
+    assert_eq!(looked_at(&world, &[]), [1]);
+    let later: bool =
+        world.one("SELECT worker_due_at > now() + interval '4 hours' FROM core_externalissuemapping WHERE number = 2");
+    assert!(later, "five hours are left of the six");
+}
+
+#[test]
+fn news_come_before_the_backlog_of_rechecks() {
+    let mut world = settled(40);
+    world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now() - interval '1 day'");
+    world.github.close("acme/shop#33", &at(5));
+    let first = looked_at(&world, &["--limit", "1"]);
+    assert_eq!(first, [33]);
+    assert_eq!(world.item_status(33), "Testing");
+}
+
+#[test]
+fn a_repository_that_nothing_names_any_more_is_forgotten_the_next_day() {
+    let mut world = settled(1);
+    world.execute(
+        "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ('acme/gone', now(), now());
+         UPDATE core_project SET github_owner = '', github_repo = ''",
+    );
+    world.run(&["sync"]).exits(3);
+    assert_eq!(cursors(&mut world).len(), 2, "not yet");
+    world.execute("UPDATE worker_run SET started_at = started_at - interval '1 day'");
+    world.run(&["sync"]).exits(0);
+    let names: Vec<String> = cursors(&mut world).into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(names, ["acme/shop"], "a mapping still names it");
+}
+
+#[test]
+fn a_name_that_is_none_is_told_and_stops_nothing() {
+    let mut world = settled(1);
+    agira::project(&mut world.client, "Odd", "ac me", "shop/s");
+    world.github.close("acme/shop#1", &at(5));
+    world.run(&["sync"]).exits(0).logs("ac me/shop/s is not the name of a repository").prints("1 items moved");
+}
