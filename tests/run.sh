@@ -45,6 +45,7 @@ if [ -n "$with_weaviate" ]; then
     echo "$AGIRA_WORKER_WEAVIATE_SERVER"
 else
     untested+=('NOT TESTED: a real Weaviate server (left out by --without-weaviate)')
+    export KIT_WEAVIATE=
 fi
 
 step 'format'
