@@ -31,6 +31,6 @@ install_what_is_missing() {
 
 # The server runs in a network namespace, whose loopback somebody has to switch on.
 install_for_weaviate() {
-    if ! command -v unshare >/dev/null; then install_packages unshare util-linux; fi
+    if ! command -v unshare >/dev/null || ! command -v nsenter >/dev/null; then install_packages 'unshare or nsenter' util-linux; fi
     if ! command -v ip >/dev/null; then install_packages ip iproute2; fi
 }

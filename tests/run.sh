@@ -10,6 +10,9 @@ cd "$(dirname "$0")/.."
 # GitHub's published GraphQL schema, as this package carries it.
 readonly schema_package=@octokit/graphql-schema@15.26.1
 readonly schema_folder=target/github-schema
+# The client with which Agira reads what we write, in the version that Agira uses.
+readonly agiras_client=weaviate-client==4.23.1
+readonly client_folder=target/${agiras_client//==/-}
 
 with_weaviate=yes
 case "${1:-}" in
@@ -28,6 +31,13 @@ fetch_schema() {
     command -v npm >/dev/null || return
     mkdir -p "$schema_folder"
     (cd "$schema_folder" && npm pack --silent "$schema_package" >/dev/null && tar -xzf ./*.tgz package/schema.graphql)
+}
+
+fetch_agiras_client() {
+    [ -f "$client_folder/complete" ] && return
+    python3 -c 'import ensurepip, venv' 2>/dev/null || return
+    python3 -m venv --clear "$client_folder" && "$client_folder/bin/pip" install --quiet "$agiras_client" &&
+        touch "$client_folder/complete"
 }
 
 install_what_is_missing
@@ -70,6 +80,14 @@ if [ -n "$with_weaviate" ]; then
     # Those of the server itself, and then all others again, with it in the simulator's place.
     cargo test --workspace --locked -- --ignored real_weaviate
     KIT_WEAVIATE=real cargo test --workspace --locked -- --skip simulated
+
+    step "what Agira's own client reads"
+    if fetch_agiras_client; then
+        KIT_WEAVIATE=real AGIRA_WORKER_WITNESS_PYTHON="$PWD/$client_folder/bin/python" \
+            cargo test --workspace --locked -- --ignored witness::
+    else
+        untested+=("NOT TESTED: what Agira's Python client reads (needs python3 with venv, and $agiras_client from PyPI)")
+    fi
 fi
 
 step 'documentation'

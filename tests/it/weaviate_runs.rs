@@ -5,6 +5,7 @@ mod agiras_own;
 mod loss;
 mod many;
 mod settings;
+mod witness;
 
 use agira_worker::core::agira_object::ObjectType::{self, GithubIssue, Item};
 use kit::weaviate::Settings;

@@ -114,8 +114,7 @@ impl RealServer {
         // Its id is written before it becomes the server, so that the watchdog always knows whom to stop.
         let script = "echo $$ > \"$1/pid\" && ip link set lo up && exec \"$2\" --scheme http --host 127.0.0.1 --port 8080 \
              --scheme unix --socket-path \"$1/socket\" --graceful-timeout 1s";
-        let is_root = Command::new("id").arg("-u").output().context("id")?.stdout == b"0\n";
-        let namespace: &[&str] = if is_root { &["--net"] } else { &["--user", "--map-root-user", "--net"] };
+        let namespace: &[&str] = if is_root() { &["--net"] } else { &["--user", "--map-root-user", "--net"] };
         let allowed = Command::new("unshare").args(namespace).arg("true").output().context("unshare (util-linux)")?;
         ensure!(
             allowed.status.success(),
@@ -158,6 +157,21 @@ impl RealServer {
             ("LOG_LEVEL", "warning"),
         ]);
         Ok(command)
+    }
+
+    /// A command that runs where the server's own ports are: 8080, and 50051 for gRPC.
+    ///
+    /// # Panics
+    /// When the server is stopped.
+    pub fn command_inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let id = lock(&self.process).as_ref().expect("a server that runs").id();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &id.to_string(), "--net"]);
+        if !is_root() {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.arg("--").arg(program);
+        command
     }
 
     /// One request, answered by the server itself.
@@ -263,6 +277,11 @@ impl Drop for RealServer {
         // It has only the folder to remove.
         let _ = self.watchdog.wait();
     }
+}
+
+/// Whoever is not has to become it in a namespace of users first.
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }
 
 fn parsed(answer: &[u8]) -> Option<Response> {
