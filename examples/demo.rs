@@ -38,10 +38,12 @@ struct Story {
 
 impl Story {
     fn begin(program: PathBuf) -> Self {
-        say("Starting a throwaway PostgreSQL, and simulators of GitHub and Weaviate, on loopback");
+        say("Starting a throwaway PostgreSQL, a GitHub and a Weaviate, on loopback");
         let database = Database::create();
         let client = database.client();
         let weaviate = Weaviate::start();
+        let what = if weaviate.real().is_some() { "a real server" } else { "a simulator" };
+        println!("\n  PostgreSQL is a real server, GitHub is a simulator, and Weaviate is {what}.");
         Self { program, database, client, github: Github::start(), weaviate, as_told: true }
     }
 

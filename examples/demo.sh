@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The main job as a story, on throwaway services: a PostgreSQL, a GitHub and a Weaviate that disappear again.
+# The main job as a story, on throwaway services: a PostgreSQL, a GitHub and a Weaviate that disappear again. GitHub is a
+# simulator; Weaviate is a real server where tests/weaviate.sh knows one, and else a simulator, too.
 #
 #     examples/demo.sh          the story
 #     examples/demo.sh --real   only a dry run, against what DATABASE_URL, GITHUB_TOKEN and WEAVIATE_URL name
@@ -20,6 +21,11 @@ esac
 
 . tests/install.sh
 install_what_is_missing
+has_namespaces() { unshare --net true 2>/dev/null || unshare --user --map-root-user --net true 2>/dev/null; }
+if [ -z "${KIT_WEAVIATE+given}" ] && has_namespaces && server=$(tests/weaviate.sh --cached 2>/dev/null); then
+    install_for_weaviate
+    export KIT_WEAVIATE=real AGIRA_WORKER_WEAVIATE_SERVER=$server
+fi
 echo "== building (a few minutes the first time)" >&2
 cargo build --quiet --locked --bin agira-worker --example demo
 exec target/debug/examples/demo target/debug/agira-worker

@@ -28,3 +28,9 @@ install_what_is_missing() {
     if ! command -v cc >/dev/null; then install_packages cc gcc libc6-dev; fi
     if ! has_postgresql_server; then install_packages 'a PostgreSQL server' postgresql; fi
 }
+
+# The server runs in a network namespace, whose loopback somebody has to switch on.
+install_for_weaviate() {
+    if ! command -v unshare >/dev/null || ! command -v nsenter >/dev/null; then install_packages 'unshare or nsenter' util-linux; fi
+    if ! command -v ip >/dev/null; then install_packages ip iproute2; fi
+}

@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # The one test command: installs what is missing, then format, lints, all tests, documentation, demo.
+#
+#     tests/run.sh                      everything; the first time it builds a Weaviate server, which takes some minutes
+#     tests/run.sh --without-weaviate   without the tests that need a real Weaviate server
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/install.sh
@@ -7,6 +10,19 @@ cd "$(dirname "$0")/.."
 # GitHub's published GraphQL schema, as this package carries it.
 readonly schema_package=@octokit/graphql-schema@15.26.1
 readonly schema_folder=target/github-schema
+# The client with which Agira reads what we write, in the version that Agira uses.
+readonly agiras_client=weaviate-client==4.23.1
+readonly client_folder=target/${agiras_client//==/-}
+
+with_weaviate=yes
+case "${1:-}" in
+    '') ;;
+    --without-weaviate) with_weaviate='' ;;
+    *)
+        echo "usage: tests/run.sh [--without-weaviate]" >&2
+        exit 2
+        ;;
+esac
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -17,12 +33,30 @@ fetch_schema() {
     (cd "$schema_folder" && npm pack --silent "$schema_package" >/dev/null && tar -xzf ./*.tgz package/schema.graphql)
 }
 
+fetch_agiras_client() {
+    [ -f "$client_folder/complete" ] && return
+    python3 -c 'import ensurepip, venv' 2>/dev/null || return
+    python3 -m venv --clear "$client_folder" && "$client_folder/bin/pip" install --quiet "$agiras_client" &&
+        touch "$client_folder/complete"
+}
+
 install_what_is_missing
 if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
     echo '== rustfmt or clippy is missing: installing both' >&2
     rustup component add rustfmt clippy
 fi
-untested=''
+untested=()
+
+if [ -n "$with_weaviate" ]; then
+    step 'a Weaviate server'
+    install_for_weaviate
+    AGIRA_WORKER_WEAVIATE_SERVER=$(tests/weaviate.sh)
+    export AGIRA_WORKER_WEAVIATE_SERVER
+    echo "$AGIRA_WORKER_WEAVIATE_SERVER"
+else
+    untested+=('NOT TESTED: a real Weaviate server (left out by --without-weaviate)')
+    export KIT_WEAVIATE=
+fi
 
 step 'format'
 cargo fmt --all --check
@@ -38,7 +72,22 @@ if fetch_schema; then
     GITHUB_SCHEMA="$PWD/$schema_folder/package/schema.graphql" \
         cargo test --workspace --locked -- --ignored published_schema::
 else
-    untested="NOT TESTED: the GraphQL documents against GitHub's published schema (npm could not fetch $schema_package)"
+    untested+=("NOT TESTED: the GraphQL documents against GitHub's published schema (npm could not fetch $schema_package)")
+fi
+
+if [ -n "$with_weaviate" ]; then
+    step 'tests against the real Weaviate'
+    # Those of the server itself, and then all others again, with it in the simulator's place.
+    cargo test --workspace --locked -- --ignored real_weaviate
+    KIT_WEAVIATE=real cargo test --workspace --locked -- --skip simulated
+
+    step "what Agira's own client reads"
+    if fetch_agiras_client; then
+        KIT_WEAVIATE=real AGIRA_WORKER_WITNESS_PYTHON="$PWD/$client_folder/bin/python" \
+            cargo test --workspace --locked -- --ignored witness::
+    else
+        untested+=("NOT TESTED: what Agira's Python client reads (needs python3 with venv, and $agiras_client from PyPI)")
+    fi
 fi
 
 step 'documentation'
@@ -48,4 +97,4 @@ step 'demo'
 examples/demo.sh
 
 step 'all tests passed'
-if [ -n "$untested" ]; then echo "$untested"; fi
+for line in "${untested[@]}"; do echo "$line"; done

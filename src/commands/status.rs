@@ -34,6 +34,7 @@ struct Status {
     error: Option<String>,
     mappings: Totals,
     never_synced: i64,
+    to_recheck: i64,
     weaviate: WeaviateState,
     shared: Vec<Shared>,
     repositories: Vec<RepositoryState>,
@@ -75,10 +76,11 @@ fn read(args: &StatusArgs, database_url: &Secret, status: &mut Status) -> anyhow
     if !unknown.is_empty() {
         bail!("there is no {}", unknown.join(", no "));
     }
-    let Overview { totals, never_synced, outboxes, failures, shared, repositories, last_run } =
+    let Overview { totals, never_synced, to_recheck, outboxes, failures, shared, repositories, last_run } =
         db.overview(projects, mappings, now)?;
     status.mappings = totals;
     status.never_synced = never_synced;
+    status.to_recheck = to_recheck;
     status.weaviate.pending = outboxes;
     status.failures = failures;
     status.shared = shared;
@@ -120,6 +122,7 @@ fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
             say(&format!("  {name:<15}{count:>8}"));
         }
         say(&format!("never synced     {:>8}", status.never_synced));
+        say(&format!("to recheck       {:>8}", status.to_recheck));
         say(&format!("Weaviate pending {:>8}", status.weaviate.pending));
         match &status.last_run {
             Some(run) => say(&format!(

@@ -97,6 +97,8 @@ pub struct Overview {
     pub totals: Totals,
     /// Mappings that GitHub was never seen for.
     pub never_synced: i64,
+    /// Waiting mappings whose recheck time has come.
+    pub to_recheck: i64,
     /// Mappings whose objects wait for Weaviate.
     pub outboxes: i64,
     /// Mappings with an error, the latest first.
@@ -126,6 +128,7 @@ impl Db {
                 count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NOT NULL) AS waiting,
                 count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NULL) AS parked,
                 count(*) FILTER (WHERE worker_checked_at IS NULL) AS never_synced,
+                count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at <= $3) AS to_recheck,
                 count(*) FILTER (WHERE worker_outbox IS NOT NULL) AS outboxes
              FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id WHERE {NARROWED}"
         );
@@ -143,6 +146,7 @@ impl Db {
         Ok(Overview {
             totals,
             never_synced: row.get("never_synced"),
+            to_recheck: row.get("to_recheck"),
             outboxes: row.get("outboxes"),
             failures: self.failures(projects, mappings)?,
             shared: self.shared(projects, mappings)?,

@@ -1,9 +1,13 @@
 //! Writing objects in batches, with every object's own result read: a batch answers 200 whatever happened to its parts.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::client::Weaviate;
 use crate::core::agira_object::{AgiraObject, CLASS};
+use crate::core::known::Stored;
 use crate::core::text::{Printable, shortened};
 use crate::http::ServiceError;
 
@@ -64,7 +68,31 @@ impl Weaviate {
         // A full disk is no object's failure; an operator has to end that state.
         match written.iter().find_map(|one| one.as_ref().err().filter(|reason| reason.contains(READ_ONLY))) {
             Some(reason) => Err(ServiceError::Unavailable(reason.clone())),
-            None => Ok(written),
+            None => self.confirmed(batch, written),
+        }
+    }
+
+    /// Of a shard that takes nothing, for whatever reason, Weaviate tells with the first object of a batch only, and calls
+    /// the others written. So where an object failed, the others are looked for.
+    fn confirmed(&mut self, batch: &[Value], written: Vec<Written>) -> Result<Vec<Written>, ServiceError> {
+        let Some(Err(reason)) = written.iter().find(|one| one.is_err()) else { return Ok(written) };
+        let taken: HashMap<Uuid, &Value> = batch
+            .iter()
+            .zip(&written)
+            .filter(|(_, written)| written.is_ok())
+            .filter_map(|(object, _)| Some((object["id"].as_str()?.parse().ok()?, &object["properties"])))
+            .collect();
+        let found = self.statuses(&taken.keys().copied().collect::<Vec<_>>())?;
+        let is_kept = |(id, properties): (&Uuid, &&Value)| {
+            let kept = Stored::Present {
+                status: properties["status"].as_str().map(str::to_owned),
+                parentless: properties["parent_object_id"].is_null(),
+            };
+            found.get(id).is_some_and(|found| found.stored == kept)
+        };
+        match taken.iter().all(is_kept) {
+            true => Ok(written),
+            false => Err(ServiceError::Unavailable(format!("objects were not kept: {reason}"))),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The real Weaviate client over HTTP against the strict simulator.
+//! The real Weaviate client over HTTP against the strict simulator, and with `KIT_WEAVIATE=real` against the real server:
+//! all tests but those in modules called `simulated`.
 
 mod broken_answers;
 mod class;
@@ -13,7 +14,7 @@ use agira_worker::core::agira_object::{AgiraObject, CLASS, ObjectType};
 use agira_worker::core::known::Stored;
 use agira_worker::http::{Patience, ServiceError};
 use agira_worker::weaviate::{ClassState, Found, ToWrite, Weaviate};
-use kit::weaviate::{Settings, Weaviate as Simulator, agira_class};
+use kit::weaviate::{GraphQl, Settings, Weaviate as Simulator, agira_class};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -46,6 +47,21 @@ fn with_class(class: Value) -> Simulator {
     let simulator = strict();
     simulator.create_class(class);
     simulator
+}
+
+/// A server with these settings and Agira's class.
+fn with_settings(settings: Settings) -> Simulator {
+    let simulator = Simulator::start_with(Settings { auto_schema: false, ..settings });
+    simulator.create_agira_class();
+    simulator
+}
+
+/// The two states of GraphQL that every server can be in.
+const GRAPHQL: [GraphQl; 2] = [GraphQl::On, GraphQl::Disabled422];
+
+/// A server that offers GraphQL like this, with Agira's class.
+fn with_graphql(graphql: GraphQl) -> Simulator {
+    with_settings(Settings { graphql, ..Settings::default() })
 }
 
 /// Agira's class with something changed.

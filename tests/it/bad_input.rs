@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 
 use kit::github::TOKEN;
 use kit::postgres_server::Database;
+use kit::weaviate::Settings;
 
 use crate::world::{Run, World};
 
@@ -63,7 +64,12 @@ fn refused(world: &World, args: &[&str], change: &dyn Fn(&mut Command), parts: &
 
 /// A world with something to do, so that a run that should not start would be seen.
 fn busy() -> World {
-    let mut world = World::new();
+    busy_with_key(None)
+}
+
+/// The same with a Weaviate that asks for a key.
+fn busy_with_key(key: Option<&str>) -> World {
+    let mut world = World::with(Settings { api_key: key.map(str::to_owned), ..Settings::default() });
     world.issue("acme/shop#12", "Working");
     world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
     world
@@ -165,8 +171,7 @@ fn a_secret_file_that_cannot_serve_is_named_with_what_is_wrong() {
 
 #[test]
 fn secrets_come_from_files_as_well_as_from_variables() {
-    let mut world = busy();
-    world.weaviate.settings().api_key = Some(PASSWORD.to_owned());
+    let mut world = busy_with_key(Some(PASSWORD));
     let folder = tempfile::tempdir().unwrap();
     let mut command = world.command(&["sync"]);
     for (name, secret) in

@@ -14,4 +14,5 @@ mod retry_failed;
 mod schema;
 mod status;
 mod sync;
+mod weaviate_runs;
 mod world;

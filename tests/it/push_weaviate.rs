@@ -123,6 +123,15 @@ fn an_outdated_object_is_dropped_and_its_mapping_made_due() {
 }
 
 #[test]
+fn a_mapping_that_github_does_not_show_is_left_to_sync() {
+    let mut world = unseen();
+    world.github.delete("acme/shop#2");
+    let before = rows(&mut world);
+    world.run(&["push-weaviate"]).exits(3).logs("acme/shop#2: failed: acme/shop#2 was deleted at GitHub");
+    assert_eq!(rows(&mut world), before);
+}
+
+#[test]
 fn a_rejected_object_is_the_mappings_failure_and_stops_no_other() {
     let mut world = unseen();
     world.weaviate.reject_object(&crate::world::uuid(GithubIssue, 2), "no space for this one");
@@ -132,13 +141,4 @@ fn a_rejected_object_is_the_mappings_failure_and_stops_no_other() {
     assert_eq!(world.weaviate.objects().len(), 9);
     let error: String = world.one("SELECT worker_error FROM core_externalissuemapping WHERE id = 2");
     assert_eq!(error, "Weaviate rejects github_issue:2: no space for this one");
-}
-
-#[test]
-fn a_mapping_that_github_does_not_show_is_left_to_sync() {
-    let mut world = unseen();
-    world.github.delete("acme/shop#2");
-    let before = rows(&mut world);
-    world.run(&["push-weaviate"]).exits(3).logs("acme/shop#2: failed: acme/shop#2 was deleted at GitHub");
-    assert_eq!(rows(&mut world), before);
 }

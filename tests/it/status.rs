@@ -89,6 +89,29 @@ fn what_was_never_looked_at_and_what_waits_for_weaviate_is_counted() {
     assert_eq!(counts(&["--mapping", "6"]), (0, json!({ "pending": 1 })));
 }
 
+/// So one sees how far a pass over everything has come.
+#[test]
+fn what_is_left_of_looking_at_everything_again_is_counted() {
+    let mut world = World::new();
+    for number in 1..=5 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+    }
+    let left = |world: &World| {
+        let count = world.run(&["status", "--output", "json"]).exits(0).json()["to_recheck"].as_i64()?;
+        world.run(&["status"]).exits(0).prints(&format!("to recheck {count:14}"));
+        Some(count)
+    };
+    assert_eq!(left(&world), Some(0), "a new mapping is due");
+    world.run(&["sync"]).exits(0);
+    assert_eq!(left(&world), Some(0));
+    world.run(&["sync", "--recheck-now", "--limit", "2"]).exits(0);
+    assert_eq!(left(&world), Some(3));
+    world.execute("UPDATE core_externalissuemapping SET worker_due_at = now() WHERE id = 5");
+    assert_eq!(left(&world), Some(2), "one that is due is counted there");
+    world.run(&["sync", "--limit", "10"]).exits(0);
+    assert_eq!(left(&world), Some(0));
+}
+
 #[test]
 fn the_json_has_exactly_the_documented_fields() {
     let mut world = every_class();
@@ -99,7 +122,7 @@ fn the_json_has_exactly_the_documented_fields() {
     let status = status(&world, &[]);
     check_fields(
         &status,
-        "schema_version command exit_code error mappings never_synced weaviate shared repositories last_run pause failures",
+        "schema_version command exit_code error mappings never_synced to_recheck weaviate shared repositories last_run pause failures",
     );
     assert_eq!(
         (&status["schema_version"], &status["command"], &status["exit_code"]),
@@ -175,6 +198,7 @@ fn text_shows_the_same_numbers_as_json() {
         (&json["never_synced"], &json["weaviate"]["pending"]),
         (&json!(number("never synced")), &json!(number("Weaviate pending")))
     );
+    assert_eq!(json["to_recheck"], number("to recheck"));
     assert_eq!(json["mappings"]["total"], number("mappings"));
     run.prints("last run: none yet");
 }

@@ -6,7 +6,7 @@ use agira_worker::core::agira_object::{ObjectKey, ObjectType};
 use kit::agira;
 use kit::github::{Github, TOKEN};
 use kit::postgres_server::Database;
-use kit::weaviate::Weaviate;
+use kit::weaviate::{Settings, Weaviate};
 use postgres::Client;
 use serde_json::Value;
 
@@ -29,15 +29,24 @@ pub struct Linked {
 impl World {
     /// Agira with the worker's columns, and Weaviate with Agira's class.
     pub fn new() -> Self {
-        let world = Self::on(Database::create());
+        Self::with(Settings::default())
+    }
+
+    /// The same with a Weaviate that has these settings.
+    pub fn with(settings: Settings) -> Self {
+        let world = Self::of(Database::create(), settings);
         world.weaviate.create_agira_class();
         world
     }
 
     /// Some other database, and an empty Weaviate.
     pub fn on(database: Database) -> Self {
+        Self::of(database, Settings::default())
+    }
+
+    fn of(database: Database, settings: Settings) -> Self {
         let client = database.client();
-        Self { database, github: Github::start(), weaviate: Weaviate::start(), client }
+        Self { database, github: Github::start(), weaviate: Weaviate::start_with(settings), client }
     }
 
     /// The project that names a repository.

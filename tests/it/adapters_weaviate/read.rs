@@ -1,12 +1,17 @@
 //! What Weaviate holds under many ids, with GraphQL and without.
 
-use kit::weaviate::{Fault, GraphQl};
+use kit::weaviate::Fault;
 
 use super::*;
 
 /// Objects for every second of these mappings, with the mapping's number in the status.
 fn simulator(mappings: std::ops::Range<i64>) -> Simulator {
-    let simulator = with_class(agira_class());
+    filled(Settings::default(), mappings)
+}
+
+/// The same in a server with these settings.
+fn filled(settings: Settings, mappings: std::ops::Range<i64>) -> Simulator {
+    let simulator = with_settings(settings);
     for mapping in mappings.step_by(2) {
         let properties = json!({ "status": format!("status {mapping}"), "parent_object_id": "7" });
         simulator.put_object(&id(mapping).to_string(), properties);
@@ -37,38 +42,50 @@ fn the_statuses_of_250_ids_take_three_requests() {
 #[test]
 fn no_default_limit_of_the_server_cuts_an_answer() {
     for limit in [1, 10, 100] {
-        let simulator = simulator(0..100);
-        simulator.settings().default_limit = limit;
+        let simulator = filled(Settings { default_limit: limit, ..Settings::default() }, 0..100);
         check_every_second(&mut ready(&simulator), 0..100);
     }
 }
 
 #[test]
 fn ids_are_sent_in_lower_case() {
-    let simulator = simulator(0..10);
-    let mut client = ready(&simulator);
-    check_every_second(&mut client, 0..10);
-    simulator.settings().graphql = GraphQl::Disabled422;
-    check_every_second(&mut client, 0..10);
-    for exchange in simulator.requests() {
-        let sent = exchange.request.path + &String::from_utf8_lossy(&exchange.request.body);
-        let in_upper_case = |id: &Uuid| sent.contains(&id.to_string().to_uppercase());
-        assert!(!ids(0..10).iter().any(in_upper_case), "{sent}");
+    for graphql in GRAPHQL {
+        let simulator = filled(Settings { graphql, ..Settings::default() }, 0..10);
+        check_every_second(&mut ready(&simulator), 0..10);
+        for exchange in simulator.requests() {
+            let sent = exchange.request.path + &String::from_utf8_lossy(&exchange.request.body);
+            let in_upper_case = |id: &Uuid| sent.contains(&id.to_string().to_uppercase());
+            assert!(!ids(0..10).iter().any(in_upper_case), "{sent}");
+        }
     }
+}
+
+#[track_caller]
+fn check_found_out_once(graphql: GraphQl) {
+    let simulator = filled(Settings { graphql, ..Settings::default() }, 0..5);
+    let mut client = ready(&simulator);
+    check_every_second(&mut client, 0..5);
+    check_every_second(&mut client, 0..5);
+    let gets = ids(0..5).into_iter().map(|id| format!("GET /v1/objects/{CLASS}/{id}"));
+    let twice: Vec<String> = gets.clone().chain(gets).collect();
+    assert_eq!(asked(&simulator), [vec!["POST /v1/graphql".to_owned()], twice].concat(), "{graphql:?}");
+    check_one_connection(&simulator);
 }
 
 #[test]
 fn where_graphql_is_off_each_object_is_asked_for_which_is_found_out_once() {
-    for graphql in [GraphQl::Disabled422, GraphQl::Disabled410, GraphQl::Forbidden] {
-        let simulator = simulator(0..5);
-        simulator.settings().graphql = graphql;
-        let mut client = ready(&simulator);
-        check_every_second(&mut client, 0..5);
-        check_every_second(&mut client, 0..5);
-        let gets = ids(0..5).into_iter().map(|id| format!("GET /v1/objects/{CLASS}/{id}"));
-        let twice: Vec<String> = gets.clone().chain(gets).collect();
-        assert_eq!(asked(&simulator), [vec!["POST /v1/graphql".to_owned()], twice].concat(), "{graphql:?}");
-        check_one_connection(&simulator);
+    check_found_out_once(GraphQl::Disabled422);
+}
+
+/// What no setting of the real server brings about.
+mod simulated {
+    use super::*;
+
+    #[test]
+    fn graphql_may_be_off_in_other_ways() {
+        for graphql in [GraphQl::Disabled410, GraphQl::Forbidden] {
+            check_found_out_once(graphql);
+        }
     }
 }
 
@@ -106,9 +123,8 @@ fn a_graphql_answer_without_objects_is_none() {
 
 #[test]
 fn an_object_without_status_or_parent_is_told_from_none() {
-    for graphql in [GraphQl::On, GraphQl::Disabled422] {
-        let simulator = with_class(agira_class());
-        simulator.settings().graphql = graphql;
+    for graphql in GRAPHQL {
+        let simulator = with_graphql(graphql);
         simulator.put_object(&id(1).to_string(), json!({ "title": "By Agira" }));
         let found = ready(&simulator).statuses(&ids(1..3)).expect("statuses");
         assert_eq!(found[&id(1)].stored, Stored::Present { status: None, parentless: true });

@@ -128,19 +128,55 @@ fn an_object_that_is_too_large_on_its_own_fails_alone() {
 
 #[test]
 fn each_object_has_its_own_result() {
-    let class = changed_class(|class| properties(class).retain(|property| property["name"] != "org_id"));
-    let simulator = with_class(class);
-    simulator.reject_object(&id(1).to_string(), "not this\none");
+    let simulator =
+        with_class(changed_class(|class| properties(class).retain(|property| property["name"] != "org_id")));
+    // Vectors of a class all have the length of the first one.
+    simulator.put_whole_object(json!({ "class": CLASS, "id": id(9), "properties": {}, "vector": [0.5, 1.0] }));
     let mut objects = all_to_write(0..4);
+    objects[1].vectors.insert("vector".to_owned(), json!([0.5]));
     objects[2].object.org_id = Some("3".to_owned());
     let results = client(&simulator).write(&objects).expect("results");
     let failures = failures(&results);
-    assert_eq!((failures.len(), failures[0]), (2, (1, "not this\\none")));
-    assert!(failures[1].0 == 2 && failures[1].1.contains("no such prop with name 'org_id'"), "{failures:?}");
+    assert!(failures.len() == 2 && failures[0].0 == 1 && failures[1].0 == 2, "{failures:?}");
+    assert!(failures[0].1.contains("vector with length 1"), "{failures:?}");
+    assert!(failures[1].1.contains("no such prop with name 'org_id'"), "{failures:?}");
     let kept: Vec<String> = simulator.objects().into_keys().collect();
-    let mut expected = [id(0), id(3)].map(|id| id.to_string());
+    let mut expected = [id(0), id(3), id(9)].map(|id| id.to_string());
     expected.sort();
     assert_eq!(kept, expected);
+}
+
+/// What nobody can bring a real server to.
+mod simulated {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_takes_nothing_is_weaviates_failure_although_only_one_object_is_called_failed() {
+        for graphql in GRAPHQL {
+            let simulator = with_graphql(graphql);
+            // One of them is there already, with another status; one as Agira writes it, with the same.
+            simulator.put_object(&id(1).to_string(), json!({ "status": "closed" }));
+            simulator.put_object(&id(2).to_string(), json!({ "status": "open" }));
+            let before = simulator.objects();
+            for objects in [0..4, 0..2, 1..3] {
+                simulator.settings().shard_failure = Some("the shard is shutting down".to_owned());
+                let mut client = ready(&simulator);
+                let error = client.write(&all_to_write(objects)).expect_err("nothing is kept");
+                let said = "objects were not kept: the shard is shutting down".to_owned();
+                assert_eq!((error, simulator.objects()), (ServiceError::Unavailable(said), before.clone()));
+            }
+            simulator.settings().shard_failure = None;
+            assert_eq!(ready(&simulator).write(&all_to_write(0..4)), Ok(vec![Ok(()); 4]));
+        }
+    }
+}
+
+#[test]
+fn what_is_said_of_an_object_is_told_on_one_line() {
+    let simulator = with_class(agira_class());
+    simulator.reject_object(&id(1).to_string(), "not this\none");
+    let results = client(&simulator).write(&all_to_write(0..3)).expect("results");
+    assert_eq!(failures(&results), [(1, "not this\\none")]);
 }
 
 #[test]
@@ -157,10 +193,10 @@ fn a_failure_without_a_reason_is_still_one() {
 fn a_full_disk_is_weaviates_failure_and_no_objects() {
     let simulator = with_class(agira_class());
     let mut client = ready(&simulator);
-    simulator.settings().read_only = true;
+    simulator.set_read_only(true);
     let error = client.write(&all_to_write(0..3)).expect_err("a full disk");
     assert!(matches!(&error, ServiceError::Unavailable(reason) if reason.contains("read-only")), "{error:?}");
-    simulator.settings().read_only = false;
+    simulator.set_read_only(false);
     assert_eq!(client.write(&all_to_write(0..3)), Ok(vec![Ok(()); 3]));
 }
 

@@ -8,7 +8,7 @@ use kit::postgres_server::Database;
 use kit::weaviate::{self, agira_class};
 use serde_json::{Value, json};
 
-use super::{PASSWORD, busy, ends};
+use super::{PASSWORD, busy, busy_with_key, ends};
 use crate::world::{Run, World};
 
 /// Nobody listens there.
@@ -107,14 +107,13 @@ fn weaviate_that_is_not_there_or_answers_garbage_delays_nothing_else() {
 
 #[test]
 fn a_key_that_weaviate_refuses_needs_a_person_and_delays_nothing_else() {
-    let mut world = busy();
-    world.weaviate.settings().api_key = Some("the-right-key".to_owned());
-    for key in [None, Some(PASSWORD)] {
+    let mut world = busy_with_key(Some("the-right-key"));
+    for (key, said) in [(None, "anonymous access not enabled"), (Some(PASSWORD), "unauthorized: invalid api key")] {
         let change = |command: &mut Command| {
             key.map(|key| command.env("WEAVIATE_API_KEY", key));
         };
-        let parts =
-            ["Weaviate: credentials refused: anonymous access not enabled", "check WEAVIATE_URL, WEAVIATE_API_KEY"];
+        let said = format!("Weaviate: credentials refused: {said}");
+        let parts = [&*said, "check WEAVIATE_URL, WEAVIATE_API_KEY"];
         keeps_objects(&mut world, &change, 1, Value::Null, &parts);
     }
     Run::of(world.command(&["sync"]).env("WEAVIATE_API_KEY", "the-right-key")).exits(0).logs("delivered Weaviate");
@@ -162,8 +161,7 @@ fn a_class_that_does_not_fit_is_named_before_anything_is_written() {
 
 #[test]
 fn no_secret_is_logged_however_much_is_logged() {
-    let world = busy();
-    world.weaviate.settings().api_key = Some(PASSWORD.to_owned());
+    let world = busy_with_key(Some(PASSWORD));
     let url = world.database.url().replace("postgres@", &format!("postgres:{PASSWORD}@"));
     for token in [TOKEN, "another_token"] {
         let mut command = world.command(&["sync", "--recheck-now", "-vv"]);

@@ -1,4 +1,5 @@
-//! What tests, demo and benchmark share: a throwaway PostgreSQL and strict simulators of GitHub and Weaviate.
+//! What tests, demo and benchmark share: a throwaway PostgreSQL, strict simulators of GitHub and Weaviate, and a real
+//! Weaviate where there is one.
 //!
 //! Strict means that a simulator rejects what the real service rejects, so that a test that passes here has a
 //! chance of meaning something there. Everything listens on loopback only and disappears with the process.
@@ -9,3 +10,4 @@ pub mod graphql;
 pub mod http;
 pub mod postgres_server;
 pub mod weaviate;
+pub mod weaviate_server;

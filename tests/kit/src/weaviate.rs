@@ -1,7 +1,10 @@
-//! A strict Weaviate: it rejects what the real server rejects, and keeps what it was sent.
+//! A strict Weaviate: it rejects what the real server rejects, and keeps what it was sent. Or the real server itself, with
+//! the same log and the same failures on the way to it: with `KIT_WEAVIATE=real` every test runs against that.
 //!
-//! Follows Weaviate's REST specification (1.39) and its pages on batches, auto-schema and GraphQL.
+//! Follows Weaviate's REST specification (1.39) and its pages on batches, auto-schema and GraphQL, and the real server
+//! where the same tests run against both.
 
+mod front;
 mod graphql;
 mod rest;
 mod store;
@@ -11,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
-use crate::http::{Exchange, Server, lock};
+use crate::http::{Exchange, Request, Server, lock};
+use crate::weaviate_server::{Config, Lent, RealServer};
 use store::Store;
 
 /// The one class of Agira.
@@ -39,8 +43,9 @@ pub enum PutMissing {
     Error,
 }
 
-/// Settings of the server, changeable while it runs.
-#[derive(Debug, Clone)]
+/// Settings of the server, changeable while it runs. Of a real one only `down` and `most_bytes` are, and what else it
+/// cannot do must be left as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The key that requests must carry; `None`: anonymous access.
     pub api_key: Option<String>,
@@ -54,8 +59,8 @@ pub struct Settings {
     pub put_missing: PutMissing,
     /// Answers 503 to everything.
     pub down: bool,
-    /// Writes fail as on a full disk.
-    pub read_only: bool,
+    /// Why the shard takes nothing, such as a full disk.
+    pub shard_failure: Option<String>,
     /// A proxy refuses requests with more bytes.
     pub most_bytes: usize,
 }
@@ -69,7 +74,7 @@ impl Default for Settings {
             default_limit: 100,
             put_missing: PutMissing::NotFound,
             down: false,
-            read_only: false,
+            shard_failure: None,
             most_bytes: usize::MAX,
         }
     }
@@ -86,10 +91,11 @@ pub enum Fault {
     Html,
 }
 
-/// A running simulator; dropping it stops it.
+/// A running simulator, or a real server behind a proxy; dropping it stops it.
 pub struct Weaviate {
     server: Server,
     state: Arc<Mutex<State>>,
+    real: Option<Lent>,
 }
 
 /// Everything that requests and tests change.
@@ -100,6 +106,8 @@ struct State {
     rejected: BTreeMap<String, String>,
     /// Elements of writes that were carried out.
     writes: usize,
+    /// The server stops once it has carried out so many.
+    stop_after: Option<usize>,
 }
 
 impl Weaviate {
@@ -108,18 +116,54 @@ impl Weaviate {
         Self::start_with(Settings::default())
     }
 
-    /// An empty server.
+    /// An empty server: a simulator, or with `KIT_WEAVIATE=real` a real one.
+    ///
+    /// # Panics
+    /// When there shall be a real one and there is none, or it has no such settings.
     pub fn start_with(settings: Settings) -> Self {
+        match std::env::var("KIT_WEAVIATE").as_deref() {
+            Err(_) | Ok("") => Self::serve(settings, None),
+            Ok("real") => Self::real_with(settings),
+            Ok(other) => panic!("KIT_WEAVIATE={other} is neither empty nor real"),
+        }
+    }
+
+    /// An empty real server.
+    ///
+    /// # Panics
+    /// When there is none, or it has no such settings.
+    pub fn real_with(settings: Settings) -> Self {
+        let graphql = match settings.graphql {
+            GraphQl::On => true,
+            GraphQl::Disabled422 => false,
+            other => panic!("a real server has no setting for {other:?}"),
+        };
+        let config = Config {
+            auto_schema: settings.auto_schema,
+            graphql,
+            api_key: settings.api_key.clone(),
+            default_limit: settings.default_limit,
+        };
+        Self::serve(settings, Some(Lent::of(config)))
+    }
+
+    fn serve(settings: Settings, real: Option<Lent>) -> Self {
         let state = Arc::new(Mutex::new(State {
             settings,
             store: Store::default(),
             faults: Vec::new(),
             rejected: BTreeMap::new(),
             writes: 0,
+            stop_after: None,
         }));
-        let shared = state.clone();
-        let server = Server::start(move |request| rest::answer(&mut lock(&shared), request));
-        Self { server, state }
+        let (shared, server) = (state.clone(), real.clone());
+        let server = Server::start(move |request| front::answer(&shared, server.as_ref(), request));
+        Self { server, state, real }
+    }
+
+    /// The real server behind it, if it is one.
+    pub fn real(&self) -> Option<&RealServer> {
+        self.real.as_deref()
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -128,8 +172,12 @@ impl Weaviate {
     }
 
     /// The settings, to be changed.
+    ///
+    /// # Panics
+    /// When dropped, if they ask for what a real server cannot do.
     pub fn settings(&self) -> impl std::ops::DerefMut<Target = Settings> + '_ {
-        SettingsGuard(lock(&self.state))
+        let state = lock(&self.state);
+        SettingsGuard { before: self.real.is_some().then(|| state.settings.clone()), state }
     }
 
     /// Creates the class with exactly Agira's definition.
@@ -142,27 +190,58 @@ impl Weaviate {
     /// # Panics
     /// When the server would refuse it: the test's mistake.
     pub fn create_class(&self, class: Value) {
-        lock(&self.state).store.create_class(&class).expect("a class that the server takes");
+        let Some(real) = &self.real else {
+            lock(&self.state).store.create_class(&class).expect("a class that the server takes");
+            return;
+        };
+        let (status, said) = real.json("POST", "/v1/schema", Some(&class));
+        assert_eq!(status, 200, "{said}");
     }
 
     /// The stored definition of Agira's class.
     pub fn class(&self) -> Option<Value> {
-        lock(&self.state).store.class(CLASS).cloned()
+        match &self.real {
+            None => lock(&self.state).store.class(CLASS).cloned(),
+            Some(real) => found(real.json("GET", &format!("/v1/schema/{CLASS}"), None)),
+        }
     }
 
     /// Loses class and objects, as after a lost disk.
     pub fn lose_everything(&self) {
-        lock(&self.state).store = Store::default();
+        match &self.real {
+            None => lock(&self.state).store = Store::default(),
+            Some(real) => real.wipe(),
+        }
     }
 
     /// All objects by id, as stored.
     pub fn objects(&self) -> BTreeMap<String, Value> {
-        lock(&self.state).store.objects(CLASS).map(|object| (text(&object["id"]), object.clone())).collect()
+        let Some(real) = &self.real else {
+            return lock(&self.state)
+                .store
+                .objects(CLASS)
+                .map(|object| (text(&object["id"]), object.clone()))
+                .collect();
+        };
+        let (mut objects, mut after) = (BTreeMap::new(), String::new());
+        loop {
+            let page = format!("/v1/objects?class={CLASS}&limit=500&after={after}&include=vector");
+            let Some(page) = found(real.json("GET", &page, None)) else { return objects };
+            let page = page["objects"].as_array().cloned().unwrap_or_default();
+            let Some(last) = page.last() else { return objects };
+            after = text(&last["id"]);
+            objects.extend(page.into_iter().map(|object| (text(&object["id"]), without_times(object))));
+        }
     }
 
     /// One object as stored.
     pub fn object(&self, id: &str) -> Option<Value> {
-        lock(&self.state).store.object(CLASS, id).cloned()
+        match &self.real {
+            None => lock(&self.state).store.object(CLASS, id).cloned(),
+            Some(real) => {
+                found(real.json("GET", &format!("/v1/objects/{CLASS}/{id}?include=vector"), None)).map(without_times)
+            }
+        }
     }
 
     /// Writes an object as another client would.
@@ -179,15 +258,93 @@ impl Weaviate {
     /// # Panics
     /// When the server would refuse it: the test's mistake.
     pub fn put_whole_object(&self, object: Value) {
-        lock(&self.state).store.put(&object, false).expect("an object that the server takes");
+        let Some(real) = &self.real else {
+            lock(&self.state).store.put(&object, false).expect("an object that the server takes");
+            return;
+        };
+        let (status, said) = real.json("POST", "/v1/batch/objects", Some(&json!({ "objects": [object] })));
+        assert_eq!((status, &said[0]["result"]["status"]), (200, &json!("SUCCESS")), "{said}");
     }
 
     /// Deletes an object.
     pub fn delete_object(&self, id: &str) {
-        lock(&self.state).store.delete(CLASS, id);
+        match &self.real {
+            None => drop(lock(&self.state).store.delete(CLASS, id)),
+            Some(real) => {
+                let (status, said) = real.json("DELETE", &format!("/v1/objects/{CLASS}/{id}"), None);
+                assert_eq!(status, 204, "{said}");
+            }
+        }
     }
 
-    /// Rejects every write of this object until it is allowed again.
+    /// Lets writes fail as on a full disk, or not any more.
+    pub fn set_read_only(&self, read_only: bool) {
+        let Some(real) = &self.real else {
+            let reason = "store is read-only due to: manually set by user";
+            lock(&self.state).settings.shard_failure = read_only.then(|| reason.to_owned());
+            return;
+        };
+        let shards = format!("/v1/schema/{CLASS}/shards");
+        let (_, found) = real.json("GET", &shards, None);
+        let status = json!({ "status": if read_only { "READONLY" } else { "READY" } });
+        for shard in found.as_array().expect("shards") {
+            let (status, said) = real.json("PUT", &format!("{shards}/{}", text(&shard["name"])), Some(&status));
+            assert_eq!(status, 200, "{said}");
+        }
+    }
+
+    /// Writes an object as Agira's own client does: PUT, and POST where there is none. Neither is in the log.
+    ///
+    /// # Panics
+    /// When the server refuses it: the test's mistake.
+    pub fn put_object_as_agira(&self, id: &str, properties: &Value) {
+        let object = json!({ "class": CLASS, "id": id, "properties": properties });
+        let (status, said) = self.ask("PUT", &format!("/v1/objects/{CLASS}/{id}"), &object);
+        if [404, 500].contains(&status) && said["error"][0]["message"] == format!("no object with id '{id}'") {
+            let (status, said) = self.ask("POST", "/v1/objects", &object);
+            assert_eq!(status, 200, "{said}");
+        } else {
+            assert_eq!(status, 200, "{said}");
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        if let Some(real) = &self.real {
+            return real.json(method, path, Some(body));
+        }
+        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let mut state = lock(&self.state);
+        headers.extend(state.settings.api_key.iter().map(|key| ("authorization".to_owned(), format!("Bearer {key}"))));
+        let request = Request {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: String::new(),
+            headers,
+            body: body.to_string().into_bytes(),
+            connection: ([127, 0, 0, 1], 0).into(),
+        };
+        let answer = rest::answer(&mut state, &request);
+        (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
+    }
+
+    /// Lets the server die, as by a power failure, once it has written that many more objects: their answer is lost.
+    pub fn stop_after_writing(&self, objects: usize) {
+        let mut state = lock(&self.state);
+        state.stop_after = Some(state.writes + objects);
+    }
+
+    /// Starts it again, with what it had kept.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&self) {
+        lock(&self.state).settings.down = false;
+        if let Some(real) = &self.real {
+            real.start_again().unwrap_or_else(|error| panic!("{error:#}"));
+        }
+    }
+
+    /// Rejects this object in every batch until it is allowed again.
     pub fn reject_object(&self, id: &str, message: &str) {
         lock(&self.state).rejected.insert(id.to_owned(), message.to_owned());
     }
@@ -233,19 +390,49 @@ impl Weaviate {
     }
 }
 
-struct SettingsGuard<'a>(MutexGuard<'a, State>);
+struct SettingsGuard<'a> {
+    state: MutexGuard<'a, State>,
+    /// Those of a real server.
+    before: Option<Settings>,
+}
 
 impl std::ops::Deref for SettingsGuard<'_> {
     type Target = Settings;
     fn deref(&self) -> &Settings {
-        &self.0.settings
+        &self.state.settings
     }
 }
 
 impl std::ops::DerefMut for SettingsGuard<'_> {
     fn deref_mut(&mut self) -> &mut Settings {
-        &mut self.0.settings
+        &mut self.state.settings
     }
+}
+
+impl Drop for SettingsGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let now = Settings { down: before.down, most_bytes: before.most_bytes, ..self.state.settings.clone() };
+            assert_eq!(*before, now, "a real server cannot change this while it runs");
+        }
+    }
+}
+
+/// What a GET found; nothing if there is no such thing.
+fn found((status, body): (u16, Value)) -> Option<Value> {
+    match status {
+        200 => Some(body),
+        404 => None,
+        other => panic!("{other}: {body}"),
+    }
+}
+
+/// An object without what no client writes.
+fn without_times(mut object: Value) -> Value {
+    if let Some(object) = object.as_object_mut() {
+        object.retain(|name, _| !["creationTimeUnix", "lastUpdateTimeUnix", "vectorWeights"].contains(&name.as_str()));
+    }
+    object
 }
 
 /// Agira's class as its own client creates it.

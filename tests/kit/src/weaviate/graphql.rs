@@ -12,7 +12,7 @@ use crate::graphql::{Object, Refused, Resolved, execute, validate};
 use crate::http::Response;
 
 /// No answer has more objects (QUERY_MAXIMUM_RESULTS).
-const MOST_RESULTS: usize = 10_000;
+pub const MOST_RESULTS: usize = 10_000;
 
 /// Answers `POST /v1/graphql`.
 pub fn answer(state: &State, body: &Value) -> Response {
@@ -35,7 +35,7 @@ pub fn answer(state: &State, body: &Value) -> Response {
         return failed(422, "query cannot be empty");
     }
     let errors = |message: String| {
-        Response::json(200, &json!({ "data": null, "errors": [{ "message": message, "locations": [], "path": null }] }))
+        Response::json(200, &json!({ "errors": [{ "message": message, "locations": [], "path": null }] }))
     };
     let schema = match Schema::parse_and_validate(sdl(&state.store), "schema.graphql") {
         Ok(schema) => schema,
@@ -72,7 +72,7 @@ fn sdl(store: &Store) -> String {
         let name = class["class"].as_str().unwrap_or_default();
         let _ = writeln!(
             get,
-            "  {name}(limit: Int, offset: Int, after: String, where: Where, consistencyLevel: Consistency, tenant: String): [{name}]"
+            "  {name}(limit: Int, offset: Int, after: String, where: Where, consistencyLevel: Consistency): [{name}]"
         );
         let _ = writeln!(types, "type {name} {{");
         for property in class["properties"].as_array().into_iter().flatten() {
@@ -106,20 +106,17 @@ fn objects<'a>(
     arguments: &Map<String, Value>,
 ) -> Result<Vec<Option<Object<'a>>>, Refused> {
     let refused = |message: &str| Refused { kind: None, message: message.to_owned() };
-    if arguments.get("tenant").is_some_and(|tenant| !tenant.is_null()) {
-        return Err(refused("class has multi-tenancy disabled, but request was with tenant"));
-    }
     let number = |name: &str| arguments.get(name).and_then(Value::as_u64).map(|number| number as usize);
     let limit = number("limit").unwrap_or(state.settings.default_limit);
     let offset = number("offset").unwrap_or(0);
     if limit + offset > MOST_RESULTS {
-        return Err(refused("query maximum results exceeded"));
+        return Err(refused("explorer: list class: search: invalid pagination params: query maximum results exceeded"));
     }
     let mut found = Vec::new();
     for object in state.store.objects(class) {
         let matching = match arguments.get("where") {
             Some(condition) if !condition.is_null() => {
-                matches(object, condition).map_err(|message| refused(&message))?
+                matches(state, object, condition).map_err(|message| refused(&message))?
             }
             _ => true,
         };
@@ -149,26 +146,27 @@ fn shown(object: &Value) -> Object<'_> {
     })
 }
 
-fn matches(object: &Value, condition: &Value) -> Result<bool, String> {
+fn matches(state: &State, object: &Value, condition: &Value) -> Result<bool, String> {
     let operands = || condition["operands"].as_array().ok_or("operands are missing".to_owned());
     let operator = condition["operator"].as_str().ok_or("operator is missing")?;
     match operator {
-        "And" => operands()?.iter().try_fold(true, |all, operand| Ok(all && matches(object, operand)?)),
-        "Or" => operands()?.iter().try_fold(false, |any, operand| Ok(any || matches(object, operand)?)),
+        "And" => operands()?.iter().try_fold(true, |all, operand| Ok(all && matches(state, object, operand)?)),
+        "Or" => operands()?.iter().try_fold(false, |any, operand| Ok(any || matches(state, object, operand)?)),
         _ => {
             let path = condition["path"][0].as_str().ok_or("path is missing")?;
             let given = [&condition["valueText"], &condition["valueString"]].into_iter().find(|value| !value.is_null());
             let given = given.ok_or("got operator without a value of type text")?;
             let is_id = path == "id" || path == "_id";
-            let stored = if is_id { &object["id"] } else { &object["properties"][path] };
-            let stored = stored.as_str().unwrap_or_default();
+            let stored = if is_id { state.store.id_as_written(object) } else { object["properties"][path].as_str() };
+            let stored = stored.unwrap_or_default();
             let one = |value: &Value| value.as_str().is_some_and(|value| equal(stored, value, is_id));
             match operator {
                 "Equal" => Ok(one(given)),
                 "NotEqual" => Ok(!one(given)),
-                "ContainsAny" => {
-                    given.as_array().map(|values| values.iter().any(one)).ok_or("ContainsAny needs a list".to_owned())
-                }
+                "ContainsAny" => given
+                    .as_array()
+                    .map(|values| values.iter().any(one))
+                    .ok_or("value type should be []string but is string".to_owned()),
                 other => Err(format!("operator {other} is not simulated")),
             }
         }

@@ -4,41 +4,24 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::store::upper_first;
-use super::{Fault, PutMissing, State, graphql};
+use super::{PutMissing, State, graphql};
 use crate::http::{Request, Response};
 
-/// Answers one request.
+/// Answers one request, as the server itself does.
 pub fn answer(state: &mut State, request: &Request) -> Response {
-    if state.settings.down {
-        return Response::empty(503);
-    }
     if request.path == "/v1/.well-known/live" || request.path == "/v1/.well-known/ready" {
-        return if request.query.is_empty() { Response::empty(200) } else { framework(404, "path was not found") };
+        let not_ours = || Response::json(501, &json!("operation WeaviateWellknown has not yet been implemented"));
+        return if request.query.is_empty() { Response::empty(200) } else { not_ours() };
     }
-    if request.body.len() > state.settings.most_bytes {
-        return html(413);
-    }
-    match (!state.faults.is_empty()).then(|| state.faults.remove(0)) {
-        Some(Fault::Status(status, body)) => Response { body: body.into_bytes(), ..Response::empty(status) },
-        Some(Fault::Html) => html(200),
-        Some(Fault::LoseAnswer) => {
-            routed(state, request);
-            html(502)
+    if let Some(key) = &state.settings.api_key {
+        match request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")) {
+            Some(given) if given == key => {}
+            Some(_) => return framework(401, "unauthorized: invalid api key"),
+            None => {
+                let said = "anonymous access not enabled. Please authenticate through one of the available methods: [API-keys]";
+                return framework(401, said);
+            }
         }
-        None => routed(state, request),
-    }
-}
-
-fn html(status: u16) -> Response {
-    let body = b"<html><body>a proxy</body></html>".to_vec();
-    Response { body, ..Response::empty(status) }.header("content-type", "text/html")
-}
-
-fn routed(state: &mut State, request: &Request) -> Response {
-    if let Some(key) = &state.settings.api_key
-        && request.header("authorization") != Some(&format!("Bearer {key}"))
-    {
-        return framework(401, "anonymous access not enabled, please provide an auth scheme such as API key or OIDC");
     }
     let body = match (request.method.as_str(), request.body.is_empty()) {
         ("POST" | "PUT" | "PATCH", _) => {
@@ -94,13 +77,19 @@ fn routed(state: &mut State, request: &Request) -> Response {
 }
 
 fn list(state: &State, request: &Request) -> Response {
-    let after = request.parameter("after");
+    let after = request.parameter("after").filter(|after| !after.is_empty());
     if after.is_some() && (request.parameter("offset").is_some() || request.parameter("class").is_none()) {
-        return failed(422, "cursor api: invalid 'after' parameter: class is required, offset cannot be combined");
+        return failed(422, "msg:cursor api: invalid 'after' parameter code:400 err:offset cannot be set with after");
     }
     let limit = request.parameter("limit").and_then(|limit| limit.parse().ok()).unwrap_or(25);
     let offset = request.parameter("offset").and_then(|offset| offset.parse().ok()).unwrap_or(0);
+    if limit + offset > graphql::MOST_RESULTS {
+        return failed(422, "msg:offset or limit code:400 err:query maximum results exceeded");
+    }
     let class = request.parameter("class").map(upper_first).unwrap_or_default();
+    if state.store.class(&class).is_none() {
+        return Response::empty(404);
+    }
     let objects: Vec<Value> = state
         .store
         .objects(&class)
@@ -128,18 +117,12 @@ fn create(state: &mut State, body: &Value) -> Response {
 
 /// One write outside a batch.
 fn write(state: &mut State, object: &Value) -> Response {
-    if state.settings.read_only {
-        return failed(500, "store is read-only due to: disk usage too high");
-    }
-    if let Some(message) = object["id"].as_str().and_then(|id| state.rejected.get(id)) {
-        return failed(500, message);
+    if let Some(reason) = &state.settings.shard_failure {
+        return failed(500, &format!("put object: import into index agiraobject: put local object: {reason}"));
     }
     match state.store.put(object, state.settings.auto_schema) {
-        Ok(stored) => {
-            state.writes += 1;
-            Response::json(200, &stored)
-        }
-        Err(message) => failed(422, &message),
+        Ok(stored) => Response::json(200, &stored),
+        Err(message) => failed(422, &format!("invalid object: {message}")),
     }
 }
 
@@ -150,15 +133,19 @@ fn object(state: &mut State, request: &Request, class: &str, id: &str, body: &Va
             &json!({ "code": 601, "message": format!("id in path must be of type uuid: \"{id}\"") }),
         );
     }
+    let id = &id.to_lowercase();
     let found = state.store.object(class, id).cloned();
     match (request.method.as_str(), found) {
         ("GET", Some(object)) => Response::json(200, &shown(&object, request)),
         ("HEAD", Some(_)) => Response::empty(204),
-        ("DELETE", Some(_)) => {
+        // Also when there is none.
+        ("DELETE", _) => {
             state.store.delete(class, id);
             Response::empty(204)
         }
-        ("PUT", _) if body["id"].as_str() != Some(id) => failed(422, "invalid update: field 'id' is immutable"),
+        ("PUT", _) if body["id"].as_str() != Some(id.as_str()) => {
+            failed(422, "invalid update: field 'id' is immutable")
+        }
         ("PUT", Some(_)) => {
             let mut object = body.clone();
             object["class"] = json!(class);
@@ -175,7 +162,7 @@ fn object(state: &mut State, request: &Request, class: &str, id: &str, body: &Va
             let answer = write(state, &object);
             if answer.status == 200 { Response::empty(204) } else { answer }
         }
-        ("GET" | "HEAD" | "DELETE" | "PATCH", None) => Response::empty(404),
+        ("GET" | "HEAD" | "PATCH", None) => Response::empty(404),
         (method, _) => framework(405, &format!("method {method} is not allowed")),
     }
 }
@@ -199,20 +186,28 @@ fn batch(state: &mut State, body: &Value) -> Response {
     if objects.is_empty() {
         return failed(422, "invalid param 'objects': cannot be empty, need at least one object for batching");
     }
+    for (index, object) in objects.iter().enumerate() {
+        let id = object["id"].as_str().unwrap_or_default();
+        if !id.is_empty() && (Uuid::parse_str(id).is_err() || id.len() != 36) {
+            let said = format!("body.objects.{index}.id in body must be of type uuid: {id:?}");
+            return Response::json(422, &json!({ "code": 601, "message": said }));
+        }
+    }
+    let mut shard_failure = state.settings.shard_failure.clone();
+    let shard_fails = shard_failure.is_some();
     let mut results = Vec::with_capacity(objects.len());
     for object in objects {
-        let rejected = object["id"].as_str().and_then(|id| state.rejected.get(id).cloned());
-        let written = match (state.settings.read_only, rejected) {
-            (true, _) => Err("store is read-only due to: disk usage too high".to_owned()),
-            (false, Some(message)) => Err(message),
-            (false, None) => state.store.put(object, state.settings.auto_schema),
-        };
         let mut result = object.clone();
+        if object["id"].is_null() {
+            result["id"] = json!(Uuid::new_v4().to_string());
+        }
+        let written = match shard_fails {
+            // The server tells of a shard's failure only with that shard's first object: the others count as written.
+            true => shard_failure.take().map_or(Ok(()), Err),
+            false => state.store.put(&result, state.settings.auto_schema).map(drop),
+        };
         result["result"] = match written {
-            Ok(_) => {
-                state.writes += 1;
-                json!({ "status": "SUCCESS" })
-            }
+            Ok(()) => json!({ "status": "SUCCESS" }),
             Err(message) => json!({ "status": "FAILED", "errors": { "error": [{ "message": message }] } }),
         };
         results.push(result);

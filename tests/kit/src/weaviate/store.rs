@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, FixedOffset};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 /// Names that no property may have.
 const RESERVED: [&str; 3] = ["id", "_id", "_additional"];
-/// Endings that no property may have.
+/// Endings that no property may have, in newer releases than the one that the tests run against.
 const RESERVED_ENDINGS: [&str; 6] =
     ["_searchable", "_rangeable", "_temp", "__meta_count", "_propertyLength", "_nullState"];
+/// Modules that the server has, those that call somebody else's API being there by default.
+const MODULES: [&str; 3] = ["none", "text2vec-openai", "text2vec-cohere"];
 /// Data types that the simulator knows.
 const DATA_TYPES: [&str; 5] = ["text", "int", "number", "boolean", "date"];
 
@@ -19,6 +21,10 @@ const DATA_TYPES: [&str; 5] = ["text", "int", "number", "boolean", "date"];
 pub struct Store {
     classes: BTreeMap<String, Value>,
     objects: BTreeMap<(String, String), Value>,
+    /// Ids of objects as they were written: filters compare letter by letter with these.
+    ids_as_written: BTreeMap<(String, String), String>,
+    /// The length of the first vector of each class and name, which all others must have.
+    dimensions: BTreeMap<(String, String), usize>,
 }
 
 impl Store {
@@ -33,6 +39,7 @@ impl Store {
     pub fn delete_class(&mut self, name: &str) {
         self.classes.remove(name);
         self.objects.retain(|(class, _), _| class != name);
+        self.dimensions.retain(|(class, _), _| class != name);
     }
 
     /// Takes a definition and fills in the defaults.
@@ -48,9 +55,25 @@ impl Store {
         }
         let mut class = given.clone();
         class["class"] = json!(name);
+        let named = given["vectorConfig"].as_object().filter(|named| !named.is_empty());
+        if named.is_some() && !(given["vectorizer"].is_null() && given["vectorIndexType"].is_null()) {
+            return Err(
+                "creating a class with both a class level vector index and named vectors is forbidden".to_owned()
+            );
+        }
+        let of_names = named.into_iter().flatten().filter_map(|(_, one)| one["vectorizer"].as_object()?.keys().next());
+        let vectorizers: Vec<&str> = of_names.map(String::as_str).chain(given["vectorizer"].as_str()).collect();
+        if let Some(unknown) = vectorizers.iter().find(|module| !MODULES.contains(module)) {
+            return Err(format!("vectorizer: no module with name {unknown:?} present"));
+        }
+        if named.is_none() {
+            for (key, default) in [("vectorizer", "none"), ("vectorIndexType", "hnsw")] {
+                if class[key].is_null() {
+                    class[key] = json!(default);
+                }
+            }
+        }
         for (key, default) in [
-            ("vectorizer", json!("none")),
-            ("vectorIndexType", json!("hnsw")),
             ("replicationConfig", json!({ "factor": 1 })),
             ("invertedIndexConfig", json!({ "cleanupIntervalSeconds": 60, "stopwords": { "preset": "en" } })),
         ] {
@@ -60,7 +83,7 @@ impl Store {
         }
         let mut properties = Vec::new();
         for property in given["properties"].as_array().into_iter().flatten() {
-            let property = property_with_defaults(property)?;
+            let property = property_with_defaults(property, &vectorizers)?;
             if properties.iter().any(|other: &Value| same_name(other, &property)) {
                 return Err(format!("class '{name}': conflict for property {}: already in use", property["name"]));
             }
@@ -72,8 +95,9 @@ impl Store {
     }
 
     pub fn add_property(&mut self, class: &str, property: &Value) -> Result<Value, String> {
-        let property = property_with_defaults(property)?;
         let Some(class) = self.classes.get_mut(class) else { return Err("class not found".to_owned()) };
+        let vectorizer = class["vectorizer"].as_str().unwrap_or_default().to_owned();
+        let property = property_with_defaults(property, &[&vectorizer])?;
         let properties = class["properties"].as_array_mut().ok_or("class without properties")?;
         if properties.iter().any(|other| same_name(other, &property)) {
             return Err(format!("conflict for property {}: already in use", property["name"]));
@@ -100,13 +124,11 @@ impl Store {
         if class.is_empty() {
             return Err("object has an empty class".to_owned());
         }
-        let id = given["id"].as_str().ok_or("invalid object: missing id")?;
-        if Uuid::parse_str(id).is_err() || id.len() != 36 {
-            return Err(format!("invalid UUID {id:?}"));
+        let as_written = given["id"].as_str().ok_or("missing id")?;
+        if Uuid::parse_str(as_written).is_err() || as_written.len() != 36 {
+            return Err(format!("invalid UUID {as_written:?}"));
         }
-        if id.chars().any(|letter| letter.is_ascii_uppercase()) {
-            return Err(format!("id {id} is not lower case; the server would not find it again"));
-        }
+        let id = as_written.to_lowercase();
         if !given["tenant"].is_null() {
             return Err(format!("class {class} has multi-tenancy disabled, but request was with tenant"));
         }
@@ -128,14 +150,56 @@ impl Store {
                 object[name] = given[name].clone();
             }
         }
-        self.objects.insert((class, id.to_owned()), object.clone());
+        self.check_vectors(&class, &object)?;
+        self.ids_as_written.insert((class.clone(), id.clone()), as_written.to_owned());
+        self.objects.insert((class, id), object.clone());
         Ok(object)
+    }
+
+    /// The id with which filters have to ask for an object.
+    pub fn id_as_written(&self, object: &Value) -> Option<&str> {
+        let key = (object["class"].as_str()?.to_owned(), object["id"].as_str()?.to_owned());
+        self.ids_as_written.get(&key).map(String::as_str)
+    }
+
+    fn check_vectors(&mut self, class: &str, object: &Value) -> Result<(), String> {
+        let named = self.classes.get(class).and_then(|class| class["vectorConfig"].as_object());
+        let has_names = named.is_some_and(|named| !named.is_empty());
+        let has_name = |name: &str| named.is_some_and(|named| named.contains_key(name));
+        let mut lengths = Vec::new();
+        if let Some(vector) = object["vector"].as_array() {
+            if has_names {
+                return Err(format!("collection {class} configuration does not have single vector index"));
+            }
+            lengths.push((String::new(), vector.len()));
+        }
+        for (name, vector) in object["vectors"].as_object().into_iter().flatten() {
+            if !has_name(name) {
+                return Err(format!("collection {class} does not have configuration for vector {name}"));
+            }
+            lengths.push((name.clone(), vector.as_array().map_or(0, Vec::len)));
+        }
+        for (name, length) in lengths {
+            let first = *self.dimensions.entry((class.to_owned(), name)).or_insert(length);
+            if first != length {
+                return Err(format!(
+                    "Validate vector index for {}: new node has a vector with length {length}. Existing nodes have \
+                     vectors with length {first}: vector dimensions do not match the index dimensions",
+                    object["id"].as_str().unwrap_or_default()
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn checked(&mut self, class: &str, given: &Value, auto_schema: bool) -> Result<Value, String> {
         let mut kept = Map::new();
         for (name, value) in given.as_object().into_iter().flatten() {
             if value.is_null() {
+                // Nothing to keep, but auto-schema makes a property of it all the same.
+                if auto_schema && self.data_type(class, name).is_none() {
+                    self.add_property(class, &json!({ "name": name, "dataType": ["text"] }))?;
+                }
                 continue;
             }
             let data_type = match self.data_type(class, name) {
@@ -148,7 +212,7 @@ impl Store {
                 }
                 None => {
                     return Err(format!(
-                        "invalid object: no such prop with name '{name}' found in class '{class}' in the schema. \
+                        "no such prop with name '{name}' found in class '{class}' in the schema. \
                          Check your schema files for which properties in this class are available"
                     ));
                 }
@@ -166,35 +230,53 @@ impl Store {
 }
 
 fn kept_value(class: &str, name: &str, data_type: &str, value: &Value) -> Result<Value, String> {
-    let wrong = |wanted: &str| {
-        Err(format!("invalid {data_type} property '{name}' on class '{class}': requires {wanted}, got {value}"))
-    };
+    let wrong = |kind: &str, said: String| Err(format!("invalid {kind} property '{name}' on class '{class}': {said}"));
+    let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     match data_type {
         "text" if value.is_string() => Ok(value.clone()),
-        "text" => wrong("a string"),
-        "int" => match value.as_f64() {
-            Some(number) if number.fract() == 0.0 => Ok(value.clone()),
-            _ => wrong("an integer"),
-        },
+        "text" => wrong("text", format!("not a string, but {}", go_type(value))),
+        // 3.0 is none.
+        "int" if value.is_i64() || value.is_u64() => Ok(value.clone()),
+        "int" if value.is_number() => {
+            wrong("integer", format!("the JSON number '{plain}' could not be converted to an int"))
+        }
+        "int" => wrong("integer", format!("requires an integer, the given value is '{plain}'")),
         "number" if value.is_number() => Ok(value.clone()),
-        "number" => wrong("a number"),
+        "number" => wrong("number", format!("requires a float, the given value is '{plain}'")),
         "boolean" if value.is_boolean() => Ok(value.clone()),
-        "boolean" => wrong("a bool"),
+        "boolean" => wrong("boolean", format!("requires a bool, the given value is '{plain}'")),
         "date" => match value.as_str().map(DateTime::parse_from_rfc3339) {
-            Some(Ok(time)) => Ok(json!(go_time(time.to_utc()))),
-            _ => wrong("a string with a RFC3339 formatted date"),
+            Some(Ok(time)) => Ok(json!(go_time(time))),
+            _ => wrong(
+                "date",
+                format!("requires a string with a RFC3339 formatted date, but the given value is '{plain}'"),
+            ),
         },
         other => Err(format!("unknown data type {other}")),
     }
 }
 
-/// As Go prints a time: without trailing zeros, so that clients must compare moments, not texts.
-fn go_time(time: DateTime<Utc>) -> String {
-    let printed = time.to_rfc3339_opts(SecondsFormat::Nanos, true);
-    let (whole, fraction) = printed.trim_end_matches('Z').split_once('.').unwrap_or((&printed, ""));
-    match fraction.trim_end_matches('0') {
-        "" => format!("{whole}Z"),
-        fraction => format!("{whole}.{fraction}Z"),
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "json.Number",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// As Go prints a time: in its own zone, without trailing zeros, so that clients must compare moments, not texts.
+fn go_time(time: DateTime<FixedOffset>) -> String {
+    let whole = time.format("%Y-%m-%dT%H:%M:%S");
+    let zone = match time.offset().local_minus_utc() {
+        0 => "Z".to_owned(),
+        _ => time.format("%:z").to_string(),
+    };
+    match time.format("%.9f").to_string().trim_end_matches('0') {
+        "." => format!("{whole}{zone}"),
+        fraction => format!("{whole}{fraction}{zone}"),
     }
 }
 
@@ -209,7 +291,7 @@ fn inferred(value: &Value) -> Option<&'static str> {
     }
 }
 
-fn property_with_defaults(given: &Value) -> Result<Value, String> {
+fn property_with_defaults(given: &Value, vectorizers: &[&str]) -> Result<Value, String> {
     let name = lower_first(given["name"].as_str().unwrap_or_default());
     let fits = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
@@ -224,8 +306,9 @@ fn property_with_defaults(given: &Value) -> Result<Value, String> {
     if !is_text && !given["tokenization"].is_null() {
         return Err(format!("property '{name}': tokenization is not allowed for data type '{data_type}'"));
     }
-    if let Some(modules) = given["moduleConfig"].as_object().filter(|modules| !modules.is_empty()) {
-        let module = modules.keys().next().map_or("", String::as_str);
+    // What concerns a module that the server does not have is kept unseen.
+    let modules = given["moduleConfig"].as_object().into_iter().flatten().map(|(module, _)| module.as_str());
+    if let Some(module) = modules.into_iter().find(|module| MODULES.contains(module) && !vectorizers.contains(module)) {
         return Err(format!("vectorizer \"{module}\" not configured for any of target vectors"));
     }
     let mut property = given.clone();
