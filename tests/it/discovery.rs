@@ -150,6 +150,37 @@ fn more_changes_than_a_page_are_read_to_their_end() {
     assert_eq!(world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"), 120);
 }
 
+/// An issue that changes while pages are turned moves to the end, and those behind it move up.
+#[test]
+fn an_issue_that_changes_page_between_two_pages_hides_no_other() {
+    let mut world = settled(70);
+    for number in 1..=70 {
+        world.github.issue(&format!("acme/shop#{number}"), |issue| issue.updated_at = at(i64::from(number)));
+    }
+    world.github.close_between_pages("acme/shop#10", &at(200));
+    let numbers = looked_at(&world, &["--limit", "200"]);
+    let issues: Vec<i64> = numbers.into_iter().filter(|number| *number <= 70).collect();
+    assert_eq!(issues, (1..=70).collect::<Vec<_>>());
+    assert_eq!(world.item_status(10), "Testing");
+    let cursor: DateTime<Utc> = world.one("SELECT issues_cursor FROM worker_repository");
+    assert!(cursor > Utc::now() + Duration::seconds(150), "{cursor}");
+}
+
+#[test]
+fn a_repository_of_two_projects_is_polled_once_for_both() {
+    let mut world = settled(2);
+    let other = agira::project(&mut world.client, "The same shop", "Acme", "SHOP");
+    let item = agira::item(&mut world.client, other, "Working");
+    agira::issue(&mut world.client, item, 77, "acme/shop", 2, "open");
+    world.sync();
+    world.github.clear_log();
+    world.github.close("acme/shop#2", &at(5));
+    // Two rows mean that issue; GitHub's id is in one of them.
+    assert_eq!(looked_at(&world, &[]), [2, 2]);
+    assert_eq!((world.item_status(2), world.item_status(item)), ("Testing".to_owned(), "Testing".to_owned()));
+    assert_eq!(world.github.variables()[0]["n1"], Value::Null);
+}
+
 #[test]
 fn a_repository_that_is_far_behind_is_rechecked_instead_of_read_page_by_page() {
     let mut world = settled(3);

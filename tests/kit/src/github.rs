@@ -73,6 +73,8 @@ struct State {
     /// Points spent.
     spent: i64,
     meanwhile: Vec<Box<dyn FnOnce() + Send>>,
+    /// Issues that are closed, and when, once the next poll has been answered.
+    closed_after_poll: Vec<(String, String)>,
 }
 
 impl Github {
@@ -84,6 +86,7 @@ impl Github {
             faults: Vec::new(),
             spent: 0,
             meanwhile: Vec::new(),
+            closed_after_poll: Vec::new(),
         };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
@@ -94,7 +97,13 @@ impl Github {
             }
             let (latency, response) = {
                 let mut state = lock(&shared);
-                (state.settings.latency, rest::answer(&mut state, request))
+                let response = rest::answer(&mut state, request);
+                if String::from_utf8_lossy(&request.body).contains("query Changes(") {
+                    for (key, at) in std::mem::take(&mut state.closed_after_poll) {
+                        state.world.issue(&key, |issue| issue.close(&at, "COMPLETED", Closer::Nobody));
+                    }
+                }
+                (state.settings.latency, response)
             };
             std::thread::sleep(latency);
             response
@@ -175,6 +184,11 @@ impl Github {
     /// Somebody acts while issues or pull requests are looked at the next time.
     pub fn meanwhile(&self, act: impl FnOnce() + Send + 'static) {
         lock(&self.state).meanwhile.push(Box::new(act));
+    }
+
+    /// Somebody closes an issue between this page of what changed and the next one.
+    pub fn close_between_pages(&self, key: &str, at: &str) {
+        lock(&self.state).closed_after_poll.push((key.to_owned(), at.to_owned()));
     }
 
     /// Everything that was asked since the start or the last [`Self::clear_log`].
