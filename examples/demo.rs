@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use chrono::{SecondsFormat, Utc};
 use kit::agira::{self, NewItem};
 use kit::github::{Closer, Github, TOKEN};
 use kit::postgres_server::Database;
@@ -48,7 +49,7 @@ impl Story {
 
     fn tell(mut self) -> bool {
         say("A small Agira: seven items, each linked to a GitHub issue");
-        let cart = self.seed();
+        let (cart, dark_mode) = self.seed();
         self.show_items();
 
         say("What would a run do? A dry run asks GitHub and Weaviate, and changes nothing");
@@ -63,10 +64,16 @@ impl Story {
         say("Is everything all right?");
         self.run(&["status"], 0);
 
-        say("A second run: nothing changed, so nothing is asked and nothing is done");
+        say("A second run asks GitHub once what changed, and has nothing to do");
         let before = self.database.dump("worker_");
         self.run(&["sync"], 0);
         self.expect(self.database.dump("worker_") == before);
+
+        say("A developer closes the issue about the dark mode, in GitHub: the next run moves its item");
+        self.github.close("acme/shop#14", &Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true));
+        self.run(&["sync"], 0);
+        let status = agira::item_status(&mut self.client, dark_mode);
+        self.expect(status == "Testing");
 
         say("A tester finds that the cart still loses items, and moves item 1 back to Working");
         agira::person_sets_status(&mut self.client, cart, "Working");
@@ -78,21 +85,21 @@ impl Story {
         self.expect(status == "Working");
 
         if self.as_told {
-            say("That is all: install sql/worker.sql, set four variables, and put `agira-worker sync` into cron");
+            say("That is all: install sql/worker.sql, set three variables, and put `agira-worker sync` into cron");
         } else {
             say("THE STORY DID NOT GO AS TOLD: see above");
         }
         self.as_told
     }
 
-    /// Fills Agira and GitHub; returns the item about the cart.
-    fn seed(&mut self) -> i64 {
+    /// Fills Agira and GitHub; returns the items about the cart and about the dark mode.
+    fn seed(&mut self) -> (i64, i64) {
         let shop = agira::project(&mut self.client, "Shop", "acme", "shop");
         let backend = agira::project(&mut self.client, "Backend", "acme", "backend");
         let docs = agira::project(&mut self.client, "Docs", "acme", "docs");
         let cart = self.item(shop, "Cart loses items", "Working", "acme/shop#12");
         self.item(shop, "Cart total is wrong", "Working", "acme/shop#13");
-        self.item(shop, "Dark mode", "Backlog", "acme/shop#14");
+        let dark_mode = self.item(shop, "Dark mode", "Backlog", "acme/shop#14");
         self.item(shop, "Login times out", "Working", "acme/shop#16");
         self.item(backend, "Export orders as CSV", "Review", "acme/backend#3");
         self.item(docs, "Typo on the start page", "ReadyForRelease", "acme/docs#2");
@@ -119,7 +126,7 @@ impl Story {
         github.reopen("acme/backend#3", "2026-03-02T10:00:00Z");
         github.close("acme/docs#2", CLOSED_AT);
         github.delete("acme/shop#9");
-        cart
+        (cart, dark_mode)
     }
 
     fn item(&mut self, project: i64, title: &str, status: &str, key: &str) -> i64 {

@@ -138,6 +138,22 @@ fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
             say(&format!("GitHub is not asked before {}: {}", time(pause.until), Printable(&pause.reason)));
         }
     }
+    if !args.failed && !status.repositories.is_empty() {
+        say("repositories:");
+        for repository in &status.repositories {
+            let polled = repository.polled_at.map_or("never polled".to_owned(), |at| format!("polled {}", time(at)));
+            say(&format!(
+                "  {}: {polled}, issues seen up to {}, pull requests up to {}, {} due",
+                Printable(&repository.name),
+                time(repository.issues_cursor),
+                time(repository.pull_requests_cursor),
+                repository.due
+            ));
+            if let Some(error) = &repository.error {
+                say(&format!("    {}", Printable(error)));
+            }
+        }
+    }
     for Shared { html_url, mapping_ids } in &status.shared {
         let ids: Vec<String> = mapping_ids.iter().map(i64::to_string).collect();
         say(&format!("mappings {} mean the same {}", ids.join(" and "), Printable(html_url)));

@@ -69,6 +69,8 @@ pub struct RepositoryState {
     pub polled_at: Option<DateTime<Utc>>,
     /// Its last error.
     pub error: Option<String>,
+    /// Its mappings that are due, as far as their addresses say.
+    pub due: i64,
 }
 
 /// The last run of a command.
@@ -148,7 +150,7 @@ impl Db {
             outboxes: row.get("outboxes"),
             failures: self.failures(projects, mappings)?,
             shared: self.shared(projects, mappings)?,
-            repositories: self.repositories()?,
+            repositories: self.repositories(now)?,
             last_run: self.last_run()?,
         })
     }
@@ -193,16 +195,20 @@ impl Db {
         Ok(shared.collect())
     }
 
-    fn repositories(&mut self) -> anyhow::Result<Vec<RepositoryState>> {
-        let sql =
-            "SELECT name, issues_cursor, pull_requests_cursor, polled_at, error FROM worker_repository ORDER BY name";
-        let rows = self.read(Access::ReadOnly, sql, &[]).context("reading the repositories failed")?;
+    fn repositories(&mut self, now: DateTime<Utc>) -> anyhow::Result<Vec<RepositoryState>> {
+        let sql = "SELECT r.name, r.issues_cursor, r.pull_requests_cursor, r.polled_at, r.error, coalesce(d.due, 0) AS due
+             FROM worker_repository r LEFT JOIN (
+                SELECT lower(split_part(html_url, '/', 4) || '/' || split_part(html_url, '/', 5)) AS name, count(*) AS due
+                FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_due_at <= $1 GROUP BY 1
+             ) d USING (name) ORDER BY r.name";
+        let rows = self.read(Access::ReadOnly, sql, &[&now]).context("reading the repositories failed")?;
         let repositories = rows.iter().map(|row| RepositoryState {
             name: row.get("name"),
             issues_cursor: row.get("issues_cursor"),
             pull_requests_cursor: row.get("pull_requests_cursor"),
             polled_at: row.get("polled_at"),
             error: row.get("error"),
+            due: row.get("due"),
         });
         Ok(repositories.collect())
     }

@@ -154,8 +154,12 @@ impl Github {
         };
         Ok(match answer.status.as_u16() {
             301 | 302 | 307 | 308 => moved_to(answer.header("location").unwrap_or("an address that GitHub keeps")),
-            404 => LookError::Gone(format!("{target} is not found: deleted, moved or hidden from this token")),
-            410 => LookError::Gone(format!("{target} was deleted at GitHub")),
+            404 => LookError::Gone(format!(
+                "{target} is not found: deleted, moved or hidden from this token; give the token access, or delete the mapping"
+            )),
+            410 => {
+                LookError::Gone(format!("{target} was deleted at GitHub; delete the mapping, or correct its html_url"))
+            }
             200 => {
                 let page: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
                 let url = page["html_url"].as_str().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What runs cost, counted by the simulators and by PostgreSQL itself.
 
+use kit::agira;
 use serde_json::Value;
 
 use crate::world::World;
@@ -100,4 +101,107 @@ fn each_service_is_asked_over_one_kept_alive_connection() {
             exchanges.iter().map(|exchange| exchange.request.connection).collect();
         assert_eq!(connections.len(), 1, "{connections:?}");
     }
+}
+
+/// That many settled mappings of ten repositories, put into the database as runs would have left them; GitHub has them as
+/// far as anybody looks.
+fn settled(mappings: i64) -> World {
+    let mut world = World::new();
+    let project = world.project("acme/repo-0");
+    let first = agira::item(&mut world.client, project, "Working");
+    let copied =
+        "created_at, updated_at, title, description, solution_description, status, type_id, user_input, intern,
+        short_description, suggested_model, pr_description, epic_order, claude_auth_mode, project_id";
+    world.execute(&format!(
+        "INSERT INTO core_item ({copied}) SELECT {copied} FROM core_item, generate_series(2, {mappings}) WHERE id = {first};
+         INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body,
+            merge_commit_sha, worker_due_at, worker_recheck_at, worker_checked_at, worker_external_updated_at, worker_pushed_at)
+         SELECT n, n, 'Issue', 'open', 'https://github.com/acme/repo-' || n % 10 || '/issues/' || n, now(), {first} + n - 1, '', '',
+            NULL, now() + interval '1 day', now(), '2026-01-01', now() FROM generate_series(1, {mappings}) n;
+         INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor)
+         SELECT 'acme/repo-' || n, now(), now() FROM generate_series(0, 9) n;
+         ANALYZE"
+    ));
+    for repository in 0..10 {
+        world.github.issue(&format!("acme/repo-{repository}#{}", 1_000_000 + repository), |_| {});
+    }
+    world
+}
+
+fn now() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// An issue of the settled ones as GitHub has it, closed just now.
+fn close(world: &World, number: i64) -> String {
+    let key = format!("acme/repo-{}#{number}", number % 10);
+    world.github.issue(&key, |issue| issue.github_id = number);
+    world.github.close(&key, &now());
+    key
+}
+
+/// Scans of the mapping table so far, by sessions that have ended.
+fn scans(world: &mut World) -> i64 {
+    world.one("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'core_externalissuemapping'")
+}
+
+#[test]
+fn what_does_not_change_costs_the_same_whatever_there_is_of_it() {
+    for mappings in [1000, 100_000] {
+        let mut world = settled(mappings);
+        let (rows, scanned) = (world.database.dump("worker_"), scans(&mut world));
+        let cost = cost(&world, &["sync", "--output", "json"]);
+        assert_eq!((cost.github, world.weaviate.requests().len()), (1, 0), "{mappings} mappings");
+        assert!(cost.statements <= 14, "{} statements for {mappings} mappings", cost.statements);
+        // One scan is that of the first dump.
+        assert!(scans(&mut world) - scanned <= 1, "{mappings} mappings are scanned");
+        assert_eq!(world.database.dump("worker_"), rows);
+    }
+}
+
+#[test]
+fn twenty_closed_issues_with_new_pull_requests_cost_what_twenty_cost() {
+    let world = settled(1000);
+    for number in 1..=20 {
+        let key = close(&world, number);
+        let pull_request = format!("acme/repo-{}#{}", number % 10, 2000 + number);
+        world.github.pull_request(&pull_request, |found| found.updated_at = now());
+        world.github.issue(&key, |issue| issue.references = vec![pull_request]);
+    }
+    let cost = cost(&world, &["sync", "--output", "json"]);
+    assert_eq!((&cost.report["items_moved"], &cost.report["pull_requests_linked"]), (&20.into(), &20.into()));
+    assert!(cost.github <= 4, "{} GitHub requests", cost.github);
+    let weaviate = world.weaviate.requests().len();
+    assert!(cost.reads + cost.batches <= 4 && weaviate <= 5, "{weaviate} Weaviate requests, the class's included");
+    assert!(cost.statements <= 260, "{} statements", cost.statements);
+}
+
+#[test]
+fn one_closed_pull_request_costs_three_requests() {
+    let mut world = settled(1000);
+    let github_id = world.github.pull_request("acme/repo-3#5000", |_| {});
+    agira::pull_request(&mut world.client, 3, github_id, "acme/repo-3", 5000, "open");
+    world.sync();
+    world.github.pull_request("acme/repo-3#5000", |found| {
+        found.state = "CLOSED";
+        found.updated_at =
+            (chrono::Utc::now() + chrono::Duration::seconds(5)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    });
+    let cost = cost(&world, &["sync", "--output", "json"]);
+    assert!(cost.github <= 3, "{} GitHub requests", cost.github);
+    assert_eq!(world.one::<String>("SELECT state FROM core_externalissuemapping WHERE kind = 'PR'"), "closed");
+    let id: i64 = world.one("SELECT id FROM core_externalissuemapping WHERE kind = 'PR'");
+    let object_type = agira_worker::core::agira_object::ObjectType::GithubPr;
+    assert_eq!(world.properties(object_type, id)["status"], "closed");
+}
+
+#[test]
+fn an_overdue_backlog_does_not_keep_todays_closing_waiting() {
+    let mut world = settled(100_000);
+    world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now() - interval '1 day'; ANALYZE");
+    close(&world, 77_777);
+    // The others of the batch, overdue ones, are not at GitHub: failures that keep nobody waiting.
+    let report = world.run(&["sync", "--output", "json"]).exits(3).json();
+    assert_eq!((&report["discovered"], &report["items_moved"]), (&1.into(), &1.into()));
+    assert_eq!(world.item_status(77_777), "Testing");
 }

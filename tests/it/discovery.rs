@@ -303,3 +303,74 @@ fn a_name_that_is_none_is_told_and_stops_nothing() {
     world.github.close("acme/shop#1", &at(5));
     world.run(&["sync"]).exits(0).logs("ac me/shop/s is not the name of a repository").prints("1 items moved");
 }
+
+/// A source of choices that can be repeated: xorshift.
+struct Choices(u64);
+
+impl Choices {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// Whatever the order of changes, polls, runs that die before they record a poll, and however far GitHub's clock is from
+/// ours: in the end every row says what GitHub says.
+#[test]
+fn no_order_of_changes_polls_and_crashes_loses_a_change() {
+    for seed in 1..=8 {
+        let mut choices = Choices(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+        let mut world = World::new();
+        let mut ahead = choices.below(1200) as i64 - 600;
+        world.github.settings().clock_ahead = ahead;
+        for number in 1..=4 {
+            world.issue(&format!("acme/shop#{number}"), "Working");
+        }
+        world.sync();
+        world.execute(
+            "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF EXISTS (SELECT FROM pg_tables WHERE tablename = 'dies_now') THEN RAISE 'dies'; END IF; RETURN NULL; END $$;
+             CREATE TRIGGER die BEFORE INSERT ON worker_repository FOR EACH STATEMENT EXECUTE FUNCTION die()",
+        );
+        let mut story = Vec::new();
+        for _ in 0..14 {
+            ahead += choices.below(100) as i64;
+            world.github.settings().clock_ahead = ahead;
+            let number = 1 + choices.below(4);
+            let key = format!("acme/shop#{number}");
+            match choices.below(5) {
+                0 | 1 => {
+                    world.github.close(&key, &at(ahead));
+                    story.push(format!("close {number} at {ahead}"));
+                }
+                2 => {
+                    world.github.reopen(&key, &at(ahead));
+                    story.push(format!("reopen {number} at {ahead}"));
+                }
+                3 => {
+                    world.run(&["sync", "--limit", "1"]).exits(0);
+                    story.push(format!("poll at {ahead}"));
+                }
+                _ => {
+                    world.execute("CREATE TABLE dies_now ()");
+                    world.run(&["sync"]).exits(1);
+                    world.execute("DROP TABLE dies_now");
+                    story.push(format!("die at {ahead}"));
+                }
+            }
+        }
+        world.sync();
+        world.sync();
+        for number in 1..=4 {
+            let mut real = "";
+            world.github.issue(&format!("acme/shop#{number}"), |issue| real = issue.state);
+            let stored: String =
+                world.one(&format!("SELECT upper(state) FROM core_externalissuemapping WHERE number = {number}"));
+            assert_eq!(stored, real, "issue {number}, seed {seed}: {story:#?}");
+        }
+        let due: i64 = world.one("SELECT count(*) FROM core_externalissuemapping WHERE worker_due_at <= now()");
+        assert_eq!(due, 0, "seed {seed}: {story:#?}");
+    }
+}

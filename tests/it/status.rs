@@ -136,7 +136,7 @@ fn the_json_has_exactly_the_documented_fields() {
         "mapping_id item_id kind repository number attempts error error_at next_attempt_at",
     );
     let expected = json!([{ "name": "acme/shop", "issues_cursor": "2026-03-01T00:00:00Z",
-        "pull_requests_cursor": "2026-03-02T00:00:00Z", "polled_at": null, "error": "hidden" }]);
+        "pull_requests_cursor": "2026-03-02T00:00:00Z", "polled_at": null, "error": "hidden", "due": 1 }]);
     assert_eq!(status["repositories"], expected);
 }
 
@@ -332,4 +332,24 @@ fn rows_that_mean_the_same_issue_are_named() {
     world.run(&["status", "--mapping", &second.mapping.to_string()]).exits(0).prints(&line);
     let shared = world.run(&["status", "--output", "json"]).json()["shared"].clone();
     assert_eq!(shared[0]["mapping_ids"], serde_json::json!([first.mapping, second.mapping]));
+}
+
+#[test]
+fn how_far_behind_each_repository_is_is_told() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.issue("acme/backend#1", "Working");
+    world.sync();
+    world.execute(
+        "UPDATE worker_repository SET polled_at = '2026-03-01T10:00:00Z', issues_cursor = '2026-03-01T09:00:00Z',
+            pull_requests_cursor = '2026-03-01T08:00:00Z';
+         UPDATE worker_repository SET error = 'hidden from us', error_at = now() WHERE name = 'acme/backend';
+         UPDATE core_externalissuemapping SET worker_due_at = now() WHERE html_url LIKE '%shop%'",
+    );
+    let run = world.run(&["status"]).exits(0).prints(
+        "  acme/shop: polled 2026-03-01T10:00:00Z, issues seen up to 2026-03-01T09:00:00Z, pull requests up to 2026-03-01T08:00:00Z, 1 due",
+    );
+    run.prints("  acme/backend: polled").prints("    hidden from us");
+    let repositories = world.run(&["status", "--output", "json"]).json()["repositories"].clone();
+    assert_eq!((&repositories[0]["due"], &repositories[1]["due"]), (&serde_json::json!(0), &serde_json::json!(1)));
 }

@@ -94,7 +94,7 @@ fn several_items_may_carry_the_same_issue_and_one_that_fails_stops_no_other() {
     assert_eq!(world.item_status(item), "Testing");
     assert_eq!(world.item_status(gone.item), "Working");
     let error: String = world.one("SELECT worker_error FROM core_externalissuemapping WHERE number = 30");
-    assert_eq!(error, "acme/shop#30 was deleted at GitHub");
+    assert_eq!(error, "acme/shop#30 was deleted at GitHub; delete the mapping, or correct its html_url");
     run.logs(&format!("mapping={} item={} acme/shop#30: failed: acme/shop#30 was deleted", gone.mapping, gone.item));
 }
 

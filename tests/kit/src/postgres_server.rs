@@ -53,7 +53,7 @@ impl Cluster {
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nmax_connections = 200\n\
              fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nautovacuum = off\n\
-             shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = top\n",
+             shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = top\npg_stat_statements.max = 50000\n",
             folder.display()
         );
         std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"))?.write_all(settings.as_bytes())?;
@@ -236,7 +236,9 @@ impl Database {
 
     /// Forgets the statements so far, to count from here.
     pub fn reset_statements(&self) {
-        self.client().batch_execute("SELECT pg_stat_statements_reset()").expect("pg_stat_statements");
+        let reset =
+            "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)";
+        self.client().batch_execute(reset).expect("pg_stat_statements");
     }
 }
 
