@@ -78,7 +78,7 @@ fi
 if [ -n "$with_weaviate" ]; then
     step 'tests against the real Weaviate'
     # Those of the server itself, and then all others again, with it in the simulator's place.
-    cargo test --workspace --locked -- --ignored real_weaviate
+    KIT_WEAVIATE=real cargo test --workspace --locked -- --ignored real_weaviate
     KIT_WEAVIATE=real cargo test --workspace --locked -- --skip simulated
 
     step "what Agira's own client reads"

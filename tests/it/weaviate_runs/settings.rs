@@ -35,3 +35,13 @@ fn with_its_key_a_run_does_the_same() {
     let world = closed_issues(Settings { api_key: Some("right".to_owned()), ..Settings::default() }, 60);
     check_runs(&world, &|args| Run::of(world.command(args).env("WEAVIATE_API_KEY", "right")));
 }
+
+/// All other tests pass a proxy of ours, which has its own keep-alive and compression.
+#[test]
+#[ignore = "needs a real Weaviate server, which tests/run.sh provides"]
+fn real_weaviate_serves_a_run_the_same_with_nothing_in_between() {
+    let world = closed_issues(Settings::default(), 60);
+    let url = world.weaviate.real().expect("a real server: run this with KIT_WEAVIATE=real").open().expect("a port");
+    check_runs(&world, &|args| Run::of(world.command(args).env("WEAVIATE_URL", &url)));
+    assert!(world.weaviate.requests().is_empty(), "none came through the proxy");
+}

@@ -185,11 +185,13 @@ impl RealServer {
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        stream.write_all(format!("{head}\r\n").as_bytes())?;
-        stream.write_all(body)?;
+        // A server that refuses a request may answer and hang up before it has read it all: the answer counts.
+        let sent = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        parsed(&answer).ok_or_else(|| std::io::Error::other("no HTTP answer"))
+        let received = stream.read_to_end(&mut answer);
+        parsed(&answer).ok_or_else(|| {
+            sent.err().or(received.err()).unwrap_or_else(|| std::io::Error::other("no whole HTTP answer"))
+        })
     }
 
     /// Passes a request on, as a proxy would.
@@ -289,12 +291,15 @@ fn parsed(answer: &[u8]) -> Option<Response> {
     let head = std::str::from_utf8(&answer[..end]).ok()?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let headers = lines
+    let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
-        .filter(|(name, _)| !["connection", "content-length", "date"].contains(&name.as_str()))
         .collect();
-    Some(Response { status, headers, body: answer[end + 4..].to_vec() })
+    let body = answer[end + 4..].to_vec();
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let is_whole = length.is_none_or(|(_, length)| length.parse() == Ok(body.len()));
+    let is_passed = |(name, _): &(String, String)| !["connection", "content-length", "date"].contains(&name.as_str());
+    is_whole.then(|| Response { status, headers: headers.into_iter().filter(is_passed).collect(), body })
 }
 
 /// Waits until this process is gone, however it went, then kills the server and removes its folder. A pipe tells: its
