@@ -8,6 +8,7 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -58,6 +59,8 @@ pub struct Settings {
     pub read_only: bool,
     /// A proxy refuses requests with more bytes.
     pub most_bytes: usize,
+    /// How long every answer takes.
+    pub latency: Duration,
 }
 
 impl Default for Settings {
@@ -71,6 +74,7 @@ impl Default for Settings {
             down: false,
             read_only: false,
             most_bytes: usize::MAX,
+            latency: Duration::ZERO,
         }
     }
 }
@@ -118,7 +122,14 @@ impl Weaviate {
             writes: 0,
         }));
         let shared = state.clone();
-        let server = Server::start(move |request| rest::answer(&mut lock(&shared), request));
+        let server = Server::start(move |request| {
+            let (latency, response) = {
+                let mut state = lock(&shared);
+                (state.settings.latency, rest::answer(&mut state, request))
+            };
+            std::thread::sleep(latency);
+            response
+        });
         Self { server, state }
     }
 
