@@ -1,10 +1,12 @@
 //! What a run did, as its result on stdout and as its exit code. The one place where both are decided.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::args::Format;
 use super::context::{Mode, StoppedBy};
@@ -154,7 +156,13 @@ pub struct Report {
     pub github: GithubCounts,
     /// PostgreSQL.
     pub database: DatabaseCounts,
-    mappings: Vec<MappingReport>,
+    /// Already encoded, which takes a tenth of the memory; kept only where they are printed.
+    mappings: Vec<Box<RawValue>>,
+    /// Which mappings were reported.
+    #[serde(skip)]
+    reported: HashSet<i64>,
+    #[serde(skip)]
+    planned: u64,
     #[serde(skip)]
     format: Format,
 }
@@ -187,6 +195,8 @@ impl Report {
             github: GithubCounts::default(),
             database: DatabaseCounts::default(),
             mappings: Vec::new(),
+            reported: HashSet::new(),
+            planned: 0,
         }
     }
 
@@ -237,9 +247,15 @@ impl Report {
             Outcome::Unchanged => self.unchanged += 1,
             Outcome::Failed => self.failed += 1,
             Outcome::GivenBack => self.given_back += 1,
-            Outcome::Planned => {}
+            Outcome::Planned => self.planned += 1,
         }
-        self.mappings.push(MappingReport {
+        if mapping.id.is_stored() {
+            self.reported.insert(mapping.id.0);
+        }
+        if self.is_text() {
+            return;
+        }
+        let report = MappingReport {
             mapping_id: mapping.id.is_stored().then_some(mapping.id.0),
             item_id: mapping.item_id.0,
             kind: mapping.kind,
@@ -248,12 +264,14 @@ impl Report {
             outcome,
             actions,
             error,
-        });
+        };
+        // Texts, numbers and lists of them: there is nothing that JSON could not say.
+        self.mappings.extend(to_raw_value(&report));
     }
 
     /// Whether a mapping is in the report.
     pub fn has(&self, id: MappingId) -> bool {
-        self.mappings.iter().any(|mapping| mapping.mapping_id == Some(id.0))
+        self.reported.contains(&id.0)
     }
 
     /// The exit code: the first rule of the design's table that applies.
@@ -273,8 +291,10 @@ impl Report {
     }
 
     /// The counts without the mappings, for the run's record.
-    pub fn counts(&self) -> Value {
-        let mut counts = serde_json::to_value(self).unwrap_or_default();
+    pub fn counts(&mut self) -> Value {
+        let mappings = std::mem::take(&mut self.mappings);
+        let mut counts = serde_json::to_value(&*self).unwrap_or_default();
+        self.mappings = mappings;
         if let Some(counts) = counts.as_object_mut() {
             for name in
                 ["mappings", "schema_version", "command", "started_at", "finished_at", "exit_code", "stopped_by"]
@@ -306,7 +326,7 @@ impl Report {
         if self.dry_run {
             line.push_str(" --dry-run");
         }
-        let planned = self.mappings.iter().filter(|mapping| mapping.outcome == Outcome::Planned).count();
+        let planned = self.planned;
         let _ = match self.dry_run {
             true => write!(
                 line,
@@ -350,4 +370,52 @@ pub fn say_json(value: &impl Serialize) {
 pub fn say(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::model::{GithubId, ItemId, Kind};
+
+    fn reported(format: Format) -> Report {
+        let mapping = Mapping {
+            id: MappingId(1),
+            item_id: ItemId(7),
+            github_id: GithubId(5_000_000_001),
+            number: 12,
+            kind: Kind::Issue,
+            state: "open".to_owned(),
+            html_url: "https://github.com/acme/shop/issues/12".to_owned(),
+            pr_body: String::new(),
+            merge_commit_sha: String::new(),
+            merged_at: None,
+            due_at: None,
+            recheck_at: None,
+            attempts: 0,
+            error: None,
+            dealt_closed_at: None,
+            has_outbox: false,
+            claimed_until: None,
+        };
+        let mut report = Report::new("sync", Mode::Apply, format);
+        report.mapping(&mapping, None, Outcome::Synced, vec![json!({ "action": "something" })], None);
+        report
+    }
+
+    #[test]
+    fn what_is_not_printed_is_counted_and_not_kept() {
+        let report = reported(Format::Text);
+        assert_eq!((report.mappings.len(), report.synced), (0, 1));
+        assert!(report.has(MappingId(1)) && !report.has(MappingId(2)));
+    }
+
+    #[test]
+    fn the_counts_leave_the_mappings_where_they_are() {
+        let mut report = reported(Format::Json);
+        assert_eq!((&report.counts()["synced"], report.counts().get("mappings")), (&json!(1), None));
+        let shown = serde_json::to_value(&report).unwrap();
+        assert_eq!(shown["mappings"][0]["actions"], json!([{ "action": "something" }]));
+    }
 }

@@ -6,6 +6,9 @@ use postgres::Client;
 /// When everything was created, unless a test says otherwise.
 const CREATED: &str = "2026-01-01T00:00:00Z";
 
+/// GitHub's ids of [`many_issues`] begin behind this one, beyond 32 bits and beyond the simulator's own.
+pub const MANY: i64 = 6_000_000_000;
+
 /// Inserts a project; empty owner and repository mean none.
 pub fn project(client: &mut Client, name: &str, owner: &str, repo: &str) -> i64 {
     id(
@@ -57,13 +60,7 @@ pub fn item(client: &mut Client, project_id: i64, status: &str) -> i64 {
 
 /// Inserts an item.
 pub fn insert_item(client: &mut Client, project_id: i64, item: &NewItem) -> i64 {
-    client
-        .execute(
-            "INSERT INTO core_itemtype (key, name, is_active, description) VALUES ('bug', 'Bug', true, '')
-             ON CONFLICT (key) DO NOTHING",
-            &[],
-        )
-        .expect("an item type");
+    item_type(client);
     id(
         client,
         &format!(
@@ -75,6 +72,33 @@ pub fn insert_item(client: &mut Client, project_id: i64, item: &NewItem) -> i64 
         ),
         &[&item.title, &item.description, &item.status, &item.organisation_id, &project_id],
     )
+}
+
+/// Inserts many items, each with the mapping of an open issue, by few statements: issue `n` of 1 to `count` belongs to
+/// `acme/repo-(n % repositories)`, with number `n` and GitHub's id [`MANY`]` + n`. Creates the projects, too.
+pub fn many_issues(client: &mut Client, repositories: i32, count: i32) {
+    item_type(client);
+    let projects: Vec<i64> =
+        (0..repositories).map(|index| project(client, "Project", "acme", &format!("repo-{index}"))).collect();
+    let first = id(client, "SELECT coalesce(max(id), 0) FROM core_item", &[]);
+    let items = format!(
+        "INSERT INTO core_item (id, created_at, updated_at, title, description, solution_description, status, assigned_to_id,
+            parent_id, requester_id, type_id, organisation_id, project_id, solution_release_id, user_input, intern,
+            short_description, responsible_id, suggested_model, pr_description, epic_order, claude_auth_mode)
+         SELECT $1::bigint + n, '{CREATED}', '{CREATED}', 'Item ' || n, 'What the item says', '', 'Working', NULL, NULL, NULL,
+            (SELECT id FROM core_itemtype WHERE key = 'bug'), NULL, ($2::bigint[])[1 + n % $3], NULL, '', false, '', NULL,
+            'sonnet', '', 0, 'oauth' FROM generate_series(1, $4::int) n"
+    );
+    let mappings = format!(
+        "INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body,
+            merge_commit_sha, merged_at)
+         SELECT {MANY} + n, n, 'Issue', 'open', 'https://github.com/acme/repo-' || n % $2 || '/issues/' || n, '{CREATED}',
+            $1::bigint + n, '', '', NULL FROM generate_series(1, $3::int) n"
+    );
+    client.execute(&items, &[&first, &projects, &repositories, &count]).expect("items");
+    client.execute(&mappings, &[&first, &repositories, &count]).expect("mappings");
+    let advance = "SELECT setval(pg_get_serial_sequence('core_item', 'id'), (SELECT max(id) FROM core_item))";
+    client.execute(advance, &[]).expect("the sequence of the items");
 }
 
 /// Inserts the mapping of an issue of `repository` (`owner/name`).
@@ -152,6 +176,41 @@ pub fn activities(client: &mut Client, item_id: i64) -> Vec<(String, String)> {
         .collect()
 }
 
+fn item_type(client: &mut Client) {
+    client
+        .execute(
+            "INSERT INTO core_itemtype (key, name, is_active, description) VALUES ('bug', 'Bug', true, '')
+             ON CONFLICT (key) DO NOTHING",
+            &[],
+        )
+        .expect("an item type");
+}
+
 fn id(client: &mut Client, sql: &str, parameters: &[&(dyn postgres::types::ToSql + Sync)]) -> i64 {
     client.query_one(sql, parameters).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres_server::Database;
+
+    #[test]
+    fn many_issues_are_what_single_ones_are() {
+        let database = Database::create();
+        let mut client = database.client();
+        many_issues(&mut client, 2, 3);
+        let project = project(&mut client, "Project", "acme", "repo-9");
+        let single = item(&mut client, project, "Working");
+        issue(&mut client, single, MANY + 4, "acme/repo-9", 4, "open");
+        // Everything but what tells them apart.
+        let kinds = "SELECT DISTINCT to_jsonb(m) - '{id,github_id,number,html_url,item_id,worker_due_at}'::text[],
+                to_jsonb(i) - '{id,title,project_id}'::text[]
+             FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id";
+        assert_eq!(client.query(kinds, &[]).unwrap().len(), 1);
+        let addresses = client.query("SELECT html_url FROM core_externalissuemapping ORDER BY github_id", &[]).unwrap();
+        let expected = ["repo-1/issues/1", "repo-0/issues/2", "repo-1/issues/3", "repo-9/issues/4"]
+            .map(|rest| format!("https://github.com/acme/{rest}"));
+        assert_eq!(addresses.iter().map(|row| row.get(0)).collect::<Vec<String>>(), expected);
+    }
 }

@@ -1,11 +1,12 @@
 //! A strict GitHub: it rejects what the real service rejects, and tells what it was told.
 //!
 //! Follows GitHub's published GraphQL schema and its pages "Rate limits and query limits for the GraphQL API",
-//! "Troubleshooting the REST API" and "Get an issue". Issues and pull requests are named `owner/name#number`.
+//! "Troubleshooting the REST API", "Get an issue", "List timeline events for an issue" and "Get a pull request". Issues and pull requests are named `owner/name#number`.
 
 mod graphql;
 mod published;
 mod rest;
+mod rest_threads;
 mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -200,6 +201,11 @@ impl Github {
     pub fn variables(&self) -> Vec<Value> {
         let body = |exchange: &Exchange| serde_json::from_slice::<Value>(&exchange.request.body).ok();
         self.requests().iter().filter_map(body).map(|body| body["variables"].clone()).collect()
+    }
+
+    /// GraphQL points that were spent since the start.
+    pub fn spent(&self) -> i64 {
+        lock(&self.state).spent
     }
 
     /// Forgets the log.

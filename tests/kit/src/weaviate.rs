@@ -11,6 +11,7 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -63,6 +64,8 @@ pub struct Settings {
     pub shard_failure: Option<String>,
     /// A proxy refuses requests with more bytes.
     pub most_bytes: usize,
+    /// How long every answer takes.
+    pub latency: Duration,
 }
 
 impl Default for Settings {
@@ -76,6 +79,7 @@ impl Default for Settings {
             down: false,
             shard_failure: None,
             most_bytes: usize::MAX,
+            latency: Duration::ZERO,
         }
     }
 }
@@ -157,7 +161,12 @@ impl Weaviate {
             stop_after: None,
         }));
         let (shared, server) = (state.clone(), real.clone());
-        let server = Server::start(move |request| front::answer(&shared, server.as_ref(), request));
+        let server = Server::start(move |request| {
+            let response = front::answer(&shared, server.as_ref(), request);
+            let latency = lock(&shared).settings.latency;
+            std::thread::sleep(latency);
+            response
+        });
         Self { server, state, real }
     }
 

@@ -1,9 +1,9 @@
 //! Headers, limits and the REST routes; GraphQL is one of the routes.
 
 use chrono::{DateTime, Duration, Utc};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::world::{Gone, Repository, Thread, split};
+use super::rest_threads::Asked;
 use super::{Fault, State, graphql};
 use crate::http::{Request, Response};
 
@@ -72,69 +72,37 @@ fn admitted(state: &mut State, request: &Request, reset: DateTime<Utc>) -> Resul
     }
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let number = |text: &str| text.parse().map_err(|_| message(404, "Not Found"));
+    let asked = match parts.as_slice() {
+        [_, _, _, "issues", _] | ["repositories", _, "issues", _] => Asked::Issue,
+        [_, _, _, "issues", _, "timeline"] | ["repositories", _, "issues", _, "timeline"] => Asked::Timeline,
+        [_, _, _, "pulls", _] | ["repositories", _, "pulls", _] => Asked::PullRequest,
+        _ => return Err(message(404, "Not Found")),
+    };
     match parts.as_slice() {
-        ["repos", owner, name, "issues", issue] => {
-            let asked = format!("{owner}/{name}");
-            let repository = state.world.repository(&asked);
-            let number = number(issue)?;
+        ["repos", owner, name, _, thread, ..] => {
+            let name = format!("{owner}/{name}");
+            let repository = state.world.repository(&name);
+            let number = number(thread)?;
             // Where GraphQL follows a repository's new name silently, REST leads to it.
-            match repository.filter(|repository| !repository.name.eq_ignore_ascii_case(&asked)) {
-                Some(renamed) => Ok(moved(renamed, number, &root(request))),
-                None => Ok(thread(state, repository, number, &root(request))),
+            match repository.filter(|repository| !repository.name.eq_ignore_ascii_case(&name)) {
+                Some(renamed) => Ok(asked.moved(renamed, number, &root(request))),
+                None => Ok(asked.answer(state, repository, number, request)),
             }
         }
-        ["repositories", id, "issues", issue] => {
+        ["repositories", id, _, thread, ..] => {
             let repository = state.world.repository_with_id(number(id)?);
-            Ok(thread(state, repository, number(issue)?, &root(request)))
+            Ok(asked.answer(state, repository, number(thread)?, request))
         }
         _ => Err(message(404, "Not Found")),
     }
 }
 
 /// The REST root as the client knows it.
-fn root(request: &Request) -> String {
+pub(super) fn root(request: &Request) -> String {
     let prefix = if request.path.starts_with("/api/v3/") { "/api/v3" } else { "" };
     format!("http://{}{prefix}", request.header("host").unwrap_or_default())
 }
 
-fn thread(state: &State, repository: Option<&Repository>, number: i32, root: &str) -> Response {
-    let Some(repository) = repository else { return message(404, "Not Found") };
-    match (repository.threads.get(&number), repository.gone.get(&number)) {
-        (Some(thread), _) => Response::json(200, &shown(repository, number, thread)),
-        (None, Some(Gone::Deleted)) => message(410, "This issue was deleted"),
-        (None, Some(Gone::Transferred(new))) => {
-            let (name, number) = split(new);
-            match state.world.repository(name) {
-                Some(home) => moved(home, number, root),
-                None => message(404, "Not Found"),
-            }
-        }
-        (None, None) => message(404, "Not Found"),
-    }
-}
-
-fn moved(home: &Repository, number: i32, root: &str) -> Response {
-    let location = format!("{root}/repositories/{}/issues/{number}", home.id);
-    Response::json(301, &json!({ "message": "Moved Permanently", "url": location })).header("location", &location)
-}
-
-/// As far as the issue endpoints go. The id of a pull request there is that of its issue record: another number.
-fn shown(repository: &Repository, number: i32, thread: &Thread) -> Value {
-    let (page, id, state, title, body) = match thread {
-        Thread::Issue(issue) => ("issues", issue.github_id, issue.state, &issue.title, &issue.body),
-        Thread::PullRequest(found) => ("pull", found.github_id + 1_000_000_000, found.state, &found.title, &found.body),
-    };
-    let mut shown = json!({
-        "id": id, "number": number, "title": title, "body": body,
-        "state": if state == "OPEN" { "open" } else { "closed" },
-        "html_url": format!("https://github.com/{}/{page}/{number}", repository.name),
-    });
-    if let Thread::PullRequest(pull_request) = thread {
-        shown["pull_request"] = json!({ "merged_at": pull_request.merged_at });
-    }
-    shown
-}
-
-fn message(status: u16, message: &str) -> Response {
+pub(super) fn message(status: u16, message: &str) -> Response {
     Response::json(status, &json!({ "message": message, "documentation_url": "https://docs.github.com/rest" }))
 }

@@ -128,6 +128,40 @@ fn rest_tells_what_became_of_an_issue() {
 }
 
 #[test]
+fn rest_shows_timelines_page_by_page() {
+    let github = one_issue();
+    github.pull_request("acme/shop#13", |_| {});
+    github.issue("acme/shop#12", |issue| {
+        let source = "acme/shop#13".to_owned();
+        issue.timeline = vec![Event::Reopened; 30];
+        issue.timeline.push(Event::CrossReferenced { source, will_close: true });
+    });
+    let page = |query: &str| ask(&github, &format!("/repos/acme/shop/issues/12/timeline{query}"), &GOOD, None).1;
+    let count = |query: &str| page(query).as_array().unwrap().len();
+    assert_eq!(["", "?page=2", "?per_page=100", "?per_page=20&page=2", "?page=3"].map(count), [30, 1, 31, 11, 0]);
+    let links = || github.requests().last().unwrap().response.headers.iter().any(|(name, _)| name == "link");
+    assert_eq!([page("").is_array() && links(), page("?page=2").is_array() && links()], [true, false]);
+    let source = page("?page=2")[0]["source"]["issue"].clone();
+    assert_eq!((&source["number"], source["pull_request"].is_object()), (&json!(13), true));
+}
+
+#[test]
+fn rest_shows_a_pull_request_by_its_own_id_and_no_issue() {
+    let github = one_issue();
+    let id = github.pull_request("acme/shop#13", |_| {});
+    github.merge("acme/shop#13", "2026-02-01T00:00:00Z");
+    let (status, shown) = ask(&github, "/repos/acme/shop/pulls/13", &GOOD, None);
+    assert_eq!(
+        (status, &shown["id"], &shown["state"], &shown["merged"]),
+        (200, &json!(id), &json!("closed"), &json!(true))
+    );
+    assert_eq!(ask(&github, "/repos/acme/shop/pulls/12", &GOOD, None).0, 404);
+    github.rename_repository("acme/shop", "acme/store");
+    let (status, moved) = ask(&github, "/repos/acme/shop/pulls/13", &GOOD, None);
+    assert_eq!((status, moved["url"].as_str().unwrap().ends_with("/repositories/1/pulls/13")), (301, true));
+}
+
+#[test]
 fn a_spent_budget_refuses_everything() {
     let github = one_issue();
     github.settings().points = 1;

@@ -1,0 +1,190 @@
+//! The kit's services with a world in them, and what runs on it cost.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use chrono::{SecondsFormat, Utc};
+use kit::agira::{self, MANY};
+use kit::github::{Event, Github, TOKEN};
+use kit::postgres_server::Database;
+use kit::weaviate::Weaviate;
+use serde_json::Value;
+
+use crate::program::{self, Finished};
+use crate::table::Cost;
+
+/// How long every answer of GitHub and of Weaviate takes, where time is named.
+pub const LATENCY: Duration = Duration::from_millis(80);
+const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
+
+/// A database, a GitHub and a Weaviate.
+pub struct Services {
+    /// Agira's database.
+    pub database: Database,
+    /// GitHub, with points for any number of requests.
+    pub github: Github,
+    /// Weaviate with Agira's class.
+    pub weaviate: Weaviate,
+    repositories: i32,
+}
+
+impl Services {
+    /// That many new mappings in that many repositories. GitHub knows of one issue in each, so that they are there.
+    pub fn with(repositories: i32, mappings: i32) -> Self {
+        let database = Database::create();
+        let mut client = database.client();
+        agira::many_issues(&mut client, repositories, mappings);
+        client.batch_execute("VACUUM ANALYZE").expect("statistics");
+        let (github, weaviate) = (Github::start(), Weaviate::start());
+        weaviate.create_agira_class();
+        github.settings().points = 1_000_000_000;
+        let services = Self { database, github, weaviate, repositories };
+        services.at_github(1..=repositories.min(mappings));
+        services
+    }
+
+    /// `owner/name#number` of a mapping.
+    pub fn key(&self, number: i32) -> String {
+        format!("acme/repo-{}#{number}", number % self.repositories)
+    }
+
+    /// `owner/name#number` of the pull request that closes the issue of a mapping.
+    pub fn pull_request_key(&self, number: i32) -> String {
+        format!("acme/repo-{}#{}", number % self.repositories, 1_000_000 + number)
+    }
+
+    /// Lets GitHub have the issues of these mappings.
+    pub fn at_github(&self, numbers: impl IntoIterator<Item = i32>) {
+        for number in numbers {
+            self.github.issue(&self.key(number), |issue| {
+                issue.github_id = MANY + i64::from(number);
+                issue.body = "A line of text.\n".repeat(60);
+            });
+        }
+    }
+
+    /// Gives an issue an open pull request that will close it, changed at that time.
+    pub fn pull_request(&self, number: i32, at: &str) {
+        let source = self.pull_request_key(number);
+        self.github.pull_request(&source, |found| found.updated_at = at.to_owned());
+        self.github.issue(&self.key(number), |issue| {
+            issue.references.push(source.clone());
+            issue.timeline.push(Event::CrossReferenced { source, will_close: true });
+        });
+    }
+
+    /// Closes issues long ago.
+    pub fn close(&self, numbers: impl IntoIterator<Item = i32>) {
+        for number in numbers {
+            self.github.close(&self.key(number), CLOSED_AT);
+        }
+    }
+
+    /// From now on every answer takes this long.
+    pub fn latency(&self, latency: Duration) {
+        self.github.settings().latency = latency;
+        self.weaviate.settings().latency = latency;
+    }
+
+    /// Looks at everything once, without latency.
+    pub fn settle(&self) {
+        self.latency(Duration::ZERO);
+        self.run(&["sync", "--limit", "100000", "--time-budget", "1h"]);
+        self.execute("VACUUM ANALYZE");
+        self.latency(LATENCY);
+    }
+
+    /// As if everything had been looked at an hour ago, and nothing had to be done; GitHub and Weaviate are not asked.
+    pub fn pretend_settled(&self) {
+        self.execute(
+            "UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_checked_at = now() - interval '1 hour',
+                worker_recheck_at = now() + interval '1 day' + id * interval '1 second',
+                worker_external_updated_at = '2026-01-01T00:00:00Z', worker_pushed_at = now() - interval '1 hour'",
+        );
+        // The statistics of an emptied table's pages would be those of twice as many.
+        self.execute("VACUUM (FULL, ANALYZE) core_externalissuemapping");
+        self.settle();
+    }
+
+    /// A run of the worker.
+    pub fn run(&self, args: &[&str]) -> Finished {
+        program::run(self.command(&program::worker()).args(args).args(["--quiet", "--output", "json"]))
+    }
+
+    /// A program with the environment of the worker.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("DATABASE_URL", self.database.url()).env("GITHUB_API_URL", self.github.url());
+        command.env("GITHUB_TOKEN", TOKEN).env("WEAVIATE_URL", self.weaviate.url());
+        command
+    }
+
+    /// What one `sync` costs, and how it ended.
+    pub fn measure(&self, args: &[&str]) -> (Cost, Finished) {
+        let mut finished = None;
+        let cost = self.cost(|services| {
+            let run = services.run(&[&["sync"], args].concat());
+            finished = Some(run.clone());
+            vec![run]
+        });
+        (cost, finished.expect("it ran"))
+    }
+
+    /// What those runs cost together, from the start of the first to the end of the last.
+    pub fn cost(&self, runs: impl FnOnce(&Self) -> Vec<Finished>) -> Cost {
+        self.github.clear_log();
+        self.weaviate.clear_log();
+        self.database.reset_statements();
+        let (spent, start) = (self.github.spent(), Instant::now());
+        let finished = runs(self);
+        let elapsed = match finished.as_slice() {
+            [one] => one.elapsed,
+            _ => start.elapsed(),
+        };
+        let exchanges = [self.github.requests(), self.weaviate.requests()];
+        Cost {
+            github: exchanges[0].len(),
+            points: self.github.spent() - spent,
+            weaviate: exchanges[1].len(),
+            statements: self.database.statements().iter().map(|(_, calls)| calls).sum(),
+            bytes: exchanges.iter().flatten().map(|one| one.request.body.len() + one.sent_bytes).sum(),
+            elapsed,
+            peak: finished.iter().filter_map(|run| run.peak).max(),
+        }
+    }
+
+    /// Sequential scans of the mapping table, and rows of it that were written, since the database began.
+    pub fn touched(&self) -> (i64, i64) {
+        // The counts of a connection arrive when its server process ends, which is after its client's end.
+        let others =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        while self.one::<i64>(others) > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let sql = "SELECT seq_scan, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables
+            WHERE relname = 'core_externalissuemapping'";
+        let row = self.database.client().query_one(sql, &[]).expect("the mapping table");
+        (row.get(0), row.get(1))
+    }
+
+    /// One value.
+    pub fn one<T: postgres::types::FromSqlOwned>(&self, sql: &str) -> T {
+        self.database.client().query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+    }
+
+    /// One statement.
+    pub fn execute(&self, sql: &str) {
+        self.database.client().batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+}
+
+/// What a report says about a count.
+pub fn count(report: &Value, name: &str) -> i64 {
+    report[name].as_i64().unwrap_or_else(|| panic!("no count {name} in {report}"))
+}
+
+/// A time of GitHub's, so many seconds from now.
+pub fn at(seconds: i64) -> String {
+    (Utc::now() + chrono::Duration::seconds(seconds)).to_rfc3339_opts(SecondsFormat::Secs, true)
+}
