@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::report::Report;
 use crate::core::known::Known;
+use crate::core::model::MappingId;
 use crate::core::plan::Policy;
 use crate::db::{Access, Db, Hold, Pause, is_conflict, is_lost};
 use crate::github::Github;
@@ -165,6 +166,8 @@ pub struct Context {
     pub marked: Vec<i64>,
     /// Mappings that this run gave back; the next run may have better luck with them.
     pub given_back: Vec<i64>,
+    /// Rows that this run inserted: nobody can have written their objects.
+    pub inserted: HashSet<MappingId>,
     /// Repositories that are polled, as far as this run knows.
     pub repositories: HashSet<String>,
     /// One mapping was named: show everything about it.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::context::{Context, Mode, Stop, StoppedBy, WeaviateState};
 use crate::core::agira_object::{item_key, mapping_key};
-use crate::core::known::Known;
+use crate::core::known::{Known, Stored};
 use crate::core::model::*;
 use crate::db::Claimed;
 use crate::github::{LookError, Looks};
@@ -77,10 +77,13 @@ pub fn observe(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, St
         .flat_map(|one| {
             let Claimed { mapping, item } = &one.claimed;
             let item = (mapping.kind == Kind::Issue).then(|| item_key(item));
-            item.into_iter().chain(mapping.id.is_stored().then(|| mapping_key(mapping)))
+            let may_exist = mapping.id.is_stored() && !ctx.inserted.contains(&mapping.id);
+            item.into_iter().chain(may_exist.then(|| mapping_key(mapping)))
         })
         .collect();
-    observation.known = Known { items, rows, links, objects: HashMap::new() };
+    let new = seen.iter().map(|one| &one.claimed.mapping).filter(|mapping| ctx.inserted.contains(&mapping.id));
+    let objects = new.map(|mapping| (mapping_key(mapping).uuid(), Stored::Missing)).collect();
+    observation.known = Known { items, rows, links, objects };
     let mut uuids: Vec<Uuid> = keys.iter().map(|key| key.uuid()).collect();
     uuids.sort_unstable();
     uuids.dedup();
@@ -177,11 +180,14 @@ fn read_objects(ctx: &mut Context, uuids: &[Uuid], observation: &mut Observation
     match ctx.weaviate_state {
         WeaviateState::Ready => {}
         WeaviateState::ClassMissing => {
-            let missing = uuids.iter().map(|uuid| (*uuid, crate::core::known::Stored::Missing));
+            let missing = uuids.iter().map(|uuid| (*uuid, Stored::Missing));
             observation.known.objects.extend(missing);
             return Ok(());
         }
         WeaviateState::Unknown | WeaviateState::Down => return Ok(()),
+    }
+    if uuids.is_empty() {
+        return Ok(());
     }
     match ctx.weaviate.statuses(uuids) {
         Ok(found) => {

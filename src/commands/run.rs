@@ -90,6 +90,7 @@ fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar
         carried: Known::default(),
         marked: Vec::new(),
         given_back: Vec::new(),
+        inserted: HashSet::new(),
         repositories: HashSet::new(),
         explain: mode == Mode::Preview && !narrowed.mappings.is_empty(),
     })

@@ -97,6 +97,7 @@ fn steps(
     }
     let inserted = apply::apply(ctx, &mut planned)?;
     held.extend(&inserted);
+    ctx.inserted.extend(&inserted);
     push::push(ctx, &mut planned, &observation.vectors)?;
     finish(ctx, scope, planned, observation.unseen)?;
     if let Some(stop) = stop {
