@@ -74,6 +74,7 @@ fn chart(
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
         .margin(12)
+        .margin_right(28)
         .x_label_area_size(40)
         .y_label_area_size(56)
         .build_cartesian_2d((10f64..1e5).log_scale(), (0.1f64..most).log_scale())
