@@ -74,6 +74,7 @@ fn chart(
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
         .margin(12)
+        .margin_right(28)
         .x_label_area_size(40)
         .y_label_area_size(56)
         .build_cartesian_2d((10f64..1e5).log_scale(), (0.1f64..most).log_scale())
@@ -98,7 +99,6 @@ fn chart(
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
         .label_font(("sans-serif", 12))
         .draw()
         .expect("a legend");
