@@ -99,7 +99,6 @@ fn chart(
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
         .label_font(("sans-serif", 12))
         .draw()
         .expect("a legend");
