@@ -77,3 +77,27 @@ fn of_a_restored_index_only_what_is_missing_or_has_another_status_is_written() {
     expected.insert(gone.clone(), world.weaviate.object(&gone).expect("left alone"));
     assert_eq!(world.weaviate.objects(), expected);
 }
+
+#[test]
+fn a_run_that_is_killed_while_it_brings_an_index_back_leaves_nothing_out() {
+    let mut world = closed_issues(Settings::default(), 250);
+    world.run(&["sync", "--limit", "1000"]).exits(0);
+    let before = world.weaviate.objects();
+    world.weaviate.lose_everything();
+    world.github.settings().latency = std::time::Duration::from_millis(100);
+    let mut run = world.command(&["sync", "--recheck-now", "--limit", "1000"]).spawn().expect("the program starts");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while world.weaviate.objects().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "nothing was written");
+        std::thread::yield_now();
+    }
+    run.kill().expect("the run is killed");
+    run.wait().expect("the run has ended");
+    world.github.settings().latency = std::time::Duration::ZERO;
+    assert!(world.weaviate.objects().len() < before.len(), "it was killed in the middle");
+    // Its claims expire; what it held is looked at one by one.
+    world.execute("UPDATE core_externalissuemapping SET worker_claimed_until = now() - interval '1 second' WHERE worker_claim IS NOT NULL");
+    world.run(&["sync", "--limit", "1000"]).exits(0);
+    assert_eq!(world.weaviate.objects(), before);
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_externalissuemapping WHERE worker_error IS NOT NULL"), 0);
+}
