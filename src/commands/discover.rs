@@ -9,8 +9,9 @@ use crate::core::text::{Printable, shortened};
 use crate::db::{Cursors, Polled};
 use crate::github::{Changes, LookError, Poll};
 
-/// GitHub's clock and what it says about changes need not agree to the second: what lies this far back is asked for again.
-const OVERLAP: Duration = Duration::seconds(60);
+/// GitHub's clock and what it says about changes need not agree to the second: what lies this far back is asked for again,
+/// and polling begins this long before a repository was met, so that nothing falls between.
+pub const OVERLAP: Duration = Duration::seconds(60);
 
 /// Marks what changed; in a dry run only in memory.
 pub fn discover(ctx: &mut Context) -> Result<(), Stop> {

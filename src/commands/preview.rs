@@ -153,25 +153,7 @@ fn inserted_rows(one: &Planned, known: &Known) -> Vec<Claimed> {
 }
 
 fn placeholder(row: &Row) -> Mapping {
-    Mapping {
-        id: row.id,
-        item_id: row.item_id,
-        github_id: row.github_id,
-        number: row.number,
-        kind: row.kind,
-        state: row.state.clone(),
-        html_url: row.html_url.clone(),
-        pr_body: String::new(),
-        merge_commit_sha: String::new(),
-        merged_at: None,
-        due_at: None,
-        recheck_at: None,
-        attempts: 0,
-        error: None,
-        dealt_closed_at: None,
-        has_outbox: false,
-        claimed_until: None,
-    }
+    Mapping::inserted(row.id, row.item_id, row.github_id, row.number, row.kind, &row.state, &row.html_url)
 }
 
 /// What waits for Weaviate.

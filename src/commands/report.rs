@@ -380,25 +380,15 @@ mod tests {
     use crate::core::model::{GithubId, ItemId, Kind};
 
     fn reported(format: Format) -> Report {
-        let mapping = Mapping {
-            id: MappingId(1),
-            item_id: ItemId(7),
-            github_id: GithubId(5_000_000_001),
-            number: 12,
-            kind: Kind::Issue,
-            state: "open".to_owned(),
-            html_url: "https://github.com/acme/shop/issues/12".to_owned(),
-            pr_body: String::new(),
-            merge_commit_sha: String::new(),
-            merged_at: None,
-            due_at: None,
-            recheck_at: None,
-            attempts: 0,
-            error: None,
-            dealt_closed_at: None,
-            has_outbox: false,
-            claimed_until: None,
-        };
+        let mapping = Mapping::inserted(
+            MappingId(1),
+            ItemId(7),
+            GithubId(5_000_000_001),
+            12,
+            Kind::Issue,
+            "open",
+            "https://github.com/acme/shop/issues/12",
+        );
         let mut report = Report::new("sync", Mode::Apply, format);
         report.mapping(&mapping, None, Outcome::Synced, vec![json!({ "action": "something" })], None);
         report

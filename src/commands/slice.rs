@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use super::context::{Context, Mode, Stop};
+use super::discover::OVERLAP;
 use super::observe::{Observation, Seen, Unseen, observe};
 use super::report::Outcome;
 use super::{apply, preview, push};
@@ -17,9 +18,6 @@ use crate::db::{Claimed, Failed, Finished};
 
 /// Mappings that are worked on together (design, section 3).
 pub const MOST: usize = 100;
-/// How long before it is met in an answer the polling of a repository begins, so that nothing falls between (design,
-/// section 3, step 2).
-const MET_EARLIER: chrono::Duration = chrono::Duration::minutes(1);
 /// How long the mappings of a repository that cannot be seen are put off (design, section 5).
 const PUT_OFF: chrono::Duration = chrono::Duration::hours(1);
 
@@ -218,7 +216,7 @@ fn meet_repositories(ctx: &mut Context, planned: &[Planned], seen_at: DateTime<U
     let new: BTreeSet<String> = names.filter(|name| !ctx.repositories.contains(name)).collect();
     if !new.is_empty() {
         let new: Vec<String> = new.into_iter().collect();
-        ctx.db.enter_repositories(&new, seen_at - MET_EARLIER)?;
+        ctx.db.enter_repositories(&new, seen_at - OVERLAP)?;
         ctx.repositories.extend(new);
     }
     Ok(())

@@ -234,25 +234,7 @@ mod tests {
     }
 
     fn mapping(kind: Kind) -> Mapping {
-        Mapping {
-            id: MappingId(42),
-            item_id: ItemId(1),
-            github_id: GithubId(1),
-            number: 12,
-            kind,
-            state: "open".to_owned(),
-            html_url: String::new(),
-            pr_body: String::new(),
-            merge_commit_sha: String::new(),
-            merged_at: None,
-            due_at: None,
-            recheck_at: None,
-            attempts: 0,
-            error: None,
-            dealt_closed_at: None,
-            has_outbox: false,
-            claimed_until: None,
-        }
+        Mapping::inserted(MappingId(42), ItemId(1), GithubId(1), 12, kind, "open", "")
     }
 
     fn snapshot(details: Details) -> Snapshot {

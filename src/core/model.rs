@@ -312,6 +312,37 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// A row that says where it belongs and nothing else: nobody has looked at it yet.
+    pub fn inserted(
+        id: MappingId,
+        item_id: ItemId,
+        github_id: GithubId,
+        number: i32,
+        kind: Kind,
+        state: &str,
+        html_url: &str,
+    ) -> Self {
+        Self {
+            id,
+            item_id,
+            github_id,
+            number,
+            kind,
+            state: state.to_owned(),
+            html_url: html_url.to_owned(),
+            pr_body: String::new(),
+            merge_commit_sha: String::new(),
+            merged_at: None,
+            due_at: None,
+            recheck_at: None,
+            attempts: 0,
+            error: None,
+            dealt_closed_at: None,
+            has_outbox: false,
+            claimed_until: None,
+        }
+    }
+
     /// Whether it failed for the last time: no further attempt comes by itself.
     pub fn is_parked(&self) -> bool {
         self.due_at.is_none() && self.recheck_at.is_none() && self.error.is_some()

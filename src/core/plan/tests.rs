@@ -55,25 +55,8 @@ fn item(status: &str) -> Item {
 
 fn mapping(id: MappingId, kind: Kind, github_id: i64, number: i32, state: &str) -> Mapping {
     let page = if kind == Kind::Issue { "issues" } else { "pull" };
-    Mapping {
-        id,
-        item_id: ItemId(7),
-        github_id: GithubId(github_id),
-        number,
-        kind,
-        state: state.to_owned(),
-        html_url: format!("https://github.com/acme/shop/{page}/{number}"),
-        pr_body: String::new(),
-        merge_commit_sha: String::new(),
-        merged_at: None,
-        due_at: None,
-        recheck_at: None,
-        attempts: 0,
-        error: None,
-        dealt_closed_at: None,
-        has_outbox: false,
-        claimed_until: None,
-    }
+    let url = format!("https://github.com/acme/shop/{page}/{number}");
+    Mapping::inserted(id, ItemId(7), GithubId(github_id), number, kind, state, &url)
 }
 
 fn row(mapping: &Mapping) -> Row {
