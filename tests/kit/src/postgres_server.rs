@@ -163,6 +163,16 @@ impl Database {
         Self::copy("template1")
     }
 
+    /// The same again, as of now. Waits until nobody is connected to this one.
+    pub fn duplicate(&self) -> Self {
+        let mut client = Cluster::shared().client("postgres");
+        let busy = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)";
+        while client.query_one(busy, &[&self.name]).expect("PostgreSQL answers").get(0) {
+            std::thread::yield_now();
+        }
+        Self::copy(&self.name)
+    }
+
     fn copy(template: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         // CREATE DATABASE fails while somebody else copies the same template.
