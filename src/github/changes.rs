@@ -126,7 +126,8 @@ impl Github {
             match self.read(&mut batch) {
                 Ok(()) => {}
                 Err(ServiceError::TooHeavy(reason)) if batch.len() > 1 => {
-                    self.looks_per_request = batch.len().div_ceil(2);
+                    let asked = batch.len();
+                    self.could_not_answer(asked);
                     log::info!(
                         "GitHub could not answer for {} repositories at once ({reason}); going on with fewer",
                         batch.len()

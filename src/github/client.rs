@@ -11,8 +11,11 @@ use super::answer::{Envelope, GraphqlError, RateLimit};
 use crate::core::text::{Printable, shortened};
 use crate::http::{Answer, Http, Patience, QUOTED_CHARACTERS, ServiceError, bearer};
 
-/// Issues or pull requests looked at in one request, unless GitHub finds that too much (design, section 3, step 4).
+/// Issues or pull requests looked at in the first request of a run (design, section 3, step 4); as many repositories are
+/// polled in one.
 const LOOKS_PER_REQUEST: usize = 25;
+/// The same once GitHub has answered for that many; more than a day's changes, so it matters for backlogs only.
+const MOST_LOOKS_PER_REQUEST: usize = 50;
 
 /// No issue is transferred that often; addresses that lead in a circle must not keep a run for ever.
 const MOST_REDIRECTS: usize = 5;
@@ -25,8 +28,10 @@ pub struct Github {
     graphql: String,
     limits: Limits,
     seen_at: Option<DateTime<Utc>>,
-    /// Halved when GitHub cannot answer in time; remembered for the run.
+    /// Doubled when GitHub answers, up to `most_looks`; halved when it cannot answer in time.
     pub(super) looks_per_request: usize,
+    /// What GitHub has not yet found too much in this run.
+    most_looks: usize,
 }
 
 /// What GitHub said about our budget.
@@ -62,7 +67,26 @@ impl Github {
         headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
         headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
         let http = Http::new(headers)?;
-        Ok(Self { http, rest, graphql, limits: Limits::default(), seen_at: None, looks_per_request: LOOKS_PER_REQUEST })
+        Ok(Self {
+            http,
+            rest,
+            graphql,
+            limits: Limits::default(),
+            seen_at: None,
+            looks_per_request: LOOKS_PER_REQUEST,
+            most_looks: MOST_LOOKS_PER_REQUEST,
+        })
+    }
+
+    /// GitHub answered for a full request of looks: the next may be larger.
+    pub(super) fn could_answer(&mut self) {
+        self.looks_per_request = (self.looks_per_request * 2).min(self.most_looks);
+    }
+
+    /// GitHub could not answer for that many at once: no request of this run will be that large again.
+    pub(super) fn could_not_answer(&mut self, asked: usize) {
+        self.most_looks = asked.div_ceil(2);
+        self.looks_per_request = self.most_looks;
     }
 
     /// Requests sent so far.

@@ -64,11 +64,14 @@ impl Github {
             match self.look_at_once(batch) {
                 Ok(found) => {
                     unanswered.clear();
+                    if found.len() == self.looks_per_request {
+                        self.could_answer();
+                    }
                     may_ask = go_on(found.len());
                     looks.extend(found);
                 }
                 Err(ServiceError::TooHeavy(reason)) if batch.len() > 1 => {
-                    self.looks_per_request = batch.len().div_ceil(2);
+                    self.could_not_answer(batch.len());
                     log::info!(
                         "GitHub could not answer {} looks at once ({reason}); going on with {}",
                         batch.len(),

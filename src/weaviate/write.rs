@@ -11,8 +11,8 @@ use crate::core::known::Stored;
 use crate::core::text::{Printable, shortened};
 use crate::http::ServiceError;
 
-/// Objects in one batch (design, section 3, step 7).
-const OBJECTS_PER_BATCH: usize = 100;
+/// Objects in one batch (design, section 3, step 7): those of a slice of issues.
+const OBJECTS_PER_BATCH: usize = 200;
 /// Bytes in one batch, unless a single object has more.
 const BYTES_PER_BATCH: usize = 4_000_000;
 
