@@ -72,8 +72,8 @@ impl Weaviate {
         }
     }
 
-    /// Of a shard that takes nothing, for whatever reason, Weaviate tells with the first object of a batch only, and calls
-    /// the others written. So where an object failed, the others are looked for.
+    /// Of a shard that takes nothing, for whatever reason, older Weaviates (1.35) tell with the first object of a batch only,
+    /// and call the others written; newer ones (1.39) tell with each. So where an object failed, the others are looked for.
     fn confirmed(&mut self, batch: &[Value], written: Vec<Written>) -> Result<Vec<Written>, ServiceError> {
         let Some(Err(reason)) = written.iter().find(|one| one.is_err()) else { return Ok(written) };
         let taken: HashMap<Uuid, &Value> = batch
