@@ -11,6 +11,7 @@ mod hygiene;
 mod postgres_tls;
 mod push_weaviate;
 mod readme;
+mod redirects;
 mod retry_failed;
 mod schema;
 mod status;
