@@ -41,6 +41,7 @@ pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
     let weaviate_url = address("WEAVIATE_URL", &weaviate_url)?;
     ensure!(weaviate_url.path() == "/", "WEAVIATE_URL has a path; give scheme, host and port only");
     let weaviate_key = secret(get, "WEAVIATE_API_KEY")?;
+    check_roots(get)?;
     for (name, url) in [("GITHUB_API_URL", &github_url), ("WEAVIATE_URL", &weaviate_url)] {
         if url.scheme() == "http" && !is_loopback(url) {
             ensure!(
@@ -74,6 +75,17 @@ fn address(name: &str, value: &str) -> anyhow::Result<Url> {
     );
     ensure!(url.query().is_none() && url.fragment().is_none(), "{name} has a query or a fragment; leave it away");
     Ok(url)
+}
+
+/// The TLS library passes over a file that it cannot use, and then trusts nobody, without saying why.
+fn check_roots(get: Lookup<'_>) -> anyhow::Result<()> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let name = "SSL_CERT_FILE";
+    let Some(path) = variable(get, name)? else { return Ok(()) };
+    let content = std::fs::read(&path).with_context(|| format!("cannot read {path}, which {name} names"))?;
+    let is_good = CertificateDer::pem_slice_iter(&content).next().is_some_and(|certificate| certificate.is_ok());
+    ensure!(is_good, "{path}, which {name} names, holds no certificates in PEM form");
+    Ok(())
 }
 
 /// Whether requests to this address do not leave the machine.
