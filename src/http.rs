@@ -8,7 +8,7 @@ use anyhow::Context;
 use backon::{BlockingRetryable, ExponentialBuilder};
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{StatusCode, redirect};
+use reqwest::{StatusCode, Url, redirect};
 
 /// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
@@ -73,6 +73,14 @@ impl Answer {
     /// The beginning of the body for an error message: what the service says, whatever form it says it in. Both
     /// services have several forms, and a proxy between has its own.
     pub fn reason(&self) -> String {
+        use crate::core::text::{Printable, shortened};
+        let location = self.header("location").filter(|_| self.status.is_redirection());
+        if let Some(target) = location.and_then(|location| location.parse::<Url>().ok()) {
+            // The rest of the address may hold what a log must not.
+            let target = format!("{}://{}", target.scheme(), target.host_str().unwrap_or_default());
+            let target = Printable(&shortened(&target, QUOTED_CHARACTERS)).to_string();
+            return format!("{} leads to {target}, where nothing is sent", self.status);
+        }
         let parsed: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
         let said = parsed.as_ref().and_then(|body| {
             body["message"].as_str().or_else(|| body["error"][0]["message"].as_str()).map(str::to_owned)
@@ -82,7 +90,7 @@ impl Answer {
         if text.is_empty() {
             return format!("{} without a body", self.status);
         }
-        crate::core::text::Printable(&crate::core::text::shortened(&text, QUOTED_CHARACTERS)).to_string()
+        Printable(&shortened(&text, QUOTED_CHARACTERS)).to_string()
     }
 
     /// The same answer; where it tells of a failure, without the secret that it may repeat: a proxy's page does.
@@ -131,14 +139,17 @@ pub struct Http {
 }
 
 impl Http {
-    /// A client that sends `headers` with every request and follows no redirects: a redirect is an answer that the
-    /// adapter has to understand, and must not carry credentials to another host.
+    /// A client for the service at `address` that sends `headers` with every request and follows no redirects: a redirect
+    /// is an answer that the adapter has to understand, and must not carry credentials to another host. Proxies of the
+    /// environment are used with https only: with plain http they would be sent the credentials.
     ///
     /// # Errors
     /// When the TLS roots cannot be loaded.
-    pub fn new(headers: HeaderMap) -> anyhow::Result<Self> {
+    pub fn new(address: &str, headers: HeaderMap) -> anyhow::Result<Self> {
         let authorization = headers.get(AUTHORIZATION).cloned();
-        let client = Client::builder()
+        let builder = Client::builder();
+        let builder = if address.starts_with("https:") { builder } else { builder.no_proxy() };
+        let client = builder
             .user_agent(concat!("agira-worker/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .redirect(redirect::Policy::none())

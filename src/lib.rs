@@ -24,6 +24,7 @@ pub mod db;
 pub mod github;
 pub mod http;
 mod logging;
+mod secret;
 pub mod weaviate;
 
 use std::process::ExitCode;
@@ -34,9 +35,9 @@ pub use commands::EXIT_CODES;
 
 /// Runs one command and turns its end into an exit code (design, section 6).
 pub fn run(cli: Cli) -> ExitCode {
-    let Cli { command, output } = cli;
+    let Cli { command, allow_http, output } = cli;
     let progress = logging::init(&output);
-    let settings = || config::settings(&config::environment);
+    let settings = || config::settings(&config::environment, allow_http);
     ExitCode::from(match command {
         Command::Sync(args) => commands::sync(&args, &output, settings(), progress),
         Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, settings(), progress),

@@ -21,6 +21,6 @@ pub use args::{Format, Output};
 pub use push_weaviate::{PushArgs, push_weaviate};
 pub use report::EXIT_CODES;
 pub use retry_failed::{RetryArgs, retry_failed};
-pub use settings::{Secret, Settings};
+pub use settings::Settings;
 pub use status::{StatusArgs, status};
 pub use sync::{SyncArgs, sync};

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::args::{Batch, Format, Output};
 use super::context::{Clock, Context, GITHUB, Mode, Stop, StoppedBy, WeaviateState};
 use super::report::{Outcome, Report};
-use super::settings::{Secret, Settings};
+use super::settings::Settings;
 use super::slice::{self, Scope};
 use super::{deliver, discover, preview};
 use crate::core::known::Known;
@@ -17,6 +17,7 @@ use crate::core::model::MappingId;
 use crate::core::plan::Policy;
 use crate::db::{Access, Claimed, Db, RunRecord, Selection, Suspect, WholeSelection};
 use crate::github::Github;
+use crate::secret::Secret;
 use crate::weaviate::Weaviate;
 
 /// What distinguishes the three commands.

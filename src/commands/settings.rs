@@ -1,20 +1,6 @@
 //! What a command has to be told about the world around it.
 
-/// Text that must not be shown.
-pub struct Secret(pub String);
-
-impl Secret {
-    /// The text, for the one place that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("(secret)")
-    }
-}
+use crate::secret::Secret;
 
 /// Where the database and the services are, and who we are there.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ use super::args::{Format, Narrowed, Output};
 use super::context::GITHUB;
 use super::preview;
 use super::report::{CANNOT_RUN, say, say_json};
-use super::settings::Secret;
 use crate::core::model::MappingId;
 use crate::core::plan::time;
 use crate::core::text::Printable;
 use crate::db::{Access, Db, Failure, Overview, Pause, RepositoryState, RunState, Shared, Totals};
+use crate::secret::Secret;
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod load;
 mod overview;
 mod repositories;
 mod run;
+mod tls;
 
 use std::collections::{HashMap, HashSet};
 

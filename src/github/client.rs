@@ -66,7 +66,7 @@ impl Github {
         );
         headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
         headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
-        let http = Http::new(headers)?;
+        let http = Http::new(api_url, headers)?;
         Ok(Self {
             http,
             rest,

@@ -34,7 +34,7 @@ impl Weaviate {
                 )?,
             );
         }
-        let http = Http::new(headers)?;
+        let http = Http::new(url, headers)?;
         Ok(Self { http, base: url.trim_end_matches('/').to_owned(), vectors: None, graphql: true })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -13,6 +14,7 @@ use postgres::{Client, NoTls};
 /// A running server on a free loopback port. It is stopped and its folder removed when the process ends, however it does.
 pub struct Cluster {
     port: u16,
+    folder: PathBuf,
     /// Holds the pipe whose end tells the watchdog that this process is gone.
     _watchdog: Child,
 }
@@ -23,7 +25,7 @@ pub fn sql(name: &str) -> PathBuf {
 }
 
 /// The database from which those of the tests are copied.
-const TEMPLATE: &str = "kit_template";
+pub const TEMPLATE: &str = "kit_template";
 /// The same without `sql/worker.sql`.
 const AGIRA_TEMPLATE: &str = "kit_agira_template";
 
@@ -34,10 +36,19 @@ impl Cluster {
     /// When there is no PostgreSQL to start; says what to install.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start().unwrap_or_else(|error| panic!("no throwaway PostgreSQL: {error:#}")))
+        SHARED.get_or_init(|| Self::of(&[]))
     }
 
-    fn start() -> anyhow::Result<Self> {
+    /// A server of its own with these files in its data folder, which settings can name: `postgresql.conf` is added to
+    /// the usual settings, `pg_hba.conf` replaces the usual rules.
+    ///
+    /// # Panics
+    /// As [`Cluster::shared`].
+    pub fn of(files: &[(&str, &str)]) -> Self {
+        Self::start(files).unwrap_or_else(|error| panic!("no throwaway PostgreSQL: {error:#}"))
+    }
+
+    fn start(files: &[(&str, &str)]) -> anyhow::Result<Self> {
         let bin = binaries()?;
         let folder = tempfile::Builder::new().prefix("agira-worker-pg-").tempdir()?.keep();
         let watchdog = watchdog(&bin, &folder)?;
@@ -57,10 +68,20 @@ impl Cluster {
             folder.display()
         );
         std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"))?.write_all(settings.as_bytes())?;
+        for (name, content) in files {
+            let path = data.join(name);
+            let append = *name == "postgresql.conf";
+            let mut options = std::fs::OpenOptions::new();
+            options.create(true).write(true).append(append).truncate(!append).mode(0o600);
+            options.open(&path)?.write_all(content.as_bytes())?;
+            if let Some(user) = &user {
+                run(Command::new("chown").arg(user).arg(&path))?;
+            }
+        }
         let mut start = as_user(user.as_deref(), &bin.join("pg_ctl"));
         start.args(["start", "--wait", "--silent", "-D"]).arg(&data).arg("--log").arg(folder.join("log"));
         run(&mut start)?;
-        let cluster = Self { port, _watchdog: watchdog };
+        let cluster = Self { port, folder, _watchdog: watchdog };
         let mut client = cluster.client("postgres");
         for (name, files) in [(AGIRA_TEMPLATE, &["agira.sql"][..]), (TEMPLATE, &["agira.sql", "worker.sql"])] {
             client.batch_execute(&format!("CREATE DATABASE {name}"))?;
@@ -73,7 +94,18 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn url(&self, database: &str) -> String {
+    /// The loopback port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The folder with its unix socket.
+    pub fn socket_folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// `postgresql://postgres@127.0.0.1:PORT/DATABASE`.
+    pub fn url(&self, database: &str) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
