@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use cli::{Cli, Command};
 
-pub use commands::EXIT_CODES;
+pub use commands::{EXIT_CODES, METRICS};
 
 /// Runs one command and turns its end into an exit code (design, section 6).
 pub fn run(cli: Cli) -> ExitCode {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context as _, bail};
+use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use super::{deliver, discover, preview};
 use crate::core::known::Known;
 use crate::core::model::MappingId;
 use crate::core::plan::Policy;
-use crate::db::{Access, Claimed, Db, RunRecord, Selection, Suspect, WholeSelection};
+use crate::db::{Access, Claimed, Counts, Db, RunRecord, Selection, Suspect, Totals, WholeSelection};
 use crate::github::Github;
 use crate::secret::Secret;
 use crate::weaviate::Weaviate;
@@ -42,12 +43,15 @@ pub struct Job<'a> {
 pub fn carry_out(job: &Job<'_>, output: &Output, settings: anyhow::Result<Settings>, progress: ProgressBar) -> u8 {
     let mode = if job.batch.dry_run { Mode::Preview } else { Mode::Apply };
     let mut report = Report::new(job.name, mode, output.output);
+    let wanted = job.batch.metrics_file.as_deref().filter(|_| mode == Mode::Apply);
+    let mut state = None;
     let code = match settings.and_then(|settings| prepare(job, mode, &settings, progress)) {
         Ok(mut ctx) => {
             std::mem::swap(&mut ctx.report, &mut report);
             ctx.report.started_at = Some(ctx.now());
             let result = steps(&mut ctx, job);
             end(&mut ctx, result);
+            state = wanted.and_then(|_| after(&mut ctx));
             report = ctx.report;
             report.exit_code()
         }
@@ -57,8 +61,37 @@ pub fn carry_out(job: &Job<'_>, output: &Output, settings: anyhow::Result<Settin
             report.exit_code()
         }
     };
+    if let Some(path) = wanted {
+        let mut metrics = report.metrics();
+        if let Some((counts, last_success)) = state {
+            let Totals { due, in_work, backing_off, parked, waiting, .. } = counts.totals;
+            let classes = [
+                ("due", due),
+                ("in_work", in_work),
+                ("backing_off", backing_off),
+                ("parked", parked),
+                ("waiting", waiting),
+            ];
+            for (class, count) in classes {
+                metrics.gauge("agira_worker_mappings", Some(("class", class)), count);
+            }
+            metrics.gauge("agira_worker_outbox_mappings", None, counts.outboxes);
+            metrics.time("agira_worker_last_success_timestamp_seconds", last_success);
+        }
+        if let Err(error) = metrics.write(path) {
+            log::warn!("{error:#}; the run itself is not affected");
+        }
+    }
     report.print();
     code
+}
+
+/// What the metrics say beyond the run: counts of all mappings, and the command's last success.
+fn after(ctx: &mut Context) -> Option<(Counts, Option<DateTime<Utc>>)> {
+    let (now, access, command) = (ctx.now(), ctx.access(), ctx.report.command());
+    let counts = ctx.db.counts(access, &[], &[], now);
+    let read = counts.and_then(|counts| Ok((counts, ctx.db.last_success(access, command)?)));
+    read.inspect_err(|error| log::warn!("{error:#}; the metrics leave it out")).ok()
 }
 
 /// Opens the database; no service is asked.

@@ -9,6 +9,7 @@ mod load;
 mod overview;
 mod repositories;
 mod run;
+mod story;
 mod tls;
 
 use std::collections::{HashMap, HashSet};
@@ -23,9 +24,10 @@ pub use apply::{Applied, NotApplied, Recorded};
 pub use claim::{Claimed, Hold, Selection, Suspect, WholeSelection};
 pub use deliver::Waiting;
 pub use finish::{Failed, Finished};
-pub use overview::{Failure, Overview, RepositoryState, RunState, Shared, Totals};
+pub use overview::{Counts, Failure, Overview, RepositoryState, RunState, Shared, Totals};
 pub use repositories::{Cursors, Polled};
 pub use run::{Pause, RunRecord};
+pub use story::{Story, Twin};
 
 /// A connection that prepares each statement once and counts what it sends.
 pub struct Db {

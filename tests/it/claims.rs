@@ -213,7 +213,7 @@ impl Bench {
             counts[class as usize] += 1;
             assert!(other != id.0 || class == expected, "mapping {id} is {class:?}, not {expected:?}");
         }
-        let totals = self.db.overview(&[], &[], now).unwrap().totals;
+        let totals = self.db.overview(&[], &[], now).unwrap().counts.totals;
         let shown = [totals.in_work, totals.due, totals.backing_off, totals.parked, totals.waiting];
         assert_eq!((shown, totals.total), (counts, counts.iter().sum()));
     }
