@@ -8,6 +8,7 @@ mod cost;
 mod discovery;
 mod dry_run;
 mod hygiene;
+mod kill_matrix;
 mod push_weaviate;
 mod readme;
 mod retry_failed;
