@@ -86,7 +86,8 @@ impl Db {
             .connect(NoTls)
             .map_err(|error| anyhow::anyhow!("{}", source(&error)))
             .context("cannot connect to PostgreSQL; check DATABASE_URL and whether the server runs")?;
-        let mut db = Self { client, prepared: HashMap::new(), statements: 0, suspects: HashSet::new() };
+        let mut db =
+            Self { client, prepared: HashMap::new(), statements: 0, is_repeating: false, suspects: HashSet::new() };
         let now = db
             .query(
                 "SELECT now(), set_config('lock_timeout', '5s', false), set_config('statement_timeout', '60s', false)",
