@@ -71,7 +71,7 @@ fn check_all(scene: &Scene, args: &[&str]) {
             scope.spawn(|| {
                 loop {
                     let case = next.fetch_add(1, Ordering::Relaxed);
-                    let (index, side) = (case / 2, if case % 2 == 0 { Side::Before } else { Side::After });
+                    let (index, side) = (case / 2, if case.is_multiple_of(2) { Side::Before } else { Side::After });
                     let Some(what) = places.get(index) else { return };
                     if let Err(reason) = check(scene, args, index, side, &expected) {
                         failures.lock().unwrap().push(format!("killed {side:?} {index} ({what}):\n{reason}"));

@@ -9,6 +9,7 @@ mod discovery;
 mod dry_run;
 mod hygiene;
 mod kill_matrix;
+mod postgres_faults;
 mod push_weaviate;
 mod readme;
 mod retry_failed;

@@ -119,7 +119,9 @@ fn converse(client: &mut TcpStream, server: &mut TcpStream, boundaries: &Boundar
         match then {
             Then::Pass => server.write_all(&bytes(&asked))?,
             Then::Lose => return Ok(()),
-            Then::Raise(state) => server.write_all(&raising(state))?,
+            Then::Raise(state) => {
+                server.write_all(&raising(state, executed.as_deref() == Some("PostgreSQL: COMMIT")))?
+            }
         }
         let answer = self::answer(server)?;
         if let Some(what) = &executed
@@ -210,9 +212,11 @@ fn executed(messages: &[Message], prepared: &mut HashMap<String, String>) -> Opt
     Some(format!("PostgreSQL: {line}"))
 }
 
-/// A query that lets the server itself raise an error, so that its transaction fails as with a real one.
-fn raising(state: &str) -> Vec<u8> {
-    let sql = format!("DO $$ BEGIN RAISE 'raised by a test' USING ERRCODE = '{state}'; END $$\0");
+/// A query that lets the server itself raise an error, so that its transaction fails as with a real one. A COMMIT that fails
+/// has ended the transaction.
+fn raising(state: &str, is_commit: bool) -> Vec<u8> {
+    let end = if is_commit { "ROLLBACK; " } else { "" };
+    let sql = format!("{end}DO $$ BEGIN RAISE 'raised by a test' USING ERRCODE = '{state}'; END $$\0");
     let length = u32::try_from(sql.len() + 4).expect("a short statement");
     let mut body = length.to_be_bytes().to_vec();
     body.extend(sql.as_bytes());
