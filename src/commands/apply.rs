@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::context::{Context, Stop, StoppedBy};
+use super::context::{Context, Stop};
 use super::slice::{Planned, Progress, name};
 use crate::core::model::{ItemId, MappingId};
 use crate::core::plan::{Action, Note};
@@ -45,8 +45,8 @@ pub fn apply(ctx: &mut Context, planned: &mut [Planned]) -> Result<Vec<MappingId
                 one.progress = Progress::Failed(reason, false);
             }
             Err(NotApplied::Lost(error)) => {
-                let reason = format!("PostgreSQL was lost while mapping {} was written: {error}", mapping.id);
-                return Err(Stop::Later(StoppedBy::Database, reason));
+                let what = format!("writing mapping {} failed", mapping.id);
+                return Err(anyhow::Error::new(error).context(what).into());
             }
         }
     }

@@ -13,7 +13,7 @@ use super::report::Report;
 use crate::core::known::Known;
 use crate::core::model::MappingId;
 use crate::core::plan::Policy;
-use crate::db::{Access, Db, Hold, Pause, is_conflict, is_lost};
+use crate::db::{Access, Db, Hold, Pause, advice, passes};
 use crate::github::Github;
 use crate::http::ServiceError;
 use crate::weaviate::Weaviate;
@@ -103,11 +103,12 @@ pub enum Stop {
 
 impl From<anyhow::Error> for Stop {
     fn from(error: anyhow::Error) -> Self {
-        let passes = |error: &postgres::Error| is_lost(error) || is_conflict(error);
-        if error.chain().filter_map(|cause| cause.downcast_ref::<postgres::Error>()).any(passes) {
-            Self::Later(StoppedBy::Database, format!("{error:#}"))
+        let cause = error.chain().find_map(|cause| cause.downcast_ref::<postgres::Error>());
+        let advice = cause.and_then(advice).map(|advice| format!("{error:#}; {advice}"));
+        if cause.is_some_and(passes) {
+            Self::Later(StoppedBy::Database, advice.unwrap_or_else(|| format!("{error:#}")))
         } else {
-            Self::Fatal(error)
+            Self::Fatal(advice.map_or(error, |said| anyhow::anyhow!(said)))
         }
     }
 }

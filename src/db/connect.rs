@@ -86,7 +86,8 @@ impl Db {
         })?;
         config.application_name("agira-worker").connect_timeout(std::time::Duration::from_secs(10));
         let client = open(&mut config, &tls)?;
-        let mut db = Self { client, prepared: HashMap::new(), statements: 0, suspects: HashSet::new() };
+        let mut db =
+            Self { client, prepared: HashMap::new(), statements: 0, is_repeating: false, suspects: HashSet::new() };
         let now = db
             .query(
                 "SELECT now(), set_config('lock_timeout', '5s', false), set_config('statement_timeout', '60s', false)",

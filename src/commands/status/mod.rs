@@ -13,7 +13,6 @@ use serde::Serialize;
 use super::args::{Format, Narrowed, Output, duration};
 use super::context::GITHUB;
 use super::report::{CANNOT_RUN, UNHEALTHY, say_json};
-
 use crate::core::model::MappingId;
 use crate::core::plan::time;
 use crate::db::{Access, Counts, Db, Failure, Overview, Pause, RepositoryState, RunState, Shared, Totals};

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
+use crate::boundaries::{Boundaries, Then};
+
 /// One request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -78,11 +80,15 @@ pub struct Exchange {
     pub sent_bytes: usize,
 }
 
+/// Where requests count as places, and the service's name there.
+type Observed = (String, Arc<Boundaries>);
+
 /// A running server; dropping it stops it.
 pub struct Server {
     address: SocketAddr,
     server: Arc<tiny_http::Server>,
     log: Arc<Mutex<Vec<Exchange>>>,
+    boundaries: Arc<Mutex<Option<Observed>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -92,18 +98,20 @@ impl Server {
         let server = Arc::new(tiny_http::Server::http("127.0.0.1:0").expect("a free loopback port"));
         let address = server.server_addr().to_ip().expect("an IP listener");
         let log = Arc::new(Mutex::new(Vec::new()));
+        let boundaries = Arc::new(Mutex::new(None));
         let service = Arc::new(service);
         let threads = (0..4)
             .map(|_| {
                 let (server, log, service) = (server.clone(), log.clone(), service.clone());
+                let boundaries = boundaries.clone();
                 std::thread::spawn(move || {
                     while let Ok(incoming) = server.recv() {
-                        answer(incoming, service.as_ref(), &log);
+                        answer(incoming, service.as_ref(), &log, &boundaries);
                     }
                 })
             })
             .collect();
-        Self { address, server, log, threads }
+        Self { address, server, log, boundaries, threads }
     }
 
     /// `http://127.0.0.1:PORT`, without a trailing slash.
@@ -114,6 +122,11 @@ impl Server {
     /// Every exchange since the start or the last [`Server::clear_log`].
     pub fn log(&self) -> Vec<Exchange> {
         lock(&self.log).clone()
+    }
+
+    /// From now on requests are places of these boundaries, under the service's name.
+    pub fn observe(&self, name: &str, boundaries: &Arc<Boundaries>) {
+        *lock(&self.boundaries) = Some((name.to_owned(), boundaries.clone()));
     }
 
     /// Forgets the log, to count from here.
@@ -138,6 +151,7 @@ fn answer(
     mut incoming: tiny_http::Request,
     service: &(dyn Fn(&Request) -> Response + Send + Sync),
     log: &Mutex<Vec<Exchange>>,
+    boundaries: &Mutex<Option<Observed>>,
 ) {
     let mut body = Vec::new();
     if incoming.as_reader().read_to_end(&mut body).is_err() {
@@ -159,7 +173,20 @@ fn answer(
         body,
         connection: *incoming.remote_addr().expect("a TCP peer"),
     };
+    let observed = lock(boundaries).clone().map(|(name, boundaries)| {
+        let beginning: String = String::from_utf8_lossy(&request.body).chars().take(60).collect();
+        (boundaries, format!("{name}: {} {} {beginning}", request.method, request.path))
+    });
+    let before = observed.as_ref().map(|(boundaries, what)| boundaries.before(what));
+    if before.is_some_and(|(_, then)| then != Then::Pass) {
+        return;
+    }
     let response = service(&request);
+    if let (Some((boundaries, what)), Some((index, _))) = (&observed, before)
+        && boundaries.after(index, what) != Then::Pass
+    {
+        return;
+    }
     let mut wire = response.body.clone();
     let mut headers = response.headers.clone();
     let accepts_gzip = request.header("accept-encoding").is_some_and(|value| value.contains("gzip"));

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::boundaries::Boundaries;
 use crate::http::{Exchange, Request, Server, lock};
 use crate::weaviate_server::{Config, Lent, RealServer};
 use store::Store;
@@ -392,6 +393,11 @@ impl Weaviate {
     /// Batches that were sent since then.
     pub fn batches(&self) -> usize {
         self.requests().iter().filter(|exchange| exchange.request.path == "/v1/batch/objects").count()
+    }
+
+    /// From now on requests are places of these boundaries.
+    pub fn observe(&self, boundaries: &Arc<Boundaries>) {
+        self.server.observe("Weaviate", boundaries);
     }
 
     /// Forgets the log and the counts.
