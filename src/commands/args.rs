@@ -61,6 +61,10 @@ pub struct Batch {
     /// Start no further request after this time, such as 90s or 5m.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, env = "AGIRA_WORKER_TIME_BUDGET")]
     pub time_budget: std::time::Duration,
+    /// How long GitHub and Weaviate have for one answer. Longer would not fit into the grace after a signal, so only tests
+    /// have a use for it.
+    #[arg(long, hide = true, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub answer_timeout: std::time::Duration,
     /// Which mappings.
     #[command(flatten)]
     pub narrowed: Narrowed,

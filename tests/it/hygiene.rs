@@ -22,15 +22,16 @@ fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
 /// Each module with those that it may use besides itself: imports point down only.
 const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli", "run"]),
-    ("lib", &["cli", "commands", "config", "logging", "core", "db", "github", "http", "weaviate", "run"]),
+    ("lib", &["cli", "commands", "config", "logging", "core", "db", "github", "http", "weaviate", "signal", "run"]),
     ("cli", &["commands"]),
     ("config", &["commands"]),
     ("logging", &["commands", "core"]),
-    ("commands", &["core", "db", "github", "weaviate", "http"]),
+    ("commands", &["core", "db", "github", "weaviate", "http", "signal"]),
     ("db", &["core"]),
-    ("github", &["http", "core"]),
-    ("weaviate", &["http", "core"]),
-    ("http", &["core"]),
+    ("github", &["http", "core", "signal"]),
+    ("weaviate", &["http", "core", "signal"]),
+    ("http", &["core", "signal"]),
+    ("signal", &[]),
     ("core", &[]),
 ];
 

@@ -12,6 +12,7 @@ mod push_weaviate;
 mod readme;
 mod retry_failed;
 mod schema;
+mod signals;
 mod status;
 mod sync;
 mod weaviate_runs;

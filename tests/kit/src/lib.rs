@@ -5,6 +5,7 @@
 //! chance of meaning something there. Everything listens on loopback only and disappears with the process.
 
 pub mod agira;
+pub mod fault_proxy;
 pub mod github;
 pub mod graphql;
 pub mod http;
