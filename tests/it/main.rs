@@ -4,6 +4,7 @@ mod adapters_github;
 mod adapters_weaviate;
 mod bad_input;
 mod claims;
+mod classification;
 mod cost;
 mod discovery;
 mod dry_run;
