@@ -10,6 +10,8 @@ use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url, redirect};
 
+use crate::signal::{Signal, Signals};
+
 /// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
 /// Longest part of an answer that is quoted in an error.
@@ -30,6 +32,8 @@ pub enum ServiceError {
     Refused(String),
     /// Not reachable, overloaded, or its answer is no answer.
     Unavailable(String),
+    /// It was not asked: somebody wants this process to end.
+    Interrupted(Signal),
     /// It gave up over the size of this request; a smaller one may do.
     TooHeavy(String),
     /// It understood the request and rejected it.
@@ -50,6 +54,7 @@ impl fmt::Display for ServiceError {
             Self::RateLimited { wait: None, reason } => write!(out, "rate limit reached: {reason}"),
             Self::Refused(reason) => write!(out, "credentials refused: {reason}"),
             Self::Unavailable(reason) => write!(out, "not available: {reason}"),
+            Self::Interrupted(signal) => write!(out, "stopped by {}", signal.as_str()),
             Self::TooHeavy(reason) => write!(out, "could not answer in time: {reason}"),
             Self::Rejected { status, reason } => write!(out, "request rejected with status {status}: {reason}"),
         }
@@ -136,6 +141,7 @@ pub struct Http {
     authorization: Option<HeaderValue>,
     requests: u64,
     pub(crate) patience: Patience,
+    pub(crate) signals: Signals,
 }
 
 impl Http {
@@ -156,7 +162,7 @@ impl Http {
             .pool_max_idle_per_host(1)
             .build()
             .context("setting up HTTP failed")?;
-        Ok(Self { client, authorization, requests: 0, patience: Patience::default() })
+        Ok(Self { client, authorization, requests: 0, patience: Patience::default(), signals: Signals::default() })
     }
 
     /// Requests sent so far, retries included.
@@ -168,7 +174,7 @@ impl Http {
     /// times, as is a request that got no answer.
     ///
     /// # Errors
-    /// What `read` says, or that the service is not available.
+    /// What `read` says, that the service is not available, or that a signal was caught.
     pub fn send<T>(
         &mut self,
         build: impl Fn(&Client) -> RequestBuilder,
@@ -176,9 +182,21 @@ impl Http {
     ) -> Result<T, ServiceError> {
         let (client, requests, patience) = (&self.client, &mut self.requests, self.patience);
         let secret = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let signals = &self.signals;
         let once = || {
+            // One request fits into the grace after a signal, two do not.
+            if let Some(signal) = signals.caught() {
+                return Err(ServiceError::Interrupted(signal));
+            }
             *requests += 1;
-            answer(build(client), patience.answer).map(|answer| answer.without(secret)).and_then(&read)
+            let result = answer(build(client), patience.answer).map(|answer| answer.without(secret)).and_then(&read);
+            match (result, signals.caught()) {
+                // Whether the service is to blame will not be found out any more.
+                (Err(ServiceError::Unavailable(_) | ServiceError::TooHeavy(_)), Some(signal)) => {
+                    Err(ServiceError::Interrupted(signal))
+                }
+                (result, _) => result,
+            }
         };
         let backoff = ExponentialBuilder::default().with_min_delay(patience.retry).with_max_times(2).with_jitter();
         once.retry(backoff)

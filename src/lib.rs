@@ -4,7 +4,7 @@
 //! Imports point down only:
 //!
 //! ```text
-//! edge         main  cli  config  logging
+//! edge         main  cli  config  logging  signal
 //! application  commands -> apply, report
 //! adapters     db   github   weaviate -> http
 //! core         plan -> agira_object, backoff -> model     (pure: no I/O, no clock, no log)
@@ -25,11 +25,13 @@ pub mod github;
 pub mod http;
 mod logging;
 mod secret;
+pub mod signal;
 pub mod weaviate;
 
 use std::process::ExitCode;
 
 use cli::{Cli, Command};
+use signal::Signals;
 
 pub use commands::{EXIT_CODES, METRICS};
 
@@ -37,11 +39,14 @@ pub use commands::{EXIT_CODES, METRICS};
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { command, allow_http, output } = cli;
     let progress = logging::init(&output);
-    let settings = || config::settings(&config::environment, allow_http);
+    let start = || {
+        let settings = config::settings(&config::environment, allow_http)?;
+        Ok((settings, Signals::watch()?))
+    };
     ExitCode::from(match command {
-        Command::Sync(args) => commands::sync(&args, &output, settings(), progress),
-        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, settings(), progress),
+        Command::Sync(args) => commands::sync(&args, &output, start(), progress),
+        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, start(), progress),
         Command::Status(args) => commands::status(&args, &output, config::database_url(&config::environment)),
-        Command::RetryFailed(args) => commands::retry_failed(&args, &output, settings(), progress),
+        Command::RetryFailed(args) => commands::retry_failed(&args, &output, start(), progress),
     })
 }

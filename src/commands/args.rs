@@ -64,6 +64,10 @@ pub struct Batch {
     /// Write the metrics of the run to this file, in the format of Prometheus' node_exporter; a file per command.
     #[arg(long, value_name = "PATH")]
     pub metrics_file: Option<std::path::PathBuf>,
+    /// How long GitHub and Weaviate have for one answer. Longer would not fit into the grace after a signal, so only tests
+    /// have a use for it.
+    #[arg(long, hide = true, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub answer_timeout: std::time::Duration,
     /// Which mappings.
     #[command(flatten)]
     pub narrowed: Narrowed,

@@ -4,8 +4,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
-use super::run::{Job, carry_out};
-use super::settings::Settings;
+use super::run::{Job, Start, carry_out};
 use super::slice::Scope;
 use crate::db::Selection;
 
@@ -21,12 +20,7 @@ pub struct PushArgs {
 }
 
 /// `push-weaviate`.
-pub fn push_weaviate(
-    args: &PushArgs,
-    output: &Output,
-    settings: anyhow::Result<Settings>,
-    progress: ProgressBar,
-) -> u8 {
+pub fn push_weaviate(args: &PushArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> u8 {
     let named = !args.batch.narrowed.mappings.is_empty();
     let job = Job {
         name: "push-weaviate",
@@ -37,5 +31,5 @@ pub fn push_weaviate(
         discovers: false,
         recheck_now: false,
     };
-    carry_out(&job, output, settings, progress)
+    carry_out(&job, output, start, progress)
 }

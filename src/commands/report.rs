@@ -17,13 +17,15 @@ use crate::core::text::{Printable, printable_json};
 use crate::db::Pause;
 
 /// All exit codes with their meaning (design, section 6); of those that apply the first of the design's table counts.
-pub const EXIT_CODES: [(u8, &str); 6] = [
+pub const EXIT_CODES: [(u8, &str); 8] = [
     (DONE, "done, or nothing to do; also when limit or time budget ended the run: the rest stays due"),
     (CANNOT_RUN, "cannot run: configuration, database, schema, credentials; a person has to act"),
     (2, "usage: unknown flag or value"),
     (SOME_FAILED, "done, but some mappings failed; they wait for their retry or are parked"),
     (UNHEALTHY, "`status --check` only: too many parked mappings, or no sync that did its work lately"),
     (TRY_LATER, "try later: rate limit, or GitHub, Weaviate or PostgreSQL not reachable; nothing is lost"),
+    (130, "stopped by SIGINT: what was begun is finished, the rest was given back; a second signal stops at once"),
+    (143, "the same by SIGTERM"),
 ];
 
 /// Exit code: done.
@@ -215,13 +217,17 @@ impl Report {
     }
 
     /// Something ended the run early, or part of it; the first one counts, but a bound that was reached less than a
-    /// service that failed.
+    /// service that failed, and that less than a signal.
     pub fn stopped(&mut self, by: StoppedBy, reason: String) {
-        let is_bound = |by: StoppedBy| matches!(by, StoppedBy::Limit | StoppedBy::TimeBudget);
-        if !is_bound(by) {
+        let weight = |by: StoppedBy| match by {
+            StoppedBy::Limit | StoppedBy::TimeBudget => 0,
+            StoppedBy::RateLimit | StoppedBy::Github | StoppedBy::Weaviate | StoppedBy::Database => 1,
+            StoppedBy::Signal(_) => 2,
+        };
+        if weight(by) == 1 {
             self.error.get_or_insert(reason);
         }
-        if self.stopped_by.is_none_or(|before| is_bound(before) && !is_bound(by)) {
+        if self.stopped_by.is_none_or(|before| weight(before) < weight(by)) {
             self.stopped_by = Some(by);
         }
     }
@@ -280,6 +286,9 @@ impl Report {
 
     /// The exit code: the first rule of the design's table that applies.
     pub fn exit_code(&mut self) -> u8 {
+        if let Some(StoppedBy::Signal(signal)) = self.stopped_by {
+            self.exit_code = signal.exit_code();
+        }
         let later = matches!(
             self.stopped_by,
             Some(StoppedBy::RateLimit | StoppedBy::Github | StoppedBy::Weaviate | StoppedBy::Database)

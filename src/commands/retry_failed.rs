@@ -4,8 +4,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
-use super::run::{Job, carry_out};
-use super::settings::Settings;
+use super::run::{Job, Start, carry_out};
 use super::slice::Scope;
 use crate::db::Selection;
 
@@ -21,12 +20,7 @@ pub struct RetryArgs {
 }
 
 /// `retry-failed`.
-pub fn retry_failed(
-    args: &RetryArgs,
-    output: &Output,
-    settings: anyhow::Result<Settings>,
-    progress: ProgressBar,
-) -> u8 {
+pub fn retry_failed(args: &RetryArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> u8 {
     let job = Job {
         name: "retry-failed",
         batch: &args.batch,
@@ -36,5 +30,5 @@ pub fn retry_failed(
         discovers: false,
         recheck_now: false,
     };
-    carry_out(&job, output, settings, progress)
+    carry_out(&job, output, start, progress)
 }

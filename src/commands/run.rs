@@ -18,8 +18,13 @@ use crate::core::model::MappingId;
 use crate::core::plan::Policy;
 use crate::db::{Access, Claimed, Counts, Db, RunRecord, Selection, Suspect, Totals, WholeSelection};
 use crate::github::Github;
+use crate::http::Patience;
 use crate::secret::Secret;
+use crate::signal::Signals;
 use crate::weaviate::Weaviate;
+
+/// What a job starts from: what the environment says, and what may end it.
+pub type Start = (Settings, Signals);
 
 /// What distinguishes the three commands.
 pub struct Job<'a> {
@@ -40,12 +45,12 @@ pub struct Job<'a> {
 }
 
 /// Runs a job to its end, whatever that is, and reports it.
-pub fn carry_out(job: &Job<'_>, output: &Output, settings: anyhow::Result<Settings>, progress: ProgressBar) -> u8 {
+pub fn carry_out(job: &Job<'_>, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> u8 {
     let mode = if job.batch.dry_run { Mode::Preview } else { Mode::Apply };
     let mut report = Report::new(job.name, mode, output.output);
     let wanted = job.batch.metrics_file.as_deref().filter(|_| mode == Mode::Apply);
     let mut state = None;
-    let code = match settings.and_then(|settings| prepare(job, mode, &settings, progress)) {
+    let code = match start.and_then(|start| prepare(job, mode, start, progress)) {
         Ok(mut ctx) => {
             std::mem::swap(&mut ctx.report, &mut report);
             ctx.report.started_at = Some(ctx.now());
@@ -95,9 +100,13 @@ fn after(ctx: &mut Context) -> Option<(Counts, Option<DateTime<Utc>>)> {
 }
 
 /// Opens the database; no service is asked.
-fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar) -> anyhow::Result<Context> {
+fn prepare(job: &Job<'_>, mode: Mode, start: Start, progress: ProgressBar) -> anyhow::Result<Context> {
+    let (settings, signals) = start;
+    let patience = Patience { answer: job.batch.answer_timeout, ..Patience::default() };
     let github = Github::new(&settings.github_url, settings.github_token.expose())?;
+    let github = github.with_patience(patience).with_signals(signals.clone());
     let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?;
+    let weaviate = weaviate.with_patience(patience).with_signals(signals.clone());
     let (mut db, now) = Db::connect(settings.database_url.expose())?;
     let access = if mode == Mode::Preview { Access::ReadOnly } else { Access::ReadWrite };
     let narrowed = &job.batch.narrowed;
@@ -115,6 +124,7 @@ fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar
         weaviate_state: WeaviateState::Unknown,
         policy: job.policy.clone(),
         clock: Clock::starting_at(now),
+        signals,
         mode,
         run: Uuid::new_v4(),
         time_budget: job.batch.time_budget,
@@ -174,8 +184,8 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
 fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usize) -> Result<(), Stop> {
     let mut left = limit;
     while left > 0 {
-        if ctx.is_over() {
-            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+        if let Some(by) = ctx.over() {
+            ctx.report.stopped(by, String::new());
             break;
         }
         let now = ctx.now();
@@ -198,8 +208,8 @@ fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: u
 fn work(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usize) -> Result<(), Stop> {
     let (mut left, mut after) = (limit, MappingId(0));
     while left > 0 {
-        if ctx.is_over() {
-            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+        if let Some(by) = ctx.over() {
+            ctx.report.stopped(by, String::new());
             break;
         }
         let (now, hold) = (ctx.now(), ctx.hold());
@@ -255,9 +265,9 @@ fn slices(ctx: &mut Context, scope: Scope, batch: Vec<Claimed>) -> Result<(), St
                 return Err(stop);
             }
         }
-        if ctx.is_over() && !queue.is_empty() {
+        if let Some(by) = ctx.over().filter(|_| !queue.is_empty()) {
             give_back(ctx, &queue);
-            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+            ctx.report.stopped(by, String::new());
             return Ok(());
         }
     }
@@ -283,8 +293,13 @@ fn give_back(ctx: &mut Context, queue: &std::collections::VecDeque<Claimed>) {
 fn suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<(), Stop> {
     for taken in 0..most {
         // At least one in each run, so that a backlog does not keep them waiting for ever.
-        if taken > 0 && ctx.is_over() {
-            return Ok(());
+        match ctx.over() {
+            Some(by @ StoppedBy::Signal(_)) => {
+                ctx.report.stopped(by, String::new());
+                return Ok(());
+            }
+            Some(_) if taken > 0 => return Ok(()),
+            _ => {}
         }
         let (now, hold, max_attempts) = (ctx.now(), ctx.hold(), ctx.policy.max_attempts);
         match ctx.db.claim_suspect(whole, max_attempts, now, hold)? {

@@ -4,8 +4,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
-use super::run::{Job, carry_out};
-use super::settings::Settings;
+use super::run::{Job, Start, carry_out};
 use super::slice::Scope;
 use crate::db::Selection;
 
@@ -24,7 +23,7 @@ pub struct SyncArgs {
 }
 
 /// `sync`.
-pub fn sync(args: &SyncArgs, output: &Output, settings: anyhow::Result<Settings>, progress: ProgressBar) -> u8 {
+pub fn sync(args: &SyncArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> u8 {
     let named = !args.batch.narrowed.mappings.is_empty();
     let recheck_all = args.recheck_now && args.batch.dry_run;
     let job = Job {
@@ -36,5 +35,5 @@ pub fn sync(args: &SyncArgs, output: &Output, settings: anyhow::Result<Settings>
         discovers: !named,
         recheck_now: args.recheck_now,
     };
-    carry_out(&job, output, settings, progress)
+    carry_out(&job, output, start, progress)
 }

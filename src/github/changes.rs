@@ -133,8 +133,10 @@ impl Github {
                         batch.len()
                     );
                 }
-                // One repository alone is its own failure, unless GitHub has not answered at all.
-                Err(ServiceError::TooHeavy(reason)) if self.seen_at().is_some() => {
+                // One repository alone is its own failure, if GitHub answers otherwise.
+                Err(error @ ServiceError::TooHeavy(_)) => {
+                    let reason = error.to_string();
+                    self.fails_only_here(error)?;
                     batch.iter_mut().for_each(|reading| reading.fail(LookError::Failed(reason.clone())));
                 }
                 Err(error) => return Err(error),

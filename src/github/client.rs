@@ -8,8 +8,10 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::answer::{Envelope, GraphqlError, RateLimit};
+use super::queries;
 use crate::core::text::{Printable, shortened};
 use crate::http::{Answer, Http, Patience, QUOTED_CHARACTERS, ServiceError, bearer};
+use crate::signal::Signals;
 
 /// Issues or pull requests looked at in the first request of a run (design, section 3, step 4); as many repositories are
 /// polled in one.
@@ -94,6 +96,12 @@ impl Github {
         self.http.requests()
     }
 
+    /// The same client, which asks nothing more once one of `signals` was caught.
+    pub fn with_signals(mut self, signals: Signals) -> Self {
+        self.http.signals = signals;
+        self
+    }
+
     /// The same client with another patience.
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.http.patience = patience;
@@ -129,6 +137,18 @@ impl Github {
             self.limits.reset_at = Some(reset_at);
         }
         Ok((envelope.data, envelope.errors))
+    }
+
+    /// Whether GitHub answers while one request keeps failing: then it is the failure of what that request asks about.
+    ///
+    /// # Errors
+    /// `error`, when GitHub does not answer the lightest of questions either.
+    pub(super) fn fails_only_here(&mut self, error: ServiceError) -> Result<(), ServiceError> {
+        match self.query(queries::ALIVE, &json!({})) {
+            Ok(_) => Ok(()),
+            Err(ServiceError::TooHeavy(_) | ServiceError::Unavailable(_)) => Err(error),
+            Err(other) => Err(other),
+        }
     }
 
     /// One REST request, led on as long as GitHub leads below our own root: from a repository's old name to its new

@@ -44,7 +44,8 @@ impl Weaviate {
             let batch = &encoded[results.len()..results.len() + fitting(&encoded[results.len()..], most)];
             match self.batch(batch) {
                 Ok(written) => results.extend(written),
-                Err(ServiceError::Rejected { reason, .. }) if batch.len() == 1 => results.push(Err(reason)),
+                // A redirect is no word about an object.
+                Err(ServiceError::Rejected { status: 400.., reason }) if batch.len() == 1 => results.push(Err(reason)),
                 Err(ServiceError::TooHeavy(reason) | ServiceError::Rejected { reason, .. }) if batch.len() > 1 => {
                     log::info!("Weaviate did not take {} objects at once ({reason}); sending fewer", batch.len());
                     most = batch.len().div_ceil(2);

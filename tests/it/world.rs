@@ -117,7 +117,8 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         let tables = "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
-        // A test that failed has said why; one may have broken its database on purpose.
+        // A test that failed has said why; one may have broken its database, or hold its locks, on purpose.
+        let _ = self.client.batch_execute("SET lock_timeout = '1s'");
         let (false, Ok(tables)) = (std::thread::panicking(), self.client.query(tables, &[])) else { return };
         for table in tables.iter().map(|row| row.get::<_, String>(0)) {
             let holds = format!("SELECT EXISTS (SELECT FROM \"{table}\" t WHERE t::text LIKE ANY ($1))");

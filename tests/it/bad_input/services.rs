@@ -63,8 +63,8 @@ fn github_that_is_not_there_or_answers_garbage_is_tried_again_later() {
         (503, ""),
     ] {
         let answer = Response { body: body.as_bytes().to_vec(), ..Response::empty(status) };
-        // Each of the two runs asks three times.
-        world.github.fail_next(6, &Fault::Answer(answer));
+        // Each of the two runs asks three times, and three times whether GitHub answers at all.
+        world.github.fail_next(12, &Fault::Answer(answer));
         gives_back(&mut world, &|_| {}, 75, json!("github"), &["GitHub: not available"]);
     }
     world.sync().prints("1 synced");

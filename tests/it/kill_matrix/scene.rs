@@ -120,9 +120,10 @@ impl Scene {
         Self::of(world, false)
     }
 
-    fn of(world: World, has_class: bool) -> Self {
+    fn of(mut world: World, has_class: bool) -> Self {
         let objects = if has_class { world.weaviate.objects() } else { BTreeMap::new() };
-        let World { database, github, .. } = world;
+        let database = std::mem::replace(&mut world.database, Database::empty());
+        let github = std::mem::replace(&mut world.github, Github::start());
         Self { database, github, has_class, objects }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod agira;
 pub mod boundaries;
+pub mod fault_proxy;
 pub mod github;
 pub mod graphql;
 pub mod http;
