@@ -66,6 +66,7 @@ fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar
     let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?;
     let (mut db, now) = Db::connect(settings.database_url.expose())?;
     let access = if mode == Mode::Preview { Access::ReadOnly } else { Access::ReadWrite };
+    db.check_privileges(access)?;
     let narrowed = &job.batch.narrowed;
     if !(narrowed.projects.is_empty() && narrowed.mappings.is_empty()) {
         let unknown = db.unknown(access, &narrowed.projects, &narrowed.mappings)?;

@@ -7,6 +7,7 @@ mod deliver;
 mod finish;
 mod load;
 mod overview;
+mod privileges;
 mod repositories;
 mod run;
 
@@ -23,6 +24,7 @@ pub use claim::{Claimed, Hold, Selection, Suspect, WholeSelection};
 pub use deliver::Waiting;
 pub use finish::{Failed, Finished};
 pub use overview::{Failure, Overview, RepositoryState, RunState, Shared, Totals};
+pub use privileges::{Needed, PRIVILEGES};
 pub use repositories::{Cursors, Polled};
 pub use run::{Pause, RunRecord};
 

@@ -11,6 +11,7 @@ mod hygiene;
 mod push_weaviate;
 mod readme;
 mod retry_failed;
+mod role;
 mod schema;
 mod status;
 mod sync;

@@ -73,7 +73,7 @@ impl World {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
         command.args(args).env_clear();
-        command.env("DATABASE_URL", self.database.url()).env("GITHUB_API_URL", self.github.url());
+        command.env("DATABASE_URL", self.database.worker_url()).env("GITHUB_API_URL", self.github.url());
         command.env("GITHUB_TOKEN", TOKEN).env("WEAVIATE_URL", self.weaviate.url());
         command
     }

@@ -22,6 +22,11 @@ pub fn sql(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql").join(name)
 }
 
+/// `examples/sql/role.sql` of the project.
+pub fn role_sql() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sql/role.sql")
+}
+
 /// The database from which those of the tests are copied.
 const TEMPLATE: &str = "kit_template";
 /// The same without `sql/worker.sql`.
@@ -70,6 +75,7 @@ impl Cluster {
                 template.batch_execute(&std::fs::read_to_string(sql(file))?)?;
             }
         }
+        cluster.client(TEMPLATE).batch_execute(&std::fs::read_to_string(role_sql())?)?;
         Ok(cluster)
     }
 
@@ -190,6 +196,11 @@ impl Database {
     /// `postgresql://postgres@127.0.0.1:PORT/NAME`.
     pub fn url(&self) -> String {
         Cluster::shared().url(&self.name)
+    }
+
+    /// The same for the role of `examples/sql/role.sql`, which may do nothing that agira-worker does not need.
+    pub fn worker_url(&self) -> String {
+        self.url().replacen("postgres@", "agira_worker@", 1)
     }
 
     /// A new connection.
