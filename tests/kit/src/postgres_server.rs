@@ -214,6 +214,13 @@ impl Database {
         self.client().batch_execute(&text).unwrap_or_else(|error| panic!("{name}: {error:?}"));
     }
 
+    /// Installs what agira-worker needs, its role included, as the README says.
+    pub fn install(&self) {
+        self.run_file("worker.sql");
+        let role = std::fs::read_to_string(role_sql()).expect("role.sql");
+        self.client().batch_execute(&role).unwrap_or_else(|error| panic!("role.sql: {error:?}"));
+    }
+
     /// Every row of every table as text with its `xmin`, without the columns and tables whose names start with `without`
     /// (give an empty text for all).
     pub fn dump(&self, without: &str) -> Dump {
