@@ -109,6 +109,7 @@ fn prepare(job: &Job<'_>, mode: Mode, start: Start, progress: ProgressBar) -> an
     let weaviate = weaviate.with_patience(patience).with_signals(signals.clone());
     let (mut db, now) = Db::connect(settings.database_url.expose())?;
     let access = if mode == Mode::Preview { Access::ReadOnly } else { Access::ReadWrite };
+    db.check_privileges(access)?;
     let narrowed = &job.batch.narrowed;
     if !(narrowed.projects.is_empty() && narrowed.mappings.is_empty()) {
         let unknown = db.unknown(access, &narrowed.projects, &narrowed.mappings)?;

@@ -177,7 +177,7 @@ fn secrets_come_from_files_as_well_as_from_variables() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = world.command(&["sync"]);
     for (name, secret) in
-        [("DATABASE_URL", &*world.database.url()), ("GITHUB_TOKEN", TOKEN), ("WEAVIATE_API_KEY", PASSWORD)]
+        [("DATABASE_URL", &*world.database.worker_url()), ("GITHUB_TOKEN", TOKEN), ("WEAVIATE_API_KEY", PASSWORD)]
     {
         let path = folder.path().join(name);
         std::fs::write(&path, format!("{secret}\r\n")).unwrap();

@@ -224,7 +224,7 @@ fn the_workers_own_tables_refuse_what_it_could_not_read() {
 fn the_last_thousand_runs_of_each_command_are_kept() {
     let database = Database::create();
     let mut client = database.client();
-    let (mut db, now) = Db::connect(&database.url()).unwrap();
+    let (mut db, now) = Db::connect(&database.worker_url()).unwrap();
     client
         .batch_execute(
             "INSERT INTO worker_run (run, command, started_at, finished_at, exit_code, counts)

@@ -76,7 +76,8 @@ impl World {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
         command.args(args).env_clear();
-        let database = self.database.url().replace("postgres@", &format!("postgres:{DATABASE_PASSWORD}@"));
+        let database =
+            self.database.worker_url().replace("agira_worker@", &format!("agira_worker:{DATABASE_PASSWORD}@"));
         command.env("DATABASE_URL", database).env("GITHUB_API_URL", self.github.url());
         command.env("GITHUB_TOKEN", TOKEN).env("WEAVIATE_URL", self.weaviate.url());
         command

@@ -88,6 +88,7 @@ pub fn status(args: &StatusArgs, output: &Output, database_url: anyhow::Result<S
 /// Fills in the status; returns what is to be said about the mappings that were named.
 fn read(args: &StatusArgs, database_url: &Secret, status: &mut Status) -> anyhow::Result<Vec<String>> {
     let (mut db, now) = Db::connect(database_url.expose())?;
+    db.check_privileges(Access::ReadOnly)?;
     let (projects, mappings) = (&args.narrowed.projects, &args.narrowed.mappings);
     let unknown = db.unknown(Access::ReadOnly, projects, mappings)?;
     if !unknown.is_empty() {

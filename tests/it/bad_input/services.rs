@@ -162,7 +162,7 @@ fn a_class_that_does_not_fit_is_named_before_anything_is_written() {
 #[test]
 fn no_secret_is_logged_however_much_is_logged() {
     let world = busy_with_key(Some(PASSWORD));
-    let url = world.database.url().replace("postgres@", &format!("postgres:{PASSWORD}@"));
+    let url = world.database.worker_url().replace("agira_worker@", &format!("agira_worker:{PASSWORD}@"));
     for token in [TOKEN, "another_token"] {
         let mut command = world.command(&["sync", "--recheck-now", "-vv"]);
         command.env("RUST_LOG", "trace").env("DATABASE_URL", &url).env("GITHUB_TOKEN", token);

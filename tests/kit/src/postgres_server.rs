@@ -24,6 +24,11 @@ pub fn sql(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql").join(name)
 }
 
+/// `examples/sql/role.sql` of the project.
+pub fn role_sql() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sql/role.sql")
+}
+
 /// The database from which those of the tests are copied.
 pub const TEMPLATE: &str = "kit_template";
 /// The same without `sql/worker.sql`.
@@ -91,6 +96,7 @@ impl Cluster {
                 template.batch_execute(&std::fs::read_to_string(sql(file))?)?;
             }
         }
+        cluster.client(TEMPLATE).batch_execute(&std::fs::read_to_string(role_sql())?)?;
         Ok(cluster)
     }
 
@@ -224,6 +230,11 @@ impl Database {
         Cluster::shared().url(&self.name)
     }
 
+    /// The same for the role of `examples/sql/role.sql`, which may do nothing that agira-worker does not need.
+    pub fn worker_url(&self) -> String {
+        self.url().replacen("postgres@", "agira_worker@", 1)
+    }
+
     /// A new connection.
     pub fn client(&self) -> Client {
         Cluster::shared().client(&self.name)
@@ -233,6 +244,13 @@ impl Database {
     pub fn run_file(&self, name: &str) {
         let text = std::fs::read_to_string(sql(name)).expect("a file of sql/");
         self.client().batch_execute(&text).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+
+    /// Installs what agira-worker needs, its role included, as the README says.
+    pub fn install(&self) {
+        self.run_file("worker.sql");
+        let role = std::fs::read_to_string(role_sql()).expect("role.sql");
+        self.client().batch_execute(&role).unwrap_or_else(|error| panic!("role.sql: {error:?}"));
     }
 
     /// Every row of every table as text with its `xmin`, without the columns and tables whose names start with `without`
