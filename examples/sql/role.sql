@@ -38,8 +38,9 @@ GRANT SELECT (id, title, description, solution_description, status, project_id, 
 GRANT SELECT (id, github_owner, github_repo) ON core_project TO agira_worker;
 GRANT SELECT (id, app_label, model) ON django_content_type TO agira_worker;
 
--- Agira's log of activities is written, and not read.
-GRANT INSERT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id)
+-- `status --mapping` tells what became of an item when its issue was closed.
+GRANT SELECT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id),
+    INSERT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id)
     ON core_activity TO agira_worker;
 
 GRANT SELECT (issue_mapping_id, mapping_id, item_id, relation),

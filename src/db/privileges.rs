@@ -100,6 +100,11 @@ pub const PRIVILEGES: &[Needed] = &[
     ("django_content_type", "SELECT", &["id", "app_label", "model"]),
     (
         "core_activity",
+        "SELECT",
+        &["target_content_type_id", "target_object_id", "verb", "summary", "created_at", "actor_id"],
+    ),
+    (
+        "core_activity",
         "INSERT",
         &["target_content_type_id", "target_object_id", "verb", "summary", "created_at", "actor_id"],
     ),

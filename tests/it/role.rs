@@ -89,6 +89,7 @@ fn statements_of_a_life(world: &mut World) -> BTreeSet<String> {
     world.run(&["push-weaviate", "--mapping", "1"]).exits(0);
     world.run(&["retry-failed"]).exits(3);
     world.run(&["status"]).exits(0);
+    world.run(&["status", "--mapping", "1"]).exits(0);
     let data: String = world.one("SELECT current_setting('data_directory')");
     let text = std::fs::read_to_string(Path::new(&data).join("../log")).expect("the server's log");
     let entry = regex::Regex::new(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \S+ \[\d+\] ").unwrap();
