@@ -66,9 +66,9 @@ impl PostgresProxy {
         Self { address, database: database.to_owned(), shared, accepting: Some(accepting) }
     }
 
-    /// The address for the program.
+    /// The address for the program; without TLS, which would hide the messages.
     pub fn url(&self) -> String {
-        format!("postgresql://postgres@{}/{}", self.address, self.database)
+        format!("postgresql://agira_worker@{}/{}?sslmode=disable", self.address, self.database)
     }
 }
 
