@@ -170,7 +170,7 @@ impl Github {
     }
 
     /// Whether an address is below our own REST root: no other one may see the token.
-    fn is_ours(&self, url: &str) -> bool {
+    pub(super) fn is_ours(&self, url: &str) -> bool {
         url.strip_prefix(&self.rest).is_some_and(|rest| rest.starts_with('/'))
     }
 }

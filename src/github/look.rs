@@ -150,8 +150,12 @@ impl Github {
         let moved_to = |address: &str| {
             LookError::Gone(format!("{target} was moved to {address}; put the new address into html_url"))
         };
+        // An address elsewhere, such as a proxy's page for signing in, says nothing about the issue.
+        let leads_elsewhere = answer.header("location").is_some_and(|location| !self.is_ours(location));
         Ok(match answer.status.as_u16() {
-            301 | 302 | 307 | 308 => moved_to(answer.header("location").unwrap_or("an address that GitHub keeps")),
+            301 | 302 | 307 | 308 if !leads_elsewhere => {
+                moved_to(answer.header("location").unwrap_or("an address that GitHub keeps"))
+            }
             404 => LookError::Gone(format!(
                 "{target} is not found: deleted, moved or hidden from this token; give the token access, or delete the mapping"
             )),

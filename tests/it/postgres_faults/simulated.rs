@@ -7,6 +7,7 @@ use kit::boundaries::{Side, Then};
 
 use crate::kill_matrix::level::Level;
 use crate::kill_matrix::scene::{Scene, Stage};
+use crate::parallel::check_each;
 use crate::world::Run;
 
 const SYNC: &[&str] = &["sync"];
@@ -40,6 +41,43 @@ fn raising(stage: &Stage, state: &'static str, part: &'static str, times: usize)
     let run = stage.run(SYNC);
     stage.boundaries.clear();
     (run, raised.load(Ordering::SeqCst))
+}
+
+/// The last statement of the preparations, before which nothing has begun.
+const LAST_PREPARATION: &str = "FROM worker_pause WHERE scope";
+/// The first statement of a run's end, when all is done.
+const FIRST_OF_THE_END: &str =
+    "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_due_at";
+
+#[test]
+fn a_connection_that_is_cut_at_any_statement_costs_nothing() {
+    let scene = Scene::grown();
+    let (places, expected) = undisturbed(&scene);
+    let at = |part: &str| places.iter().position(|what| what.contains(part)).expect(part);
+    let (prepared, end) = (at(LAST_PREPARATION), at(FIRST_OF_THE_END));
+    let statements: Vec<usize> = (0..places.len()).filter(|index| places[*index].starts_with("PostgreSQL")).collect();
+    assert!(statements.len() > 50, "{places:#?}");
+    println!("{} statements", statements.len());
+    check_each(&statements, |index| {
+        // What PostgreSQL has then is what it has before the next statement; the kill matrix looks at both sides.
+        let cut = (*index, Side::After);
+        let mut stage = scene.stage();
+        stage.boundaries.watch(move |place| if (place.index, place.side) == cut { Then::Lose } else { Then::Pass });
+        let run = stage.run(SYNC);
+        // Before the first request it is a server that cannot be used; in the end there is nothing to be lost.
+        let code = match *index {
+            index if index <= prepared => 1,
+            index if index < end => 75,
+            _ => 3,
+        };
+        let settled = stage.settle(SYNC);
+        let differences = Level::of(&mut stage.world).differences(&expected);
+        if run.code == code && settled.is_ok() && differences.is_empty() {
+            return Ok(());
+        }
+        let what = &places[*index];
+        Err(format!("cut after {index} ({what}), {code} expected: {settled:?}\n{differences}{}", run.all()))
+    });
 }
 
 /// Faults that pass, at statements of each kind: the transaction is tried three times.

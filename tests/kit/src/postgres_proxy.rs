@@ -29,6 +29,9 @@ struct Shared {
     connections: Mutex<Vec<(TcpStream, JoinHandle<()>)>>,
 }
 
+/// What a client that would like TLS sends first, after its length.
+const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
+
 /// One message: its type, and the rest with its length.
 struct Message {
     kind: u8,
@@ -102,7 +105,12 @@ fn converse(client: &mut TcpStream, server: &mut TcpStream, boundaries: &Boundar
     if then != Then::Pass {
         return Ok(());
     }
-    server.write_all(&body(client)?)?;
+    let mut startup = body(client)?;
+    if startup[4..] == SSL_REQUEST {
+        client.write_all(b"N")?; // a server without TLS
+        startup = body(client)?;
+    }
+    server.write_all(&startup)?;
     let answer = answer(server)?;
     if boundaries.after(index, connect) != Then::Pass {
         return Ok(());

@@ -1,0 +1,25 @@
+//! Many cases of one test, each in a world of its own, a few at a time: a run waits as much as it works.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const AT_A_TIME: usize = 4;
+
+/// Every case succeeds; otherwise all reasons are told.
+#[track_caller]
+pub fn check_each<T: Sync>(cases: &[T], check: impl Fn(&T) -> Result<(), String> + Sync) {
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(reason) = check(case) {
+                        failures.lock().unwrap().push(reason);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} of {} cases fail:\n{}", failures.len(), cases.len(), failures.join("\n\n"));
+}
