@@ -14,6 +14,7 @@ mod hygiene;
 mod kill_matrix;
 mod manual;
 mod metrics;
+mod monitoring;
 mod postgres_faults;
 mod postgres_tls;
 mod push_weaviate;
