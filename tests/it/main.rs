@@ -11,6 +11,7 @@ mod discovery;
 mod dry_run;
 mod https;
 mod hygiene;
+mod json;
 mod kill_matrix;
 mod manual;
 mod metrics;
