@@ -32,16 +32,18 @@ use std::process::ExitCode;
 
 use cli::{Cli, Command};
 use signal::Signals;
+use uuid::Uuid;
 
 pub use commands::{EXIT_CODES, METRICS};
 
 /// Runs one command and turns its end into an exit code (design, section 6).
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { command, allow_http, output } = cli;
-    let progress = logging::init(&output);
+    let run = Uuid::new_v4();
+    let progress = logging::init(&output, run);
     let start = || {
         let settings = config::settings(&config::environment, allow_http)?;
-        Ok((settings, Signals::watch()?))
+        Ok((settings, Signals::watch()?, run))
     };
     ExitCode::from(match command {
         Command::Sync(args) => commands::sync(&args, &output, start(), progress),

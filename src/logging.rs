@@ -5,12 +5,14 @@ use std::io::{IsTerminal, Write};
 use env_logger::{Builder, Target, WriteStyle};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::LevelFilter;
+use log::kv::Key;
+use uuid::Uuid;
 
 use crate::commands::{Format, Output};
 use crate::core::text::printable_json;
 
-/// Sets up the logger; returns the bar that the run moves, which is hidden where nobody would see it.
-pub fn init(output: &Output) -> ProgressBar {
+/// Sets up the logger, whose JSON lines all have the id of the run; returns the bar that the run moves, which is hidden where nobody would see it.
+pub fn init(output: &Output, run: Uuid) -> ProgressBar {
     let terminal = std::io::stderr().is_terminal();
     let progress = progress(terminal && !output.no_progress && output.log_format == Format::Text && !output.quiet);
     let (ours, others) = match (output.quiet, output.verbose) {
@@ -30,8 +32,14 @@ pub fn init(output: &Output) -> ProgressBar {
     builder.target(Target::Pipe(Box::new(BesideProgress(progress.clone()))));
     match output.log_format {
         Format::Text => builder.format_timestamp_secs().format_target(false),
-        Format::Json => builder.format(|out, record| {
+        Format::Json => builder.format(move |out, record| {
+            let value = |name| record.key_values().get(Key::from_str(name));
+            // A row that a dry run would insert has none.
+            let id = |name| value(name).and_then(|value| value.to_i64()).filter(|id| *id > 0);
             let line = serde_json::json!({
+                "run": run,
+                "mapping": id("mapping"),
+                "item": id("item"),
                 "time": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
                 "level": record.level().as_str().to_lowercase(),
                 "message": record.args().to_string(),

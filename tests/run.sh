@@ -90,7 +90,7 @@ if [ -n "$with_weaviate" ]; then
     fi
 fi
 
-step 'deployment examples and manual, by the tools that read them'
+step 'examples and manual, by the tools that read them'
 examine() {
     local test=$1 command
     shift
@@ -104,6 +104,7 @@ examine() {
 }
 examine deployment::systemd systemd-analyze
 examine deployment::kubernetes go
+examine monitoring::promtool promtool
 examine manual::other_shells zsh fish mandoc groff
 
 step 'documentation'

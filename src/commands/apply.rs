@@ -64,11 +64,11 @@ fn log_actions(one: &Planned, moved: Option<bool>) {
     for action in &one.plan.actions {
         match action {
             Action::MoveItem { .. } if moved == Some(false) => {
-                log::info!("{name}: item left: somebody changed its status meanwhile");
+                log::info!(mapping = name.mapping, item = name.item; "{name}: item left: somebody changed its status meanwhile");
             }
             Action::Write { .. } => {} // logged when Weaviate has answered
-            Action::RememberClose { .. } => log::debug!("{name}: {action}"),
-            _ => log::info!("{name}: {action}"),
+            Action::RememberClose { .. } => log::debug!(mapping = name.mapping, item = name.item; "{name}: {action}"),
+            _ => log::info!(mapping = name.mapping, item = name.item; "{name}: {action}"),
         }
     }
 }
@@ -77,9 +77,11 @@ fn log_notes(one: &Planned) {
     let name = name(&one.claimed.mapping, Some(&one.snapshot.address));
     for note in &one.plan.notes {
         match note {
-            Note::IdTaken { .. } | Note::NotLinked { .. } => log::warn!("{name}: {note}"),
-            note if note.is_surprising() => log::info!("{name}: {note}"),
-            note => log::debug!("{name}: {note}"),
+            Note::IdTaken { .. } | Note::NotLinked { .. } => {
+                log::warn!(mapping = name.mapping, item = name.item; "{name}: {note}")
+            }
+            note if note.is_surprising() => log::info!(mapping = name.mapping, item = name.item; "{name}: {note}"),
+            note => log::debug!(mapping = name.mapping, item = name.item; "{name}: {note}"),
         }
     }
 }

@@ -108,7 +108,7 @@ fn objects(one: &Waiting, outdated: &mut Vec<MappingId>) -> Vec<AgiraObject> {
     let outbox = match &one.outbox {
         Ok(outbox) => outbox,
         Err(error) => {
-            log::warn!("{name}: its outbox cannot be read ({error}); it is planned again");
+            log::warn!(mapping = name.mapping, item = name.item; "{name}: its outbox cannot be read ({error}); it is planned again");
             outdated.push(mapping.id);
             return Vec::new();
         }
@@ -117,7 +117,7 @@ fn objects(one: &Waiting, outdated: &mut Vec<MappingId>) -> Vec<AgiraObject> {
     let own =
         outbox.object.clone().filter(|object| object.key() == mapping_key(mapping) && object.status == mapping.state);
     if outbox.object.is_some() && own.is_none() {
-        log::info!("{name}: what waited for Weaviate is outdated; it is planned again");
+        log::info!(mapping = name.mapping, item = name.item; "{name}: what waited for Weaviate is outdated; it is planned again");
         outdated.push(mapping.id);
     }
     item.into_iter().chain(own).collect()
@@ -161,7 +161,7 @@ fn settle(
                 (None, _) => ctx.report.weaviate.unchanged += 1,
                 (Some(change), Some(Ok(()))) => {
                     if counted.insert(uuid) {
-                        log::info!("{name}: delivered Weaviate {}: {change}", object.key());
+                        log::info!(mapping = name.mapping, item = name.item; "{name}: delivered Weaviate {}: {change}", object.key());
                         ctx.report.weaviate.written(change);
                     }
                 }

@@ -97,7 +97,7 @@ fn settle(ctx: &mut Context, one: &Planned, answers: &Answers, counted: &mut Has
         let key = object.key();
         match answers.get(&key.uuid()) {
             Some(Ok(())) if counted.insert(key.clone()) => {
-                log::info!("{name}: {action}");
+                log::info!(mapping = name.mapping, item = name.item; "{name}: {action}");
                 ctx.report.weaviate.written(change);
             }
             Some(Ok(())) => {} // another mapping of the same item was first

@@ -23,8 +23,8 @@ use crate::secret::Secret;
 use crate::signal::Signals;
 use crate::weaviate::Weaviate;
 
-/// What a job starts from: what the environment says, and what may end it.
-pub type Start = (Settings, Signals);
+/// What a job starts from: what the environment says, what may end it, and the id of the run.
+pub type Start = (Settings, Signals, Uuid);
 
 /// What distinguishes the three commands.
 pub struct Job<'a> {
@@ -101,7 +101,7 @@ fn after(ctx: &mut Context) -> Option<(Counts, Option<DateTime<Utc>>)> {
 
 /// Opens the database; no service is asked.
 fn prepare(job: &Job<'_>, mode: Mode, start: Start, progress: ProgressBar) -> anyhow::Result<Context> {
-    let (settings, signals) = start;
+    let (settings, signals, run) = start;
     let patience = Patience { answer: job.batch.answer_timeout, ..Patience::default() };
     let github = Github::new(&settings.github_url, settings.github_token.expose())?;
     let github = github.with_patience(patience).with_signals(signals.clone());
@@ -127,7 +127,7 @@ fn prepare(job: &Job<'_>, mode: Mode, start: Start, progress: ProgressBar) -> an
         clock: Clock::starting_at(now),
         signals,
         mode,
-        run: Uuid::new_v4(),
+        run,
         time_budget: job.batch.time_budget,
         pause,
         report: Report::new(job.name, mode, Format::Text),
@@ -243,7 +243,7 @@ fn held(ctx: &mut Context, whole: &WholeSelection) -> Result<(), Stop> {
     let now = ctx.now();
     for Claimed { mapping, item } in ctx.db.claimed(ctx.access(), whole, whole.mappings.len())? {
         let name = slice::name(&mapping, mapping.address(&item).ok().as_ref());
-        log::warn!("{name}: nothing was done: {}", preview::due(&mapping, now));
+        log::warn!(mapping = name.mapping, item = name.item; "{name}: nothing was done: {}", preview::due(&mapping, now));
     }
     Ok(())
 }
@@ -307,7 +307,7 @@ fn suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<()
             None => return Ok(()),
             Some(Suspect::Taken(claimed)) => {
                 let name = slice::name(&claimed.mapping, claimed.mapping.address(&claimed.item).ok().as_ref());
-                log::warn!("{name}: the run that held it died; looking at it alone");
+                log::warn!(mapping = name.mapping, item = name.item; "{name}: the run that held it died; looking at it alone");
                 ctx.report.claimed += 1;
                 slices(ctx, Scope::Everything, vec![claimed])?;
             }

@@ -1,6 +1,7 @@
 //! One slice of mappings: observe, plan, apply, push, finish. Every command that looks at GitHub goes through here.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 
@@ -172,7 +173,8 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
                 failed.push(Failed { external_updated_at, outbox_done: *outbox_done, ..failure });
             }
             Progress::GivenBack(reason) => {
-                log::warn!("{}: given back: {reason}", name(mapping, Some(&one.snapshot.address)));
+                let name = name(mapping, Some(&one.snapshot.address));
+                log::warn!(mapping = name.mapping, item = name.item; "{name}: given back: {reason}");
                 given_back.push(mapping.id);
             }
             Progress::Unchanged | Progress::Done | Progress::Waiting => {
@@ -239,12 +241,29 @@ pub fn failure(ctx: &Context, mapping: &Mapping, unseen: &Unseen, now: DateTime<
 }
 
 /// How log lines name a mapping: greppable by mapping, item and GitHub's own name.
-pub fn name(mapping: &Mapping, address: Option<&Address>) -> String {
+pub struct Name {
+    /// Its id, a key of the line's JSON form.
+    pub mapping: i64,
+    /// Its item's, the same.
+    pub item: i64,
+    text: String,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+/// The name of a mapping in log lines.
+pub fn name(mapping: &Mapping, address: Option<&Address>) -> Name {
     let address = address.map_or_else(|| format!("#{}", mapping.number), ToString::to_string);
-    format!("mapping={} item={} {address}", mapping.id, mapping.item_id)
+    let text = format!("mapping={} item={} {address}", mapping.id, mapping.item_id);
+    Name { mapping: mapping.id.0, item: mapping.item_id.0, text }
 }
 
 /// The one log line of a failure.
 pub fn log_failure(mapping: &Mapping, address: Option<&Address>, reason: &str) {
-    log::error!("{}: failed: {}", name(mapping, address), Printable(reason));
+    let name = name(mapping, address);
+    log::error!(mapping = name.mapping, item = name.item; "{name}: failed: {}", Printable(reason));
 }

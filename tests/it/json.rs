@@ -1,0 +1,160 @@
+//! What scripts and log collectors read is as the schemas in tests/schema say, however a run ends.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use jsonschema::Validator;
+use kit::github::Closer;
+use serde_json::{Value, json};
+
+use crate::world::{Run, World};
+
+const RUN: &str = include_str!("../schema/run.json");
+const STATUS: &str = include_str!("../schema/status.json");
+const LOG: &str = include_str!("../schema/log.json");
+
+fn schema(text: &str) -> Validator {
+    let schema = serde_json::from_str(text).unwrap();
+    jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
+}
+
+#[track_caller]
+fn check(schema: &Validator, value: &Value) {
+    let errors: Vec<String> =
+        schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
+}
+
+/// Runs the command and checks the one object that it prints.
+#[track_caller]
+fn printed(text: &str, mut command: Command, code: i32) -> Value {
+    let run = Run::of(command.args(["--output", "json"])).exits(code);
+    assert_eq!(run.stdout.lines().count(), 1, "{}", run.all());
+    let value = run.json();
+    assert_eq!(value["exit_code"], code);
+    check(&schema(text), &value);
+    value
+}
+
+/// Issue 1 was closed by a pull request, issue 2 has no readable address.
+fn busy() -> World {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.issue("acme/shop#2", "Working");
+    world.github.pull_request("acme/shop#3", |_| {});
+    let closer = Closer::PullRequest("acme/shop#3".to_owned());
+    world.github.close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
+    world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE number = 2");
+    world
+}
+
+#[test]
+fn every_command_prints_what_its_schema_says() {
+    let mut world = busy();
+    let planned = printed(RUN, world.command(&["sync", "--dry-run"]), 3);
+    assert!(planned["mappings"].as_array().unwrap().iter().any(|mapping| mapping["mapping_id"].is_null()));
+    let synced = printed(RUN, world.command(&["sync"]), 3);
+    let actions: BTreeSet<&str> = synced["mappings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|mapping| mapping["actions"].as_array().unwrap())
+        .map(|action| action["action"].as_str().unwrap())
+        .collect();
+    let expected = ["insert_pull_request", "link", "move_item", "record_state", "remember_close", "write"];
+    assert_eq!(actions, expected.into());
+    printed(RUN, world.command(&["push-weaviate"]), 0);
+    printed(RUN, world.command(&["retry-failed"]), 3);
+    let status = printed(STATUS, world.command(&["status"]), 0);
+    assert_eq!((status["failures"].as_array().unwrap().len(), status["runs"].as_array().unwrap().len()), (1, 3));
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_due_at = NULL WHERE worker_error IS NOT NULL;
+         UPDATE core_externalissuemapping SET html_url = (SELECT html_url FROM core_externalissuemapping WHERE number = 1) WHERE number = 2",
+    );
+    let status = printed(STATUS, world.command(&["status", "--check"]), 4);
+    assert_eq!(status["shared"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn runs_that_cannot_do_their_work_print_it_too() {
+    let mut world = busy();
+    for subcommand in ["sync", "push-weaviate", "retry-failed"] {
+        let mut command = world.command(&[subcommand]);
+        command.env_remove("GITHUB_TOKEN");
+        printed(RUN, command, 1);
+        printed(RUN, world.command(&[subcommand, "--mapping", "99"]), 1);
+    }
+    printed(STATUS, world.command(&["status", "--mapping", "99"]), 1);
+    world.execute(
+        "INSERT INTO worker_pause (scope, until, reason, count) VALUES ('github', '2100-01-01T00:00:00Z', 'too many', 1)",
+    );
+    let paused = printed(RUN, world.command(&["sync"]), 75);
+    assert_eq!(paused["stopped_by"], "rate_limit");
+    let status = printed(STATUS, world.command(&["status"]), 0);
+    assert_eq!(status["pause"]["until"], "2100-01-01T00:00:00Z");
+}
+
+/// A schema that takes everything would tell nobody anything.
+#[test]
+fn another_form_is_noticed() {
+    let world = World::new();
+    let mut status = printed(STATUS, world.command(&["status"]), 0);
+    let schema = schema(STATUS);
+    status["more"] = json!(1);
+    assert!(!schema.is_valid(&status), "an unknown field");
+    status.as_object_mut().unwrap().remove("more");
+    assert!(schema.is_valid(&status));
+    status["synced_at"] = json!("yesterday");
+    assert!(!schema.is_valid(&status), "no time");
+    status.as_object_mut().unwrap().remove("synced_at");
+    assert!(!schema.is_valid(&status), "a missing field");
+}
+
+/// The lines of a whole run; each is as the schema says, and has the id of this run.
+#[track_caller]
+fn lines(run: &Run) -> Vec<Value> {
+    let schema = schema(LOG);
+    let lines: Vec<Value> = run
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    lines.iter().for_each(|line| check(&schema, line));
+    assert!(lines.iter().all(|line| line["run"] == lines[0]["run"]), "one run, one id");
+    lines
+}
+
+#[test]
+fn every_line_of_a_json_log_has_the_id_of_the_run_and_names_its_mapping() {
+    let mut world = busy();
+    let run = world.run(&["sync", "-vv", "--log-format", "json"]).exits(3);
+    let told = lines(&run);
+    let id: String = world.one("SELECT run::text FROM worker_run");
+    assert_eq!(told[0]["run"], json!(id), "as in the database");
+    let about = |mapping: i64, level: &str, part: &str| {
+        let found = told.iter().find(|line| {
+            line["mapping"] == mapping && line["level"] == level && line["message"].as_str().unwrap().contains(part)
+        });
+        assert_eq!(found.unwrap_or_else(|| panic!("no {part}\n{}", run.all()))["item"], mapping);
+    };
+    about(1, "info", "item status: Working => Testing");
+    about(1, "info", "insert row for pull request acme/shop#3");
+    about(1, "info", "Weaviate github_issue:1: create");
+    about(2, "error", "failed");
+    for line in &told {
+        let named = line["message"].as_str().unwrap().strip_prefix("mapping=");
+        let named = named.map(|rest| rest.split(' ').next().unwrap().parse::<i64>().unwrap());
+        assert_eq!(line["mapping"], json!(named), "key and text say the same: {line}");
+    }
+    let next = lines(&world.run(&["sync", "-v", "--log-format", "json"]).exits(0));
+    assert!(next.iter().all(|line| line["run"] != json!(id)), "each run has an id of its own");
+}
+
+#[test]
+fn a_run_that_cannot_start_has_an_id_too() {
+    let world = World::new();
+    for subcommand in ["sync", "status"] {
+        let run = world.run(&[subcommand, "--log-format", "json", "--mapping", "99"]).exits(1);
+        assert!(lines(&run).iter().any(|line| line["level"] == "error"), "{}", run.all());
+    }
+}
