@@ -44,6 +44,7 @@ pub fn settings(get: Lookup<'_>) -> anyhow::Result<Settings> {
         github_token,
         weaviate_url: weaviate_url.to_string(),
         weaviate_key,
+        patience: Default::default(),
     })
 }
 

@@ -26,6 +26,7 @@ pub mod http;
 mod logging;
 pub mod weaviate;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use cli::{Cli, Command};
@@ -38,9 +39,32 @@ pub fn run(cli: Cli) -> ExitCode {
     let progress = logging::init(&output);
     let settings = || config::settings(&config::environment);
     ExitCode::from(match command {
-        Command::Sync(args) => commands::sync(&args, &output, settings(), progress),
-        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, settings(), progress),
+        Command::Sync(args) => commands::sync(&args, &output, settings(), progress).print(),
+        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, settings(), progress).print(),
         Command::Status(args) => commands::status(&args, &output, config::database_url(&config::environment)),
-        Command::RetryFailed(args) => commands::retry_failed(&args, &output, settings(), progress),
+        Command::RetryFailed(args) => commands::retry_failed(&args, &output, settings(), progress).print(),
     })
+}
+
+/// One run inside a program that makes thousands of them, in surroundings of its own: what it would print is returned, as is
+/// its exit code; the logger is the program's. For the property tests of this package.
+///
+/// # Errors
+/// When the command makes no run, as `status` does not.
+#[doc(hidden)]
+pub fn run_inside(
+    cli: Cli,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    patience: http::Patience,
+) -> anyhow::Result<(u8, String)> {
+    let Cli { command, output } = cli;
+    let settings = config::settings(environment).map(|settings| commands::Settings { patience, ..settings });
+    let progress = indicatif::ProgressBar::hidden();
+    let mut report = match command {
+        Command::Sync(args) => commands::sync(&args, &output, settings, progress),
+        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, settings, progress),
+        Command::RetryFailed(args) => commands::retry_failed(&args, &output, settings, progress),
+        Command::Status(_) => anyhow::bail!("status makes no run"),
+    };
+    Ok((report.exit_code(), serde_json::to_string(&report)?))
 }

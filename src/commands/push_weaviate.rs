@@ -4,6 +4,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
+use super::report::Report;
 use super::run::{Job, carry_out};
 use super::settings::Settings;
 use super::slice::Scope;
@@ -26,7 +27,7 @@ pub fn push_weaviate(
     output: &Output,
     settings: anyhow::Result<Settings>,
     progress: ProgressBar,
-) -> u8 {
+) -> Report {
     let named = !args.batch.narrowed.mappings.is_empty();
     let job = Job {
         name: "push-weaviate",

@@ -4,6 +4,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
+use super::report::Report;
 use super::run::{Job, carry_out};
 use super::settings::Settings;
 use super::slice::Scope;
@@ -26,7 +27,7 @@ pub fn retry_failed(
     output: &Output,
     settings: anyhow::Result<Settings>,
     progress: ProgressBar,
-) -> u8 {
+) -> Report {
     let job = Job {
         name: "retry-failed",
         batch: &args.batch,

@@ -37,33 +37,31 @@ pub struct Job<'a> {
     pub recheck_now: bool,
 }
 
-/// Runs a job to its end, whatever that is, and reports it.
-pub fn carry_out(job: &Job<'_>, output: &Output, settings: anyhow::Result<Settings>, progress: ProgressBar) -> u8 {
+/// Runs a job to its end, whatever that is; what is to be said about it.
+pub fn carry_out(job: &Job<'_>, output: &Output, settings: anyhow::Result<Settings>, progress: ProgressBar) -> Report {
     let mode = if job.batch.dry_run { Mode::Preview } else { Mode::Apply };
     let mut report = Report::new(job.name, mode, output.output);
-    let code = match settings.and_then(|settings| prepare(job, mode, &settings, progress)) {
+    match settings.and_then(|settings| prepare(job, mode, &settings, progress)) {
         Ok(mut ctx) => {
             std::mem::swap(&mut ctx.report, &mut report);
             ctx.report.started_at = Some(ctx.now());
             let result = steps(&mut ctx, job);
             end(&mut ctx, result);
             report = ctx.report;
-            report.exit_code()
         }
         Err(error) => {
             log::error!("{error:#}");
             report.fatal(format!("{error:#}"));
-            report.exit_code()
         }
-    };
-    report.print();
-    code
+    }
+    report
 }
 
 /// Opens the database; no service is asked.
 fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar) -> anyhow::Result<Context> {
-    let github = Github::new(&settings.github_url, settings.github_token.expose())?;
-    let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?;
+    let github = Github::new(&settings.github_url, settings.github_token.expose())?.with_patience(settings.patience);
+    let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?
+        .with_patience(settings.patience);
     let (mut db, now) = Db::connect(settings.database_url.expose())?;
     let access = if mode == Mode::Preview { Access::ReadOnly } else { Access::ReadWrite };
     let narrowed = &job.batch.narrowed;

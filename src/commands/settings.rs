@@ -1,5 +1,7 @@
 //! What a command has to be told about the world around it.
 
+use crate::http::Patience;
+
 /// Text that must not be shown.
 pub struct Secret(pub String);
 
@@ -29,4 +31,6 @@ pub struct Settings {
     pub weaviate_url: String,
     /// WEAVIATE_API_KEY.
     pub weaviate_key: Option<Secret>,
+    /// How long both services are waited for.
+    pub patience: Patience,
 }
