@@ -7,6 +7,7 @@ mod claims;
 mod cost;
 mod discovery;
 mod dry_run;
+mod histories;
 mod hygiene;
 mod push_weaviate;
 mod readme;
