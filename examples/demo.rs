@@ -157,7 +157,7 @@ impl Story {
         println!("\n$ agira-worker {}", args.join(" "));
         let status = Command::new(&self.program)
             .args(args)
-            .env("DATABASE_URL", self.database.url())
+            .env("DATABASE_URL", self.database.worker_url())
             .env("GITHUB_API_URL", self.github.url())
             .env("GITHUB_TOKEN", TOKEN)
             .env("WEAVIATE_URL", self.weaviate.url())

@@ -14,6 +14,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Send text and secrets unencrypted to hosts other than this machine, as inside a cluster.
+    #[arg(long, global = true, value_parser = clap::builder::BoolishValueParser::new(), env = "AGIRA_WORKER_ALLOW_HTTP")]
+    pub allow_http: bool,
     /// How to report.
     #[command(flatten)]
     pub output: Output,

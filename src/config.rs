@@ -1,11 +1,15 @@
 //! Where and who: the environment, read and checked once. Errors name the variable, never its value.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use reqwest::Url;
+use zeroize::Zeroizing;
 
-use crate::commands::{Secret, Settings};
+use crate::commands::Settings;
+use crate::http::Patience;
+use crate::secret::{Secret, warn_if_world_readable};
 
 /// How a variable is looked up: the process's environment, or a test's.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -23,11 +27,11 @@ pub fn database_url(get: Lookup<'_>) -> anyhow::Result<Secret> {
     secret(get, "DATABASE_URL")?.context("DATABASE_URL is not set; write it like postgresql://user:password@host/agira")
 }
 
-/// Reads all variables.
+/// Reads all variables. Plain http leads to this machine only, unless it is allowed; then it is warned of.
 ///
 /// # Errors
 /// Names the variable and says what it should be.
-pub fn settings(get: Lookup<'_>) -> anyhow::Result<Settings> {
+pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
     let database_url = database_url(get)?;
     let github_url = variable(get, "GITHUB_API_URL")?.unwrap_or_else(|| "https://api.github.com".to_owned());
     let github_url = address("GITHUB_API_URL", &github_url)?;
@@ -38,13 +42,24 @@ pub fn settings(get: Lookup<'_>) -> anyhow::Result<Settings> {
     let weaviate_url = address("WEAVIATE_URL", &weaviate_url)?;
     ensure!(weaviate_url.path() == "/", "WEAVIATE_URL has a path; give scheme, host and port only");
     let weaviate_key = secret(get, "WEAVIATE_API_KEY")?;
+    check_roots(get)?;
+    for (name, url) in [("GITHUB_API_URL", &github_url), ("WEAVIATE_URL", &weaviate_url)] {
+        if url.scheme() == "http" && !is_loopback(url) {
+            ensure!(
+                allow_http,
+                "{name} is plain http to another host, where the network can read and change everything; use https, or \
+                 give --allow-http (AGIRA_WORKER_ALLOW_HTTP=true) where the network is private, as inside a cluster"
+            );
+            log::warn!("{name} is plain http to another host: the network can read and change everything");
+        }
+    }
     Ok(Settings {
         database_url,
         github_url: github_url.to_string(),
         github_token,
         weaviate_url: weaviate_url.to_string(),
         weaviate_key,
-        patience: Default::default(),
+        retry: Patience::default().retry,
     })
 }
 
@@ -64,6 +79,24 @@ fn address(name: &str, value: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
+/// The TLS library passes over a file that it cannot use, and then trusts nobody, without saying why.
+fn check_roots(get: Lookup<'_>) -> anyhow::Result<()> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let name = "SSL_CERT_FILE";
+    let Some(path) = variable(get, name)? else { return Ok(()) };
+    let content = std::fs::read(&path).with_context(|| format!("cannot read {path}, which {name} names"))?;
+    let is_good = CertificateDer::pem_slice_iter(&content).next().is_some_and(|certificate| certificate.is_ok());
+    ensure!(is_good, "{path}, which {name} names, holds no certificates in PEM form");
+    Ok(())
+}
+
+/// Whether requests to this address do not leave the machine.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
 /// The value of a variable; empty counts as not set.
 fn variable(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<String>> {
     let value = get(name).filter(|value| !value.is_empty()).map(OsString::into_string).transpose();
@@ -79,15 +112,16 @@ fn secret(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<Secret>> {
         (Some(_), Some(_)) => bail!("both {name} and {file_name} are set; set one of them"),
         (Some(value), None) => value,
         (None, Some(path)) => {
-            let content = std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {path}, which {file_name} names"))?;
+            let content = std::fs::read_to_string(&path).map(Zeroizing::new);
+            let content = content.with_context(|| format!("cannot read {path}, which {file_name} names"))?;
             let value = content.trim_end_matches(['\r', '\n']).to_owned();
             ensure!(!value.is_empty(), "{path}, which {file_name} names, is empty");
+            warn_if_world_readable(&file_name, Path::new(&path));
             value
         }
         (None, None) => return Ok(None),
     };
-    Ok(Some(Secret(value)))
+    Ok(Some(Secret::new(value)))
 }
 
 #[cfg(test)]
@@ -96,7 +130,7 @@ mod tests {
 
     fn read(vars: &[(&str, &str)]) -> anyhow::Result<Settings> {
         let get = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
-        settings(&get)
+        settings(&get, false)
     }
 
     const GOOD: [(&str, &str); 3] = [
@@ -136,10 +170,27 @@ mod tests {
     }
 
     #[test]
+    fn plain_http_leads_to_this_machine_only_unless_it_is_allowed() {
+        for host in ["host", "127.0.0.1.example", "localhost.example", "[2001:db8::1]", "10.0.0.1", "user.localhost"] {
+            for name in ["WEAVIATE_URL", "GITHUB_API_URL"] {
+                check_error((name, &format!("http://{host}:1")), "--allow-http (AGIRA_WORKER_ALLOW_HTTP=true)");
+            }
+        }
+        for url in ["http://localhost", "http://127.0.0.2:8080", "http://[::1]", "https://host"] {
+            read(&[GOOD[0], GOOD[1], ("WEAVIATE_URL", url)]).unwrap();
+        }
+        let get = |name: &str| match name {
+            "WEAVIATE_URL" => Some("http://host".into()),
+            _ => GOOD.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into()),
+        };
+        super::settings(&get, true).unwrap();
+    }
+
+    #[test]
     fn a_variable_that_is_no_text_is_named() {
         use std::os::unix::ffi::OsStringExt;
         let get = |name: &str| (name == "DATABASE_URL").then(|| OsString::from_vec(b"postgresql://\xff".to_vec()));
-        let error = format!("{:#}", settings(&get).unwrap_err());
+        let error = format!("{:#}", settings(&get, false).unwrap_err());
         assert_eq!(error, "DATABASE_URL is not UTF-8 text; set it anew");
     }
 

@@ -8,7 +8,9 @@ use anyhow::Context;
 use backon::{BlockingRetryable, ExponentialBuilder};
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{StatusCode, redirect};
+use reqwest::{StatusCode, Url, redirect};
+
+use crate::signal::{Signal, Signals};
 
 /// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
@@ -30,6 +32,8 @@ pub enum ServiceError {
     Refused(String),
     /// Not reachable, overloaded, or its answer is no answer.
     Unavailable(String),
+    /// It was not asked: somebody wants this process to end.
+    Interrupted(Signal),
     /// It gave up over the size of this request; a smaller one may do.
     TooHeavy(String),
     /// It understood the request and rejected it.
@@ -50,6 +54,7 @@ impl fmt::Display for ServiceError {
             Self::RateLimited { wait: None, reason } => write!(out, "rate limit reached: {reason}"),
             Self::Refused(reason) => write!(out, "credentials refused: {reason}"),
             Self::Unavailable(reason) => write!(out, "not available: {reason}"),
+            Self::Interrupted(signal) => write!(out, "stopped by {}", signal.as_str()),
             Self::TooHeavy(reason) => write!(out, "could not answer in time: {reason}"),
             Self::Rejected { status, reason } => write!(out, "request rejected with status {status}: {reason}"),
         }
@@ -73,6 +78,14 @@ impl Answer {
     /// The beginning of the body for an error message: what the service says, whatever form it says it in. Both
     /// services have several forms, and a proxy between has its own.
     pub fn reason(&self) -> String {
+        use crate::core::text::{Printable, shortened};
+        let location = self.header("location").filter(|_| self.status.is_redirection());
+        if let Some(target) = location.and_then(|location| location.parse::<Url>().ok()) {
+            // The rest of the address may hold what a log must not.
+            let target = format!("{}://{}", target.scheme(), target.host_str().unwrap_or_default());
+            let target = Printable(&shortened(&target, QUOTED_CHARACTERS)).to_string();
+            return format!("{} leads to {target}, where nothing is sent", self.status);
+        }
         let parsed: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
         let said = parsed.as_ref().and_then(|body| {
             body["message"].as_str().or_else(|| body["error"][0]["message"].as_str()).map(str::to_owned)
@@ -82,7 +95,7 @@ impl Answer {
         if text.is_empty() {
             return format!("{} without a body", self.status);
         }
-        crate::core::text::Printable(&crate::core::text::shortened(&text, QUOTED_CHARACTERS)).to_string()
+        Printable(&shortened(&text, QUOTED_CHARACTERS)).to_string()
     }
 
     /// The same answer; where it tells of a failure, without the secret that it may repeat: a proxy's page does.
@@ -128,24 +141,28 @@ pub struct Http {
     authorization: Option<HeaderValue>,
     requests: u64,
     pub(crate) patience: Patience,
+    pub(crate) signals: Signals,
 }
 
 impl Http {
-    /// A client that sends `headers` with every request and follows no redirects: a redirect is an answer that the
-    /// adapter has to understand, and must not carry credentials to another host.
+    /// A client for the service at `address` that sends `headers` with every request and follows no redirects: a redirect
+    /// is an answer that the adapter has to understand, and must not carry credentials to another host. Proxies of the
+    /// environment are used with https only: with plain http they would be sent the credentials.
     ///
     /// # Errors
     /// When the TLS roots cannot be loaded.
-    pub fn new(headers: HeaderMap) -> anyhow::Result<Self> {
+    pub fn new(address: &str, headers: HeaderMap) -> anyhow::Result<Self> {
         let authorization = headers.get(AUTHORIZATION).cloned();
-        let client = Client::builder()
+        let builder = Client::builder();
+        let builder = if address.starts_with("https:") { builder } else { builder.no_proxy() };
+        let client = builder
             .user_agent(concat!("agira-worker/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .redirect(redirect::Policy::none())
             .pool_max_idle_per_host(1)
             .build()
             .context("setting up HTTP failed")?;
-        Ok(Self { client, authorization, requests: 0, patience: Patience::default() })
+        Ok(Self { client, authorization, requests: 0, patience: Patience::default(), signals: Signals::default() })
     }
 
     /// Requests sent so far, retries included.
@@ -157,7 +174,7 @@ impl Http {
     /// times, as is a request that got no answer.
     ///
     /// # Errors
-    /// What `read` says, or that the service is not available.
+    /// What `read` says, that the service is not available, or that a signal was caught.
     pub fn send<T>(
         &mut self,
         build: impl Fn(&Client) -> RequestBuilder,
@@ -165,9 +182,21 @@ impl Http {
     ) -> Result<T, ServiceError> {
         let (client, requests, patience) = (&self.client, &mut self.requests, self.patience);
         let secret = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let signals = &self.signals;
         let once = || {
+            // One request fits into the grace after a signal, two do not.
+            if let Some(signal) = signals.caught() {
+                return Err(ServiceError::Interrupted(signal));
+            }
             *requests += 1;
-            answer(build(client), patience.answer).map(|answer| answer.without(secret)).and_then(&read)
+            let result = answer(build(client), patience.answer).map(|answer| answer.without(secret)).and_then(&read);
+            match (result, signals.caught()) {
+                // Whether the service is to blame will not be found out any more.
+                (Err(ServiceError::Unavailable(_) | ServiceError::TooHeavy(_)), Some(signal)) => {
+                    Err(ServiceError::Interrupted(signal))
+                }
+                (result, _) => result,
+            }
         };
         let backoff = ExponentialBuilder::default().with_min_delay(patience.retry).with_max_times(2).with_jitter();
         once.retry(backoff)

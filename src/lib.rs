@@ -4,7 +4,7 @@
 //! Imports point down only:
 //!
 //! ```text
-//! edge         main  cli  config  logging
+//! edge         main  cli  config  logging  signal
 //! application  commands -> apply, report
 //! adapters     db   github   weaviate -> http
 //! core         plan -> agira_object, backoff -> model     (pure: no I/O, no clock, no log)
@@ -24,30 +24,38 @@ pub mod db;
 pub mod github;
 pub mod http;
 mod logging;
+mod secret;
+pub mod signal;
 pub mod weaviate;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cli::{Cli, Command};
+use signal::Signals;
 
-pub use commands::EXIT_CODES;
+pub use commands::{EXIT_CODES, METRICS};
 
 /// Runs one command and turns its end into an exit code (design, section 6).
 pub fn run(cli: Cli) -> ExitCode {
-    let Cli { command, output } = cli;
+    let Cli { command, allow_http, output } = cli;
     let progress = logging::init(&output);
-    let settings = || config::settings(&config::environment);
+    let start = || {
+        let settings = config::settings(&config::environment, allow_http)?;
+        Ok((settings, Signals::watch()?))
+    };
     ExitCode::from(match command {
-        Command::Sync(args) => commands::sync(&args, &output, settings(), progress).print(),
-        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, settings(), progress).print(),
+        Command::Sync(args) => commands::sync(&args, &output, start(), progress).print(),
+        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, start(), progress).print(),
         Command::Status(args) => commands::status(&args, &output, config::database_url(&config::environment)),
-        Command::RetryFailed(args) => commands::retry_failed(&args, &output, settings(), progress).print(),
+        Command::RetryFailed(args) => commands::retry_failed(&args, &output, start(), progress).print(),
     })
 }
 
 /// One run inside a program that makes thousands of them, in surroundings of its own: what it would print is returned, as is
-/// its exit code; the logger is the program's. For the property tests of this package.
+/// its exit code; logger and signals are the program's. `retry` is how long a service that failed is left alone. For the
+/// property tests of this package.
 ///
 /// # Errors
 /// When the command makes no run, as `status` does not.
@@ -55,15 +63,16 @@ pub fn run(cli: Cli) -> ExitCode {
 pub fn run_inside(
     cli: Cli,
     environment: &dyn Fn(&str) -> Option<OsString>,
-    patience: http::Patience,
+    retry: Duration,
 ) -> anyhow::Result<(u8, String)> {
-    let Cli { command, output } = cli;
-    let settings = config::settings(environment).map(|settings| commands::Settings { patience, ..settings });
+    let Cli { command, allow_http, output } = cli;
+    let start = config::settings(environment, allow_http)
+        .map(|settings| (commands::Settings { retry, ..settings }, Signals::default()));
     let progress = indicatif::ProgressBar::hidden();
     let mut report = match command {
-        Command::Sync(args) => commands::sync(&args, &output, settings, progress),
-        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, settings, progress),
-        Command::RetryFailed(args) => commands::retry_failed(&args, &output, settings, progress),
+        Command::Sync(args) => commands::sync(&args, &output, start, progress),
+        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, start, progress),
+        Command::RetryFailed(args) => commands::retry_failed(&args, &output, start, progress),
         Command::Status(_) => anyhow::bail!("status makes no run"),
     };
     Ok((report.exit_code(), serde_json::to_string(&report)?))

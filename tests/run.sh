@@ -90,6 +90,22 @@ if [ -n "$with_weaviate" ]; then
     fi
 fi
 
+step 'deployment examples and manual, by the tools that read them'
+examine() {
+    local test=$1 command
+    shift
+    for command in "$@"; do
+        if ! command -v "$command" >/dev/null; then
+            untested+=("NOT TESTED: $test (needs $command)")
+            return
+        fi
+    done
+    cargo test --locked --test it -- --ignored "$test"
+}
+examine deployment::systemd systemd-analyze
+examine deployment::kubernetes go
+examine manual::other_shells zsh fish mandoc groff
+
 step 'documentation'
 RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
 

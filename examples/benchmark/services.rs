@@ -115,7 +115,7 @@ impl Services {
     /// A program with the environment of the worker.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.env_clear().env("DATABASE_URL", self.database.url()).env("GITHUB_API_URL", self.github.url());
+        command.env_clear().env("DATABASE_URL", self.database.worker_url()).env("GITHUB_API_URL", self.github.url());
         command.env("GITHUB_TOKEN", TOKEN).env("WEAVIATE_URL", self.weaviate.url());
         command
     }

@@ -7,6 +7,7 @@ use super::slice::{Planned, Progress, name};
 use crate::core::model::{ItemId, MappingId};
 use crate::core::plan::{Action, Note};
 use crate::db::NotApplied;
+use crate::http::ServiceError;
 
 /// Applies each plan; returns the rows that were inserted for pull requests.
 pub fn apply(ctx: &mut Context, planned: &mut [Planned]) -> Result<Vec<MappingId>, Stop> {
@@ -17,6 +18,11 @@ pub fn apply(ctx: &mut Context, planned: &mut [Planned]) -> Result<Vec<MappingId
         log_notes(one);
         let mapping = &one.claimed.mapping;
         if one.plan.actions.is_empty() && !mapping.has_outbox {
+            continue;
+        }
+        if let Some(signal) = ctx.signals.caught() {
+            ctx.report.stopped(StoppedBy::Signal(signal), String::new());
+            one.progress = Progress::GivenBack(ServiceError::Interrupted(signal).to_string());
             continue;
         }
         if not_applied.contains(&mapping.item_id) {
@@ -45,8 +51,8 @@ pub fn apply(ctx: &mut Context, planned: &mut [Planned]) -> Result<Vec<MappingId
                 one.progress = Progress::Failed(reason, false);
             }
             Err(NotApplied::Lost(error)) => {
-                let reason = format!("PostgreSQL was lost while mapping {} was written: {error}", mapping.id);
-                return Err(Stop::Later(StoppedBy::Database, reason));
+                let what = format!("writing mapping {} failed", mapping.id);
+                return Err(anyhow::Error::new(error).context(what).into());
             }
         }
     }

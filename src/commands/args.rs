@@ -61,6 +61,13 @@ pub struct Batch {
     /// Start no further request after this time, such as 90s or 5m.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, env = "AGIRA_WORKER_TIME_BUDGET")]
     pub time_budget: std::time::Duration,
+    /// Write the metrics of the run to this file, in the format of Prometheus' node_exporter; a file per command.
+    #[arg(long, value_name = "PATH")]
+    pub metrics_file: Option<std::path::PathBuf>,
+    /// How long GitHub and Weaviate have for one answer. Longer would not fit into the grace after a signal, so only tests
+    /// have a use for it.
+    #[arg(long, hide = true, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub answer_timeout: std::time::Duration,
     /// Which mappings.
     #[command(flatten)]
     pub narrowed: Narrowed,
@@ -110,7 +117,7 @@ fn close_reasons() -> [&'static str; 3] {
 }
 
 /// A duration between one second and a year.
-fn duration(text: &str) -> Result<std::time::Duration, String> {
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s, 5m or 24h"))?;
     let (least, most) = (1, 365 * 24 * 60 * 60);
     match duration.as_secs() {

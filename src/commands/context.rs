@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::report::Report;
 use crate::core::known::Known;
 use crate::core::model::MappingId;
 use crate::core::plan::Policy;
-use crate::db::{Access, Db, Hold, Pause, is_conflict, is_lost};
+use crate::db::{Access, Db, Hold, Pause, advice, passes};
 use crate::github::Github;
 use crate::http::ServiceError;
+use crate::signal::{Signal, Signals};
 use crate::weaviate::Weaviate;
 
 /// The scope of GitHub's pauses in `worker_pause`.
@@ -61,8 +62,7 @@ impl Clock {
 }
 
 /// What ended a run early; the names are those of the JSON report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoppedBy {
     /// `--limit`; what is left stays due.
     Limit,
@@ -76,6 +76,8 @@ pub enum StoppedBy {
     Weaviate,
     /// PostgreSQL is not reachable any more, or somebody holds what this run needs.
     Database,
+    /// Somebody wants this process to end.
+    Signal(Signal),
 }
 
 impl StoppedBy {
@@ -88,14 +90,21 @@ impl StoppedBy {
             Self::Github => "github",
             Self::Weaviate => "weaviate",
             Self::Database => "database",
+            Self::Signal(_) => "signal",
         }
+    }
+}
+
+impl Serialize for StoppedBy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
 /// Why a run goes no further.
 #[derive(Debug)]
 pub enum Stop {
-    /// Another run will do better: exit 75.
+    /// Another run will do better: exit 75, or the signal's.
     Later(StoppedBy, String),
     /// A person has to do something first: exit 1.
     Fatal(anyhow::Error),
@@ -103,11 +112,12 @@ pub enum Stop {
 
 impl From<anyhow::Error> for Stop {
     fn from(error: anyhow::Error) -> Self {
-        let passes = |error: &postgres::Error| is_lost(error) || is_conflict(error);
-        if error.chain().filter_map(|cause| cause.downcast_ref::<postgres::Error>()).any(passes) {
-            Self::Later(StoppedBy::Database, format!("{error:#}"))
+        let cause = error.chain().find_map(|cause| cause.downcast_ref::<postgres::Error>());
+        let advice = cause.and_then(advice).map(|advice| format!("{error:#}; {advice}"));
+        if cause.is_some_and(passes) {
+            Self::Later(StoppedBy::Database, advice.unwrap_or_else(|| format!("{error:#}")))
         } else {
-            Self::Fatal(error)
+            Self::Fatal(advice.map_or(error, |said| anyhow::anyhow!(said)))
         }
     }
 }
@@ -148,6 +158,8 @@ pub struct Context {
     pub policy: Policy,
     /// The time.
     pub clock: Clock,
+    /// Whether somebody wants this process to end.
+    pub signals: Signals,
     /// Whether plans are carried out.
     pub mode: Mode,
     /// This run's id: its claims and its record carry it.
@@ -193,16 +205,20 @@ impl Context {
         }
     }
 
-    /// Whether the time budget is used up.
-    pub fn is_over(&self) -> bool {
-        self.clock.elapsed() >= self.time_budget
+    /// What keeps this run from starting anything more: a signal, or a time budget that is used up.
+    pub fn over(&self) -> Option<StoppedBy> {
+        let is_late = self.clock.elapsed() >= self.time_budget;
+        self.signals.caught().map(StoppedBy::Signal).or_else(|| is_late.then_some(StoppedBy::TimeBudget))
     }
 
     /// Whether GitHub may be asked now.
     ///
     /// # Errors
-    /// While a pause lasts.
+    /// While a pause lasts, and after a signal.
     pub fn may_ask_github(&self) -> Result<(), Stop> {
+        if let Some(signal) = self.signals.caught() {
+            return Err(stopped(signal));
+        }
         match &self.pause {
             Some(pause) if pause.until > self.now() => Err(Stop::Later(
                 StoppedBy::RateLimit,
@@ -233,6 +249,7 @@ impl Context {
                     Err(error) => Stop::from(error.context(said)),
                 }
             }
+            ServiceError::Interrupted(signal) => stopped(signal),
             ServiceError::Refused(reason) => Stop::Fatal(anyhow::anyhow!(
                 "GitHub refuses the token ({reason}); check GITHUB_TOKEN and its permissions"
             )),
@@ -261,6 +278,7 @@ impl Context {
                 log::error!("{error}; objects wait in the outboxes");
                 self.report.fatal(error);
             }
+            ServiceError::Interrupted(signal) => self.report.stopped(StoppedBy::Signal(*signal), error.to_string()),
             error => {
                 let error = format!("Weaviate: {error}");
                 log::warn!("{error}; objects wait in the outboxes");
@@ -268,4 +286,8 @@ impl Context {
             }
         }
     }
+}
+
+fn stopped(signal: Signal) -> Stop {
+    Stop::Later(StoppedBy::Signal(signal), ServiceError::Interrupted(signal).to_string())
 }

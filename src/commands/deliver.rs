@@ -23,7 +23,7 @@ pub fn deliver(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Resul
         return foresee(ctx, whole, limit);
     }
     let (mut worked, mut after) = (Vec::new(), MappingId(0));
-    while worked.len() < limit && !ctx.is_over() && ctx.weaviate_state != WeaviateState::Down {
+    while worked.len() < limit && ctx.over().is_none() && ctx.weaviate_state != WeaviateState::Down {
         let hold = ctx.hold();
         let batch = ctx.db.claim_waiting(whole, (limit - worked.len()).min(slice::MOST), after, hold)?;
         let Some(last) = batch.last() else { break };

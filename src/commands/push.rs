@@ -13,7 +13,7 @@ use crate::core::plan::{Action, Change, Note};
 use crate::weaviate::ToWrite;
 
 /// Objects that go into one call, so that what Weaviate has answered for is known when it goes away.
-const AT_ONCE: usize = 100;
+const AT_ONCE: usize = 200;
 
 /// What Weaviate said about each object that was sent: taken, or why not. An object without an entry waits.
 pub type Answers = HashMap<Uuid, Result<(), String>>;

@@ -5,8 +5,7 @@ use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
 use super::report::Report;
-use super::run::{Job, carry_out};
-use super::settings::Settings;
+use super::run::{Job, Start, carry_out};
 use super::slice::Scope;
 use crate::db::Selection;
 
@@ -22,12 +21,7 @@ pub struct PushArgs {
 }
 
 /// `push-weaviate`.
-pub fn push_weaviate(
-    args: &PushArgs,
-    output: &Output,
-    settings: anyhow::Result<Settings>,
-    progress: ProgressBar,
-) -> Report {
+pub fn push_weaviate(args: &PushArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
     let named = !args.batch.narrowed.mappings.is_empty();
     let job = Job {
         name: "push-weaviate",
@@ -38,5 +32,5 @@ pub fn push_weaviate(
         discovers: false,
         recheck_now: false,
     };
-    carry_out(&job, output, settings, progress)
+    carry_out(&job, output, start, progress)
 }

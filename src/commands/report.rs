@@ -10,18 +10,22 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::args::Format;
 use super::context::{Mode, StoppedBy};
+use super::metrics::Metrics;
 use crate::core::model::{Address, Mapping, MappingId};
 use crate::core::plan::Change;
 use crate::core::text::{Printable, printable_json};
 use crate::db::Pause;
 
 /// All exit codes with their meaning (design, section 6); of those that apply the first of the design's table counts.
-pub const EXIT_CODES: [(u8, &str); 5] = [
+pub const EXIT_CODES: [(u8, &str); 8] = [
     (DONE, "done, or nothing to do; also when limit or time budget ended the run: the rest stays due"),
     (CANNOT_RUN, "cannot run: configuration, database, schema, credentials; a person has to act"),
     (2, "usage: unknown flag or value"),
     (SOME_FAILED, "done, but some mappings failed; they wait for their retry or are parked"),
+    (UNHEALTHY, "`status --check` only: too many parked mappings, or no sync that did its work lately"),
     (TRY_LATER, "try later: rate limit, or GitHub, Weaviate or PostgreSQL not reachable; nothing is lost"),
+    (130, "stopped by SIGINT: what was begun is finished, the rest was given back; a second signal stops at once"),
+    (143, "the same by SIGTERM"),
 ];
 
 /// Exit code: done.
@@ -30,6 +34,8 @@ const DONE: u8 = 0;
 pub const CANNOT_RUN: u8 = 1;
 /// Exit code: done, with failures.
 const SOME_FAILED: u8 = 3;
+/// Exit code of `status --check`: somebody should look.
+pub const UNHEALTHY: u8 = 4;
 /// Exit code: another run will do better (`EX_TEMPFAIL` of sysexits.h).
 const TRY_LATER: u8 = 75;
 
@@ -211,13 +217,17 @@ impl Report {
     }
 
     /// Something ended the run early, or part of it; the first one counts, but a bound that was reached less than a
-    /// service that failed.
+    /// service that failed, and that less than a signal.
     pub fn stopped(&mut self, by: StoppedBy, reason: String) {
-        let is_bound = |by: StoppedBy| matches!(by, StoppedBy::Limit | StoppedBy::TimeBudget);
-        if !is_bound(by) {
+        let weight = |by: StoppedBy| match by {
+            StoppedBy::Limit | StoppedBy::TimeBudget => 0,
+            StoppedBy::RateLimit | StoppedBy::Github | StoppedBy::Weaviate | StoppedBy::Database => 1,
+            StoppedBy::Signal(_) => 2,
+        };
+        if weight(by) == 1 {
             self.error.get_or_insert(reason);
         }
-        if self.stopped_by.is_none_or(|before| is_bound(before) && !is_bound(by)) {
+        if self.stopped_by.is_none_or(|before| weight(before) < weight(by)) {
             self.stopped_by = Some(by);
         }
     }
@@ -276,6 +286,9 @@ impl Report {
 
     /// The exit code: the first rule of the design's table that applies.
     pub fn exit_code(&mut self) -> u8 {
+        if let Some(StoppedBy::Signal(signal)) = self.stopped_by {
+            self.exit_code = signal.exit_code();
+        }
         let later = matches!(
             self.stopped_by,
             Some(StoppedBy::RateLimit | StoppedBy::Github | StoppedBy::Weaviate | StoppedBy::Database)
@@ -303,6 +316,50 @@ impl Report {
             }
         }
         counts
+    }
+
+    /// The metrics of the run, without those that only the database knows.
+    pub fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::of(self.command);
+        metrics.gauge("agira_worker_run_exit_code", None, self.exit_code);
+        if let (Some(started), Some(finished)) = (self.started_at, self.finished_at) {
+            let seconds = (finished - started).as_seconds_f64();
+            metrics.gauge("agira_worker_run_duration_seconds", None, seconds);
+        }
+        metrics.time("agira_worker_run_finished_timestamp_seconds", self.finished_at);
+        let outcomes = [
+            ("synced", self.synced),
+            ("unchanged", self.unchanged),
+            ("failed", self.failed),
+            ("given_back", self.given_back),
+        ];
+        for (outcome, count) in outcomes {
+            metrics.gauge("agira_worker_run_mappings", Some(("outcome", outcome)), count);
+        }
+        metrics.gauge("agira_worker_run_items_moved", None, self.items_moved);
+        metrics.gauge("agira_worker_run_pull_requests_linked", None, self.pull_requests_linked);
+        let WeaviateCounts { requests, created, updated, unchanged, failed, pending } = self.weaviate;
+        let objects = [
+            ("created", created),
+            ("updated", updated),
+            ("unchanged", unchanged),
+            ("failed", failed),
+            ("pending", pending),
+        ];
+        for (outcome, count) in objects {
+            metrics.gauge("agira_worker_run_weaviate_objects", Some(("outcome", outcome)), count);
+        }
+        for (service, count) in [("github", self.github.requests), ("weaviate", requests)] {
+            metrics.gauge("agira_worker_run_requests", Some(("service", service)), count);
+        }
+        metrics.gauge("agira_worker_run_database_statements", None, self.database.statements);
+        metrics.gauge("agira_worker_run_github_points", None, self.github.points);
+        if let Some(remaining) = self.github.remaining {
+            metrics.gauge("agira_worker_github_points_remaining", None, remaining);
+        }
+        let paused_until = self.pause.as_ref().map(|pause| pause.until);
+        metrics.time("agira_worker_github_pause_end_timestamp_seconds", paused_until);
+        metrics
     }
 
     /// Prints the result; returns the exit code.

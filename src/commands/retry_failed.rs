@@ -5,8 +5,7 @@ use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
 use super::report::Report;
-use super::run::{Job, carry_out};
-use super::settings::Settings;
+use super::run::{Job, Start, carry_out};
 use super::slice::Scope;
 use crate::db::Selection;
 
@@ -22,12 +21,7 @@ pub struct RetryArgs {
 }
 
 /// `retry-failed`.
-pub fn retry_failed(
-    args: &RetryArgs,
-    output: &Output,
-    settings: anyhow::Result<Settings>,
-    progress: ProgressBar,
-) -> Report {
+pub fn retry_failed(args: &RetryArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
     let job = Job {
         name: "retry-failed",
         batch: &args.batch,
@@ -37,5 +31,5 @@ pub fn retry_failed(
         discovers: false,
         recheck_now: false,
     };
-    carry_out(&job, output, settings, progress)
+    carry_out(&job, output, start, progress)
 }

@@ -3,21 +3,28 @@
 use std::collections::HashSet;
 
 use anyhow::{Context as _, bail};
+use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 use uuid::Uuid;
 
 use super::args::{Batch, Format, Output};
 use super::context::{Clock, Context, GITHUB, Mode, Stop, StoppedBy, WeaviateState};
 use super::report::{Outcome, Report};
-use super::settings::{Secret, Settings};
+use super::settings::Settings;
 use super::slice::{self, Scope};
 use super::{deliver, discover, preview};
 use crate::core::known::Known;
 use crate::core::model::MappingId;
 use crate::core::plan::Policy;
-use crate::db::{Access, Claimed, Db, RunRecord, Selection, Suspect, WholeSelection};
+use crate::db::{Access, Claimed, Counts, Db, RunRecord, Selection, Suspect, Totals, WholeSelection};
 use crate::github::Github;
+use crate::http::Patience;
+use crate::secret::Secret;
+use crate::signal::Signals;
 use crate::weaviate::Weaviate;
+
+/// What a job starts from: what the environment says, and what may end it.
+pub type Start = (Settings, Signals);
 
 /// What distinguishes the three commands.
 pub struct Job<'a> {
@@ -37,16 +44,19 @@ pub struct Job<'a> {
     pub recheck_now: bool,
 }
 
-/// Runs a job to its end, whatever that is; what is to be said about it.
-pub fn carry_out(job: &Job<'_>, output: &Output, settings: anyhow::Result<Settings>, progress: ProgressBar) -> Report {
+/// Runs a job to its end, whatever that is, and writes the metrics; the report is still to be printed.
+pub fn carry_out(job: &Job<'_>, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
     let mode = if job.batch.dry_run { Mode::Preview } else { Mode::Apply };
     let mut report = Report::new(job.name, mode, output.output);
-    match settings.and_then(|settings| prepare(job, mode, &settings, progress)) {
+    let wanted = job.batch.metrics_file.as_deref().filter(|_| mode == Mode::Apply);
+    let mut state = None;
+    match start.and_then(|start| prepare(job, mode, start, progress)) {
         Ok(mut ctx) => {
             std::mem::swap(&mut ctx.report, &mut report);
             ctx.report.started_at = Some(ctx.now());
             let result = steps(&mut ctx, job);
             end(&mut ctx, result);
+            state = wanted.and_then(|_| after(&mut ctx));
             report = ctx.report;
         }
         Err(error) => {
@@ -54,16 +64,50 @@ pub fn carry_out(job: &Job<'_>, output: &Output, settings: anyhow::Result<Settin
             report.fatal(format!("{error:#}"));
         }
     }
+    report.exit_code();
+    if let Some(path) = wanted {
+        let mut metrics = report.metrics();
+        if let Some((counts, last_success)) = state {
+            let Totals { due, in_work, backing_off, parked, waiting, .. } = counts.totals;
+            let classes = [
+                ("due", due),
+                ("in_work", in_work),
+                ("backing_off", backing_off),
+                ("parked", parked),
+                ("waiting", waiting),
+            ];
+            for (class, count) in classes {
+                metrics.gauge("agira_worker_mappings", Some(("class", class)), count);
+            }
+            metrics.gauge("agira_worker_outbox_mappings", None, counts.outboxes);
+            metrics.time("agira_worker_last_success_timestamp_seconds", last_success);
+        }
+        if let Err(error) = metrics.write(path) {
+            log::warn!("{error:#}; the run itself is not affected");
+        }
+    }
     report
 }
 
+/// What the metrics say beyond the run: counts of all mappings, and the command's last success.
+fn after(ctx: &mut Context) -> Option<(Counts, Option<DateTime<Utc>>)> {
+    let (now, access, command) = (ctx.now(), ctx.access(), ctx.report.command());
+    let counts = ctx.db.counts(access, &[], &[], now);
+    let read = counts.and_then(|counts| Ok((counts, ctx.db.last_success(access, command)?)));
+    read.inspect_err(|error| log::warn!("{error:#}; the metrics leave it out")).ok()
+}
+
 /// Opens the database; no service is asked.
-fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar) -> anyhow::Result<Context> {
-    let github = Github::new(&settings.github_url, settings.github_token.expose())?.with_patience(settings.patience);
-    let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?
-        .with_patience(settings.patience);
+fn prepare(job: &Job<'_>, mode: Mode, start: Start, progress: ProgressBar) -> anyhow::Result<Context> {
+    let (settings, signals) = start;
+    let patience = Patience { answer: job.batch.answer_timeout, retry: settings.retry };
+    let github = Github::new(&settings.github_url, settings.github_token.expose())?;
+    let github = github.with_patience(patience).with_signals(signals.clone());
+    let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?;
+    let weaviate = weaviate.with_patience(patience).with_signals(signals.clone());
     let (mut db, now) = Db::connect(settings.database_url.expose())?;
     let access = if mode == Mode::Preview { Access::ReadOnly } else { Access::ReadWrite };
+    db.check_privileges(access)?;
     let narrowed = &job.batch.narrowed;
     if !(narrowed.projects.is_empty() && narrowed.mappings.is_empty()) {
         let unknown = db.unknown(access, &narrowed.projects, &narrowed.mappings)?;
@@ -79,6 +123,7 @@ fn prepare(job: &Job<'_>, mode: Mode, settings: &Settings, progress: ProgressBar
         weaviate_state: WeaviateState::Unknown,
         policy: job.policy.clone(),
         clock: Clock::starting_at(now),
+        signals,
         mode,
         run: Uuid::new_v4(),
         time_budget: job.batch.time_budget,
@@ -138,8 +183,8 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
 fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usize) -> Result<(), Stop> {
     let mut left = limit;
     while left > 0 {
-        if ctx.is_over() {
-            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+        if let Some(by) = ctx.over() {
+            ctx.report.stopped(by, String::new());
             break;
         }
         let now = ctx.now();
@@ -162,8 +207,8 @@ fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: u
 fn work(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usize) -> Result<(), Stop> {
     let (mut left, mut after) = (limit, MappingId(0));
     while left > 0 {
-        if ctx.is_over() {
-            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+        if let Some(by) = ctx.over() {
+            ctx.report.stopped(by, String::new());
             break;
         }
         let (now, hold) = (ctx.now(), ctx.hold());
@@ -219,9 +264,9 @@ fn slices(ctx: &mut Context, scope: Scope, batch: Vec<Claimed>) -> Result<(), St
                 return Err(stop);
             }
         }
-        if ctx.is_over() && !queue.is_empty() {
+        if let Some(by) = ctx.over().filter(|_| !queue.is_empty()) {
             give_back(ctx, &queue);
-            ctx.report.stopped(StoppedBy::TimeBudget, String::new());
+            ctx.report.stopped(by, String::new());
             return Ok(());
         }
     }
@@ -247,8 +292,13 @@ fn give_back(ctx: &mut Context, queue: &std::collections::VecDeque<Claimed>) {
 fn suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<(), Stop> {
     for taken in 0..most {
         // At least one in each run, so that a backlog does not keep them waiting for ever.
-        if taken > 0 && ctx.is_over() {
-            return Ok(());
+        match ctx.over() {
+            Some(by @ StoppedBy::Signal(_)) => {
+                ctx.report.stopped(by, String::new());
+                return Ok(());
+            }
+            Some(_) if taken > 0 => return Ok(()),
+            _ => {}
         }
         let (now, hold, max_attempts) = (ctx.now(), ctx.hold(), ctx.policy.max_attempts);
         match ctx.db.claim_suspect(whole, max_attempts, now, hold)? {

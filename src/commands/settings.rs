@@ -1,22 +1,8 @@
 //! What a command has to be told about the world around it.
 
-use crate::http::Patience;
+use std::time::Duration;
 
-/// Text that must not be shown.
-pub struct Secret(pub String);
-
-impl Secret {
-    /// The text, for the one place that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("(secret)")
-    }
-}
+use crate::secret::Secret;
 
 /// Where the database and the services are, and who we are there.
 #[derive(Debug)]
@@ -31,6 +17,6 @@ pub struct Settings {
     pub weaviate_url: String,
     /// WEAVIATE_API_KEY.
     pub weaviate_key: Option<Secret>,
-    /// How long both services are waited for.
-    pub patience: Patience,
+    /// How long a service that failed is left alone before it is asked again for the first time.
+    pub retry: Duration,
 }

@@ -5,8 +5,7 @@ use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
 use super::report::Report;
-use super::run::{Job, carry_out};
-use super::settings::Settings;
+use super::run::{Job, Start, carry_out};
 use super::slice::Scope;
 use crate::db::Selection;
 
@@ -25,7 +24,7 @@ pub struct SyncArgs {
 }
 
 /// `sync`.
-pub fn sync(args: &SyncArgs, output: &Output, settings: anyhow::Result<Settings>, progress: ProgressBar) -> Report {
+pub fn sync(args: &SyncArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
     let named = !args.batch.narrowed.mappings.is_empty();
     let recheck_all = args.recheck_now && args.batch.dry_run;
     let job = Job {
@@ -37,5 +36,5 @@ pub fn sync(args: &SyncArgs, output: &Output, settings: anyhow::Result<Settings>
         discovers: !named,
         recheck_now: args.recheck_now,
     };
-    carry_out(&job, output, settings, progress)
+    carry_out(&job, output, start, progress)
 }

@@ -40,7 +40,7 @@ fn is_unprintable(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
         )
 }
 
@@ -64,6 +64,16 @@ mod tests {
     #[test]
     fn a_terminal_gets_no_control_character() {
         assert_eq!(Printable("a\u{1b}[31m\nb\u{202e}c ü").to_string(), "a\\u{1b}[31m\\nb\\u{202e}c ü");
+    }
+
+    /// Unicode's list of characters that are Bidi_Control (PropList.txt).
+    #[test]
+    fn no_control_of_the_direction_of_text_is_printed() {
+        let controls = ['\u{61c}', '\u{200e}', '\u{200f}'].into_iter().chain('\u{202a}'..='\u{202e}');
+        for control in controls.chain('\u{2066}'..='\u{2069}') {
+            assert!(!Printable(&control.to_string()).to_string().contains(control), "{control:?}");
+            assert!(!printable_json(&format!("\"{control}\"")).contains(control), "{control:?}");
+        }
     }
 
     #[test]

@@ -2,13 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Access, Claimed, Db, Hold, is_conflict, is_lost, said};
+use super::{Access, Claimed, Db, Hold, Repeatable, is_conflict, is_lost, said};
 use crate::core::model::*;
 use crate::core::outbox::Outbox;
 use crate::core::plan::{Action, Plan};
-
-/// How often a transaction is tried when somebody else is in the way (design, section 5).
-const TRIES: usize = 3;
 
 /// What carrying out a plan did.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +43,15 @@ impl From<postgres::Error> for NotApplied {
     }
 }
 
+impl Repeatable for NotApplied {
+    fn conflict(&self) -> Option<String> {
+        match self {
+            Self::Held(reason) => Some(reason.clone()),
+            Self::GivenBack(_) | Self::Refused(_) | Self::Lost(_) => None,
+        }
+    }
+}
+
 /// The columns of the mapping's own row that a plan writes; `None` leaves a column as it is.
 #[derive(Debug, Default)]
 pub struct Recorded {
@@ -72,17 +78,7 @@ impl Db {
         now: DateTime<Utc>,
         hold: Hold,
     ) -> Result<Applied, NotApplied> {
-        let mut tries = 1;
-        loop {
-            let result = self.transaction(Access::ReadWrite, |db| db.apply_once(claimed, plan, outbox, now, hold));
-            match result {
-                Err(NotApplied::Held(reason)) if tries < TRIES => {
-                    log::debug!("mapping={}: {reason}; trying again", claimed.mapping.id);
-                    tries += 1;
-                }
-                other => return other,
-            }
-        }
+        self.transaction(Access::ReadWrite, |db| db.apply_once(claimed, plan, outbox, now, hold))
     }
 
     fn apply_once(

@@ -74,6 +74,10 @@ pub(super) const COLUMNS: &str = "m.id, m.item_id, m.github_id, m.number, m.kind
 /// What another run, or a person, holds is not waited for.
 const LOCK: &str = "FOR UPDATE OF m SKIP LOCKED";
 
+/// The rows `m` of $2 that run $1 holds, in id order; to be followed by how they are locked, and two brackets.
+pub(super) const HELD: &str = "m.id = ANY(ARRAY(
+    SELECT h.id FROM core_externalissuemapping h WHERE h.id = ANY($2) AND h.worker_claim = $1 ORDER BY h.id";
+
 /// The ids of mappings whose claim expired; parameters: $2 now, $5 projects, $6 mappings.
 const SUSPECTS: &str = "SELECT m.id FROM core_externalissuemapping m
     WHERE m.worker_claim IS NOT NULL AND m.worker_claimed_until < $2
@@ -357,22 +361,25 @@ impl Db {
         let (suspects, ids): (Vec<&MappingId>, Vec<&MappingId>) = ids.iter().partition(|id| self.suspects.contains(id));
         if !ids.is_empty() {
             let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-            self.execute(
-                "UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL
-                 WHERE id = ANY($2) AND worker_claim = $1",
-                &[&run, &ids],
-            )
-            .context("giving mappings back failed")?;
+            let sql = |lock: &str| {
+                format!(
+                    "UPDATE core_externalissuemapping m SET worker_claim = NULL, worker_claimed_until = NULL
+                     WHERE {HELD} {lock})) RETURNING m.id"
+                )
+            };
+            self.end_claims(sql, &[&run, &ids]).context("giving mappings back failed")?;
         }
         if !suspects.is_empty() {
             let suspects: Vec<i64> = suspects.iter().map(|id| id.0).collect();
             // The claim stays this run's, which therefore does not take it over again. Its error's time is when it did.
-            self.execute(
-                "UPDATE core_externalissuemapping SET worker_attempts = worker_attempts - 1, worker_claimed_until = worker_error_at
-                 WHERE id = ANY($2) AND worker_claim = $1 AND worker_claimed_until > worker_error_at",
-                &[&run, &suspects],
-            )
-            .context("giving mappings back failed")?;
+            let sql = |lock: &str| {
+                format!(
+                    "UPDATE core_externalissuemapping m SET worker_attempts = m.worker_attempts - 1,
+                        worker_claimed_until = m.worker_error_at
+                     WHERE m.worker_claimed_until > m.worker_error_at AND {HELD} {lock})) RETURNING m.id"
+                )
+            };
+            self.end_claims(sql, &[&run, &suspects]).context("giving mappings back failed")?;
         }
         Ok(())
     }

@@ -4,9 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
-use postgres::NoTls;
+use postgres::error::SqlState;
+use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
 use super::Db;
+use super::tls::Tls;
 
 /// Columns of Agira and of `sql/worker.sql` that the statements of this program name, by table.
 const REQUIRED: &[(&str, &[&str])] = &[
@@ -72,6 +74,7 @@ impl Db {
     /// # Errors
     /// When PostgreSQL cannot be reached or does not hold Agira with `sql/worker.sql`; says what to do.
     pub fn connect(url: &str) -> anyhow::Result<(Self, DateTime<Utc>)> {
+        let (url, tls) = Tls::split(url)?;
         let mut config: postgres::Config = url.parse().map_err(|error: postgres::Error| {
             // The error names the bad part, the address stays out: it may hold a password. So may the name of what was
             // taken for an option, as in `postgresql:/user:password@host/agira?sslmode=disable`.
@@ -82,11 +85,9 @@ impl Db {
             )
         })?;
         config.application_name("agira-worker").connect_timeout(std::time::Duration::from_secs(10));
-        let client = config
-            .connect(NoTls)
-            .map_err(|error| anyhow::anyhow!("{}", source(&error)))
-            .context("cannot connect to PostgreSQL; check DATABASE_URL and whether the server runs")?;
-        let mut db = Self { client, prepared: HashMap::new(), statements: 0, suspects: HashSet::new() };
+        let client = open(&mut config, &tls)?;
+        let mut db =
+            Self { client, prepared: HashMap::new(), statements: 0, is_repeating: false, suspects: HashSet::new() };
         let now = db
             .query(
                 "SELECT now(), set_config('lock_timeout', '5s', false), set_config('statement_timeout', '60s', false)",
@@ -126,6 +127,54 @@ impl Db {
         }
         Ok(())
     }
+}
+
+/// Tries what `sslmode` allows, one after the other.
+fn open(config: &mut postgres::Config, tls: &Tls) -> anyhow::Result<postgres::Client> {
+    use postgres::config::{Host, SslMode};
+    // As with libpq, a socket of this machine has no TLS, whatever the mode.
+    let is_local =
+        config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) && config.get_hostaddrs().is_empty();
+    let mut refused = None;
+    for (mode, client) in tls.attempts()? {
+        // The driver wants a host's name for TLS even where it does not use it.
+        let connected = match is_local || mode == SslMode::Disable {
+            true => config.ssl_mode(SslMode::Disable).connect(postgres::NoTls),
+            false => config.ssl_mode(mode).connect(MakeRustlsConnect::new(client)),
+        };
+        match connected {
+            Ok(client) => return Ok(client),
+            Err(error) => {
+                let may_differ = may_differ_with_tls(&error);
+                // What the first attempt met is what the operator asked for.
+                let error = refused.get_or_insert(error);
+                if !may_differ {
+                    return Err(cannot_connect(error));
+                }
+            }
+        }
+    }
+    Err(refused.as_ref().map_or_else(|| anyhow::anyhow!("no connection was tried"), cannot_connect))
+}
+
+/// Whether the other way, with or without TLS, could do better: the handshake failed, or `pg_hba.conf` refused this one.
+fn may_differ_with_tls(error: &postgres::Error) -> bool {
+    is_about_tls(error) || error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+}
+
+/// The driver has no other way to tell.
+fn is_about_tls(error: &postgres::Error) -> bool {
+    error.to_string().contains("TLS handshake")
+}
+
+fn cannot_connect(error: &postgres::Error) -> anyhow::Error {
+    let check = match is_about_tls(error) {
+        true => {
+            "cannot connect to PostgreSQL with TLS; check sslmode and sslrootcert in DATABASE_URL, and the server's certificate"
+        }
+        false => "cannot connect to PostgreSQL; check DATABASE_URL and whether the server runs",
+    };
+    anyhow::anyhow!("{}", crate::core::text::Printable(&source(error))).context(check)
 }
 
 fn source(error: &postgres::Error) -> String {

@@ -4,7 +4,8 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Access, Db};
+use super::claim::HELD;
+use super::{Access, Db, is_conflict, said};
 use crate::core::model::MappingId;
 
 /// A mapping that was looked at and dealt with.
@@ -56,8 +57,9 @@ impl Db {
         let recheck: Vec<DateTime<Utc>> = finished.iter().map(|one| one.recheck_at).collect();
         let updated: Vec<DateTime<Utc>> = finished.iter().map(|one| one.external_updated_at).collect();
         let pushed: Vec<bool> = finished.iter().map(|one| one.pushed).collect();
-        self.execute(
-            "UPDATE core_externalissuemapping m SET
+        let sql = |lock: &str| {
+            format!(
+                "UPDATE core_externalissuemapping m SET
                 worker_claim = NULL, worker_claimed_until = NULL, worker_attempts = 0, worker_error = NULL, worker_error_at = NULL,
                 last_synced_at = $7, worker_checked_at = $8, worker_external_updated_at = t.updated,
                 worker_recheck_at = t.recheck,
@@ -66,11 +68,11 @@ impl Db {
                 worker_pushed_at = CASE WHEN t.pushed THEN $7 ELSE m.worker_pushed_at END
              FROM unnest($2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bool[])
                 AS t(id, due, recheck, updated, pushed)
-             WHERE m.id = t.id AND m.worker_claim = $1",
-            &[&run, &ids, &due, &recheck, &updated, &pushed, &now, &seen_at],
-        )
-        .context("recording the success of mappings failed")?;
-        Ok(())
+             WHERE m.id = t.id AND {HELD} {lock})) RETURNING m.id"
+            )
+        };
+        self.end_claims(sql, &[&run, &ids, &due, &recheck, &updated, &pushed, &now, &seen_at])
+            .context("recording the success of mappings failed")
     }
 
     /// Ends the claims of mappings that failed.
@@ -90,8 +92,9 @@ impl Db {
         let due: Vec<Option<DateTime<Utc>>> = failed.iter().map(|one| one.due_at).collect();
         let updated: Vec<Option<DateTime<Utc>>> = failed.iter().map(|one| one.external_updated_at).collect();
         let done: Vec<bool> = failed.iter().map(|one| one.outbox_done).collect();
-        self.execute(
-            "UPDATE core_externalissuemapping m SET
+        let sql = |lock: &str| {
+            format!(
+                "UPDATE core_externalissuemapping m SET
                 worker_claim = NULL, worker_claimed_until = NULL, worker_attempts = t.attempts, worker_error = t.error,
                 worker_error_at = $8, worker_due_at = t.due, worker_recheck_at = NULL,
                 worker_checked_at = CASE WHEN t.updated IS NULL THEN m.worker_checked_at ELSE $9 END,
@@ -99,11 +102,11 @@ impl Db {
                 worker_outbox = CASE WHEN NOT t.done THEN m.worker_outbox END
              FROM unnest($2::bigint[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::bool[])
                 AS t(id, attempts, error, due, updated, done)
-             WHERE m.id = t.id AND m.worker_claim = $1",
-            &[&run, &ids, &attempts, &errors, &due, &updated, &done, &now, &seen_at],
-        )
-        .context("recording the failure of mappings failed")?;
-        Ok(())
+             WHERE m.id = t.id AND {HELD} {lock})) RETURNING m.id"
+            )
+        };
+        self.end_claims(sql, &[&run, &ids, &attempts, &errors, &due, &updated, &done, &now, &seen_at])
+            .context("recording the failure of mappings failed")
     }
 
     /// Ends the claims of mappings whose outbox was delivered: only outbox, `worker_pushed_at` and claim are written.
@@ -118,24 +121,32 @@ impl Db {
         outdated: &[MappingId],
         now: DateTime<Utc>,
     ) -> anyhow::Result<()> {
-        let all: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let dropped: Vec<i64> = outdated.iter().map(|id| id.0).collect();
-        let deliver = |db: &mut Self| {
-            db.execute(
-                "UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL, worker_outbox = NULL,
-                    worker_pushed_at = CASE WHEN id = ANY($4) THEN worker_pushed_at ELSE $3 END
-                 WHERE id = ANY($2) AND worker_claim = $1",
-                &[&run, &all, &now, &dropped],
+        let (dropped, delivered): (Vec<i64>, Vec<i64>) =
+            ids.iter().map(|id| id.0).partition(|id| outdated.contains(&MappingId(*id)));
+        let sql = |lock: &str| {
+            format!(
+                "UPDATE core_externalissuemapping m SET worker_claim = NULL, worker_claimed_until = NULL,
+                worker_outbox = NULL, worker_pushed_at = coalesce($3, m.worker_pushed_at)
+             WHERE {HELD} {lock})) RETURNING m.id"
             )
         };
-        let result = match outdated.is_empty() {
-            true => deliver(self).map(drop),
+        let context = "recording what was delivered to Weaviate failed";
+        if !delivered.is_empty() {
+            self.end_claims(sql, &[&run, &delivered, &Some(now)]).context(context)?;
+        }
+        if !outdated.is_empty() {
             // One without the other would forget what was dropped until the next recheck.
-            false => self.transaction(Access::ReadWrite, |db| {
-                deliver(db)?;
+            let result = self.transaction(Access::ReadWrite, |db| {
+                db.query(&sql("FOR UPDATE"), &[&run, &dropped, &None::<DateTime<Utc>>])?;
                 db.mark(outdated, now)
-            }),
-        };
-        result.context("recording what was delivered to Weaviate failed")
+            });
+            match result {
+                Err(error) if is_conflict(&error) => {
+                    log::warn!("somebody holds rows of mappings ({}); their claims will expire", said(&error));
+                }
+                other => other.context(context)?,
+            }
+        }
+        Ok(())
     }
 }

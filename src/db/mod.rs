@@ -7,8 +7,11 @@ mod deliver;
 mod finish;
 mod load;
 mod overview;
+mod privileges;
 mod repositories;
 mod run;
+mod story;
+mod tls;
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,15 +25,19 @@ pub use apply::{Applied, NotApplied, Recorded};
 pub use claim::{Claimed, Hold, Selection, Suspect, WholeSelection};
 pub use deliver::Waiting;
 pub use finish::{Failed, Finished};
-pub use overview::{Failure, Overview, RepositoryState, RunState, Shared, Totals};
+pub use overview::{Counts, Failure, Overview, RepositoryState, RunState, Shared, Totals};
+pub use privileges::{Needed, PRIVILEGES};
 pub use repositories::{Cursors, Polled};
 pub use run::{Pause, RunRecord};
+pub use story::{Story, Twin};
 
 /// A connection that prepares each statement once and counts what it sends.
 pub struct Db {
     client: postgres::Client,
     prepared: HashMap<String, Statement>,
     statements: u64,
+    /// Within something that is repeated as a whole.
+    is_repeating: bool,
     /// Taken over from runs that died: when these are given back, they stay suspects, whoever gives them back.
     suspects: HashSet<MappingId>,
 }
@@ -47,6 +54,21 @@ pub enum Access {
 /// What a statement's parameters look like.
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
+/// How often a transaction is tried when somebody else is in the way (design, section 5).
+const TRIES: usize = 3;
+
+/// An error of a transaction that may be repeated.
+trait Repeatable: From<postgres::Error> {
+    /// Why repeating can help, if it can.
+    fn conflict(&self) -> Option<String>;
+}
+
+impl Repeatable for postgres::Error {
+    fn conflict(&self) -> Option<String> {
+        is_conflict(self).then(|| said(self))
+    }
+}
+
 impl Db {
     /// Statements sent so far, those of transaction control included.
     pub fn statements(&self) -> u64 {
@@ -54,15 +76,65 @@ impl Db {
     }
 
     fn query(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, postgres::Error> {
-        let statement = self.prepare(sql)?;
-        self.statements += 1;
-        self.client.query(&statement, parameters)
+        self.repeated(|db| {
+            let statement = db.prepare(sql)?;
+            db.statements += 1;
+            db.client.query(&statement, parameters)
+        })
     }
 
     fn execute(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<u64, postgres::Error> {
-        let statement = self.prepare(sql)?;
-        self.statements += 1;
-        self.client.execute(&statement, parameters)
+        self.repeated(|db| {
+            let statement = db.prepare(sql)?;
+            db.statements += 1;
+            db.client.execute(&statement, parameters)
+        })
+    }
+
+    /// Repeats a whole transaction while somebody else is in the way. What is done inside of one is not repeated alone.
+    fn repeated<T, E: Repeatable>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        if self.is_repeating {
+            return work(self);
+        }
+        self.is_repeating = true;
+        let mut tries = 1;
+        let result = loop {
+            let result = work(self);
+            match result.as_ref().err().and_then(Repeatable::conflict) {
+                Some(reason) if tries < TRIES => log::debug!("{reason}; trying again"),
+                _ => break result,
+            }
+            tries += 1;
+        };
+        self.is_repeating = false;
+        result
+    }
+
+    /// Ends claims by an update with RETURNING, of the rows $2 that run $1 holds; `sql` makes it of how rows are locked. One
+    /// row that somebody else has locked must not keep the others: those are dealt with first, and then it is waited for.
+    /// When it is not let go, its claim is left to expire.
+    fn end_claims(&mut self, sql: impl Fn(&str) -> String, parameters: Parameters<'_>) -> Result<(), postgres::Error> {
+        let counting = |lock| {
+            format!(
+                "WITH ended AS ({}) SELECT (SELECT count(*) FROM core_externalissuemapping
+                    WHERE id = ANY($2) AND worker_claim = $1) > (SELECT count(*) FROM ended)",
+                sql(lock)
+            )
+        };
+        let result = self.repeated(|db| {
+            let are_left = db.query(&counting("FOR UPDATE SKIP LOCKED"), parameters)?[0].get(0);
+            if are_left {
+                db.query(&counting("FOR UPDATE"), parameters)?;
+            }
+            Ok(())
+        });
+        match result {
+            Err(error) if is_conflict(&error) => {
+                log::warn!("somebody holds rows of mappings ({}); their claims will expire", said(&error));
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     fn prepare(&mut self, sql: &str) -> Result<Statement, postgres::Error> {
@@ -79,27 +151,29 @@ impl Db {
         self.client.batch_execute(sql)
     }
 
-    /// Runs `work` in one transaction, which is rolled back when it fails.
-    fn transaction<T, E: From<postgres::Error>>(
+    /// Runs `work` in one transaction, which is rolled back when it fails, and repeated when somebody was in the way.
+    fn transaction<T, E: Repeatable>(
         &mut self,
         access: Access,
-        work: impl FnOnce(&mut Self) -> Result<T, E>,
+        mut work: impl FnMut(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.control(match access {
-            Access::ReadOnly => "BEGIN READ ONLY",
-            Access::ReadWrite => "BEGIN",
-        })?;
-        match work(self) {
-            Ok(done) => {
-                self.control("COMMIT")?;
-                Ok(done)
+        self.repeated(|db| {
+            db.control(match access {
+                Access::ReadOnly => "BEGIN READ ONLY",
+                Access::ReadWrite => "BEGIN",
+            })?;
+            match work(db) {
+                Ok(done) => {
+                    db.control("COMMIT")?;
+                    Ok(done)
+                }
+                Err(error) => {
+                    // When even this fails the connection is gone, and PostgreSQL rolls back by itself.
+                    let _ = db.control("ROLLBACK");
+                    Err(error)
+                }
             }
-            Err(error) => {
-                // When even this fails the connection is gone, and PostgreSQL rolls back by itself.
-                let _ = self.control("ROLLBACK");
-                Err(error)
-            }
-        }
+        })
     }
 
     /// One reading statement; in a dry run as a READ ONLY transaction of its own.
@@ -116,6 +190,27 @@ pub fn is_conflict(error: &postgres::Error) -> bool {
     [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::LOCK_NOT_AVAILABLE]
         .iter()
         .any(|state| error.code() == Some(state))
+}
+
+/// Whether another run may do better: PostgreSQL is lost, somebody was in the way, or a statement took too long.
+pub fn passes(error: &postgres::Error) -> bool {
+    is_lost(error) || is_conflict(error) || error.code() == Some(&SqlState::QUERY_CANCELED)
+}
+
+/// What an operator can do about an error that is not this program's.
+pub fn advice(error: &postgres::Error) -> Option<&'static str> {
+    let state = error.code()?;
+    if *state == SqlState::LOCK_NOT_AVAILABLE {
+        Some("somebody holds what it needs for longer than 5 s; pg_stat_activity shows who")
+    } else if *state == SqlState::QUERY_CANCELED {
+        Some("a statement may take 60 s, and takes milliseconds on a healthy server; look at its load")
+    } else if *state == SqlState::READ_ONLY_SQL_TRANSACTION {
+        Some("PostgreSQL takes no writes there; let DATABASE_URL lead to the primary server")
+    } else if *state == SqlState::DISK_FULL {
+        Some("make room on PostgreSQL's disk")
+    } else {
+        None
+    }
 }
 
 /// Whether the connection, rather than the statement, failed: PostgreSQL named no reason of its own, or says that it is

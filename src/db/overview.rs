@@ -90,9 +90,9 @@ pub struct RunState {
     pub counts: serde_json::Value,
 }
 
-/// The whole state at one moment.
-#[derive(Debug)]
-pub struct Overview {
+/// How many mappings there are, by what is to be done about them.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
     /// Classes.
     pub totals: Totals,
     /// Mappings that GitHub was never seen for.
@@ -101,18 +101,38 @@ pub struct Overview {
     pub to_recheck: i64,
     /// Mappings whose objects wait for Weaviate.
     pub outboxes: i64,
+}
+
+/// The whole state at one moment.
+#[derive(Debug)]
+pub struct Overview {
+    /// Counts.
+    pub counts: Counts,
     /// Mappings with an error, the latest first.
     pub failures: Vec<Failure>,
     /// Rows that mean the same issue or pull request.
     pub shared: Vec<Shared>,
     /// Polled repositories.
     pub repositories: Vec<RepositoryState>,
-    /// The last run, of whatever command.
-    pub last_run: Option<RunState>,
+    /// The last runs, of whatever command, the latest first.
+    pub runs: Vec<RunState>,
+    /// When `sync` last did its work (UTC): ended with exit code 0 or 3, or with 75 because GitHub wanted it to wait.
+    pub synced_at: Option<DateTime<Utc>>,
 }
 
-/// Which mappings `status` is about.
-const NARROWED: &str = "($1::bigint[] = '{}' OR i.project_id = ANY($1)) AND ($2::bigint[] = '{}' OR m.id = ANY($2))";
+/// How many runs `status` shows.
+const RUNS: i64 = 5;
+
+/// Which mappings `status` is about; parameters: $1 projects, $2 mappings. A condition for each case, because one for
+/// all of them would keep PostgreSQL from using an index.
+fn narrowed(projects: &[i64], mappings: &[i64]) -> &'static str {
+    match (projects.is_empty(), mappings.is_empty()) {
+        (true, true) => "$1::bigint[] = '{}' AND $2::bigint[] = '{}'",
+        (true, false) => "$1::bigint[] = '{}' AND m.id = ANY($2)",
+        (false, true) => "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1)) AND $2::bigint[] = '{}'",
+        (false, false) => "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1)) AND m.id = ANY($2)",
+    }
+}
 
 impl Db {
     /// Reads everything that `status` shows, each statement in a READ ONLY transaction of its own.
@@ -120,6 +140,27 @@ impl Db {
     /// # Errors
     /// When PostgreSQL fails.
     pub fn overview(&mut self, projects: &[i64], mappings: &[i64], now: DateTime<Utc>) -> anyhow::Result<Overview> {
+        Ok(Overview {
+            counts: self.counts(Access::ReadOnly, projects, mappings, now)?,
+            failures: self.failures(projects, mappings)?,
+            shared: self.shared(projects, mappings)?,
+            repositories: self.repositories(now)?,
+            runs: self.runs()?,
+            synced_at: self.synced_at()?,
+        })
+    }
+
+    /// Counts mappings: of these projects, with these ids; of none: all.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn counts(
+        &mut self,
+        access: Access,
+        projects: &[i64],
+        mappings: &[i64],
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Counts> {
         let sql = format!(
             "SELECT count(*) AS total,
                 count(*) FILTER (WHERE worker_claim IS NOT NULL) AS in_work,
@@ -130,10 +171,10 @@ impl Db {
                 count(*) FILTER (WHERE worker_checked_at IS NULL) AS never_synced,
                 count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at <= $3) AS to_recheck,
                 count(*) FILTER (WHERE worker_outbox IS NOT NULL) AS outboxes
-             FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id WHERE {NARROWED}"
+             FROM core_externalissuemapping m WHERE {}",
+            narrowed(projects, mappings)
         );
-        let rows =
-            self.read(Access::ReadOnly, &sql, &[&projects, &mappings, &now]).context("counting mappings failed")?;
+        let rows = self.read(access, &sql, &[&projects, &mappings, &now]).context("counting mappings failed")?;
         let row = &rows[0];
         let totals = Totals {
             total: row.get("total"),
@@ -143,24 +184,21 @@ impl Db {
             parked: row.get("parked"),
             waiting: row.get("waiting"),
         };
-        Ok(Overview {
+        Ok(Counts {
             totals,
             never_synced: row.get("never_synced"),
             to_recheck: row.get("to_recheck"),
             outboxes: row.get("outboxes"),
-            failures: self.failures(projects, mappings)?,
-            shared: self.shared(projects, mappings)?,
-            repositories: self.repositories(now)?,
-            last_run: self.last_run()?,
         })
     }
 
     fn failures(&mut self, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<Failure>> {
+        let narrowed = narrowed(projects, mappings);
         let sql = format!(
             "SELECT m.id, m.item_id, m.kind, m.html_url, m.number, p.github_owner, p.github_repo, m.worker_attempts,
                 m.worker_error, m.worker_error_at, m.worker_due_at
              FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
-             WHERE m.worker_error IS NOT NULL AND {NARROWED} ORDER BY m.worker_error_at DESC, m.id"
+             WHERE m.worker_error IS NOT NULL AND {narrowed} ORDER BY m.worker_error_at DESC, m.id"
         );
         let rows = self.read(Access::ReadOnly, &sql, &[&projects, &mappings]).context("reading the failures failed")?;
         let failures = rows.iter().map(|row| {
@@ -185,11 +223,20 @@ impl Db {
     }
 
     fn shared(&mut self, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<Shared>> {
-        let sql = format!(
-            "SELECT lower(m.html_url) AS address, array_agg(m.id ORDER BY m.id) AS ids
-             FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id WHERE m.html_url <> ''
-             GROUP BY 1 HAVING count(*) > 1 AND bool_or({NARROWED}) ORDER BY 1"
-        );
+        let narrowed = narrowed(projects, mappings);
+        let sql = match projects.is_empty() && mappings.is_empty() {
+            true => format!(
+                "SELECT lower(m.html_url) AS address, array_agg(m.id ORDER BY m.id) AS ids
+                 FROM core_externalissuemapping m WHERE m.html_url <> '' AND {narrowed}
+                 GROUP BY 1 HAVING count(*) > 1 ORDER BY 1"
+            ),
+            false => format!(
+                "SELECT lower(t.html_url) AS address, array_agg(t.id ORDER BY t.id) AS ids
+                 FROM core_externalissuemapping t WHERE lower(t.html_url) = ANY(ARRAY(
+                    SELECT lower(m.html_url) FROM core_externalissuemapping m WHERE m.html_url <> '' AND {narrowed}))
+                 GROUP BY 1 HAVING count(*) > 1 ORDER BY 1"
+            ),
+        };
         let rows = self.read(Access::ReadOnly, &sql, &[&projects, &mappings]).context("reading shared rows failed")?;
         let shared = rows.iter().map(|row| Shared { html_url: row.get("address"), mapping_ids: row.get("ids") });
         Ok(shared.collect())
@@ -213,17 +260,36 @@ impl Db {
         Ok(repositories.collect())
     }
 
-    fn last_run(&mut self) -> anyhow::Result<Option<RunState>> {
-        let sql = "SELECT command, started_at, finished_at, exit_code, stopped_by, counts FROM worker_run ORDER BY id DESC LIMIT 1";
-        let rows = self.read(Access::ReadOnly, sql, &[]).context("reading the last run failed")?;
-        Ok(rows.first().map(|row| RunState {
+    fn runs(&mut self) -> anyhow::Result<Vec<RunState>> {
+        let sql = "SELECT command, started_at, finished_at, exit_code, stopped_by, counts FROM worker_run ORDER BY id DESC LIMIT $1";
+        let rows = self.read(Access::ReadOnly, sql, &[&RUNS]).context("reading the last runs failed")?;
+        let runs = rows.iter().map(|row| RunState {
             command: row.get("command"),
             started_at: row.get("started_at"),
             finished_at: row.get("finished_at"),
             exit_code: row.get("exit_code"),
             stopped_by: row.get("stopped_by"),
             counts: row.get("counts"),
-        }))
+        });
+        Ok(runs.collect())
+    }
+
+    fn synced_at(&mut self) -> anyhow::Result<Option<DateTime<Utc>>> {
+        let sql = "SELECT finished_at FROM worker_run WHERE command = 'sync'
+            AND (exit_code IN (0, 3) OR exit_code = 75 AND stopped_by = 'rate_limit') ORDER BY id DESC LIMIT 1";
+        let rows = self.read(Access::ReadOnly, sql, &[]).context("reading the last runs failed")?;
+        Ok(rows.first().map(|row| row.get(0)))
+    }
+
+    /// When a command last ended with exit code 0 or 3 (UTC).
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn last_success(&mut self, access: Access, command: &str) -> anyhow::Result<Option<DateTime<Utc>>> {
+        let sql =
+            "SELECT finished_at FROM worker_run WHERE command = $1 AND exit_code IN (0, 3) ORDER BY id DESC LIMIT 1";
+        let rows = self.read(access, sql, &[&command]).context("reading the last success failed")?;
+        Ok(rows.first().map(|row| row.get(0)))
     }
 
     /// How many mappings are due now.

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Access, Db};
+use super::{Access, Db, is_conflict, said};
 use crate::core::discovery::Seen;
 use crate::core::model::{GithubId, MappingId};
 
@@ -87,7 +87,8 @@ impl Db {
         Ok(seen.collect())
     }
 
-    /// Stores marks and cursors in one transaction, so that no change is passed over.
+    /// Stores marks and cursors in one transaction, so that no change is passed over. While somebody holds one of the rows,
+    /// only repositories that are new are entered: the same changes are then seen again by the next run.
     ///
     /// # Errors
     /// When PostgreSQL fails; the same changes are then seen again.
@@ -98,7 +99,7 @@ impl Db {
         let errors: Vec<Option<&str>> = polled.iter().map(|one| one.error.as_deref()).collect();
         let behind = polled.iter().filter(|one| one.is_far_behind).map(|one| format!("%/{}/%", one.name));
         let behind: Vec<String> = behind.collect();
-        self.transaction(Access::ReadWrite, |db| {
+        let result = self.transaction(Access::ReadWrite, |db| {
             if !marks.is_empty() {
                 db.mark(marks, now)?;
             }
@@ -120,8 +121,23 @@ impl Db {
                     pull_requests_cursor = GREATEST(r.pull_requests_cursor, EXCLUDED.pull_requests_cursor)",
                 &[&names, &issues, &pull_requests, &errors, &now],
             )
-        })
-        .context("recording what changed at GitHub failed")?;
+        });
+        let context = "recording what changed at GitHub failed";
+        match result {
+            Err(error) if is_conflict(&error) => {
+                log::warn!(
+                    "what changed at GitHub is left to the next run: somebody holds rows of it ({})",
+                    said(&error)
+                );
+                self.execute(
+                    "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor)
+                     SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) ON CONFLICT (name) DO NOTHING",
+                    &[&names, &issues, &pull_requests],
+                )
+                .context(context)?;
+            }
+            other => drop(other.context(context)?),
+        }
         Ok(())
     }
 

@@ -126,14 +126,17 @@ impl Github {
             match self.read(&mut batch) {
                 Ok(()) => {}
                 Err(ServiceError::TooHeavy(reason)) if batch.len() > 1 => {
-                    self.looks_per_request = batch.len().div_ceil(2);
+                    let asked = batch.len();
+                    self.could_not_answer(asked);
                     log::info!(
                         "GitHub could not answer for {} repositories at once ({reason}); going on with fewer",
                         batch.len()
                     );
                 }
-                // One repository alone is its own failure, unless GitHub has not answered at all.
-                Err(ServiceError::TooHeavy(reason)) if self.seen_at().is_some() => {
+                // One repository alone is its own failure, if GitHub answers otherwise.
+                Err(error @ ServiceError::TooHeavy(_)) => {
+                    let reason = error.to_string();
+                    self.fails_only_here(error)?;
                     batch.iter_mut().for_each(|reading| reading.fail(LookError::Failed(reason.clone())));
                 }
                 Err(error) => return Err(error),

@@ -8,11 +8,16 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::answer::{Envelope, GraphqlError, RateLimit};
+use super::queries;
 use crate::core::text::{Printable, shortened};
 use crate::http::{Answer, Http, Patience, QUOTED_CHARACTERS, ServiceError, bearer};
+use crate::signal::Signals;
 
-/// Issues or pull requests looked at in one request, unless GitHub finds that too much (design, section 3, step 4).
+/// Issues or pull requests looked at in the first request of a run (design, section 3, step 4); as many repositories are
+/// polled in one.
 const LOOKS_PER_REQUEST: usize = 25;
+/// The same once GitHub has answered for that many; more than a day's changes, so it matters for backlogs only.
+const MOST_LOOKS_PER_REQUEST: usize = 50;
 
 /// No issue is transferred that often; addresses that lead in a circle must not keep a run for ever.
 const MOST_REDIRECTS: usize = 5;
@@ -25,8 +30,10 @@ pub struct Github {
     graphql: String,
     limits: Limits,
     seen_at: Option<DateTime<Utc>>,
-    /// Halved when GitHub cannot answer in time; remembered for the run.
+    /// Doubled when GitHub answers, up to `most_looks`; halved when it cannot answer in time.
     pub(super) looks_per_request: usize,
+    /// What GitHub has not yet found too much in this run.
+    most_looks: usize,
 }
 
 /// What GitHub said about our budget.
@@ -61,13 +68,38 @@ impl Github {
         );
         headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
         headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
-        let http = Http::new(headers)?;
-        Ok(Self { http, rest, graphql, limits: Limits::default(), seen_at: None, looks_per_request: LOOKS_PER_REQUEST })
+        let http = Http::new(api_url, headers)?;
+        Ok(Self {
+            http,
+            rest,
+            graphql,
+            limits: Limits::default(),
+            seen_at: None,
+            looks_per_request: LOOKS_PER_REQUEST,
+            most_looks: MOST_LOOKS_PER_REQUEST,
+        })
+    }
+
+    /// GitHub answered for a full request of looks: the next may be larger.
+    pub(super) fn could_answer(&mut self) {
+        self.looks_per_request = (self.looks_per_request * 2).min(self.most_looks);
+    }
+
+    /// GitHub could not answer for that many at once: no request of this run will be that large again.
+    pub(super) fn could_not_answer(&mut self, asked: usize) {
+        self.most_looks = asked.div_ceil(2);
+        self.looks_per_request = self.most_looks;
     }
 
     /// Requests sent so far.
     pub fn requests(&self) -> u64 {
         self.http.requests()
+    }
+
+    /// The same client, which asks nothing more once one of `signals` was caught.
+    pub fn with_signals(mut self, signals: Signals) -> Self {
+        self.http.signals = signals;
+        self
     }
 
     /// The same client with another patience.
@@ -105,6 +137,18 @@ impl Github {
             self.limits.reset_at = Some(reset_at);
         }
         Ok((envelope.data, envelope.errors))
+    }
+
+    /// Whether GitHub answers while one request keeps failing: then it is the failure of what that request asks about.
+    ///
+    /// # Errors
+    /// `error`, when GitHub does not answer the lightest of questions either.
+    pub(super) fn fails_only_here(&mut self, error: ServiceError) -> Result<(), ServiceError> {
+        match self.query(queries::ALIVE, &json!({})) {
+            Ok(_) => Ok(()),
+            Err(ServiceError::TooHeavy(_) | ServiceError::Unavailable(_)) => Err(error),
+            Err(other) => Err(other),
+        }
     }
 
     /// One REST request, led on as long as GitHub leads below our own root: from a repository's old name to its new

@@ -13,10 +13,6 @@ use crate::http::ServiceError;
 /// No issue has that many pages; a cursor that leads in a circle must not keep a run for ever.
 const MOST_PAGES: usize = 1000;
 
-/// Issues or pull requests in a row that GitHub cannot answer for although each was asked for on its own; with one more
-/// it is GitHub that fails.
-const MOST_UNANSWERED: usize = 2;
-
 /// Why there is no snapshot of one issue or pull request, split only where a caller acts differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LookError {
@@ -56,41 +52,43 @@ impl Github {
         go_on: &dyn Fn(usize) -> bool,
         looks: &mut Vec<Look>,
     ) -> Result<(), ServiceError> {
-        let mut unanswered = Vec::new();
         let mut may_ask = true;
         while may_ask && looks.len() < targets.len() {
             let rest = &targets[looks.len()..];
             let batch = &rest[..rest.len().min(self.looks_per_request)];
-            match self.look_at_once(batch) {
+            let (reason, error) = match self.look_at_once(batch) {
                 Ok(found) => {
-                    unanswered.clear();
+                    if found.len() == self.looks_per_request {
+                        self.could_answer();
+                    }
                     may_ask = go_on(found.len());
                     looks.extend(found);
+                    continue;
                 }
-                Err(ServiceError::TooHeavy(reason)) if batch.len() > 1 => {
-                    self.looks_per_request = batch.len().div_ceil(2);
-                    log::info!(
-                        "GitHub could not answer {} looks at once ({reason}); going on with {}",
-                        batch.len(),
-                        self.looks_per_request
-                    );
-                }
-                // This one is too heavy on its own, if GitHub answers for the others.
-                Err(ServiceError::TooHeavy(reason)) if unanswered.len() < MOST_UNANSWERED => {
-                    may_ask = go_on(1);
-                    looks.push(Err(LookError::Failed(format!("GitHub could not answer: {reason}"))));
-                    unanswered.push(reason);
+                Err(ref error @ (ServiceError::TooHeavy(ref reason) | ServiceError::Unavailable(ref reason))) => {
+                    (reason.clone(), error.clone())
                 }
                 Err(error) => return Err(error),
+            };
+            // What is too heavy is likely to be so because of its size; anything else is first of all GitHub's failure.
+            let by_size = batch.len() > 1 && matches!(error, ServiceError::TooHeavy(_));
+            if !by_size {
+                self.fails_only_here(error)?;
+            }
+            if batch.len() > 1 {
+                may_ask = go_on(0);
+                self.could_not_answer(batch.len());
+                log::info!(
+                    "GitHub could not answer {} looks at once ({reason}); going on with {}",
+                    batch.len(),
+                    self.looks_per_request
+                );
+            } else {
+                may_ask = go_on(1);
+                looks.push(Err(LookError::Failed(format!("GitHub could not answer: {reason}"))));
             }
         }
-        match unanswered.pop() {
-            Some(reason) if self.seen_at().is_none() => {
-                looks.clear();
-                Err(ServiceError::TooHeavy(reason))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn look_at_once(&mut self, targets: &[Address]) -> Result<Vec<Look>, ServiceError> {
@@ -161,7 +159,8 @@ impl Github {
                 LookError::Gone(format!("{target} was deleted at GitHub; delete the mapping, or correct its html_url"))
             }
             200 => {
-                let page: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                let page: Value = serde_json::from_slice(&answer.body)
+                    .map_err(|error| ServiceError::Unavailable(format!("the answer is not JSON: {error}")))?;
                 let url = page["html_url"].as_str().unwrap_or_default();
                 match Address::parse(url) {
                     Some(address) if address != *target => moved_to(url),

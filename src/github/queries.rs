@@ -1,5 +1,8 @@
 //! The GraphQL documents, beside nothing else, so that they can be checked against GitHub's published schema.
 
+/// The lightest question that there is.
+pub(super) const ALIVE: &str = "query Alive { rateLimit { cost remaining resetAt } }";
+
 /// Everything that is asked about one issue or pull request. What may have more pages stands under a condition, so that
 /// the first page and the following ones are asked for with the same text.
 const FRAGMENTS: &str = "
@@ -121,5 +124,5 @@ pub(super) fn changes(count: usize) -> String {
 
 /// Every document that the adapter can send, for checking against GitHub's published schema.
 pub fn documents() -> Vec<String> {
-    vec![look(2), pages(), changes(2)]
+    vec![ALIVE.to_owned(), look(2), pages(), changes(2)]
 }

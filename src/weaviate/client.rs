@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::class::Vectors;
 use crate::http::{Answer, Http, Patience, ServiceError, bearer};
+use crate::signal::Signals;
 
 /// One Weaviate server.
 #[derive(Debug)]
@@ -34,8 +35,14 @@ impl Weaviate {
                 )?,
             );
         }
-        let http = Http::new(headers)?;
+        let http = Http::new(url, headers)?;
         Ok(Self { http, base: url.trim_end_matches('/').to_owned(), vectors: None, graphql: true })
+    }
+
+    /// The same client, which asks nothing more once one of `signals` was caught.
+    pub fn with_signals(mut self, signals: Signals) -> Self {
+        self.http.signals = signals;
+        self
     }
 
     /// The same client with another patience.

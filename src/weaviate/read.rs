@@ -1,4 +1,4 @@
-//! What Weaviate holds under given ids: one GraphQL query per 100 ids where the server offers GraphQL, else a GET each.
+//! What Weaviate holds under given ids: one GraphQL query per 200 ids where the server offers GraphQL, else a GET each.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,8 @@ use crate::core::agira_object::CLASS;
 use crate::core::known::Stored;
 use crate::http::ServiceError;
 
-/// Ids asked for in one query (design, section 3, step 4).
-const IDS_PER_QUERY: usize = 100;
+/// Ids asked for in one query: those of a whole slice, an issue having two objects (design, section 3, step 4).
+const IDS_PER_QUERY: usize = 200;
 
 /// What was found under one id.
 #[derive(Debug, Clone)]

@@ -11,8 +11,8 @@ use crate::core::known::Stored;
 use crate::core::text::{Printable, shortened};
 use crate::http::ServiceError;
 
-/// Objects in one batch (design, section 3, step 7).
-const OBJECTS_PER_BATCH: usize = 100;
+/// Objects in one batch (design, section 3, step 7): those of a slice of issues.
+const OBJECTS_PER_BATCH: usize = 200;
 /// Bytes in one batch, unless a single object has more.
 const BYTES_PER_BATCH: usize = 4_000_000;
 
@@ -44,7 +44,8 @@ impl Weaviate {
             let batch = &encoded[results.len()..results.len() + fitting(&encoded[results.len()..], most)];
             match self.batch(batch) {
                 Ok(written) => results.extend(written),
-                Err(ServiceError::Rejected { reason, .. }) if batch.len() == 1 => results.push(Err(reason)),
+                // A redirect is no word about an object.
+                Err(ServiceError::Rejected { status: 400.., reason }) if batch.len() == 1 => results.push(Err(reason)),
                 Err(ServiceError::TooHeavy(reason) | ServiceError::Rejected { reason, .. }) if batch.len() > 1 => {
                     log::info!("Weaviate did not take {} objects at once ({reason}); sending fewer", batch.len());
                     most = batch.len().div_ceil(2);
@@ -72,8 +73,8 @@ impl Weaviate {
         }
     }
 
-    /// Of a shard that takes nothing, for whatever reason, Weaviate tells with the first object of a batch only, and calls
-    /// the others written. So where an object failed, the others are looked for.
+    /// Of a shard that takes nothing, for whatever reason, older Weaviates (1.35) tell with the first object of a batch only,
+    /// and call the others written; newer ones (1.39) tell with each. So where an object failed, the others are looked for.
     fn confirmed(&mut self, batch: &[Value], written: Vec<Written>) -> Result<Vec<Written>, ServiceError> {
         let Some(Err(reason)) = written.iter().find(|one| one.is_err()) else { return Ok(written) };
         let taken: HashMap<Uuid, &Value> = batch

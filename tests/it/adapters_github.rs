@@ -109,6 +109,19 @@ fn twenty_six_issues_of_several_repositories_take_two_requests_over_one_connecti
 }
 
 #[test]
+fn once_github_has_answered_a_request_may_be_twice_as_large() {
+    let keys = shop(1..=140);
+    let simulator = with_issues(&keys);
+    let mut client = client(&simulator);
+    look_with(&mut client, &keys).expect("GitHub answers");
+    assert_eq!(sizes(&simulator), [25, 50, 50, 15]);
+    simulator.clear_log();
+    simulator.settings().most_aliases = 30;
+    look_with(&mut client, &keys).expect("GitHub answers");
+    assert_eq!(sizes(&simulator), [50, 25, 25, 25, 25, 25, 15], "what was too heavy once is not tried again");
+}
+
+#[test]
 fn a_look_tells_how_far_it_is() {
     let keys = shop(1..=26);
     let simulator = with_issues(&keys);

@@ -140,6 +140,8 @@ fn a_secret_file_that_cannot_serve_is_named_with_what_is_wrong() {
     let file = |name: &str, content: &[u8]| {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
+        // Else there would be a second line: a warning that everybody can read it.
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         path.into_os_string().into_string().unwrap()
     };
     let empty = file("empty", b"\n");
@@ -175,7 +177,7 @@ fn secrets_come_from_files_as_well_as_from_variables() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = world.command(&["sync"]);
     for (name, secret) in
-        [("DATABASE_URL", &*world.database.url()), ("GITHUB_TOKEN", TOKEN), ("WEAVIATE_API_KEY", PASSWORD)]
+        [("DATABASE_URL", &*world.database.worker_url()), ("GITHUB_TOKEN", TOKEN), ("WEAVIATE_API_KEY", PASSWORD)]
     {
         let path = folder.path().join(name);
         std::fs::write(&path, format!("{secret}\r\n")).unwrap();

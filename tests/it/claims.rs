@@ -54,7 +54,7 @@ impl Bench {
 
     fn on(database: Database) -> Self {
         let mut client = database.client();
-        let (db, now) = Db::connect(&database.url()).unwrap();
+        let (db, now) = Db::connect(&database.worker_url()).unwrap();
         let project = agira::project(&mut client, "shop", "acme", "shop");
         let start = now + Duration::hours(1); // after everything that PostgreSQL's own clock will say
         let hold = Hold { run: Uuid::new_v4(), until: start + Duration::minutes(10) };
@@ -68,7 +68,7 @@ impl Bench {
 
     /// Another run, whose claims are believed until that minute.
     fn other_run(&self, until: i64) -> (Db, Hold) {
-        let (db, _) = Db::connect(&self.database.url()).unwrap();
+        let (db, _) = Db::connect(&self.database.worker_url()).unwrap();
         (db, Hold { run: Uuid::new_v4(), until: self.at(until) })
     }
 
@@ -213,7 +213,7 @@ impl Bench {
             counts[class as usize] += 1;
             assert!(other != id.0 || class == expected, "mapping {id} is {class:?}, not {expected:?}");
         }
-        let totals = self.db.overview(&[], &[], now).unwrap().totals;
+        let totals = self.db.overview(&[], &[], now).unwrap().counts.totals;
         let shown = [totals.in_work, totals.due, totals.backing_off, totals.parked, totals.waiting];
         assert_eq!((shown, totals.total), (counts, counts.iter().sum()));
     }

@@ -10,6 +10,9 @@ use kit::weaviate::{Settings, Weaviate};
 use postgres::Client;
 use serde_json::Value;
 
+/// PostgreSQL lets everybody in and asks for no password: it stands in DATABASE_URL to be searched for.
+const DATABASE_PASSWORD: &str = "SENTINEL-database-password";
+
 /// A database of its own, a GitHub and a Weaviate.
 pub struct World {
     pub database: Database,
@@ -73,7 +76,9 @@ impl World {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
         command.args(args).env_clear();
-        command.env("DATABASE_URL", self.database.url()).env("GITHUB_API_URL", self.github.url());
+        let database =
+            self.database.worker_url().replace("agira_worker@", &format!("agira_worker:{DATABASE_PASSWORD}@"));
+        command.env("DATABASE_URL", database).env("GITHUB_API_URL", self.github.url());
         command.env("GITHUB_TOKEN", TOKEN).env("WEAVIATE_URL", self.weaviate.url());
         command
     }
@@ -109,6 +114,38 @@ impl World {
     }
 }
 
+/// Invariant 12: no table holds a secret, whatever the test did.
+impl Drop for World {
+    fn drop(&mut self) {
+        let tables = "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
+        // A test that failed has said why; one may have broken its database, or hold its locks, on purpose.
+        let _ = self.client.batch_execute("SET lock_timeout = '1s'");
+        let (false, Ok(tables)) = (std::thread::panicking(), self.client.query(tables, &[])) else { return };
+        for table in tables.iter().map(|row| row.get::<_, String>(0)) {
+            let holds = format!("SELECT EXISTS (SELECT FROM \"{table}\" t WHERE t::text LIKE ANY ($1))");
+            let secrets = [TOKEN, DATABASE_PASSWORD].map(|secret| format!("%{}%", secret.replace('_', "\\_"))).to_vec();
+            if let Ok(row) = self.client.query_one(&holds, &[&secrets]) {
+                assert!(!row.get::<_, bool>(0), "invariant 12: table {table} holds a secret");
+            }
+        }
+    }
+}
+
+/// The values in a run's environment that nothing may show, with the names of their variables; those that some tests choose
+/// to be an ordinary word are theirs to judge.
+fn secrets_of(command: &Command) -> Vec<(String, Vec<u8>)> {
+    use std::os::unix::ffi::OsStrExt;
+    let named =
+        command.get_envs().filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.as_bytes().to_vec())));
+    let mut secrets: Vec<_> = named
+        .filter(|(name, value)| ["GITHUB_TOKEN", "WEAVIATE_API_KEY"].contains(&&**name) && value.len() > 8)
+        .collect();
+    for (name, secret) in [("DATABASE_URL", DATABASE_PASSWORD), ("GITHUB_TOKEN", TOKEN)] {
+        secrets.push((name.to_owned(), secret.as_bytes().to_vec()));
+    }
+    secrets
+}
+
 /// The UUID of an object.
 pub fn uuid(object_type: ObjectType, id: i64) -> String {
     ObjectKey { object_type, object_id: id.to_string() }.uuid().to_string()
@@ -131,6 +168,12 @@ pub struct Run {
 impl Run {
     pub fn of(command: &mut Command) -> Self {
         let Output { status, stdout, stderr } = command.output().expect("the program starts");
+        for (name, secret) in secrets_of(command) {
+            let shown =
+                [&stdout, &stderr].into_iter().any(|output| output.windows(secret.len()).any(|part| part == secret));
+            // The message must not show what is searched for: it is read in a log, too.
+            assert!(!shown, "invariant 12: the output of {:?} shows {name}", command.get_args().collect::<Vec<_>>());
+        }
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
         Self {
             command: format!("agira-worker {}", args.join(" ")),

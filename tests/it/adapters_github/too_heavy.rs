@@ -61,15 +61,41 @@ fn an_issue_whose_further_page_is_too_heavy_fails_alone() {
 }
 
 #[test]
+fn many_that_are_too_heavy_fail_alone_also_in_a_row() {
+    let keys = shop(1..=6);
+    let simulator = with_issues(&keys);
+    keys[..5].iter().for_each(|key| simulator.make_too_heavy(key));
+    check_failed(&looks(&simulator, &keys), &[0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn the_only_one_that_is_asked_for_is_not_githubs_failure() {
+    let simulator = with_issues(&shop(1..=1));
+    simulator.make_too_heavy("acme/shop#1");
+    check_failed(&looks(&simulator, &shop(1..=1)), &[0]);
+    assert_eq!(sizes(&simulator), [1, 0]);
+}
+
+#[test]
+fn one_that_github_answers_with_garbage_or_500_fails_alone() {
+    for answer in [Response::empty(500), Response { body: b"{\"data\":".to_vec(), ..Response::empty(200) }] {
+        let simulator = with_issues(&shop(1..=1));
+        simulator.fail_next(3, &Fault::Answer(answer));
+        check_failed(&looks(&simulator, &shop(1..=1)), &[0]);
+        assert_eq!(sizes(&simulator), [1, 1, 1, 0]);
+    }
+}
+
+#[test]
 fn nothing_answered_is_githubs_failure() {
     let keys = shop(1..=9);
     let simulator = with_issues(&keys);
-    simulator.settings().most_aliases = 0;
+    simulator.fail_next(100, &Fault::Answer(page_too_late()));
     for keys in [&keys[..], &keys[..1]] {
         let error = look_with(&mut client(&simulator), keys).expect_err("GitHub does not answer");
         assert!(matches!(error, ServiceError::TooHeavy(_)), "{error:?}");
     }
-    assert_eq!(sizes(&simulator), [9, 5, 3, 2, 1, 1, 1, 1], "not once for each of them");
+    assert_eq!(sizes(&simulator), [9, 5, 3, 2, 1, 0, 1, 0], "asked for nothing, it does not answer either");
 }
 
 #[test]
@@ -78,7 +104,7 @@ fn github_that_stops_answering_half_way_is_githubs_failure() {
     let simulator = with_issues(&keys);
     let mut client = client(&simulator);
     look_with(&mut client, &keys).expect("GitHub answers");
-    simulator.settings().most_aliases = 0;
+    simulator.fail_next(100, &Fault::Answer(page_too_late()));
     let error = look_with(&mut client, &keys).expect_err("GitHub does not answer");
     assert!(matches!(error, ServiceError::TooHeavy(_)), "{error:?}");
 }
@@ -118,5 +144,5 @@ fn an_answer_that_takes_too_long_is_halved() {
     let mut client = client(&simulator).with_patience(patience);
     let error = look_with(&mut client, &keys).expect_err("GitHub does not answer");
     assert!(matches!(&error, ServiceError::TooHeavy(reason) if reason.contains("no answer within 50ms")), "{error:?}");
-    assert_eq!(client.requests(), 5, "4, 2, and three times 1");
+    assert_eq!(client.requests(), 4, "4, 2, 1, and nothing");
 }

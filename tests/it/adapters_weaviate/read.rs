@@ -32,10 +32,10 @@ fn check_every_second(client: &mut Weaviate, mappings: std::ops::Range<i64>) {
 }
 
 #[test]
-fn the_statuses_of_250_ids_take_three_requests() {
+fn the_statuses_of_250_ids_take_two_requests() {
     let simulator = simulator(0..250);
     check_every_second(&mut ready(&simulator), 0..250);
-    assert_eq!(asked(&simulator), ["POST /v1/graphql"; 3]);
+    assert_eq!(asked(&simulator), ["POST /v1/graphql"; 2]);
     check_one_connection(&simulator);
 }
 

@@ -78,10 +78,10 @@ fn an_existing_object_is_replaced_whole() {
 }
 
 #[test]
-fn writing_250_objects_takes_three_requests() {
+fn writing_250_objects_takes_two_requests() {
     let simulator = with_class(agira_class());
     assert_eq!(ready(&simulator).write(&all_to_write(0..250)), Ok(vec![Ok(()); 250]));
-    assert_eq!(sizes(&simulator), [100, 100, 50]);
+    assert_eq!(sizes(&simulator), [200, 50]);
     assert_eq!(simulator.objects().len(), 250);
     check_one_connection(&simulator);
 }

@@ -63,8 +63,8 @@ fn github_that_is_not_there_or_answers_garbage_is_tried_again_later() {
         (503, ""),
     ] {
         let answer = Response { body: body.as_bytes().to_vec(), ..Response::empty(status) };
-        // Each of the two runs asks three times.
-        world.github.fail_next(6, &Fault::Answer(answer));
+        // Each of the two runs asks three times, and three times whether GitHub answers at all.
+        world.github.fail_next(12, &Fault::Answer(answer));
         gives_back(&mut world, &|_| {}, 75, json!("github"), &["GitHub: not available"]);
     }
     world.sync().prints("1 synced");
@@ -162,7 +162,7 @@ fn a_class_that_does_not_fit_is_named_before_anything_is_written() {
 #[test]
 fn no_secret_is_logged_however_much_is_logged() {
     let world = busy_with_key(Some(PASSWORD));
-    let url = world.database.url().replace("postgres@", &format!("postgres:{PASSWORD}@"));
+    let url = world.database.worker_url().replace("agira_worker@", &format!("agira_worker:{PASSWORD}@"));
     for token in [TOKEN, "another_token"] {
         let mut command = world.command(&["sync", "--recheck-now", "-vv"]);
         command.env("RUST_LOG", "trace").env("DATABASE_URL", &url).env("GITHUB_TOKEN", token);

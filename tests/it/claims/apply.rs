@@ -201,7 +201,7 @@ fn a_transaction_is_tried_three_times_when_somebody_is_in_the_way() {
         let id = bench.issue();
         let claimed = bench.take(id, 2);
         bench.execute(&format!(
-            "CREATE SEQUENCE tries; CREATE FUNCTION in_the_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            "CREATE SEQUENCE tries; CREATE FUNCTION in_the_way() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
                 IF nextval('tries') % 4 <> 0 THEN RAISE 'in the way' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$;
              CREATE TRIGGER in_the_way BEFORE UPDATE ON core_item FOR EACH ROW EXECUTE FUNCTION in_the_way()"
         ));

@@ -25,7 +25,7 @@ fn a_row_that_exists_at_installation_is_waiting_and_its_recheck_time_has_come() 
     let project = agira::project(&mut client, "old", "acme", "old");
     let item = agira::item(&mut client, project, "Working");
     let id = MappingId(agira::issue(&mut client, item, 1, "acme/old", 1, "open"));
-    database.run_file("worker.sql");
+    database.install();
     let mut bench = Bench::on(database);
     bench.check(id, Waiting, 0);
     assert_eq!(bench.claim(&due(), 9, 0), [id]);

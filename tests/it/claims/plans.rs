@@ -94,7 +94,7 @@ impl Grown {
         let mut client = database.client();
         fill(&mut client, &[], Utc::now());
         client.batch_execute("ANALYZE").unwrap();
-        database.run_file("worker.sql");
+        database.install();
         let Bench { database, start, .. } = Bench::on(database);
         Self { database, start }
     }

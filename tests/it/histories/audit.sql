@@ -1,6 +1,7 @@
 -- A clock that can be moved, and what happened to each row in order, for the property test. A run that is told when to die
 -- dies before its n-th writing statement.
 CREATE SCHEMA clock;
+GRANT USAGE ON SCHEMA clock TO agira_worker;
 CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql AS
     $$ SELECT pg_catalog.now() + coalesce(nullif(current_setting('kit.ahead', true), ''), '0')::interval $$;
 
@@ -9,14 +10,14 @@ CREATE TABLE kit_audit (
     by_worker boolean DEFAULT current_setting('application_name') = 'agira-worker', xid text DEFAULT pg_current_xact_id()::text
 );
 
-CREATE FUNCTION kit_item() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION kit_item() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     INSERT INTO kit_audit (what, id, old, new) VALUES ('status', NEW.id, OLD.status, NEW.status);
     RETURN NULL;
 END $$;
 CREATE TRIGGER kit_item AFTER UPDATE ON core_item FOR EACH ROW
     WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION kit_item();
 
-CREATE FUNCTION kit_mapping() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION kit_mapping() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     IF OLD.item_id <> NEW.item_id THEN
         INSERT INTO kit_audit (what, id, old, new) VALUES ('moved', NEW.id, OLD.item_id, NEW.item_id);
     END IF;

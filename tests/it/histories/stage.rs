@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agira_worker::cli::Cli;
-use agira_worker::http::Patience;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Parser;
 use kit::github::{Github, TOKEN};
@@ -122,8 +121,8 @@ impl Surroundings {
                 _ => return None,
             })
         };
-        let patience = Patience { answer: Duration::from_secs(15), retry: Duration::from_millis(1) };
-        let (code, report) = agira_worker::run_inside(cli, &get, patience).expect("a command that runs");
+        let (code, report) =
+            agira_worker::run_inside(cli, &get, Duration::from_millis(1)).expect("a command that runs");
         for secret in [TOKEN, KEY] {
             assert!(!report.contains(secret), "invariant 12: a secret in the report: {report}");
         }
@@ -208,7 +207,7 @@ impl<'a> Stage<'a> {
     fn surroundings_of(&self, database: &Database, weaviate: &Weaviate, more: &str) -> Surroundings {
         let options = format!("-csearch_path=clock,pg_catalog,public%20-ckit.ahead={}s{more}", self.ahead + self.skew);
         Surroundings {
-            database: format!("{}?options={options}", database.url()),
+            database: format!("{}?options={options}", database.worker_url()),
             github: self.github.url(),
             weaviate: weaviate.url(),
         }

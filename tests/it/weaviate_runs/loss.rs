@@ -24,7 +24,7 @@ fn a_server_that_dies_in_the_middle_of_a_run_gets_the_rest_when_it_is_back() {
     assert_eq!(waiting, 0);
 }
 
-/// The server calls all but the first object of such a batch written.
+/// Until 1.35 the server calls all but the first object of such a batch written.
 #[test]
 fn what_a_read_only_server_only_says_it_has_written_is_written_later() {
     let world = closed_issues(Settings::default(), 30);

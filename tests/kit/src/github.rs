@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::boundaries::Boundaries;
 use crate::http::{Exchange, Response, Server, lock};
 pub use graphql::sdl;
 pub use published::differences;
@@ -81,9 +82,19 @@ struct State {
 impl Github {
     /// A GitHub without repositories.
     pub fn start() -> Self {
+        Self::serve(Settings::default(), World::default())
+    }
+
+    /// Another GitHub with the same repositories, issues and pull requests, and the same ids.
+    pub fn copy(&self) -> Self {
+        let state = lock(&self.state);
+        Self::serve(state.settings.clone(), state.world.clone())
+    }
+
+    fn serve(settings: Settings, world: World) -> Self {
         let state = State {
-            settings: Settings::default(),
-            world: World::default(),
+            settings,
+            world,
             faults: Vec::new(),
             spent: 0,
             meanwhile: Vec::new(),
@@ -221,6 +232,11 @@ impl Github {
     /// GraphQL points that were spent since the start.
     pub fn spent(&self) -> i64 {
         lock(&self.state).spent
+    }
+
+    /// From now on requests are places of these boundaries.
+    pub fn observe(&self, boundaries: &Arc<Boundaries>) {
+        self.server.observe("GitHub", boundaries);
     }
 
     /// Forgets the log.

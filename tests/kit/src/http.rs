@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
+use crate::boundaries::{Boundaries, Then};
+
 /// One request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -81,12 +83,16 @@ pub struct Exchange {
 /// Asked before each request; `false`: nobody answers it, and nothing is done.
 type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
 
+/// Where requests count as places, and the service's name there.
+type Observed = (String, Arc<Boundaries>);
+
 /// A running server; dropping it stops it.
 pub struct Server {
     address: SocketAddr,
     server: Arc<tiny_http::Server>,
     log: Arc<Mutex<Vec<Exchange>>>,
     gate: Arc<Mutex<Option<Gate>>>,
+    boundaries: Arc<Mutex<Option<Observed>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -96,22 +102,24 @@ impl Server {
         let server = Arc::new(tiny_http::Server::http("127.0.0.1:0").expect("a free loopback port"));
         let address = server.server_addr().to_ip().expect("an IP listener");
         let log = Arc::new(Mutex::new(Vec::new()));
+        let boundaries = Arc::new(Mutex::new(None));
         let service = Arc::new(service);
         let gate: Arc<Mutex<Option<Gate>>> = Arc::default();
         let threads = (0..4)
             .map(|_| {
                 let (server, log, service, gate) = (server.clone(), log.clone(), service.clone(), gate.clone());
+                let boundaries = boundaries.clone();
                 std::thread::spawn(move || {
                     while let Ok(incoming) = server.recv() {
                         let asked = lock(&gate).clone();
                         if asked.is_none_or(|gate| gate()) {
-                            answer(incoming, service.as_ref(), &log);
+                            answer(incoming, service.as_ref(), &log, &boundaries);
                         }
                     }
                 })
             })
             .collect();
-        Self { address, server, log, gate, threads }
+        Self { address, server, log, gate, boundaries, threads }
     }
 
     /// `http://127.0.0.1:PORT`, without a trailing slash.
@@ -128,6 +136,11 @@ impl Server {
     /// Every exchange since the start or the last [`Server::clear_log`].
     pub fn log(&self) -> Vec<Exchange> {
         lock(&self.log).clone()
+    }
+
+    /// From now on requests are places of these boundaries, under the service's name.
+    pub fn observe(&self, name: &str, boundaries: &Arc<Boundaries>) {
+        *lock(&self.boundaries) = Some((name.to_owned(), boundaries.clone()));
     }
 
     /// Forgets the log, to count from here.
@@ -152,6 +165,7 @@ fn answer(
     mut incoming: tiny_http::Request,
     service: &(dyn Fn(&Request) -> Response + Send + Sync),
     log: &Mutex<Vec<Exchange>>,
+    boundaries: &Mutex<Option<Observed>>,
 ) {
     let mut body = Vec::new();
     if incoming.as_reader().read_to_end(&mut body).is_err() {
@@ -173,7 +187,20 @@ fn answer(
         body,
         connection: *incoming.remote_addr().expect("a TCP peer"),
     };
+    let observed = lock(boundaries).clone().map(|(name, boundaries)| {
+        let beginning: String = String::from_utf8_lossy(&request.body).chars().take(60).collect();
+        (boundaries, format!("{name}: {} {} {beginning}", request.method, request.path))
+    });
+    let before = observed.as_ref().map(|(boundaries, what)| boundaries.before(what));
+    if before.is_some_and(|(_, then)| then != Then::Pass) {
+        return;
+    }
     let response = service(&request);
+    if let (Some((boundaries, what)), Some((index, _))) = (&observed, before)
+        && boundaries.after(index, what) != Then::Pass
+    {
+        return;
+    }
     let mut wire = response.body.clone();
     let mut headers = response.headers.clone();
     let accepts_gzip = request.header("accept-encoding").is_some_and(|value| value.contains("gzip"));

@@ -5,9 +5,12 @@
 //! chance of meaning something there. Everything listens on loopback only and disappears with the process.
 
 pub mod agira;
+pub mod boundaries;
+pub mod fault_proxy;
 pub mod github;
 pub mod graphql;
 pub mod http;
+pub mod postgres_proxy;
 pub mod postgres_server;
 pub mod weaviate;
 pub mod weaviate_server;

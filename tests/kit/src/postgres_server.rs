@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -13,6 +14,7 @@ use postgres::{Client, NoTls};
 /// A running server on a free loopback port. It is stopped and its folder removed when the process ends, however it does.
 pub struct Cluster {
     port: u16,
+    folder: PathBuf,
     /// Holds the pipe whose end tells the watchdog that this process is gone.
     _watchdog: Child,
 }
@@ -22,8 +24,13 @@ pub fn sql(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql").join(name)
 }
 
+/// `examples/sql/role.sql` of the project.
+pub fn role_sql() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sql/role.sql")
+}
+
 /// The database from which those of the tests are copied.
-const TEMPLATE: &str = "kit_template";
+pub const TEMPLATE: &str = "kit_template";
 /// The same without `sql/worker.sql`.
 const AGIRA_TEMPLATE: &str = "kit_agira_template";
 
@@ -34,10 +41,19 @@ impl Cluster {
     /// When there is no PostgreSQL to start; says what to install.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start().unwrap_or_else(|error| panic!("no throwaway PostgreSQL: {error:#}")))
+        SHARED.get_or_init(|| Self::of(&[]))
     }
 
-    fn start() -> anyhow::Result<Self> {
+    /// A server of its own with these files in its data folder, which settings can name: `postgresql.conf` is added to
+    /// the usual settings, `pg_hba.conf` replaces the usual rules.
+    ///
+    /// # Panics
+    /// As [`Cluster::shared`].
+    pub fn of(files: &[(&str, &str)]) -> Self {
+        Self::start(files).unwrap_or_else(|error| panic!("no throwaway PostgreSQL: {error:#}"))
+    }
+
+    fn start(files: &[(&str, &str)]) -> anyhow::Result<Self> {
         let bin = binaries()?;
         let folder = tempfile::Builder::new().prefix("agira-worker-pg-").tempdir()?.keep();
         let watchdog = watchdog(&bin, &folder)?;
@@ -57,10 +73,20 @@ impl Cluster {
             folder.display()
         );
         std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"))?.write_all(settings.as_bytes())?;
+        for (name, content) in files {
+            let path = data.join(name);
+            let append = *name == "postgresql.conf";
+            let mut options = std::fs::OpenOptions::new();
+            options.create(true).write(true).append(append).truncate(!append).mode(0o600);
+            options.open(&path)?.write_all(content.as_bytes())?;
+            if let Some(user) = &user {
+                run(Command::new("chown").arg(user).arg(&path))?;
+            }
+        }
         let mut start = as_user(user.as_deref(), &bin.join("pg_ctl"));
         start.args(["start", "--wait", "--silent", "-D"]).arg(&data).arg("--log").arg(folder.join("log"));
         run(&mut start)?;
-        let cluster = Self { port, _watchdog: watchdog };
+        let cluster = Self { port, folder, _watchdog: watchdog };
         let mut client = cluster.client("postgres");
         for (name, files) in [(AGIRA_TEMPLATE, &["agira.sql"][..]), (TEMPLATE, &["agira.sql", "worker.sql"])] {
             client.batch_execute(&format!("CREATE DATABASE {name}"))?;
@@ -70,10 +96,22 @@ impl Cluster {
                 template.batch_execute(&std::fs::read_to_string(sql(file))?)?;
             }
         }
+        cluster.client(TEMPLATE).batch_execute(&std::fs::read_to_string(role_sql())?)?;
         Ok(cluster)
     }
 
-    fn url(&self, database: &str) -> String {
+    /// The loopback port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The folder with its unix socket.
+    pub fn socket_folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// `postgresql://postgres@127.0.0.1:PORT/DATABASE`.
+    pub fn url(&self, database: &str) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
@@ -192,6 +230,11 @@ impl Database {
         Cluster::shared().url(&self.name)
     }
 
+    /// The same for the role of `examples/sql/role.sql`, which may do nothing that agira-worker does not need.
+    pub fn worker_url(&self) -> String {
+        self.url().replacen("postgres@", "agira_worker@", 1)
+    }
+
     /// A new connection.
     pub fn client(&self) -> Client {
         Cluster::shared().client(&self.name)
@@ -201,6 +244,13 @@ impl Database {
     pub fn run_file(&self, name: &str) {
         let text = std::fs::read_to_string(sql(name)).expect("a file of sql/");
         self.client().batch_execute(&text).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+
+    /// Installs what agira-worker needs, its role included, as the README says.
+    pub fn install(&self) {
+        self.run_file("worker.sql");
+        let role = std::fs::read_to_string(role_sql()).expect("role.sql");
+        self.client().batch_execute(&role).unwrap_or_else(|error| panic!("role.sql: {error:?}"));
     }
 
     /// Every row of every table as text with its `xmin`, without the columns and tables whose names start with `without`

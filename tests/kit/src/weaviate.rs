@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::boundaries::Boundaries;
 use crate::http::{Exchange, Request, Server, lock};
 use crate::weaviate_server::{Config, Lent, RealServer};
 use store::Store;
@@ -38,9 +39,9 @@ pub enum GraphQl {
 /// How a PUT of a missing object is answered: it changed between releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutMissing {
-    /// 404.
+    /// 404 without a body, as in 1.39.
     NotFound,
-    /// 500.
+    /// 500 with a reason, as in 1.35.
     Error,
 }
 
@@ -309,7 +310,9 @@ impl Weaviate {
     pub fn put_object_as_agira(&self, id: &str, properties: &Value) {
         let object = json!({ "class": CLASS, "id": id, "properties": properties });
         let (status, said) = self.ask("PUT", &format!("/v1/objects/{CLASS}/{id}"), &object);
-        if [404, 500].contains(&status) && said["error"][0]["message"] == format!("no object with id '{id}'") {
+        let is_missing =
+            status == 404 || (status == 500 && said["error"][0]["message"] == format!("no object with id '{id}'"));
+        if is_missing {
             let (status, said) = self.ask("POST", "/v1/objects", &object);
             assert_eq!(status, 200, "{said}");
         } else {
@@ -404,6 +407,11 @@ impl Weaviate {
     /// Batches that were sent since then.
     pub fn batches(&self) -> usize {
         self.requests().iter().filter(|exchange| exchange.request.path == "/v1/batch/objects").count()
+    }
+
+    /// From now on requests are places of these boundaries.
+    pub fn observe(&self, boundaries: &Arc<Boundaries>) {
+        self.server.observe("Weaviate", boundaries);
     }
 
     /// Forgets the log and the counts.

@@ -125,7 +125,7 @@ pub(super) enum Gone {
     Transferred(String),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Repository {
     pub id: i32,
     pub name: String,
@@ -135,7 +135,7 @@ pub(super) struct Repository {
 }
 
 /// All repositories, by lower-case name, and where old names lead.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct World {
     repositories: BTreeMap<String, Repository>,
     renamed: BTreeMap<String, String>,

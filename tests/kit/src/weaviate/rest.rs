@@ -152,7 +152,7 @@ fn object(state: &mut State, request: &Request, class: &str, id: &str, body: &Va
             write(state, &object)
         }
         ("PUT", None) => match state.settings.put_missing {
-            PutMissing::NotFound => failed(404, &format!("no object with id '{id}'")),
+            PutMissing::NotFound => Response::empty(404),
             PutMissing::Error => failed(500, &format!("no object with id '{id}'")),
         },
         ("PATCH", Some(mut object)) => {
@@ -202,7 +202,8 @@ fn batch(state: &mut State, body: &Value) -> Response {
             result["id"] = json!(Uuid::new_v4().to_string());
         }
         let written = match shard_fails {
-            // The server tells of a shard's failure only with that shard's first object: the others count as written.
+            // Until 1.35 the server tells of a shard's failure only with that shard's first object, and calls the others
+            // written; in 1.39 it tells with each. The worse of the two is the one to be safe from.
             true => shard_failure.take().map_or(Ok(()), Err),
             false => state.store.put(&result, state.settings.auto_schema).map(drop),
         };

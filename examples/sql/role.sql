@@ -1,0 +1,59 @@
+-- A role for agira-worker with exactly what the program uses, per column where PostgreSQL can. Run it as the owner of
+-- Agira's tables who may create roles, after sql/worker.sql, and again after every upgrade:
+--
+--     psql -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -f examples/sql/role.sql
+--
+-- The role has no password yet: set one with psql's \password agira_worker. To take all of it away again:
+-- DROP OWNED BY agira_worker; DROP ROLE agira_worker;
+
+BEGIN;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'agira_worker') THEN
+        CREATE ROLE agira_worker LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS;
+    END IF;
+END
+$$;
+
+-- What an earlier version of this file gave goes first.
+REVOKE ALL ON core_externalissuemapping, core_item, core_project, core_activity, django_content_type,
+    worker_pull_request_link, worker_repository, worker_run, worker_pause FROM agira_worker;
+
+GRANT SELECT (id, item_id, github_id, number, kind, state, html_url, pr_body, merge_commit_sha, merged_at, worker_due_at,
+        worker_recheck_at, worker_claim, worker_claimed_until, worker_attempts, worker_error, worker_error_at,
+        worker_checked_at, worker_external_updated_at, worker_closed_at, worker_outbox, worker_pushed_at),
+    -- Rows for pull requests; never item_id of a row that exists, so that none can move to another item.
+    INSERT (item_id, github_id, number, kind, state, html_url, last_synced_at, pr_body, merge_commit_sha, merged_at,
+        worker_due_at, worker_claim, worker_claimed_until),
+    UPDATE (github_id, state, last_synced_at, pr_body, merge_commit_sha, merged_at, worker_due_at, worker_recheck_at,
+        worker_claim, worker_claimed_until, worker_attempts, worker_error, worker_error_at, worker_checked_at,
+        worker_external_updated_at, worker_closed_at, worker_outbox, worker_pushed_at)
+    ON core_externalissuemapping TO agira_worker;
+
+GRANT SELECT (id, title, description, solution_description, status, project_id, organisation_id, created_at, updated_at),
+    UPDATE (status, updated_at)
+    ON core_item TO agira_worker;
+
+GRANT SELECT (id, github_owner, github_repo) ON core_project TO agira_worker;
+GRANT SELECT (id, app_label, model) ON django_content_type TO agira_worker;
+
+-- Agira's log of activities is written, and not read.
+GRANT INSERT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id)
+    ON core_activity TO agira_worker;
+
+GRANT SELECT (issue_mapping_id, mapping_id, item_id, relation),
+    INSERT (issue_mapping_id, mapping_id, item_id, relation, linked_at),
+    UPDATE (item_id, relation), DELETE
+    ON worker_pull_request_link TO agira_worker;
+GRANT SELECT (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at),
+    INSERT (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at),
+    UPDATE (issues_cursor, pull_requests_cursor, polled_at, error, error_at), DELETE
+    ON worker_repository TO agira_worker;
+GRANT SELECT (id, command, started_at, finished_at, exit_code, stopped_by, counts),
+    INSERT (run, command, started_at, finished_at, exit_code, stopped_by, counts), DELETE
+    ON worker_run TO agira_worker;
+GRANT SELECT (scope, until, reason, count), INSERT (scope, until, reason, count), UPDATE (until, reason, count), DELETE
+    ON worker_pause TO agira_worker;
+
+COMMIT;

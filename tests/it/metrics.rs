@@ -1,0 +1,133 @@
+//! `--metrics-file`: what a run did, as node_exporter's textfile collector reads it.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use agira_worker::METRICS;
+use prometheus_parse::{Scrape, Value};
+
+use crate::world::World;
+
+const README: &str = include_str!("../../README.md");
+
+fn read(path: &Path) -> Scrape {
+    let text = std::fs::read_to_string(path).unwrap();
+    let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
+    let values = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(scrape.samples.len(), values, "every line is understood:\n{text}");
+    scrape
+}
+
+#[track_caller]
+fn value(scrape: &Scrape, name: &str, label: Option<(&str, &str)>) -> f64 {
+    let name = format!("agira_worker_{name}");
+    let found: Vec<_> = scrape
+        .samples
+        .iter()
+        .filter(|sample| {
+            sample.metric == name && label.is_none_or(|(key, value)| sample.labels.get(key) == Some(value))
+        })
+        .collect();
+    assert_eq!(found.len(), 1, "{name} {label:?}");
+    match found[0].value {
+        Value::Gauge(value) => value,
+        ref other => panic!("{name}: {other:?} is no gauge"),
+    }
+}
+
+#[test]
+fn a_run_tells_what_it_did() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.issue("acme/shop#2", "Working");
+    world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
+    world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE number = 2");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sync.prom");
+    let report = world.run(&["sync", "--output", "json", "--metrics-file", path.to_str().unwrap()]).exits(3).json();
+    let scrape = read(&path);
+    assert_eq!(value(&scrape, "run_exit_code", None), 3.0);
+    for outcome in ["synced", "unchanged", "failed", "given_back"] {
+        let told = value(&scrape, "run_mappings", Some(("outcome", outcome)));
+        assert_eq!(told, report[outcome].as_f64().unwrap(), "{outcome}");
+    }
+    assert_eq!(value(&scrape, "run_items_moved", None), 1.0);
+    for service in ["github", "weaviate"] {
+        let told = value(&scrape, "run_requests", Some(("service", service)));
+        assert_eq!(told, report[service]["requests"].as_f64().unwrap(), "{service}");
+    }
+    assert_eq!(value(&scrape, "mappings", Some(("class", "backing_off"))), 1.0);
+    assert_eq!(value(&scrape, "mappings", Some(("class", "waiting"))), 1.0);
+    assert_eq!(value(&scrape, "outbox_mappings", None), 0.0);
+    let finished = value(&scrape, "run_finished_timestamp_seconds", None);
+    assert_eq!(value(&scrape, "last_success_timestamp_seconds", None), finished);
+    assert!(scrape.samples.iter().all(|sample| sample.labels.get("command") == Some("sync")));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_run_that_could_not_start_says_so_in_its_metrics() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sync.prom");
+    std::fs::write(&path, "old").unwrap();
+    let mut command = world.command(&["sync", "--metrics-file", path.to_str().unwrap()]);
+    command.env_remove("GITHUB_TOKEN");
+    assert_eq!(command.output().unwrap().status.code(), Some(1));
+    assert_eq!(value(&read(&path), "run_exit_code", None), 1.0);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_a_warning_and_the_run_is_done() {
+    let mut world = World::new();
+    let linked = world.issue("acme/shop#1", "Working");
+    world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
+    let said = world.run(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"]).exits(0);
+    said.logs("the metrics file /nonexistent/folder/sync.prom cannot be written").prints("1 synced");
+    assert_eq!(world.item_status(linked.item), "Testing");
+    // What is no file is not replaced by one.
+    let folder = tempfile::tempdir().unwrap();
+    let said = world.run(&["sync", "--metrics-file", folder.path().to_str().unwrap()]).exits(0);
+    said.logs("there is something else at this path");
+    assert!(folder.path().is_dir());
+}
+
+#[test]
+fn a_dry_run_writes_no_metrics() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sync.prom");
+    world.run(&["sync", "--dry-run", "--metrics-file", path.to_str().unwrap()]).exits(0);
+    assert!(!path.exists());
+}
+
+#[test]
+fn the_metrics_of_readme_and_program_are_the_same() {
+    let (_, section) = README.split_once("## Metrics\n").expect("a section");
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let told: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    let ours: Vec<String> = METRICS.iter().map(|(name, meaning)| format!("| `{name}` | {meaning} |")).collect();
+    assert_eq!(told, ours);
+}
+
+/// Those that need a state of their own are the two about GitHub's budget.
+#[test]
+fn every_metric_is_written_by_a_run() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sync.prom");
+    world.run(&["sync", "--metrics-file", path.to_str().unwrap()]).exits(0);
+    let written: BTreeSet<String> = read(&path).samples.into_iter().map(|sample| sample.metric).collect();
+    let all: BTreeSet<String> = METRICS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let missing: Vec<&String> = all.difference(&written).collect();
+    assert_eq!(missing, ["agira_worker_github_pause_end_timestamp_seconds"]);
+    assert!(written.is_subset(&all), "{written:?}");
+    world.execute(
+        "INSERT INTO worker_pause (scope, until, reason, count) VALUES ('github', '2100-01-01T00:00:00Z', 'too many', 1)",
+    );
+    world.run(&["sync", "--metrics-file", path.to_str().unwrap()]).exits(75);
+    assert_eq!(value(&read(&path), "github_pause_end_timestamp_seconds", None), 4_102_444_800.0);
+}

@@ -1,0 +1,215 @@
+//! Connections to PostgreSQL as libpq makes them: every `sslmode` against real servers whose CA is the test's own, and
+//! every form of DATABASE_URL.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use kit::postgres_server::{Cluster, TEMPLATE};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+
+use crate::world::Run;
+
+/// A server whose certificate says `localhost` and can be reached as `127.0.0.1`, too, and one whose certificate expired.
+struct Servers {
+    good: Cluster,
+    expired: Cluster,
+    /// The certificate of their CA, of another one, and of a client.
+    files: tempfile::TempDir,
+}
+
+fn authority(name: &str) -> (String, Issuer<'static, KeyPair>) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (params.self_signed(&key).unwrap().pem(), Issuer::new(params, key))
+}
+
+/// Certificate and key, as PEM.
+fn certificate(name: &str, last_year: i32, issuer: &Issuer<'_, KeyPair>) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(last_year, 1, 1);
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+}
+
+/// `plain` may not use TLS, `encrypted` must, `person` needs a certificate; everybody else is let in.
+const RULES: &str = "hostssl all plain all reject\nhostnossl all plain all trust\nhostssl all encrypted all trust\n\
+    hostnossl all encrypted all reject\nhostssl all person all cert\nhostnossl all person all reject\n\
+    host all all all trust\nlocal all all trust\n";
+
+fn server(last_year: i32, ca: &str, issuer: &Issuer<'_, KeyPair>) -> Cluster {
+    let (certificate, key) = certificate("localhost", last_year, issuer);
+    let settings = "ssl = on\nssl_cert_file = 'kit.crt'\nssl_key_file = 'kit.key'\nssl_ca_file = 'kit-ca.crt'\n";
+    let files = [
+        ("kit.crt", &*certificate),
+        ("kit.key", &*key),
+        ("kit-ca.crt", ca),
+        ("postgresql.conf", settings),
+        ("pg_hba.conf", RULES),
+    ];
+    let cluster = Cluster::of(&files);
+    let mut client = postgres::Client::connect(&cluster.url(TEMPLATE), postgres::NoTls).unwrap();
+    for user in ["plain", "encrypted", "person"] {
+        client.batch_execute(&format!("CREATE ROLE {user} LOGIN SUPERUSER")).unwrap();
+    }
+    cluster
+}
+
+fn servers() -> &'static Servers {
+    static SERVERS: OnceLock<Servers> = OnceLock::new();
+    SERVERS.get_or_init(|| {
+        let (ca, issuer) = authority("kit");
+        let files = tempfile::tempdir().unwrap();
+        let (person, key) = certificate("person", 4000, &issuer);
+        for (name, content) in [
+            ("ca.crt", &*ca),
+            ("other-ca.crt", &authority("somebody else").0),
+            ("person.crt", &person),
+            ("person.key", &key),
+            ("garbage", "hunter2\n"),
+            ("empty", ""),
+        ] {
+            std::fs::write(files.path().join(name), content).unwrap();
+        }
+        Servers { good: server(4000, &ca, &issuer), expired: server(2021, &ca, &issuer), files }
+    })
+}
+
+/// `status` with this DATABASE_URL and nothing else; it only reads.
+fn status(url: &str) -> Run {
+    Run::of(Command::new(env!("CARGO_BIN_EXE_agira-worker")).arg("status").env_clear().env("DATABASE_URL", url))
+}
+
+fn url(user: &str, host: &str, cluster: &Cluster, parameters: &str) -> String {
+    let files = servers().files.path().display().to_string();
+    let parameters = parameters.replace("FILES", &files);
+    format!("postgresql://{user}@{host}:{}/{TEMPLATE}?{parameters}", cluster.port())
+}
+
+#[track_caller]
+fn connects(url: &str) {
+    let run = status(url);
+    assert_eq!(run.code, 0, "{url}\n{}", run.all());
+}
+
+#[track_caller]
+fn refuses(url: &str, says: &[&str]) {
+    let run = status(url).exits(1);
+    let line = run.stderr.lines().last().unwrap_or_default();
+    assert!(says.iter().all(|part| line.contains(part)), "{url}: no {says:?}\n{}", run.all());
+    assert!(!run.all().contains("hunter2") && !run.all().contains("panicked"), "{}", run.all());
+}
+
+#[test]
+fn the_certificate_is_judged_as_far_as_sslmode_says() {
+    let Servers { good, expired, .. } = servers();
+    let ca = "sslrootcert=FILES/ca.crt";
+    for mode in ["require", "verify-ca", "verify-full"] {
+        connects(&url("encrypted", "localhost", good, &format!("sslmode={mode}&{ca}")));
+    }
+    // The certificate names no address: wrong only for who asks for the name.
+    connects(&url("encrypted", "127.0.0.1", good, &format!("sslmode=verify-ca&{ca}")));
+    refuses(
+        &url("encrypted", "127.0.0.1", good, &format!("sslmode=verify-full&{ca}")),
+        &["cannot connect to PostgreSQL with TLS; check sslmode and sslrootcert", "not valid for name"],
+    );
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let other = format!("sslmode={mode}&sslrootcert=FILES/other-ca.crt");
+        refuses(&url("encrypted", "localhost", good, &other), &["with TLS; check sslmode", "UnknownIssuer"]);
+        let old = format!("sslmode={mode}&{ca}");
+        refuses(&url("encrypted", "localhost", expired, &old), &["with TLS; check sslmode", "expired"]);
+    }
+    // Without a root, `require` looks at nothing, as with libpq; nobody's system has our CA.
+    connects(&url("encrypted", "127.0.0.1", expired, "sslmode=require"));
+    for system in ["sslmode=verify-full", "sslmode=verify-ca", "sslrootcert=system"] {
+        refuses(&url("encrypted", "localhost", good, system), &["UnknownIssuer"]);
+    }
+}
+
+#[test]
+fn the_systems_roots_are_those_of_ssl_cert_file() {
+    let Servers { good, files, .. } = servers();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
+    command.arg("status").env_clear().env("SSL_CERT_FILE", files.path().join("ca.crt"));
+    Run::of(command.env("DATABASE_URL", url("encrypted", "localhost", good, "sslrootcert=system"))).exits(0);
+}
+
+#[test]
+fn a_plain_server_is_refused_by_who_requires_tls() {
+    let plain = Cluster::shared();
+    for mode in ["disable", "allow", "prefer"] {
+        connects(&url("postgres", "127.0.0.1", plain, &format!("sslmode={mode}")));
+    }
+    for mode in ["require", "verify-ca&sslrootcert=FILES/ca.crt", "verify-full&sslrootcert=FILES/ca.crt"] {
+        refuses(&url("postgres", "127.0.0.1", plain, &format!("sslmode={mode}")), &["server does not support TLS"]);
+    }
+}
+
+#[test]
+fn allow_and_prefer_try_both_ways_and_disable_only_one() {
+    let good = &servers().good;
+    for mode in ["sslmode=allow", "sslmode=prefer", ""] {
+        for user in ["plain", "encrypted"] {
+            connects(&url(user, "127.0.0.1", good, mode));
+        }
+    }
+    connects(&url("plain", "127.0.0.1", good, "sslmode=disable"));
+    refuses(&url("encrypted", "127.0.0.1", good, "sslmode=disable"), &["no encryption"]);
+    refuses(&url("plain", "127.0.0.1", good, "sslmode=require"), &["SSL encryption"]);
+}
+
+#[test]
+fn a_client_certificate_says_who_we_are() {
+    let Servers { good, files, .. } = servers();
+    let ours = "sslmode=verify-full&sslrootcert=FILES/ca.crt&sslcert=FILES/person.crt&sslkey=FILES/person.key";
+    let key = files.path().join("person.key");
+    set_mode(&key, 0o600);
+    let run = status(&url("person", "localhost", good, ours)).exits(0);
+    assert_eq!(run.stderr, "");
+    let without = url("person", "localhost", good, "sslmode=verify-full&sslrootcert=FILES/ca.crt");
+    refuses(&without, &["certificate"]);
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_serve_is_named_without_its_content() {
+    let good = &servers().good;
+    for (parameters, says) in [
+        ("sslmode=verify-ca&sslrootcert=FILES/none", ["cannot read", "/none, which sslrootcert names"]),
+        ("sslmode=verify-ca&sslrootcert=FILES/garbage", ["holds no certificates in PEM form", "sslrootcert"]),
+        ("sslmode=verify-ca&sslrootcert=FILES/empty", ["holds no certificates in PEM form", "sslrootcert"]),
+        ("sslcert=FILES/garbage&sslkey=FILES/person.key", ["holds no certificates in PEM form", "sslcert"]),
+        ("sslcert=FILES/person.crt&sslkey=FILES/garbage", ["holds no private key", "sslkey"]),
+        ("sslcert=FILES/person.crt&sslkey=FILES/none", ["cannot read", "/none, which sslkey names"]),
+        ("sslmode=hunter2", ["sslmode is one of", "verify-full"]),
+        ("sslcert=FILES/person.crt", ["sslcert and sslkey are needed both", ""]),
+    ] {
+        refuses(&url("encrypted", "localhost", good, parameters), &["DATABASE_URL", says[0], says[1]]);
+    }
+}
+
+#[test]
+fn every_form_of_address_is_understood() {
+    let (good, ca) = (&servers().good, servers().files.path().join("ca.crt"));
+    let (ca, port) = (ca.display(), good.port());
+    connects(&format!(
+        "host=localhost port={port} user=encrypted dbname={TEMPLATE} sslmode = 'verify-full' sslrootcert='{ca}'"
+    ));
+    // The first of the hosts does not answer.
+    connects(&format!("postgresql://encrypted@127.0.0.1:1,127.0.0.1:{port}/{TEMPLATE}?sslmode=require"));
+    let folder = good.socket_folder().display();
+    // A socket has no TLS, as with libpq, and needs none.
+    for mode in ["disable", "prefer", "require", "verify-full"] {
+        connects(&format!("host={folder} port={port} user=postgres dbname={TEMPLATE} sslmode={mode}"));
+    }
+    let encoded = folder.to_string().replace('/', "%2F");
+    connects(&format!("postgresql://postgres@{encoded}:{port}/{TEMPLATE}"));
+}

@@ -1,0 +1,83 @@
+//! Invariant 12 where most is said: with everything logged, by every command, when things go wrong. `world.rs` searches
+//! the output of every run of every test, and every table at a test's end.
+
+use kit::github::{Fault, TOKEN};
+use kit::http::Response;
+use kit::weaviate::{self, Settings};
+
+use crate::world::{Run, World};
+
+const KEY: &str = "SENTINEL-weaviate-key";
+
+/// An answer of GitHub that repeats the secret that the request had.
+fn echo(status: u16) -> Response {
+    let body = format!("<html>who is Bearer {TOKEN}?</html>").into_bytes();
+    Response { body, ..Response::empty(status) }
+}
+
+#[test]
+fn no_secret_is_shown_by_any_command_with_everything_logged() {
+    let mut world = World::with(Settings { api_key: Some(KEY.to_owned()), ..Settings::default() });
+    for number in 1..=3 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+        world.github.close(&format!("acme/shop#{number}"), "2026-03-01T10:00:00Z");
+    }
+    let commands: &[&[&str]] = &[
+        &["sync", "--recheck-now"],
+        &["sync", "--dry-run", "--mapping", "1"],
+        &["push-weaviate", "--mapping", "2"],
+        &["retry-failed"],
+        &["status"],
+    ];
+    let breaks: &[&dyn Fn()] = &[
+        &|| {},
+        &|| world.github.fail_next(1, &Fault::Answer(echo(500))),
+        &|| world.github.fail_next(1, &Fault::Answer(Response { body: b"no answer".to_vec(), ..Response::empty(401) })),
+        &|| world.weaviate.fail_next(1, &weaviate::Fault::Status(403, "Bearer SENTINEL-weaviate-key".to_owned())),
+        &|| world.weaviate.fail_next(1, &weaviate::Fault::Html),
+    ];
+    for args in commands {
+        for break_it in breaks {
+            for format in [&["--output", "json"][..], &["--log-format", "json"]] {
+                break_it();
+                let mut command = world.command(&[args, format].concat());
+                command.env("RUST_LOG", "trace").env("WEAVIATE_API_KEY", KEY);
+                let run = Run::of(&mut command);
+                assert!([0, 1, 3, 75].contains(&run.code), "{}", run.all());
+                assert!(run.stderr.to_lowercase().contains("trace"), "everything is logged\n{}", run.all());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_everybody_can_read_is_warned_of_and_served_all_the_same() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, format!("{TOKEN}\n")).unwrap();
+    for (mode, warns) in [(0o600, false), (0o640, false), (0o644, true)] {
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        let run = Run::of(world.command(&["sync"]).env_remove("GITHUB_TOKEN").env("GITHUB_TOKEN_FILE", &path)).exits(0);
+        let line = "which GITHUB_TOKEN_FILE names, can be read by every user of this machine; run: chmod o= ";
+        assert_eq!(run.stderr.contains(line), warns, "{mode:o}\n{}", run.all());
+    }
+}
+
+#[test]
+fn plain_http_to_another_host_has_to_be_allowed_and_is_warned_of() {
+    let world = World::new();
+    let run = |allow: &[&str], variable: Option<&str>| {
+        let mut command = world.command(&[&["sync", "--dry-run"], allow].concat());
+        command.env("GITHUB_API_URL", "http://github.invalid/api/v3");
+        variable.map(|value| command.env("AGIRA_WORKER_ALLOW_HTTP", value));
+        Run::of(&mut command)
+    };
+    for variable in [None, Some("false")] {
+        run(&[], variable).exits(1).logs("GITHUB_API_URL is plain http to another host").logs("give --allow-http");
+    }
+    for (allow, variable) in [(&["--allow-http"][..], None), (&[], Some("true"))] {
+        run(allow, variable).exits(0).logs("WARN ] GITHUB_API_URL is plain http to another host");
+    }
+}

@@ -1,0 +1,160 @@
+//! SIGTERM and SIGINT: a run that is asked to end does so in good order, however long the services take.
+
+use std::process::{Child, Command, Stdio};
+
+use kit::fault_proxy::{FaultProxy, WireFault};
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+const ISSUES: i32 = 3;
+
+/// Some closed issues.
+fn busy() -> World {
+    let mut world = World::new();
+    for number in 1..=ISSUES {
+        let key = format!("acme/shop#{number}");
+        world.issue(&key, "Working");
+        world.github.close(&key, "2026-03-01T10:00:00Z");
+    }
+    world
+}
+
+fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+}
+
+fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+}
+
+fn ended(child: Child) -> (i32, String, String) {
+    let output = child.wait_with_output().expect("an end");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+}
+
+fn mappings(world: &mut World) -> Value {
+    world.one("SELECT json_agg(to_jsonb(m) ORDER BY id) FROM core_externalissuemapping m")
+}
+
+fn moved(world: &mut World) -> i64 {
+    world.one("SELECT count(*) FROM core_item WHERE status = 'Testing'")
+}
+
+/// The following run has everything done, with no attempt of anything counted.
+#[track_caller]
+fn comes_level(world: &mut World) {
+    world.sync();
+    assert_eq!(moved(world), i64::from(ISSUES));
+    assert_eq!(world.weaviate.objects().len(), 2 * ISSUES as usize);
+    let unsettled =
+        "SELECT count(*) FROM core_externalissuemapping WHERE worker_attempts > 0 OR worker_error IS NOT NULL
+        OR worker_claim IS NOT NULL OR worker_outbox IS NOT NULL OR worker_due_at IS NOT NULL";
+    assert_eq!(world.one::<i64>(unsettled), 0);
+}
+
+#[test]
+fn a_signal_while_github_does_not_answer_gives_everything_back() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        // The poll of what changed, and the first look.
+        for hanging in [0, 1] {
+            let mut world = busy();
+            // The repository is polled from the second run on.
+            world.execute("INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ('acme/shop', now(), now())");
+            let before = mappings(&mut world);
+            let front = FaultProxy::before(&world.github.url());
+            front.fail_from(hanging, WireFault::Hang);
+            let mut command = world.command(&["sync", "--output", "json", "--answer-timeout", "2s"]);
+            let child = start(command.env("GITHUB_API_URL", front.url()));
+            front.wait_for(hanging + 1);
+            send(&child, signal);
+            let (ended_with, stdout, stderr) = ended(child);
+            let report: Value =
+                serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
+            assert_eq!((ended_with, &report["exit_code"]), (code, &json!(code)), "{stderr}");
+            assert_eq!((&report["stopped_by"], &report["failed"]), (&json!("signal"), &json!(0)), "{report}");
+            assert_eq!(front.requests(), hanging + 1, "nothing is asked after the signal");
+            assert_eq!(mappings(&mut world), before);
+            let recorded: i32 = world.one("SELECT exit_code FROM worker_run");
+            assert_eq!(recorded, code);
+            comes_level(&mut world);
+        }
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_run_at_once() {
+    for (first, second, code) in [("TERM", "TERM", 143), ("INT", "TERM", 143), ("TERM", "INT", 130)] {
+        let mut world = busy();
+        let front = FaultProxy::before(&world.github.url());
+        front.fail_from(0, WireFault::Hang);
+        // Longer than this test may last: only the second signal can end the run.
+        let mut command = world.command(&["sync", "--answer-timeout", "1h"]);
+        let mut child = start(command.env("GITHUB_API_URL", front.url()));
+        front.wait_for(1);
+        send(&child, first);
+        // A signal that comes before the first one was handled would be one with it.
+        while handled(&child) == Some(false) {}
+        assert!(child.try_wait().unwrap().is_none(), "the first one does not end it at once");
+        send(&child, second);
+        let (ended_with, stdout, _) = ended(child);
+        assert_eq!((ended_with, stdout.as_str()), (code, ""));
+        front.heal();
+        world.execute(
+            "UPDATE core_externalissuemapping SET worker_claimed_until = now() WHERE worker_claim IS NOT NULL",
+        );
+        world.run(&["sync"]).exits(0);
+        comes_level(&mut world);
+    }
+}
+
+/// Whether no signal is pending for the process any more; `None` when it is gone.
+fn handled(child: &Child) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let pending = status.lines().filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
+    Some(pending.clone().all(|line| line.ends_with("0000000000000000")))
+}
+
+/// A person holds the row of the second item while the plans are carried out: the mapping in hand is finished once the
+/// person lets go, and nothing after it is begun.
+#[test]
+fn a_signal_while_plans_are_carried_out_finishes_the_one_in_hand() {
+    let mut world = busy();
+    let mut person = world.database.client();
+    let mut held = person.transaction().unwrap();
+    held.execute("SELECT FROM core_item WHERE id = (SELECT min(id) FROM core_item) FOR UPDATE", &[]).unwrap();
+    let child = start(&mut world.command(&["sync", "--output", "json"]));
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND application_name = 'agira-worker' AND wait_event_type = 'Lock'";
+    while world.one::<i64>(waiting) == 0 {}
+    send(&child, "TERM");
+    while handled(&child) == Some(false) {}
+    held.rollback().unwrap();
+    let (code, stdout, stderr) = ended(child);
+    let report: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
+    assert_eq!((code, &report["stopped_by"]), (143, &json!("signal")), "{stderr}");
+    assert_eq!((&report["synced"], &report["given_back"]), (&json!(1), &json!(ISSUES - 1)), "{report}");
+    assert_eq!(moved(&mut world), 1);
+    let held = "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NOT NULL";
+    assert_eq!(world.one::<i64>(held), 0);
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL"), 1);
+    comes_level(&mut world);
+}
+
+#[test]
+fn a_signal_while_weaviate_does_not_answer_keeps_the_objects() {
+    let mut world = busy();
+    let front = FaultProxy::before(&world.weaviate.url());
+    front.fail_from(2, WireFault::Hang);
+    let mut command = world.command(&["sync", "--output", "json", "--answer-timeout", "2s"]);
+    let child = start(command.env("WEAVIATE_URL", front.url()));
+    front.wait_for(3);
+    send(&child, "TERM");
+    let (code, stdout, stderr) = ended(child);
+    let report: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
+    assert_eq!((code, &report["stopped_by"]), (143, &json!("signal")), "{stderr}");
+    assert_eq!(moved(&mut world), i64::from(ISSUES), "what was begun is finished");
+    comes_level(&mut world);
+}

@@ -1,0 +1,224 @@
+//! Stands between the program and PostgreSQL, and understands just enough of the protocol to see where a statement begins
+//! and where its answer ends.
+//!
+//! Follows PostgreSQL's page "Frontend/Backend Protocol: Message Formats". One statement is one round trip: a Query, or what
+//! is sent up to a Sync if it executes something. Preparing a statement changes nothing and is passed on uncounted.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use crate::boundaries::{Boundaries, Then};
+use crate::http::lock;
+
+/// A running proxy in front of one server; dropping it ends its connections.
+pub struct PostgresProxy {
+    address: SocketAddr,
+    database: String,
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    server: SocketAddr,
+    boundaries: Arc<Boundaries>,
+    is_over: AtomicBool,
+    connections: Mutex<Vec<(TcpStream, JoinHandle<()>)>>,
+}
+
+/// One message: its type, and the rest with its length.
+struct Message {
+    kind: u8,
+    body: Vec<u8>,
+}
+
+impl PostgresProxy {
+    /// A proxy in front of the database with this address (`postgresql://postgres@127.0.0.1:PORT/NAME`).
+    ///
+    /// # Panics
+    /// When the address is none of [`crate::postgres_server::Database::url`].
+    pub fn start(url: &str, boundaries: Arc<Boundaries>) -> Self {
+        let (server, database) =
+            url.strip_prefix("postgresql://postgres@").and_then(|rest| rest.split_once('/')).expect("an address");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
+        let address = listener.local_addr().expect("a bound listener");
+        let shared = Arc::new(Shared {
+            server: server.parse().expect("address and port"),
+            boundaries,
+            is_over: AtomicBool::new(false),
+            connections: Mutex::default(),
+        });
+        let accepted = shared.clone();
+        let accepting = std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if accepted.is_over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (Ok(handle), serving) = (client.try_clone(), accepted.clone()) else { continue };
+                // Whatever ends a connection, the other side sees that it has ended.
+                let thread = std::thread::spawn(move || drop(serve(client, &serving)));
+                lock(&accepted.connections).push((handle, thread));
+            }
+        });
+        Self { address, database: database.to_owned(), shared, accepting: Some(accepting) }
+    }
+
+    /// The address for the program.
+    pub fn url(&self) -> String {
+        format!("postgresql://postgres@{}/{}", self.address, self.database)
+    }
+}
+
+impl Drop for PostgresProxy {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address); // wakes the thread that accepts
+        if let Some(thread) = self.accepting.take() {
+            let _ = thread.join();
+        }
+        for (client, thread) in lock(&self.shared.connections).drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut server = TcpStream::connect(shared.server)?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let result = converse(&mut client, &mut server, &shared.boundaries);
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = server.shutdown(Shutdown::Both);
+    result
+}
+
+fn converse(client: &mut TcpStream, server: &mut TcpStream, boundaries: &Boundaries) -> io::Result<()> {
+    let connect = "PostgreSQL: connect";
+    let (index, then) = boundaries.before(connect);
+    if then != Then::Pass {
+        return Ok(());
+    }
+    server.write_all(&body(client)?)?;
+    let answer = answer(server)?;
+    if boundaries.after(index, connect) != Then::Pass {
+        return Ok(());
+    }
+    client.write_all(&answer)?;
+    let mut prepared = HashMap::new();
+    loop {
+        let Some(asked) = batch(client)? else { return Ok(()) };
+        let executed = executed(&asked, &mut prepared);
+        let (index, then) = match &executed {
+            Some(what) => boundaries.before(what),
+            None => (0, Then::Pass),
+        };
+        match then {
+            Then::Pass => server.write_all(&bytes(&asked))?,
+            Then::Lose => return Ok(()),
+            Then::Raise(state) => {
+                server.write_all(&raising(state, executed.as_deref() == Some("PostgreSQL: COMMIT")))?
+            }
+        }
+        let answer = self::answer(server)?;
+        if let Some(what) = &executed
+            && boundaries.after(index, what) != Then::Pass
+        {
+            return Ok(());
+        }
+        client.write_all(&answer)?;
+    }
+}
+
+/// What the client sends up to where it waits for an answer; `None`: it says goodbye.
+fn batch(client: &mut TcpStream) -> io::Result<Option<Vec<Message>>> {
+    let mut messages = Vec::new();
+    loop {
+        let message = message(client)?;
+        let kind = message.kind;
+        messages.push(message);
+        match kind {
+            b'S' | b'Q' => return Ok(Some(messages)), // Sync, Query
+            b'X' => return Ok(None),                  // Terminate
+            _ => {}
+        }
+    }
+}
+
+/// What the server sends until it is ready for the next query.
+fn answer(server: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let message = message(server)?;
+        message.write_to(&mut bytes);
+        if message.kind == b'Z' {
+            return Ok(bytes); // ReadyForQuery
+        }
+    }
+}
+
+fn message(from: &mut TcpStream) -> io::Result<Message> {
+    let mut kind = [0];
+    from.read_exact(&mut kind)?;
+    Ok(Message { kind: kind[0], body: body(from)? })
+}
+
+/// A length and what it counts, itself included.
+fn body(from: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let count = u32::from_be_bytes(length) as usize;
+    let rest = count.checked_sub(4).ok_or(ErrorKind::InvalidData)?;
+    let mut body = length.to_vec();
+    body.resize(4 + rest, 0);
+    from.read_exact(&mut body[4..])?;
+    Ok(body)
+}
+
+impl Message {
+    fn write_to(&self, bytes: &mut Vec<u8>) {
+        bytes.push(self.kind);
+        bytes.extend(&self.body);
+    }
+
+    /// The texts that it begins with.
+    fn texts(&self) -> impl Iterator<Item = String> + '_ {
+        self.body[4..].split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned())
+    }
+}
+
+fn bytes(messages: &[Message]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    messages.iter().for_each(|message| message.write_to(&mut bytes));
+    bytes
+}
+
+/// The statement that is executed, in one line; remembers those that are prepared.
+fn executed(messages: &[Message], prepared: &mut HashMap<String, String>) -> Option<String> {
+    let mut executed = None;
+    for message in messages {
+        let mut texts = message.texts();
+        match message.kind {
+            b'P' => drop(prepared.insert(texts.next()?, texts.next()?)), // Parse: name, statement
+            b'B' => executed = prepared.get(&texts.nth(1)?).cloned(),    // Bind: portal, name
+            b'Q' => executed = texts.next(),
+            _ => {}
+        }
+    }
+    let line = executed?.split_whitespace().collect::<Vec<_>>().join(" ");
+    Some(format!("PostgreSQL: {line}"))
+}
+
+/// A query that lets the server itself raise an error, so that its transaction fails as with a real one. A COMMIT that fails
+/// has ended the transaction.
+fn raising(state: &str, is_commit: bool) -> Vec<u8> {
+    let end = if is_commit { "ROLLBACK; " } else { "" };
+    let sql = format!("{end}DO $$ BEGIN RAISE 'raised by a test' USING ERRCODE = '{state}'; END $$\0");
+    let length = u32::try_from(sql.len() + 4).expect("a short statement");
+    let mut body = length.to_be_bytes().to_vec();
+    body.extend(sql.as_bytes());
+    bytes(&[Message { kind: b'Q', body }])
+}
