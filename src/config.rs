@@ -8,7 +8,6 @@ use reqwest::Url;
 use zeroize::Zeroizing;
 
 use crate::commands::Settings;
-use crate::http::Patience;
 use crate::secret::{Secret, warn_if_world_readable};
 
 /// How a variable is looked up: the process's environment, or a test's.
@@ -59,7 +58,7 @@ pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
         github_token,
         weaviate_url: weaviate_url.to_string(),
         weaviate_key,
-        retry: Patience::default().retry,
+        retry: None,
     })
 }
 

@@ -67,7 +67,7 @@ pub fn run_inside(
 ) -> anyhow::Result<(u8, String)> {
     let Cli { command, allow_http, output } = cli;
     let start = config::settings(environment, allow_http)
-        .map(|settings| (commands::Settings { retry, ..settings }, Signals::default()));
+        .map(|settings| (commands::Settings { retry: Some(retry), ..settings }, Signals::default()));
     let progress = indicatif::ProgressBar::hidden();
     let mut report = match command {
         Command::Sync(args) => commands::sync(&args, &output, start, progress),

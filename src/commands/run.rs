@@ -100,7 +100,8 @@ fn after(ctx: &mut Context) -> Option<(Counts, Option<DateTime<Utc>>)> {
 /// Opens the database; no service is asked.
 fn prepare(job: &Job<'_>, mode: Mode, start: Start, progress: ProgressBar) -> anyhow::Result<Context> {
     let (settings, signals) = start;
-    let patience = Patience { answer: job.batch.answer_timeout, retry: settings.retry };
+    let patience =
+        Patience { answer: job.batch.answer_timeout, retry: settings.retry.unwrap_or(Patience::default().retry) };
     let github = Github::new(&settings.github_url, settings.github_token.expose())?;
     let github = github.with_patience(patience).with_signals(signals.clone());
     let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?;

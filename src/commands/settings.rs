@@ -17,6 +17,6 @@ pub struct Settings {
     pub weaviate_url: String,
     /// WEAVIATE_API_KEY.
     pub weaviate_key: Option<Secret>,
-    /// How long a service that failed is left alone before it is asked again for the first time.
-    pub retry: Duration,
+    /// How long a service that failed is left alone before it is asked again for the first time; `None`: as long as usual.
+    pub retry: Option<Duration>,
 }
