@@ -62,7 +62,7 @@ fn shrunk(databases: &Databases, mut steps: Vec<u64>, mut failure: String) -> St
 #[test]
 fn histories_with_simulated_services_end_as_their_undisturbed_twins() {
     logger::init();
-    let (first, count) = (number("AGIRA_WORKER_SEED", 1), number("AGIRA_WORKER_HISTORIES", 20));
+    let (first, count) = (number("AGIRA_WORKER_SEED", 1), number("AGIRA_WORKER_HISTORIES", 100));
     let next = AtomicU64::new(first);
     let failures = std::sync::Mutex::new(Vec::new());
     let work = || {
