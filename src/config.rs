@@ -58,6 +58,7 @@ pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
         github_token,
         weaviate_url: weaviate_url.to_string(),
         weaviate_key,
+        retry: None,
     })
 }
 

@@ -28,7 +28,9 @@ mod secret;
 pub mod signal;
 pub mod weaviate;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cli::{Cli, Command};
 use signal::Signals;
@@ -46,9 +48,34 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok((settings, Signals::watch()?, run))
     };
     ExitCode::from(match command {
-        Command::Sync(args) => commands::sync(&args, &output, start(), progress),
-        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, start(), progress),
+        Command::Sync(args) => commands::sync(&args, &output, start(), progress).print(),
+        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, start(), progress).print(),
         Command::Status(args) => commands::status(&args, &output, config::database_url(&config::environment)),
-        Command::RetryFailed(args) => commands::retry_failed(&args, &output, start(), progress),
+        Command::RetryFailed(args) => commands::retry_failed(&args, &output, start(), progress).print(),
     })
+}
+
+/// One run inside a program that makes thousands of them, in surroundings of its own: what it would print is returned, as is
+/// its exit code; logger and signals are the program's. `retry` is how long a service that failed is left alone. For the
+/// property tests of this package.
+///
+/// # Errors
+/// When the command makes no run, as `status` does not.
+#[doc(hidden)]
+pub fn run_inside(
+    cli: Cli,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    retry: Duration,
+) -> anyhow::Result<(u8, String)> {
+    let Cli { command, allow_http, output } = cli;
+    let start = config::settings(environment, allow_http)
+        .map(|settings| (commands::Settings { retry: Some(retry), ..settings }, Signals::default(), Uuid::new_v4()));
+    let progress = indicatif::ProgressBar::hidden();
+    let mut report = match command {
+        Command::Sync(args) => commands::sync(&args, &output, start, progress),
+        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, start, progress),
+        Command::RetryFailed(args) => commands::retry_failed(&args, &output, start, progress),
+        Command::Status(_) => anyhow::bail!("status makes no run"),
+    };
+    Ok((report.exit_code(), serde_json::to_string(&report)?))
 }

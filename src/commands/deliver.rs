@@ -176,7 +176,7 @@ fn settle(
             log_failure(mapping, address.as_ref(), &reason);
             let failure = failure(ctx, mapping, &Unseen::Failed(reason.clone()), now);
             let due_at = failure.due_at.filter(|_| !mapping.is_parked());
-            failed.push(Failed { outbox_done: waiting == 0, due_at, ..failure });
+            failed.push(Failed { looked: false, outbox_done: waiting == 0, due_at, ..failure });
             ctx.report.mapping(mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(reason));
         } else if waiting == 0 {
             delivered.push(mapping.id);

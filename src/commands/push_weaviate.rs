@@ -4,6 +4,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
+use super::report::Report;
 use super::run::{Job, Start, carry_out};
 use super::slice::Scope;
 use crate::db::Selection;
@@ -20,7 +21,7 @@ pub struct PushArgs {
 }
 
 /// `push-weaviate`.
-pub fn push_weaviate(args: &PushArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> u8 {
+pub fn push_weaviate(args: &PushArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
     let named = !args.batch.narrowed.mappings.is_empty();
     let job = Job {
         name: "push-weaviate",

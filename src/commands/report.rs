@@ -362,8 +362,8 @@ impl Report {
         metrics
     }
 
-    /// Prints the result.
-    pub fn print(&self) {
+    /// Prints the result; returns the exit code.
+    pub fn print(&mut self) -> u8 {
         match self.format {
             Format::Json => {
                 // The log has one summary line per run; in the other form stdout is where a person reads it.
@@ -372,6 +372,7 @@ impl Report {
             }
             Format::Text => say(&self.summary()),
         }
+        self.exit_code()
     }
 
     fn summary(&self) -> String {

@@ -4,6 +4,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
+use super::report::Report;
 use super::run::{Job, Start, carry_out};
 use super::slice::Scope;
 use crate::db::Selection;
@@ -20,7 +21,7 @@ pub struct RetryArgs {
 }
 
 /// `retry-failed`.
-pub fn retry_failed(args: &RetryArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> u8 {
+pub fn retry_failed(args: &RetryArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
     let job = Job {
         name: "retry-failed",
         batch: &args.batch,

@@ -44,13 +44,13 @@ pub struct Job<'a> {
     pub recheck_now: bool,
 }
 
-/// Runs a job to its end, whatever that is, and reports it.
-pub fn carry_out(job: &Job<'_>, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> u8 {
+/// Runs a job to its end, whatever that is, and writes the metrics; the report is still to be printed.
+pub fn carry_out(job: &Job<'_>, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
     let mode = if job.batch.dry_run { Mode::Preview } else { Mode::Apply };
     let mut report = Report::new(job.name, mode, output.output);
     let wanted = job.batch.metrics_file.as_deref().filter(|_| mode == Mode::Apply);
     let mut state = None;
-    let code = match start.and_then(|start| prepare(job, mode, start, progress)) {
+    match start.and_then(|start| prepare(job, mode, start, progress)) {
         Ok(mut ctx) => {
             std::mem::swap(&mut ctx.report, &mut report);
             ctx.report.started_at = Some(ctx.now());
@@ -58,14 +58,13 @@ pub fn carry_out(job: &Job<'_>, output: &Output, start: anyhow::Result<Start>, p
             end(&mut ctx, result);
             state = wanted.and_then(|_| after(&mut ctx));
             report = ctx.report;
-            report.exit_code()
         }
         Err(error) => {
             log::error!("{error:#}");
             report.fatal(format!("{error:#}"));
-            report.exit_code()
         }
-    };
+    }
+    report.exit_code();
     if let Some(path) = wanted {
         let mut metrics = report.metrics();
         if let Some((counts, last_success)) = state {
@@ -87,8 +86,7 @@ pub fn carry_out(job: &Job<'_>, output: &Output, start: anyhow::Result<Start>, p
             log::warn!("{error:#}; the run itself is not affected");
         }
     }
-    report.print();
-    code
+    report
 }
 
 /// What the metrics say beyond the run: counts of all mappings, and the command's last success.
@@ -102,7 +100,8 @@ fn after(ctx: &mut Context) -> Option<(Counts, Option<DateTime<Utc>>)> {
 /// Opens the database; no service is asked.
 fn prepare(job: &Job<'_>, mode: Mode, start: Start, progress: ProgressBar) -> anyhow::Result<Context> {
     let (settings, signals, run) = start;
-    let patience = Patience { answer: job.batch.answer_timeout, ..Patience::default() };
+    let patience =
+        Patience { answer: job.batch.answer_timeout, retry: settings.retry.unwrap_or(Patience::default().retry) };
     let github = Github::new(&settings.github_url, settings.github_token.expose())?;
     let github = github.with_patience(patience).with_signals(signals.clone());
     let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?;

@@ -1,5 +1,7 @@
 //! What a command has to be told about the world around it.
 
+use std::time::Duration;
+
 use crate::secret::Secret;
 
 /// Where the database and the services are, and who we are there.
@@ -15,4 +17,6 @@ pub struct Settings {
     pub weaviate_url: String,
     /// WEAVIATE_API_KEY.
     pub weaviate_key: Option<Secret>,
+    /// How long a service that failed is left alone before it is asked again for the first time; `None`: as long as usual.
+    pub retry: Option<Duration>,
 }

@@ -169,8 +169,9 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
                 log_failure(mapping, Some(&one.snapshot.address), reason);
                 let failure = failure(ctx, mapping, &Unseen::Failed(reason.clone()), now);
                 // push-weaviate has not dealt with what changed at GitHub: that is left to be noticed by sync.
-                let external_updated_at = (scope == Scope::Everything).then_some(one.snapshot.updated_at);
-                failed.push(Failed { external_updated_at, outbox_done: *outbox_done, ..failure });
+                let looked = scope == Scope::Everything;
+                let external_updated_at = looked.then_some(one.snapshot.updated_at);
+                failed.push(Failed { external_updated_at, looked, outbox_done: *outbox_done, ..failure });
             }
             Progress::GivenBack(reason) => {
                 let name = name(mapping, Some(&one.snapshot.address));
@@ -237,7 +238,8 @@ pub fn failure(ctx: &Context, mapping: &Mapping, unseen: &Unseen, now: DateTime<
         Next::Park => None,
     };
     let error = Printable(&crate::core::text::shortened(unseen.reason(), 1000)).to_string();
-    Failed { id: mapping.id, attempts, error, due_at, external_updated_at: None, outbox_done: false }
+    let looked = matches!(unseen, Unseen::Failed(_) | Unseen::Gone(_));
+    Failed { id: mapping.id, attempts, error, due_at, external_updated_at: None, looked, outbox_done: false }
 }
 
 /// How log lines name a mapping: greppable by mapping, item and GitHub's own name.

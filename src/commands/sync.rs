@@ -4,6 +4,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::args::{Batch, Output, PolicyArgs};
+use super::report::Report;
 use super::run::{Job, Start, carry_out};
 use super::slice::Scope;
 use crate::db::Selection;
@@ -23,7 +24,7 @@ pub struct SyncArgs {
 }
 
 /// `sync`.
-pub fn sync(args: &SyncArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> u8 {
+pub fn sync(args: &SyncArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
     let named = !args.batch.narrowed.mappings.is_empty();
     let recheck_all = args.recheck_now && args.batch.dry_run;
     let job = Job {

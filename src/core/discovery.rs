@@ -40,8 +40,10 @@ pub struct Seen {
     pub url: String,
     /// GitHub's `updatedAt` at the last look (UTC).
     pub updated_at: Option<DateTime<Utc>>,
-    /// When that look was (UTC, GitHub's clock).
+    /// When the last look was, also one that failed (UTC, GitHub's clock).
     pub checked_at: Option<DateTime<Utc>>,
+    /// It failed for good, until something changes.
+    pub is_parked: bool,
 }
 
 impl Seen {
@@ -51,6 +53,10 @@ impl Seen {
     }
 
     fn knows(&self, change: DateTime<Utc>) -> bool {
+        // A look at what is gone learns no `updatedAt`; one attempt for each change is enough (design, section 5).
+        if self.is_parked && !self.may_have_missed(change) {
+            return true;
+        }
         match self.updated_at {
             Some(updated_at) if updated_at == change => !self.may_have_missed(change),
             Some(updated_at) => updated_at > change,
@@ -103,6 +109,7 @@ mod tests {
             url: format!("https://github.com/acme/shop/issues/{number}"),
             updated_at: Some(at(10)),
             checked_at: Some(at(30)),
+            is_parked: false,
         }
     }
 
@@ -129,6 +136,15 @@ mod tests {
     fn a_look_in_the_same_moment_may_have_missed_it() {
         check(change(1, 10), Seen { checked_at: Some(at(11)), ..row(1) }, true);
         check(change(1, 10), Seen { checked_at: Some(at(12)), ..row(1) }, false);
+    }
+
+    #[test]
+    fn what_is_parked_is_marked_by_what_changed_after_its_look() {
+        let parked = || Seen { is_parked: true, ..row(1) };
+        check(change(1, 28), parked(), false);
+        check(change(1, 28), row(1), true);
+        check(change(1, 29), parked(), true);
+        check(change(1, 29), Seen { checked_at: None, ..parked() }, true);
     }
 
     #[test]

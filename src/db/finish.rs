@@ -36,6 +36,8 @@ pub struct Failed {
     pub due_at: Option<DateTime<Utc>>,
     /// GitHub's `updatedAt` (UTC), when the look itself succeeded.
     pub external_updated_at: Option<DateTime<Utc>>,
+    /// GitHub was asked for it, and whatever had changed there until then is what failed.
+    pub looked: bool,
     /// Weaviate has answered for everything of it, also by rejecting it.
     pub outbox_done: bool,
 }
@@ -91,21 +93,22 @@ impl Db {
         let errors: Vec<&str> = failed.iter().map(|one| one.error.as_str()).collect();
         let due: Vec<Option<DateTime<Utc>>> = failed.iter().map(|one| one.due_at).collect();
         let updated: Vec<Option<DateTime<Utc>>> = failed.iter().map(|one| one.external_updated_at).collect();
+        let looked: Vec<bool> = failed.iter().map(|one| one.looked).collect();
         let done: Vec<bool> = failed.iter().map(|one| one.outbox_done).collect();
         let sql = |lock: &str| {
             format!(
                 "UPDATE core_externalissuemapping m SET
                 worker_claim = NULL, worker_claimed_until = NULL, worker_attempts = t.attempts, worker_error = t.error,
-                worker_error_at = $8, worker_due_at = t.due, worker_recheck_at = NULL,
-                worker_checked_at = CASE WHEN t.updated IS NULL THEN m.worker_checked_at ELSE $9 END,
+                worker_error_at = $9, worker_due_at = t.due, worker_recheck_at = NULL,
+                worker_checked_at = CASE WHEN t.looked THEN $10 ELSE m.worker_checked_at END,
                 worker_external_updated_at = coalesce(t.updated, m.worker_external_updated_at),
                 worker_outbox = CASE WHEN NOT t.done THEN m.worker_outbox END
-             FROM unnest($2::bigint[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::bool[])
-                AS t(id, attempts, error, due, updated, done)
+             FROM unnest($2::bigint[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::bool[], $8::bool[])
+                AS t(id, attempts, error, due, updated, looked, done)
              WHERE m.id = t.id AND {HELD} {lock})) RETURNING m.id"
             )
         };
-        self.end_claims(sql, &[&run, &ids, &attempts, &errors, &due, &updated, &done, &now, &seen_at])
+        self.end_claims(sql, &[&run, &ids, &attempts, &errors, &due, &updated, &looked, &done, &now, &seen_at])
             .context("recording the failure of mappings failed")
     }
 

@@ -168,7 +168,7 @@ impl Db {
                 count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at > $3) AS backing_off,
                 count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NOT NULL) AS waiting,
                 count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NULL) AS parked,
-                count(*) FILTER (WHERE worker_checked_at IS NULL) AS never_synced,
+                count(*) FILTER (WHERE worker_external_updated_at IS NULL) AS never_synced,
                 count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at <= $3) AS to_recheck,
                 count(*) FILTER (WHERE worker_outbox IS NOT NULL) AS outboxes
              FROM core_externalissuemapping m WHERE {}",

@@ -72,7 +72,8 @@ impl Db {
     /// When PostgreSQL fails.
     pub fn seen(&mut self, access: Access, ids: &[i64], urls: &[String]) -> anyhow::Result<Vec<Seen>> {
         let sql =
-            "SELECT m.id, m.github_id, lower(m.html_url) AS url, m.worker_external_updated_at, m.worker_checked_at
+            "SELECT m.id, m.github_id, lower(m.html_url) AS url, m.worker_external_updated_at, m.worker_checked_at,
+                m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AS is_parked
              FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
                 SELECT id FROM core_externalissuemapping WHERE github_id = ANY($1)
                 UNION SELECT id FROM core_externalissuemapping WHERE lower(html_url) = ANY($2)))";
@@ -83,6 +84,7 @@ impl Db {
             url: row.get("url"),
             updated_at: row.get("worker_external_updated_at"),
             checked_at: row.get("worker_checked_at"),
+            is_parked: row.get("is_parked"),
         });
         Ok(seen.collect())
     }

@@ -140,6 +140,7 @@ impl Bench {
             error: "no repository".to_owned(),
             due_at: due.map(|minute| self.at(minute)),
             external_updated_at: None,
+            looked: false,
             outbox_done: false,
         }
     }

@@ -303,6 +303,29 @@ fn a_change_revives_a_parked_mapping_after_six_hours_and_ends_no_backoff() {
 }
 
 #[test]
+fn the_change_that_parked_a_mapping_does_not_revive_it_poll_after_poll() {
+    let mut world = settled(2);
+    world.github.settings().clock_ahead = 5;
+    world.github.transfer("acme/shop#1", "acme/docs#7");
+    world.github.issue("acme/docs#7", |issue| issue.updated_at = at(5));
+    world.project("acme/docs");
+    world.sync();
+    world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now() WHERE number = 1");
+    world.run(&["sync"]).exits(3);
+    let parked = "SELECT count(*) FROM core_externalissuemapping WHERE number = 1 AND worker_error IS NOT NULL
+        AND worker_due_at IS NULL";
+    assert_eq!(world.one::<i64>(parked), 1, "the issue was moved");
+    world.execute("UPDATE core_externalissuemapping SET worker_checked_at = worker_checked_at + interval '5 s'");
+    for _ in 0..2 {
+        world.sync();
+        assert_eq!(world.one::<i64>(parked), 1, "the same change, seen again by the overlap");
+    }
+    world.github.issue("acme/docs#7", |issue| issue.updated_at = at(60));
+    world.sync();
+    assert_eq!(world.one::<i64>(parked), 0, "another change");
+}
+
+#[test]
 fn news_come_before_the_backlog_of_rechecks() {
     let mut world = settled(40);
     world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now() - interval '1 day'");

@@ -270,6 +270,7 @@ fn a_slice_is_read_and_written_by_index() {
                 error: "broken".to_owned(),
                 due_at: Some(grown.at(0)),
                 external_updated_at: None,
+                looked: false,
                 outbox_done: false,
             })
             .collect();

@@ -185,7 +185,22 @@ impl Github {
 
     /// The token cannot see a repository any more.
     pub fn hide_repository(&self, name: &str) {
-        lock(&self.state).world.hide(name);
+        lock(&self.state).world.set_hidden(name, true);
+    }
+
+    /// The token can see a repository again.
+    pub fn show_repository(&self, name: &str) {
+        lock(&self.state).world.set_hidden(name, false);
+    }
+
+    /// Asks `gate` before each request; see [`Server::gate`].
+    pub fn gate(&self, gate: impl Fn() -> bool + Send + Sync + 'static) {
+        self.server.gate(gate);
+    }
+
+    /// Nothing fails any more but what the settings let fail.
+    pub fn forget_faults(&self) {
+        lock(&self.state).faults.clear();
     }
 
     /// Lets the next `count` requests fail.

@@ -80,6 +80,9 @@ pub struct Exchange {
     pub sent_bytes: usize,
 }
 
+/// Asked before each request; `false`: nobody answers it, and nothing is done.
+type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Where requests count as places, and the service's name there.
 type Observed = (String, Arc<Boundaries>);
 
@@ -88,6 +91,7 @@ pub struct Server {
     address: SocketAddr,
     server: Arc<tiny_http::Server>,
     log: Arc<Mutex<Vec<Exchange>>>,
+    gate: Arc<Mutex<Option<Gate>>>,
     boundaries: Arc<Mutex<Option<Observed>>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -100,23 +104,33 @@ impl Server {
         let log = Arc::new(Mutex::new(Vec::new()));
         let boundaries = Arc::new(Mutex::new(None));
         let service = Arc::new(service);
+        let gate: Arc<Mutex<Option<Gate>>> = Arc::default();
         let threads = (0..4)
             .map(|_| {
-                let (server, log, service) = (server.clone(), log.clone(), service.clone());
+                let (server, log, service, gate) = (server.clone(), log.clone(), service.clone(), gate.clone());
                 let boundaries = boundaries.clone();
                 std::thread::spawn(move || {
                     while let Ok(incoming) = server.recv() {
-                        answer(incoming, service.as_ref(), &log, &boundaries);
+                        let asked = lock(&gate).clone();
+                        if asked.is_none_or(|gate| gate()) {
+                            answer(incoming, service.as_ref(), &log, &boundaries);
+                        }
                     }
                 })
             })
             .collect();
-        Self { address, server, log, boundaries, threads }
+        Self { address, server, log, gate, boundaries, threads }
     }
 
     /// `http://127.0.0.1:PORT`, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Asks `gate` before each request from now on. It may take its time, and do whatever it likes meanwhile; where it
+    /// says `false`, the request is dropped: nobody carries it out, and it is not in the log.
+    pub fn gate(&self, gate: impl Fn() -> bool + Send + Sync + 'static) {
+        *lock(&self.gate) = Some(Arc::new(gate));
     }
 
     /// Every exchange since the start or the last [`Server::clear_log`].

@@ -371,6 +371,20 @@ impl Weaviate {
         lock(&self.state).faults.extend(std::iter::repeat_n(fault.clone(), count));
     }
 
+    /// Asks `gate` before each request; see [`Server::gate`].
+    pub fn gate(&self, gate: impl Fn() -> bool + Send + Sync + 'static) {
+        self.server.gate(gate);
+    }
+
+    /// The server runs, takes every object, and nothing on the way to it fails any more.
+    pub fn recover(&self) {
+        let mut state = lock(&self.state);
+        state.settings.down = false;
+        state.faults.clear();
+        state.rejected.clear();
+        state.stop_after = None;
+    }
+
     /// Everything that was asked since the start or the last [`Self::clear_log`].
     pub fn requests(&self) -> Vec<Exchange> {
         self.server.log()

@@ -257,8 +257,8 @@ impl World {
         self.repositories.insert(new.to_lowercase(), repository);
     }
 
-    pub fn hide(&mut self, name: &str) {
-        self.repositories.get_mut(&name.to_lowercase()).expect("a repository to hide").hidden = true;
+    pub fn set_hidden(&mut self, name: &str, hidden: bool) {
+        self.repositories.get_mut(&name.to_lowercase()).expect("a repository to hide").hidden = hidden;
     }
 
     fn leave(&mut self, key: &str, gone: Gone) -> Thread {

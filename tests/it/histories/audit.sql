@@ -1,0 +1,48 @@
+-- A clock that can be moved, and what happened to each row in order, for the property test. A run that is told when to die
+-- dies before its n-th writing statement.
+CREATE SCHEMA clock;
+GRANT USAGE ON SCHEMA clock TO agira_worker;
+CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql AS
+    $$ SELECT pg_catalog.now() + coalesce(nullif(current_setting('kit.ahead', true), ''), '0')::interval $$;
+
+CREATE TABLE kit_audit (
+    seq bigint GENERATED ALWAYS AS IDENTITY, what text, id bigint, old text, new text, item bigint, status text,
+    by_worker boolean DEFAULT current_setting('application_name') = 'agira-worker', xid text DEFAULT pg_current_xact_id()::text
+);
+
+CREATE FUNCTION kit_item() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    INSERT INTO kit_audit (what, id, old, new) VALUES ('status', NEW.id, OLD.status, NEW.status);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER kit_item AFTER UPDATE ON core_item FOR EACH ROW
+    WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION kit_item();
+
+CREATE FUNCTION kit_mapping() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    IF OLD.item_id <> NEW.item_id THEN
+        INSERT INTO kit_audit (what, id, old, new) VALUES ('moved', NEW.id, OLD.item_id, NEW.item_id);
+    END IF;
+    IF OLD.worker_closed_at IS DISTINCT FROM NEW.worker_closed_at THEN
+        INSERT INTO kit_audit (what, id, old, new, item, status) SELECT 'dealt', NEW.id, OLD.worker_closed_at,
+            NEW.worker_closed_at, i.id, i.status FROM core_item i WHERE i.id = NEW.item_id;
+    END IF;
+    IF OLD.worker_claim <> NEW.worker_claim AND OLD.worker_claimed_until >= clock.now() + interval '5 s' THEN
+        INSERT INTO kit_audit (what, id, old, new) VALUES ('stolen', NEW.id, OLD.worker_claim, NEW.worker_claim);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER kit_mapping AFTER UPDATE ON core_externalissuemapping FOR EACH ROW EXECUTE FUNCTION kit_mapping();
+
+CREATE FUNCTION kit_dies() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE dies_at int := nullif(current_setting('kit.dies_at', true), ''); BEGIN
+    IF dies_at IS NOT NULL THEN
+        PERFORM set_config('kit.dies_at', (dies_at - 1)::text, false);
+        IF dies_at <= 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+DO $$ DECLARE name text; BEGIN
+    FOREACH name IN ARRAY ARRAY['core_externalissuemapping', 'core_item', 'worker_pull_request_link', 'worker_repository',
+        'worker_run', 'worker_pause'] LOOP
+        EXECUTE format('CREATE TRIGGER kit_dies BEFORE INSERT OR UPDATE OR DELETE ON %I EXECUTE FUNCTION kit_dies()', name);
+    END LOOP;
+END $$;
