@@ -18,7 +18,7 @@ fn every_class() -> World {
     world.issue("acme/other#7", "Review");
     world.execute(
         "UPDATE core_externalissuemapping SET worker_due_at = '2026-03-01T08:00:00Z' WHERE id IN (1, 7);
-         UPDATE core_externalissuemapping SET worker_checked_at = now() WHERE id BETWEEN 2 AND 6;
+         UPDATE core_externalissuemapping SET worker_checked_at = now(), worker_external_updated_at = now() WHERE id BETWEEN 2 AND 6;
          UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = '2100-01-03T00:00:00Z' WHERE id = 2;
          UPDATE core_externalissuemapping SET worker_due_at = '2100-01-01T00:00:00Z', worker_attempts = 3, worker_error = 'broken',
             worker_error_at = '2026-03-02T08:00:00Z' WHERE id = 3;
