@@ -7,66 +7,8 @@ use chrono::{DateTime, Utc};
 use postgres::error::SqlState;
 use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
-use super::Db;
 use super::tls::Tls;
-
-/// Columns of Agira and of `sql/worker.sql` that the statements of this program name, by table.
-const REQUIRED: &[(&str, &[&str])] = &[
-    (
-        "core_externalissuemapping",
-        &[
-            "id",
-            "github_id",
-            "number",
-            "kind",
-            "state",
-            "html_url",
-            "last_synced_at",
-            "item_id",
-            "pr_body",
-            "merge_commit_sha",
-            "merged_at",
-        ],
-    ),
-    (
-        "core_item",
-        &[
-            "id",
-            "title",
-            "description",
-            "solution_description",
-            "status",
-            "project_id",
-            "organisation_id",
-            "created_at",
-            "updated_at",
-        ],
-    ),
-    ("core_project", &["id", "github_owner", "github_repo"]),
-    ("core_activity", &["target_content_type_id", "target_object_id", "verb", "summary", "created_at", "actor_id"]),
-    ("django_content_type", &["id", "app_label", "model"]),
-    (
-        "core_externalissuemapping",
-        &[
-            "worker_due_at",
-            "worker_recheck_at",
-            "worker_claim",
-            "worker_claimed_until",
-            "worker_attempts",
-            "worker_error",
-            "worker_error_at",
-            "worker_checked_at",
-            "worker_external_updated_at",
-            "worker_closed_at",
-            "worker_outbox",
-            "worker_pushed_at",
-        ],
-    ),
-    ("worker_pull_request_link", &["issue_mapping_id", "mapping_id", "item_id", "relation", "linked_at"]),
-    ("worker_repository", &["name", "issues_cursor", "pull_requests_cursor", "polled_at", "error", "error_at"]),
-    ("worker_run", &["run", "command", "started_at", "finished_at", "exit_code", "stopped_by", "counts"]),
-    ("worker_pause", &["scope", "until", "reason", "count"]),
-];
+use super::{Db, PRIVILEGES};
 
 impl Db {
     /// Connects, checks the schema and reads PostgreSQL's clock: the time that this run starts at (UTC).
@@ -99,8 +41,10 @@ impl Db {
         Ok((db, now))
     }
 
+    /// Whether every column that some statement needs is there.
     fn check_schema(&mut self) -> anyhow::Result<()> {
-        let pairs = REQUIRED.iter().flat_map(|(table, columns)| columns.iter().map(move |column| (*table, *column)));
+        let pairs =
+            PRIVILEGES.iter().flat_map(|(table, _, columns)| columns.iter().map(move |column| (*table, *column)));
         let (tables, columns): (Vec<&str>, Vec<&str>) = pairs.unzip();
         let rows = self
             .query(
