@@ -2,25 +2,34 @@
 # The main job as a story, on throwaway services: a PostgreSQL, a GitHub and a Weaviate that disappear again. GitHub is a
 # simulator; Weaviate is a real server where tests/weaviate.sh knows one, and else a simulator, too.
 #
-#     examples/demo.sh          the story
-#     examples/demo.sh --real   only a dry run, against what DATABASE_URL, GITHUB_TOKEN and WEAVIATE_URL name
+#     examples/demo.sh             the story
+#     examples/demo.sh --picture   the story drawn anew into examples/demo.svg, the picture of README.md
+#     examples/demo.sh --real      only a dry run, against what DATABASE_URL, GITHUB_TOKEN and WEAVIATE_URL name
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1:-}" in
-    '') ;;
+    '' | --picture) ;;
     --real)
         cargo build --quiet --locked --bin agira-worker
         exec target/debug/agira-worker sync --dry-run
         ;;
     *)
-        echo "usage: examples/demo.sh [--real]" >&2
+        echo "usage: examples/demo.sh [--picture | --real]" >&2
         exit 2
         ;;
 esac
 
 . tests/install.sh
 install_what_is_missing
+if [ "${1:-}" = --picture ]; then
+    # The same picture on every machine.
+    export KIT_WEAVIATE=
+    cargo build --quiet --locked --bin agira-worker --example demo --example screenshot
+    target/debug/examples/demo target/debug/agira-worker 2>&1 | target/debug/examples/screenshot >target/demo.svg
+    mv target/demo.svg examples/demo.svg
+    exit
+fi
 has_namespaces() { unshare --net true 2>/dev/null || unshare --user --map-root-user --net true 2>/dev/null; }
 if [ -z "${KIT_WEAVIATE+given}" ] && has_namespaces && server=$(tests/weaviate.sh --cached 2>/dev/null); then
     install_for_weaviate

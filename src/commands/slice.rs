@@ -11,9 +11,8 @@ use super::observe::{Observation, Seen, Unseen, observe};
 use super::report::Outcome;
 use super::{apply, preview, push};
 use crate::core::backoff::{self, Next};
-use crate::core::carry::carry;
 use crate::core::model::*;
-use crate::core::plan::{Observed, Plan, Policy, plan};
+use crate::core::plan::{Observed, Plan, Policy, carry, plan};
 use crate::core::text::Printable;
 use crate::db::{Claimed, Failed, Finished};
 

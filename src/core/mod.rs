@@ -15,7 +15,6 @@
 
 pub mod agira_object;
 pub mod backoff;
-pub mod carry;
 pub mod closing_keyword;
 pub mod discovery;
 pub mod known;

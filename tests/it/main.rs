@@ -3,6 +3,7 @@
 mod adapters_github;
 mod adapters_weaviate;
 mod bad_input;
+mod beside_agira;
 mod claims;
 mod classification;
 mod cost;

@@ -1,9 +1,15 @@
 //! That README, crontab and program say the same.
 
+mod blocks;
+mod decisions;
+mod picture;
+
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use agira_worker::EXIT_CODES;
 use agira_worker::cli::Cli;
+use agira_worker::core::model::ItemStatus;
 use clap::{Command, CommandFactory};
 
 const README: &str = include_str!("../../README.md");
@@ -21,6 +27,13 @@ fn table(heading: &str) -> Vec<Vec<String>> {
     let rows =
         section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|')).skip(2);
     rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// What stands between the fences of blocks in this language.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let fence = format!("\n```{language}\n");
+    let fenced = README.split(&*fence).skip(1);
+    fenced.map(|rest| rest.split_once("```").expect("an end of the block").0).collect()
 }
 
 #[test]
@@ -67,6 +80,36 @@ fn every_flag_of_the_program_is_in_the_readme() {
     }
 }
 
+/// `--recheck-after 24h` in the text is the default, as is the number in parentheses in the table.
+#[test]
+fn the_defaults_of_flags_are_those_of_the_program() {
+    let sync = subcommands().into_iter().find(|command| command.get_name() == "sync").unwrap();
+    let default = |flag: &str| {
+        let argument = sync.get_arguments().find(|argument| argument.get_long() == Some(flag)).expect(flag);
+        argument.get_default_values().first().map(|value| value.to_string_lossy().into_owned())
+    };
+    let shown = regex::Regex::new(r"`--(recheck-after|max-attempts|time-budget) (\w+)`").unwrap();
+    let shown: Vec<_> = shown.captures_iter(README).collect();
+    assert!(shown.len() >= 3);
+    for found in shown {
+        assert_eq!(default(&found[1]).as_deref(), Some(&found[2]), "{}", &found[0]);
+    }
+    assert!(README.contains(&format!("at most N mappings ({})", default("limit").unwrap())));
+    let attempts = default("max-attempts").unwrap();
+    assert_eq!(attempts, "10");
+    assert!(README.contains("after ten attempts it is"), "{attempts}");
+}
+
+/// What a first pass takes of GitHub's budget, as it was measured.
+#[test]
+fn the_limits_quote_the_costs() {
+    let quoted = regex::Regex::new(r"a first pass over (\d+) closed issues takes (\d+) of them").unwrap();
+    let quoted = quoted.captures(README).expect("the sentence");
+    let measured = table("Limits and costs").into_iter().find(|row| row[0].ends_with("first run, all closed")).unwrap();
+    assert_eq!(measured[0].split(' ').next(), Some(&quoted[1]));
+    assert_eq!(measured[2], quoted[2]);
+}
+
 #[test]
 fn every_command_line_that_is_shown_is_one() {
     let invocation = regex::Regex::new(r"agira-worker ((?:sync|push-weaviate|status|retry-failed)[^`#>|\n]*)").unwrap();
@@ -81,5 +124,50 @@ fn every_command_line_that_is_shown_is_one() {
         if let Err(error) = Cli::command().try_get_matches_from(words) {
             panic!("agira-worker {line}: {error}");
         }
+    }
+}
+
+/// All of the program's text in one line, as far as it is its own.
+fn source() -> String {
+    let mut files = Vec::new();
+    crate::hygiene::files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+    let own = texts.map(|text| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned());
+    // A text that goes on in the next line of the source is one text.
+    regex::Regex::new(r"\\\n\s*").unwrap().replace_all(&own.collect::<String>(), "").into_owned()
+}
+
+#[test]
+fn every_message_that_is_explained_is_one_of_the_program() {
+    let (source, rows) = (source(), table("When something is wrong"));
+    let quoted = regex::Regex::new("`([^`]+)`").unwrap();
+    let messages = rows.iter().flat_map(|row| quoted.captures_iter(&row[0])).map(|found| found[1].to_owned());
+    let messages: Vec<String> = messages.collect();
+    assert!(messages.len() > 10, "{messages:?}");
+    let missing: Vec<&String> = messages.iter().filter(|message| !decisions::says(&source, message)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(!decisions::says(&source, "the database misses ..."));
+}
+
+/// Also of the files, sections and statuses that it names.
+#[test]
+fn everything_that_the_readme_points_to_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = regex::Regex::new(r"(?:`|\]\()((?:src|sql|tests|examples)/[\w./-]*|crontab\.example)(?:`|\))").unwrap();
+    let paths: Vec<&str> = path.captures_iter(README).map(|found| found.get(1).unwrap().as_str()).collect();
+    assert!(paths.len() > 15, "{paths:?}");
+    let missing: Vec<&&str> = paths.iter().filter(|path| !root.join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let link = regex::Regex::new(r"\]\(#([a-z-]+)\)").unwrap();
+    let headings: BTreeSet<String> = README
+        .lines()
+        .filter_map(|line| line.strip_prefix("##"))
+        .map(|heading| heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"))
+        .collect();
+    for found in link.captures_iter(README) {
+        assert!(headings.contains(&found[1]), "#{}", &found[1]);
+    }
+    for status in ItemStatus::PROTECTED {
+        assert!(README.contains(&format!("`{status}`")), "{status}");
     }
 }

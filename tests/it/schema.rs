@@ -15,7 +15,7 @@ use postgres::error::SqlState;
 use uuid::Uuid;
 
 /// Everything that a schema consists of, a line each.
-fn catalog(client: &mut Client) -> BTreeSet<String> {
+pub fn catalog(client: &mut Client) -> BTreeSet<String> {
     let parts = [
         "SELECT format('relation %s %s', relkind, relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace",
         "SELECT format('column %s.%s %s %s default %s identity %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),

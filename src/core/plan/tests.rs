@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use super::super::carry::carry;
 use super::super::known::Row;
 use super::*;
 

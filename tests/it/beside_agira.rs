@@ -1,0 +1,299 @@
+//! Living beside Agira: its migrations, its users' stale forms, backups, upgrades and the end of it all (README, "Living
+//! beside Agira"). What Django's own statements do to our columns is in `schema/django.rs`.
+
+use std::path::Path;
+use std::process::Command;
+
+use agira_worker::core::agira_object::ObjectType::GithubPr;
+use kit::agira;
+use kit::postgres_server::{Database, Dump, role_sql};
+use postgres::error::SqlState;
+
+use crate::schema::catalog;
+use crate::world::{Linked, World};
+
+const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
+const CLOSED: &str = "acme/shop#12";
+const OPEN: &str = "acme/shop#13";
+const PULL_REQUEST: &str = "acme/shop#15";
+
+struct Life {
+    world: World,
+    closed: Linked,
+    open: Linked,
+}
+
+/// An Agira with an issue that a merged pull request closed, an open one, and one that was deleted at GitHub.
+fn agira() -> Life {
+    let mut world = World::new();
+    let closed = world.issue(CLOSED, "Working");
+    let open = world.issue(OPEN, "Working");
+    world.issue("acme/shop#14", "Working");
+    world.github.delete("acme/shop#14");
+    world.github.pull_request(PULL_REQUEST, |pull_request| pull_request.body = "Fixes #12".to_owned());
+    world.github.issue(CLOSED, |issue| issue.references = vec![PULL_REQUEST.to_owned()]);
+    world.github.merge(PULL_REQUEST, CLOSED_AT);
+    Life { world, closed, open }
+}
+
+/// The same after a run, which leaves a row moved, one linked, one waiting and one parked.
+fn after_a_run() -> Life {
+    let mut life = agira();
+    life.world.run(&["sync"]).exits(3);
+    assert_eq!(life.statuses(), ["Testing", "Working"]);
+    life
+}
+
+impl Life {
+    fn statuses(&mut self) -> [String; 2] {
+        [self.closed.item, self.open.item].map(|item| self.world.item_status(item))
+    }
+
+    /// Agira's and our rows, the list of runs and the time of the last poll aside.
+    fn rows(&self) -> Dump {
+        let mut rows = self.world.database.dump("");
+        rows.remove("worker_run");
+        rows.remove("worker_repository");
+        rows
+    }
+
+    /// A run asks GitHub once, writes no row and asks nothing of Weaviate.
+    #[track_caller]
+    fn has_nothing_to_do(&self) {
+        let before = self.rows();
+        self.world.github.clear_log();
+        self.world.weaviate.clear_log();
+        self.world.sync().prints("0 synced, 0 unchanged, 0 failed");
+        assert_eq!(self.rows(), before);
+        assert_eq!((self.world.github.requests().len(), self.world.weaviate.requests().len()), (1, 0));
+    }
+
+    /// The open issue is closed at GitHub; the next run moves its item and writes its new status.
+    #[track_caller]
+    fn still_works(&mut self) {
+        self.world.github.close(OPEN, &chrono::Utc::now().to_rfc3339());
+        self.world.sync().prints("1 items moved");
+        assert_eq!(self.statuses(), ["Testing", "Testing"]);
+    }
+
+    /// What a migration does, as the owner of the tables.
+    fn migrate(&mut self, sql: &str) {
+        self.world.execute(&format!("BEGIN; {sql}; COMMIT"));
+    }
+
+    /// From now on the program works on this database.
+    fn move_to(&mut self, database: Database) {
+        self.world.client = database.client();
+        self.world.database = database;
+    }
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn back_up(database: &Database, file: &Path) {
+    run(Command::new("pg_dump").args(["--format=custom", "--file"]).arg(file).arg("-d").arg(database.url()));
+}
+
+fn restored(file: &Path) -> Database {
+    let database = Database::empty();
+    run(Command::new("pg_restore").args(["--exit-on-error", "-d"]).arg(database.url()).arg(file));
+    database
+}
+
+#[test]
+fn agiras_migrations_pass_and_the_next_run_works_as_before() {
+    for migration in [
+        // Django's way to add a column: with a default, which then goes.
+        "ALTER TABLE core_item ADD COLUMN severity varchar(20) DEFAULT '' NOT NULL;
+         ALTER TABLE core_item ALTER COLUMN severity DROP DEFAULT",
+        "ALTER TABLE core_externalissuemapping ADD COLUMN labels jsonb NULL",
+        "ALTER TABLE core_externalissuemapping ALTER COLUMN html_url TYPE varchar(500)",
+        "ALTER TABLE core_externalissuemapping ALTER COLUMN number TYPE bigint USING number::bigint;
+         ALTER TABLE core_externalissuemapping ALTER COLUMN number TYPE integer USING number::integer",
+        "ALTER TABLE core_item DROP COLUMN epic_order CASCADE",
+        "ALTER TABLE core_item RENAME COLUMN user_input TO original_text",
+        "CREATE INDEX core_mapping_state ON core_externalissuemapping (state);
+         ALTER TABLE core_externalissuemapping ADD CONSTRAINT one_row UNIQUE (item_id, kind, number)",
+    ] {
+        let mut life = after_a_run();
+        life.migrate(migration);
+        life.has_nothing_to_do();
+        life.still_works();
+    }
+}
+
+/// A run holds no lock between its statements, and repeats none that PostgreSQL had planned for the old table.
+#[test]
+fn a_migration_or_an_upgrade_in_the_middle_of_a_run_harms_neither() {
+    let worker_sql = std::fs::read_to_string(kit::postgres_server::sql("worker.sql")).unwrap();
+    for change in ["ALTER TABLE core_externalissuemapping ADD COLUMN labels jsonb NULL", &worker_sql] {
+        let mut life = agira();
+        let (mut client, change) = (life.world.database.client(), change.to_owned());
+        life.world.github.meanwhile(move || client.batch_execute(&change).unwrap());
+        life.world.run(&["sync"]).exits(3).prints("1 items moved");
+        assert_eq!(life.statuses(), ["Testing", "Working"]);
+    }
+}
+
+#[test]
+fn a_required_column_that_we_do_not_know_fails_what_inserts_rows_until_it_has_a_default() {
+    for table in ["core_externalissuemapping", "core_activity"] {
+        let mut life = agira();
+        life.migrate(&format!(
+            "ALTER TABLE {table} ADD COLUMN source varchar(20) DEFAULT '' NOT NULL;
+             ALTER TABLE {table} ALTER COLUMN source DROP DEFAULT"
+        ));
+        let said = life.world.run(&["sync"]).exits(3).prints("1 synced");
+        said.logs("acme/shop#12: failed: the database refuses it: null value in column \"source\"");
+        assert_eq!(life.statuses(), ["Working", "Working"]);
+        life.migrate(&format!("ALTER TABLE {table} ALTER COLUMN source SET DEFAULT ''"));
+        life.world.run(&["retry-failed", "--mapping", &life.closed.mapping.to_string()]).exits(0);
+        assert_eq!(life.statuses(), ["Testing", "Working"]);
+    }
+}
+
+#[test]
+fn a_column_that_we_need_and_that_is_gone_is_named_before_any_request() {
+    let mut life = after_a_run();
+    life.migrate("ALTER TABLE core_item RENAME COLUMN solution_description TO solution");
+    life.world.github.clear_log();
+    life.world.weaviate.clear_log();
+    life.world.run(&["sync"]).exits(1).logs("it lacks core_item.solution_description");
+    assert_eq!((life.world.github.requests().len(), life.world.weaviate.requests().len()), (0, 0));
+}
+
+/// A form that was opened before the run and saved after it writes the old values of all columns.
+#[test]
+fn a_stale_form_is_a_persons_decision_for_an_item_and_repaired_for_a_mapping() {
+    let mut life = after_a_run();
+    life.world.execute(
+        "UPDATE core_item SET status = 'Working' WHERE status = 'Testing';
+         UPDATE core_externalissuemapping SET state = 'open', last_synced_at = '2026-01-01' WHERE state = 'closed'",
+    );
+    life.world.run(&["sync", "--recheck-now"]).exits(0).logs("acme/shop#12: state: open => closed");
+    assert_eq!(life.statuses(), ["Working", "Working"]);
+}
+
+/// Django deletes what refers to a row first, and knows nothing of our links, which go by themselves.
+#[test]
+fn what_django_deletes_is_gone_for_the_next_run() {
+    let mut life = after_a_run();
+    let item = life.closed.item;
+    life.world.execute(&format!(
+        "BEGIN; DELETE FROM core_externalissuemapping WHERE item_id = {item}; DELETE FROM core_item WHERE id = {item}; COMMIT"
+    ));
+    assert_eq!(life.world.one::<i64>("SELECT count(*) FROM worker_pull_request_link"), 0);
+    life.has_nothing_to_do();
+    // The same issue, linked to another item: a row like any new one.
+    life.closed = life.world.issue(CLOSED, "Working");
+    life.world.sync().prints("1 items moved, 1 pull requests linked");
+    assert_eq!(life.statuses(), ["Testing", "Working"]);
+}
+
+/// `manage.py flush` truncates all of Django's tables in one statement, and knows of no others.
+#[test]
+fn flush_is_refused_until_our_tables_are_gone() {
+    let life = after_a_run();
+    let flush =
+        "TRUNCATE core_externalissuemapping, core_item, core_project, core_organisation, core_release, core_activity,
+        core_itemtype, core_user, django_content_type";
+    let refused = life.world.database.client().batch_execute(flush).unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED));
+    life.world.database.run_file("uninstall.sql");
+    life.world.database.client().batch_execute(flush).unwrap();
+}
+
+#[test]
+fn after_a_restore_into_a_new_database_nothing_is_done_again() {
+    let mut life = after_a_run();
+    let folder = tempfile::tempdir().unwrap();
+    back_up(&life.world.database, &folder.path().join("dump"));
+    let (schema, rows) = (catalog(&mut life.world.client), without_xmin(life.world.database.dump("")));
+    let database = restored(&folder.path().join("dump"));
+    assert_eq!(catalog(&mut database.client()), schema);
+    assert_eq!(without_xmin(database.dump("")), rows);
+    life.move_to(database);
+    life.has_nothing_to_do();
+    life.still_works();
+}
+
+/// The cursors are as old as the backup, so that GitHub is asked again for what happened since.
+#[test]
+fn a_backup_of_yesterday_catches_up() {
+    let mut life = after_a_run();
+    let folder = tempfile::tempdir().unwrap();
+    back_up(&life.world.database, &folder.path().join("dump"));
+    life.still_works();
+    let (rows, objects) = (without_ours(&life), life.world.weaviate.objects());
+    life.move_to(restored(&folder.path().join("dump")));
+    assert_eq!(life.statuses(), ["Testing", "Working"]);
+    life.world.sync().prints("1 items moved");
+    assert_eq!(without_ours(&life), rows);
+    assert_eq!(life.world.weaviate.objects(), objects);
+}
+
+/// Items and mappings as Agira sees them, their times aside.
+fn without_ours(life: &Life) -> Vec<String> {
+    let rows = life.world.database.client().query(
+        "SELECT format('%s %s %s %s %s', i.id, i.status, m.id, m.kind, m.state) FROM core_item i
+         JOIN core_externalissuemapping m ON m.item_id = i.id ORDER BY m.id",
+        &[],
+    );
+    rows.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+fn without_xmin(mut dump: Dump) -> Dump {
+    for rows in dump.values_mut() {
+        for row in rows.iter_mut() {
+            *row = row.split_once(' ').expect("xmin first").1.to_owned();
+        }
+        rows.sort();
+    }
+    dump
+}
+
+#[test]
+fn an_upgrade_changes_no_row_however_often_it_is_made() {
+    let mut life = agira();
+    // Besides a moved, a linked, a waiting and a parked row, one that waits for Weaviate, and one that a dead run holds.
+    life.world.weaviate.reject_object(&crate::world::uuid(GithubPr, 4), "not now");
+    life.world.run(&["sync"]).exits(3);
+    life.world.execute(&format!(
+        "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = '2026-01-01',
+            worker_outbox = '{{}}' WHERE id = {}",
+        life.open.mapping
+    ));
+    let before = (catalog(&mut life.world.client), life.world.database.dump(""));
+    for _ in 0..2 {
+        life.world.database.install();
+        assert_eq!((catalog(&mut life.world.client), life.world.database.dump("")), before);
+    }
+}
+
+#[test]
+fn uninstall_leaves_agiras_database_as_it_was_before_and_what_the_worker_found_out() {
+    let database = Database::agira_only();
+    let before = catalog(&mut database.client());
+    database.install();
+    let mut world = World::on(database);
+    world.weaviate.create_agira_class();
+    let item = world.issue(CLOSED, "Working").item;
+    world.github.close(CLOSED, CLOSED_AT);
+    world.sync();
+    let rows = world.database.dump("worker_");
+    world.database.run_file("uninstall.sql");
+    world.execute("DROP OWNED BY agira_worker");
+    assert_eq!(catalog(&mut world.client), before);
+    assert_eq!(world.database.dump("worker_"), rows);
+    assert_eq!(agira::item_status(&mut world.client, item), "Testing");
+    world.run(&["sync"]).exits(1).logs("lacks");
+    // And back again: what is linked today waits for its first look, as after every installation.
+    world.execute(&std::fs::read_to_string(kit::postgres_server::sql("worker.sql")).unwrap());
+    world.execute(&std::fs::read_to_string(role_sql()).unwrap());
+    agira::person_sets_status(&mut world.client, item, "Working");
+    world.sync().logs("Working => Testing");
+}

@@ -1,0 +1,155 @@
+//! Every block of commands is carried out, from the first to the last, on a server of its own: what would build, install
+//! or publish is done by a stand-in that looks at how it is called.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kit::github::{Github, TOKEN};
+use kit::postgres_server::{Cluster, TEMPLATE};
+use kit::weaviate::Weaviate;
+
+use super::{CRONTAB, README, blocks};
+
+/// Cargo reads the arguments itself: an unknown one is refused before anything is done, and the first one is named.
+const CARGO: &str = r#"
+case "$*" in
+    'run --example manual -- '*) exec "$EXAMPLES/manual" "${@:5}" ;;
+    'run --release --example benchmark -- --'*)
+        known=$("$EXAMPLES/benchmark" --help)
+        [[ $known == *"$6"* ]] ;;
+    'test --test it '*)
+        found=$("$IT" --list "$4")
+        [[ $found == *': test'* ]] ;;
+    *)
+        said=$("$REAL_CARGO" "$@" --no-such-flag 2>&1 || true)
+        [[ $said == *"unexpected argument '--no-such-flag'"* ]] ;;
+esac"#;
+
+const INSTALL: &str = r#"exec /usr/bin/install "${@/#\/usr\/local/$ROOT}""#;
+
+const GIT: &str = r#"[ "$*" = "tag v$VERSION" ]"#;
+
+struct Stage {
+    folder: tempfile::TempDir,
+    cluster: Cluster,
+    github: Github,
+    weaviate: Weaviate,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (bin, checkout) = (folder.path().join("bin"), folder.path().join("checkout"));
+        for new in [&bin, &checkout, &folder.path().join("root")] {
+            std::fs::create_dir(new).unwrap();
+        }
+        for (name, script) in [("cargo", CARGO), ("install", INSTALL), ("git", GIT)] {
+            let path = bin.join(name);
+            std::fs::write(&path, format!("#!/usr/bin/env bash\nset -euo pipefail\n{script}\n")).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        symlink(env!("CARGO_BIN_EXE_agira-worker"), bin.join("agira-worker")).unwrap();
+        for name in ["Cargo.toml", "Cargo.lock", "README.md", "examples", "sql", "src", "tests"] {
+            symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), checkout.join(name)).unwrap();
+        }
+        Self { folder, cluster: Cluster::of(&[]), github: Github::start(), weaviate: Weaviate::start() }
+    }
+
+    /// As a reader at a shell, who has set the variables.
+    #[track_caller]
+    fn carry_out(&self, block: &str) {
+        let at = |name: &str| self.folder.path().join(name);
+        let program = Path::new(env!("CARGO_BIN_EXE_agira-worker"));
+        let path = std::env::join_paths(
+            std::iter::once(at("bin")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+        );
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", block])
+            .current_dir(at("checkout"))
+            .env("PATH", path.unwrap())
+            .env("ROOT", at("root"))
+            .env("EXAMPLES", program.with_file_name("examples"))
+            .env("IT", std::env::current_exe().unwrap())
+            .env("REAL_CARGO", env!("CARGO"))
+            .env("VERSION", env!("CARGO_PKG_VERSION"))
+            .env("DATABASE_URL", self.cluster.url(TEMPLATE))
+            .env("GITHUB_API_URL", self.github.url())
+            .env("GITHUB_TOKEN", TOKEN)
+            .env("WEAVIATE_URL", self.weaviate.url())
+            .output()
+            .unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{block}{said}");
+    }
+
+    fn one<T: postgres::types::FromSqlOwned>(&self, sql: &str) -> T {
+        let mut client = postgres::Client::connect(&self.cluster.url(TEMPLATE), postgres::NoTls).unwrap();
+        client.query_one(sql, &[]).unwrap().get(0)
+    }
+
+    fn installed(&self) -> Vec<PathBuf> {
+        let root = self.folder.path().join("root");
+        let mut files = Vec::new();
+        crate::hygiene::files_below(&root, &mut files);
+        files.iter().map(|file| file.strip_prefix(&root).unwrap().to_owned()).collect()
+    }
+}
+
+/// The scripts are run by people and by CI, not by each other: here only their grammar is read.
+fn without_scripts(block: &str) -> String {
+    let lines = block.lines().map(|line| match line.starts_with("tests/") || line.starts_with("examples/") {
+        true => format!("bash -n {line}\n"),
+        false => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+#[test]
+fn every_block_of_commands_does_what_it_says() {
+    let stage = Stage::new();
+    let has_columns = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attname = 'worker_due_at')";
+    let has_role = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'agira_worker')";
+    let all = blocks("sh");
+    assert!(all.len() >= 8, "{all:?}");
+    for block in &all {
+        stage.carry_out(&without_scripts(block));
+        let is_end = block.contains("sql/uninstall.sql");
+        if is_end || block.contains("role.sql") {
+            assert_eq!(stage.one::<bool>(has_columns), !is_end, "{block}");
+            assert_eq!(stage.one::<bool>(has_role), !is_end, "{block}");
+        }
+    }
+    let installed = stage.installed();
+    for (file, count) in [("share/man/man1", 5), ("bash-completion", 1), ("zsh", 1), ("fish", 1)] {
+        let found = installed.iter().filter(|path| path.to_string_lossy().contains(file)).count();
+        assert_eq!(found, count, "{file}: {installed:?}");
+    }
+}
+
+#[test]
+fn a_block_that_is_wrong_is_found() {
+    let stage = Stage::new();
+    for wrong in [
+        "cargo install --locked --pth .",
+        "cargo build --release --lockd",
+        "cargo test --test it no_such_test",
+        "cargo run --release --example benchmark -- --no-such",
+        "git tag v9.9.9",
+        "psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/no-such.sql",
+        "agira-worker sync --no-such-flag",
+    ] {
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.carry_out(wrong)));
+        assert!(found.is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_line_for_cron_is_that_of_the_crontab() {
+    let shown = blocks("text");
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert!(shown[0].lines().all(|line| CRONTAB.lines().any(|other| other == line)), "{shown:?}");
+    // Nothing is hidden from these tests behind another name of a language.
+    let fences = README.lines().filter(|line| line.starts_with("```") && line.len() > 3).count();
+    assert_eq!(fences, shown.len() + blocks("sh").len());
+}

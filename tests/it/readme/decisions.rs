@@ -1,0 +1,77 @@
+//! "How it decides": each row of the table is brought about, and the program says what the row says that it does.
+
+use kit::agira;
+use kit::github::{Closer, Event};
+
+use crate::world::{Run, World};
+
+use super::table;
+
+const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
+const LONG_AGO: &str = "2026-01-15T10:00:00Z";
+
+/// Everything that runs said in a world where all of it happens.
+fn said() -> String {
+    let mut world = World::new();
+    let mut said = String::new();
+    let mut keep = |run: Run| said.push_str(&format!("{}{}", run.stdout, run.stderr));
+    let moved = world.issue("acme/shop#1", "Working");
+    for (key, status) in [("#2", "Testing"), ("#3", "Review"), ("#4", "Working"), ("#5", "Working"), ("#7", "Working")]
+    {
+        world.issue(&format!("acme/shop{key}"), status);
+    }
+    world.github.pull_request("acme/shop#21", |pull_request| pull_request.body = "Fixes #1".to_owned());
+    world.github.issue("acme/shop#1", |issue| issue.references = vec!["acme/shop#21".to_owned()]);
+    world.github.merge("acme/shop#21", CLOSED_AT);
+    world.github.pull_request("acme/shop#22", |pull_request| pull_request.body = "See #1".to_owned());
+    world.github.issue("acme/shop#1", |issue| {
+        issue.timeline.push(Event::CrossReferenced { source: "acme/shop#22".to_owned(), will_close: false });
+    });
+    world.github.close("acme/shop#2", CLOSED_AT);
+    world.github.close("acme/shop#3", CLOSED_AT);
+    world.github.close_by("acme/shop#4", CLOSED_AT, "NOT_PLANNED", Closer::Nobody);
+    world.github.close("acme/shop#5", LONG_AGO);
+    world.github.delete("acme/shop#7");
+    let policy = ["--keep-status=Review", "--close-reason=completed", "--ignore-closed-before=2026-02-01"];
+    let run = |world: &World, args: &[&str]| world.run(&[&["sync", "--verbose"], args, &policy].concat());
+    keep(run(&world, &[]).exits(3));
+
+    let overtaken = world.issue("acme/shop#6", "Working");
+    world.github.close("acme/shop#6", CLOSED_AT);
+    let (mut client, item) = (world.database.client(), overtaken.item);
+    world.github.meanwhile(move || agira::person_sets_status(&mut client, item, "Inbox"));
+    keep(run(&world, &[]).exits(0));
+
+    // Reopened, unlinked, and a pull request's row that is behind.
+    world.github.reopen("acme/shop#2", "2026-03-02T10:00:00Z");
+    world.execute("UPDATE core_externalissuemapping SET state = 'open' WHERE kind = 'PR'");
+    keep(run(&world, &["--mapping", &moved.mapping.to_string()]).exits(0));
+    world.execute(
+        "INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation)
+         SELECT 2, id, 2, 'closes' FROM core_externalissuemapping WHERE kind = 'PR'",
+    );
+    keep(run(&world, &["--recheck-now"]).exits(0));
+
+    world.weaviate.settings().down = true;
+    world.issue("acme/shop#8", "Working");
+    keep(run(&world, &[]).exits(75));
+    said
+}
+
+/// Whether a line has the message, in which `...` stands for anything.
+pub fn says(text: &str, message: &str) -> bool {
+    let parts: Vec<String> = message.split("...").map(regex::escape).collect();
+    regex::Regex::new(&parts.join(".*")).unwrap().is_match(text)
+}
+
+#[test]
+fn every_row_of_how_it_decides_is_what_the_program_does() {
+    let said = said();
+    let rows = table("How it decides");
+    assert!(rows.len() > 15, "{rows:?}");
+    let told = rows.iter().filter_map(|row| row.get(2)).filter(|message| message.starts_with('`'));
+    let missing: Vec<&String> = told.filter(|message| !says(&said, message.trim_matches('`'))).collect();
+    assert!(missing.is_empty(), "{missing:#?} not in\n{said}");
+    assert!(!said.contains("acme/shop#22"), "a plain mention\n{said}");
+    assert!(!says(&said, "no such message") && says("row 3 has 7", "row ... has ..."));
+}
