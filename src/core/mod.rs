@@ -18,6 +18,7 @@ pub mod backoff;
 pub mod carry;
 pub mod closing_keyword;
 pub mod discovery;
+pub mod failure;
 pub mod known;
 pub mod model;
 pub mod outbox;
