@@ -10,6 +10,7 @@ use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url, redirect};
 
+use crate::core::failure::Failure;
 use crate::signal::{Signal, Signals};
 
 /// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
@@ -17,8 +18,7 @@ const MOST_BYTES: u64 = 32 * 1024 * 1024;
 /// Longest part of an answer that is quoted in an error.
 pub(crate) const QUOTED_CHARACTERS: usize = 300;
 
-/// Why a service did not do what it was asked, split only where a caller acts differently. All but
-/// [`ServiceError::Rejected`] are failures of the environment, never of a mapping (design, section 5).
+/// Why a service did not do what it was asked: a [`Failure`] with what was said, or no answer at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceError {
     /// The service told us to wait.
@@ -62,6 +62,19 @@ impl fmt::Display for ServiceError {
 }
 
 impl std::error::Error for ServiceError {}
+
+impl ServiceError {
+    /// The failure that an answer with that status tells of.
+    pub(crate) fn of(failure: Failure, status: StatusCode, reason: String) -> Self {
+        match failure {
+            Failure::Limited(wait) => Self::RateLimited { wait: wait.map(Duration::from_secs), reason },
+            Failure::Refused => Self::Refused(reason),
+            Failure::Unavailable => Self::Unavailable(reason),
+            Failure::TooHeavy => Self::TooHeavy(reason),
+            Failure::Rejected => Self::Rejected { status: status.as_u16(), reason },
+        }
+    }
+}
 
 /// A whole answer.
 #[derive(Debug)]
@@ -109,11 +122,6 @@ impl Answer {
     /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// The seconds that `Retry-After` names.
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after")?.parse().ok().map(Duration::from_secs)
     }
 }
 

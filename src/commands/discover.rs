@@ -33,12 +33,13 @@ pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
     let begin = ctx.github.seen_at().unwrap_or(now) - OVERLAP;
     let mut changes: Vec<Change> = Vec::new();
     let mut results = Vec::with_capacity(answers.len());
-    let mut failed = 0;
+    let (mut failed, mut hidden) = (0, 0);
     for ((cursors, _), answer) in polled.iter().zip(answers) {
         let (result, found) = match answer {
             Ok(found) => (read(cursors, &found, begin), found),
             Err(error) => {
                 failed += 1;
+                hidden += usize::from(matches!(error, LookError::RepositoryHidden(_)));
                 (unreadable(cursors, &error, begin), Changes::default())
             }
         };
@@ -49,7 +50,7 @@ pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
         }
     }
     ctx.report.repositories_failed = failed;
-    if failed > 0 && failed == results.len() as u64 {
+    if hidden > 0 && hidden == results.len() {
         let first = results.iter().find_map(|result| result.error.as_deref()).unwrap_or_default();
         let error = format!("no repository can be read: {first}; check GITHUB_TOKEN and its permissions");
         log::error!("{error}");

@@ -17,6 +17,7 @@ pub mod agira_object;
 pub mod backoff;
 pub mod closing_keyword;
 pub mod discovery;
+pub mod failure;
 pub mod known;
 pub mod model;
 pub mod outbox;

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Access, Claimed, Db, Hold, Repeatable, is_conflict, is_lost, said};
+use super::{Access, Claimed, Db, Hold, Repeatable, failure, said};
+use crate::core::failure::DatabaseFailure;
 use crate::core::model::*;
 use crate::core::outbox::Outbox;
 use crate::core::plan::{Action, Plan};
@@ -27,18 +28,18 @@ pub enum NotApplied {
     Held(String),
     /// PostgreSQL refuses what this mapping needs.
     Refused(String),
-    /// PostgreSQL cannot be reached.
+    /// PostgreSQL cannot be reached, or takes nothing from us.
     Lost(postgres::Error),
 }
 
 impl From<postgres::Error> for NotApplied {
     fn from(error: postgres::Error) -> Self {
-        if is_lost(&error) {
-            Self::Lost(error)
-        } else if is_conflict(&error) {
-            Self::Held(format!("somebody else is working on its rows: {}", said(&error)))
-        } else {
-            Self::Refused(format!("the database refuses it: {}", said(&error)))
+        match failure(&error) {
+            DatabaseFailure::Lost | DatabaseFailure::Forbidden => Self::Lost(error),
+            DatabaseFailure::Conflict => Self::Held(format!("somebody else is working on its rows: {}", said(&error))),
+            DatabaseFailure::Slow | DatabaseFailure::Refused => {
+                Self::Refused(format!("the database refuses it: {}", said(&error)))
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use postgres::error::SqlState;
 use postgres::types::ToSql;
 use postgres::{Row, Statement};
 
+use crate::core::failure::DatabaseFailure;
 use crate::core::model::MappingId;
 
 pub use apply::{Applied, NotApplied, Recorded};
@@ -185,16 +186,21 @@ impl Db {
     }
 }
 
-/// Whether repeating the transaction can help: somebody else was in the way.
-pub fn is_conflict(error: &postgres::Error) -> bool {
-    [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::LOCK_NOT_AVAILABLE]
-        .iter()
-        .any(|state| error.code() == Some(state))
+/// What an error means, wherever it comes from.
+pub fn failure(error: &postgres::Error) -> DatabaseFailure {
+    let broken =
+        error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+    crate::core::failure::postgres(error.code().map(SqlState::code), broken)
 }
 
-/// Whether another run may do better: PostgreSQL is lost, somebody was in the way, or a statement took too long.
+/// Whether repeating the transaction can help: somebody else was in the way.
+pub fn is_conflict(error: &postgres::Error) -> bool {
+    failure(error) == DatabaseFailure::Conflict
+}
+
+/// Whether another run may do better.
 pub fn passes(error: &postgres::Error) -> bool {
-    is_lost(error) || is_conflict(error) || error.code() == Some(&SqlState::QUERY_CANCELED)
+    matches!(failure(error), DatabaseFailure::Lost | DatabaseFailure::Conflict | DatabaseFailure::Slow)
 }
 
 /// What an operator can do about an error that is not this program's.
@@ -210,20 +216,6 @@ pub fn advice(error: &postgres::Error) -> Option<&'static str> {
         Some("make room on PostgreSQL's disk")
     } else {
         None
-    }
-}
-
-/// Whether the connection, rather than the statement, failed: PostgreSQL named no reason of its own, or says that it is
-/// shutting down or has no room (classes 08, 53, 57 of its error codes, "PostgreSQL Error Codes").
-pub fn is_lost(error: &postgres::Error) -> bool {
-    match error.code() {
-        Some(state) => {
-            let is_timeout = *state == SqlState::QUERY_CANCELED;
-            !is_timeout && ["08", "53", "57"].iter().any(|class| state.code().starts_with(class))
-        }
-        None => {
-            error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
-        }
     }
 }
 

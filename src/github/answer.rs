@@ -26,6 +26,11 @@ pub(super) struct GraphqlError {
 }
 
 impl GraphqlError {
+    /// What it says, for an operator.
+    pub fn said(&self) -> String {
+        format!("GitHub says: {} ({})", self.message, self.kind.as_deref().unwrap_or("no type"))
+    }
+
     /// Whether it only says that one of the things that an issue or pull request names is hidden from this token, such
     /// as a mention in another organisation that demands its single sign-on. The answer has null in the place of that
     /// node. A permission that the token lacks is another matter: without it, pull requests would get lost in silence.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::answer::{Connection, GraphqlError};
-use super::client::Github;
+use super::client::{Github, NotAnswered};
 use super::look::LookError;
 use super::queries;
 use crate::core::discovery::{Change, Named};
@@ -123,23 +123,9 @@ impl Github {
             if batch.is_empty() {
                 return Ok(readings.into_iter().map(|reading| reading.result).collect());
             }
-            match self.read(&mut batch) {
-                Ok(()) => {}
-                Err(ServiceError::TooHeavy(reason)) if batch.len() > 1 => {
-                    let asked = batch.len();
-                    self.could_not_answer(asked);
-                    log::info!(
-                        "GitHub could not answer for {} repositories at once ({reason}); going on with fewer",
-                        batch.len()
-                    );
-                }
-                // One repository alone is its own failure, if GitHub answers otherwise.
-                Err(error @ ServiceError::TooHeavy(_)) => {
-                    let reason = error.to_string();
-                    self.fails_only_here(error)?;
-                    batch.iter_mut().for_each(|reading| reading.fail(LookError::Failed(reason.clone())));
-                }
-                Err(error) => return Err(error),
+            let Err(error) = self.read(&mut batch) else { continue };
+            if let NotAnswered::ThisOne(reason) = self.not_answered(batch.len(), error)? {
+                batch.iter_mut().for_each(|reading| reading.fail(LookError::Failed(reason.clone())));
             }
         }
     }
@@ -164,11 +150,7 @@ impl Github {
             };
             let repository = &reading.poll.repository;
             if let Some(error) = errors.iter().find(spoils) {
-                let kind = error.kind.as_deref().unwrap_or("no type");
-                let reason = format!(
-                    "repository {repository} cannot be read with this token: GitHub says: {} ({kind})",
-                    error.message
-                );
+                let reason = format!("repository {repository} cannot be read with this token: {}", error.said());
                 reading.fail(LookError::RepositoryHidden(reason));
                 continue;
             }

@@ -1,7 +1,5 @@
 //! Requests to GitHub and what their failures mean.
 
-use std::time::Duration;
-
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
@@ -9,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Envelope, GraphqlError, RateLimit};
 use super::queries;
+use crate::core::failure::{self, Failure, Signs};
 use crate::core::text::{Printable, shortened};
 use crate::http::{Answer, Http, Patience, QUOTED_CHARACTERS, ServiceError, bearer};
 use crate::signal::Signals;
@@ -47,6 +46,15 @@ pub struct Limits {
     pub reset_at: Option<DateTime<Utc>>,
 }
 
+/// What follows when GitHub gave no answer, but is there.
+#[derive(Debug)]
+pub(super) enum NotAnswered {
+    /// The same is asked again in smaller requests.
+    AskForFewer,
+    /// The one thing that was asked about fails alone, for this reason.
+    ThisOne(String),
+}
+
 impl Github {
     /// A client for the REST root `api_url` (`https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise);
     /// GraphQL's address follows from it.
@@ -83,12 +91,6 @@ impl Github {
     /// GitHub answered for a full request of looks: the next may be larger.
     pub(super) fn could_answer(&mut self) {
         self.looks_per_request = (self.looks_per_request * 2).min(self.most_looks);
-    }
-
-    /// GitHub could not answer for that many at once: no request of this run will be that large again.
-    pub(super) fn could_not_answer(&mut self, asked: usize) {
-        self.most_looks = asked.div_ceil(2);
-        self.looks_per_request = self.most_looks;
     }
 
     /// Requests sent so far.
@@ -139,20 +141,31 @@ impl Github {
         Ok((envelope.data, envelope.errors))
     }
 
-    /// Whether GitHub answers while one request keeps failing: then it is the failure of what that request asks about.
+    /// What follows when GitHub gave no answer about `asked` issues or repositories: no request of this run will be that large
+    /// again, and what fails alone while GitHub answers otherwise is the failure of what was asked about.
     ///
     /// # Errors
-    /// `error`, when GitHub does not answer the lightest of questions either.
-    pub(super) fn fails_only_here(&mut self, error: ServiceError) -> Result<(), ServiceError> {
-        match self.query(queries::ALIVE, &json!({})) {
-            Ok(_) => Ok(()),
-            Err(ServiceError::TooHeavy(_) | ServiceError::Unavailable(_)) => Err(error),
-            Err(other) => Err(other),
+    /// `error`, when GitHub does not answer the lightest of questions either, or has understood what it was asked.
+    pub(super) fn not_answered(&mut self, asked: usize, error: ServiceError) -> Result<NotAnswered, ServiceError> {
+        let (ServiceError::TooHeavy(reason) | ServiceError::Unavailable(reason)) = &error else { return Err(error) };
+        // What is too heavy is likely to be so because of its size; anything else is first of all GitHub's failure.
+        let by_size = asked > 1 && matches!(error, ServiceError::TooHeavy(_));
+        match if by_size { Ok(()) } else { self.query(queries::ALIVE, &json!({})).map(drop) } {
+            Ok(()) => {}
+            Err(ServiceError::TooHeavy(_) | ServiceError::Unavailable(_)) => return Err(error),
+            Err(other) => return Err(other),
         }
+        if asked == 1 {
+            return Ok(NotAnswered::ThisOne(format!("GitHub could not answer: {reason}")));
+        }
+        self.most_looks = asked.div_ceil(2);
+        self.looks_per_request = self.most_looks;
+        log::info!("GitHub could not answer for {asked} at once ({reason}); going on with {}", self.most_looks);
+        Ok(NotAnswered::AskForFewer)
     }
 
     /// One REST request, led on as long as GitHub leads below our own root: from a repository's old name to its new
-    /// one, from a transferred issue to where it is. An answer with any status but those of [`failure`] comes back.
+    /// one, from a transferred issue to where it is. An answer that rejects the request comes back, too.
     pub(super) fn get(&mut self, path: &str) -> Result<Answer, ServiceError> {
         let mut answer = self.get_once(&format!("{}{path}", self.rest))?;
         for _ in 0..MOST_REDIRECTS {
@@ -166,7 +179,13 @@ impl Github {
     }
 
     fn get_once(&mut self, url: &str) -> Result<Answer, ServiceError> {
-        self.http.send(|client| client.get(url), |answer| failure(&answer).map_or(Ok(answer), Err))
+        self.http.send(
+            |client| client.get(url),
+            |answer| match failed(&answer) {
+                Ok(()) | Err(ServiceError::Rejected { .. }) => Ok(answer),
+                Err(error) => Err(error),
+            },
+        )
     }
 
     /// Whether an address is below our own REST root: no other one may see the token.
@@ -176,12 +195,7 @@ impl Github {
 }
 
 fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
-    if let Some(failure) = failure(&answer) {
-        return Err(failure);
-    }
-    if !answer.status.is_success() {
-        return Err(ServiceError::Rejected { status: answer.status.as_u16(), reason: answer.reason() });
-    }
+    failed(&answer)?;
     let no_answer = |what: &str| ServiceError::Unavailable(format!("the answer is no GraphQL answer: {what}"));
     let mut envelope: Envelope = serde_json::from_slice(&answer.body).map_err(|error| no_answer(&error.to_string()))?;
     if !envelope.data.is_object() && envelope.errors.is_empty() {
@@ -190,61 +204,37 @@ fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
     for error in &mut envelope.errors {
         error.message = Printable(&shortened(&error.message, QUOTED_CHARACTERS)).to_string();
     }
-    let of_kind = |kinds: &[&str]| {
-        envelope.errors.iter().find(|error| error.kind.as_deref().is_some_and(|kind| kinds.contains(&kind)))
-    };
-    if let Some(error) = of_kind(&["RATE_LIMITED", "RATE_LIMIT"]) {
-        return Err(ServiceError::RateLimited { wait: wait(&answer), reason: error.message.clone() });
-    }
-    if let Some(error) = of_kind(&["RESOURCE_LIMITS_EXCEEDED", "MAX_NODE_LIMIT_EXCEEDED"]) {
-        return Err(ServiceError::TooHeavy(error.message.clone()));
-    }
-    if let Some(error) = envelope.errors.first()
-        && envelope.data.is_null()
-    {
-        if error.message.to_lowercase().contains("rate limit") {
-            return Err(ServiceError::RateLimited { wait: wait(&answer), reason: error.message.clone() });
-        }
-        // GitHub's words for having run out of its ten seconds come with status 200, too.
-        if error.message.contains("Something went wrong") || error.message.contains("in time") {
-            return Err(ServiceError::TooHeavy(error.message.clone()));
-        }
-        return Err(ServiceError::Rejected { status: 200, reason: error.message.clone() });
+    let (status, wait) = (answer.status, signs(&answer, "").wait());
+    let of_all = envelope.errors.iter().filter_map(|error| {
+        let failure = failure::graphql(error.kind.as_deref(), &error.message, envelope.data.is_object(), wait)?;
+        Some((failure, &error.message))
+    });
+    if let Some((failure, said)) = of_all.min() {
+        return Err(ServiceError::of(failure, status, said.clone()));
     }
     Ok(envelope)
 }
 
-/// GitHub's page "Troubleshooting the REST API": a 403 is a rate limit only if a header or the message says so.
-fn failure(answer: &Answer) -> Option<ServiceError> {
-    let status = answer.status.as_u16();
-    let reason = || answer.reason();
-    match status {
-        401 => Some(ServiceError::Refused(reason())),
-        403 | 429 => {
-            let exhausted = answer.header("x-ratelimit-remaining") == Some("0");
-            let says_so = reason().to_lowercase().contains("rate limit");
-            if status == 429 || exhausted || says_so || answer.retry_after().is_some() {
-                return Some(ServiceError::RateLimited { wait: wait(answer), reason: reason() });
-            }
-            let needed = answer.header("x-accepted-github-permissions").map(|names| format!("; needed: {names}"));
-            Some(ServiceError::Refused(reason() + &needed.unwrap_or_default()))
+fn failed(answer: &Answer) -> Result<(), ServiceError> {
+    let mut reason = answer.reason();
+    failure::github(&signs(answer, &reason)).map_err(|failure| {
+        if let (Failure::Refused, Some(names)) = (failure, answer.header("x-accepted-github-permissions")) {
+            reason.push_str(&format!("; needed: {names}"));
         }
-        502 | 504 => Some(ServiceError::TooHeavy(reason())),
-        500.. => Some(ServiceError::Unavailable(reason())),
-        _ => None,
-    }
+        ServiceError::of(failure, answer.status, reason)
+    })
 }
 
-/// How long GitHub wants us to wait, by GitHub's clock: `Retry-After`, else the reset when nothing is left.
-fn wait(answer: &Answer) -> Option<Duration> {
-    if let Some(wait) = answer.retry_after() {
-        return Some(wait);
+fn signs<'a>(answer: &'a Answer, said: &'a str) -> Signs<'a> {
+    let number = |name| answer.header(name)?.parse::<i64>().ok();
+    let reset = number("x-ratelimit-reset").zip(date(answer));
+    Signs {
+        status: answer.status.as_u16(),
+        retry_after: number("retry-after").and_then(|seconds| u64::try_from(seconds).ok()),
+        remaining: answer.header("x-ratelimit-remaining"),
+        until_reset: reset.and_then(|(reset, date)| reset.checked_sub(date.timestamp())),
+        said,
     }
-    if answer.header("x-ratelimit-remaining") != Some("0") {
-        return None;
-    }
-    let reset: i64 = answer.header("x-ratelimit-reset")?.parse().ok()?;
-    reset.checked_sub(date(answer)?.timestamp()).and_then(|wait| u64::try_from(wait).ok()).map(Duration::from_secs)
 }
 
 fn date(answer: &Answer) -> Option<DateTime<Utc>> {

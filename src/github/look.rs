@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::answer::*;
-use super::client::Github;
+use super::client::{Github, NotAnswered};
 use super::queries;
 use super::timeline::{self, Belonging};
+use crate::core::failure::{self, NotShown};
 use crate::core::model::*;
 use crate::core::text::storable;
 use crate::http::ServiceError;
@@ -56,36 +57,21 @@ impl Github {
         while may_ask && looks.len() < targets.len() {
             let rest = &targets[looks.len()..];
             let batch = &rest[..rest.len().min(self.looks_per_request)];
-            let (reason, error) = match self.look_at_once(batch) {
+            match self.look_at_once(batch) {
                 Ok(found) => {
                     if found.len() == self.looks_per_request {
                         self.could_answer();
                     }
                     may_ask = go_on(found.len());
                     looks.extend(found);
-                    continue;
                 }
-                Err(ref error @ (ServiceError::TooHeavy(ref reason) | ServiceError::Unavailable(ref reason))) => {
-                    (reason.clone(), error.clone())
-                }
-                Err(error) => return Err(error),
-            };
-            // What is too heavy is likely to be so because of its size; anything else is first of all GitHub's failure.
-            let by_size = batch.len() > 1 && matches!(error, ServiceError::TooHeavy(_));
-            if !by_size {
-                self.fails_only_here(error)?;
-            }
-            if batch.len() > 1 {
-                may_ask = go_on(0);
-                self.could_not_answer(batch.len());
-                log::info!(
-                    "GitHub could not answer {} looks at once ({reason}); going on with {}",
-                    batch.len(),
-                    self.looks_per_request
-                );
-            } else {
-                may_ask = go_on(1);
-                looks.push(Err(LookError::Failed(format!("GitHub could not answer: {reason}"))));
+                Err(error) => match self.not_answered(batch.len(), error)? {
+                    NotAnswered::AskForFewer => may_ask = go_on(0),
+                    NotAnswered::ThisOne(reason) => {
+                        may_ask = go_on(1);
+                        looks.push(Err(LookError::Failed(reason)));
+                    }
+                },
             }
         }
         Ok(())
@@ -117,19 +103,17 @@ impl Github {
 
     /// What an error says about the target that its path names.
     fn routed(&mut self, error: &GraphqlError, target: &Address) -> Result<LookError, ServiceError> {
-        let kind = error.kind.as_deref().unwrap_or("no type");
-        let said = format!("GitHub says: {} ({kind})", error.message);
-        let whole_repository = error.path.len() == 1;
-        Ok(match (kind, whole_repository) {
-            ("NOT_FOUND", true) => LookError::RepositoryHidden(format!(
-                "repository {} cannot be seen with this token: {said}; give the token access, or correct the address",
-                target.repository
+        let said = error.said();
+        let is_repository = error.path.len() == 1;
+        let repository = &target.repository;
+        Ok(match failure::spoiled(error.kind.as_deref(), is_repository) {
+            NotShown::Hidden if error.kind.as_deref() == Some("NOT_FOUND") => LookError::RepositoryHidden(format!(
+                "repository {repository} cannot be seen with this token: {said}; give the token access, or correct the address"
             )),
-            ("FORBIDDEN", _) => LookError::RepositoryHidden(format!(
-                "repository {} may not be read with this token: {said}; the token needs to read issues, pull requests and contents",
-                target.repository
+            NotShown::Hidden => LookError::RepositoryHidden(format!(
+                "repository {repository} may not be read with this token: {said}; the token needs to read issues, pull requests and contents"
             )),
-            ("NOT_FOUND", false) => self.why_not_found(target)?,
+            NotShown::NotFound => self.why_not_found(target)?,
             _ => LookError::Failed(said),
         })
     }
@@ -147,22 +131,20 @@ impl Github {
             }
             answer => answer?,
         };
+        let (status, location) = (answer.status.as_u16(), answer.header("location"));
         let moved_to = |address: &str| {
             LookError::Gone(format!("{target} was moved to {address}; put the new address into html_url"))
         };
-        // An address elsewhere, such as a proxy's page for signing in, says nothing about the issue.
-        let leads_elsewhere = answer.header("location").is_some_and(|location| !self.is_ours(location));
-        Ok(match answer.status.as_u16() {
-            301 | 302 | 307 | 308 if !leads_elsewhere => {
-                moved_to(answer.header("location").unwrap_or("an address that GitHub keeps"))
-            }
-            404 => LookError::Gone(format!(
+        let leads_elsewhere = location.is_some_and(|location| !self.is_ours(location));
+        Ok(match failure::not_found(status, leads_elsewhere) {
+            NotShown::Moved => moved_to(location.unwrap_or("an address that GitHub keeps")),
+            NotShown::Gone => LookError::Gone(format!(
                 "{target} is not found: deleted, moved or hidden from this token; give the token access, or delete the mapping"
             )),
-            410 => {
+            NotShown::Deleted => {
                 LookError::Gone(format!("{target} was deleted at GitHub; delete the mapping, or correct its html_url"))
             }
-            200 => {
+            _ if status == 200 => {
                 let page: Value = serde_json::from_slice(&answer.body)
                     .map_err(|error| ServiceError::Unavailable(format!("the answer is not JSON: {error}")))?;
                 let url = page["html_url"].as_str().unwrap_or_default();
@@ -171,7 +153,7 @@ impl Github {
                     _ => LookError::Failed(format!("{target} is found by REST but not by GraphQL")),
                 }
             }
-            status => LookError::Failed(format!("asking for {target} gave status {status}: {}", answer.reason())),
+            _ => LookError::Failed(format!("asking for {target} gave status {status}: {}", answer.reason())),
         })
     }
 

@@ -6,6 +6,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde_json::Value;
 
 use super::class::Vectors;
+use crate::core::failure;
 use crate::http::{Answer, Http, Patience, ServiceError, bearer};
 use crate::signal::Signals;
 
@@ -56,7 +57,7 @@ impl Weaviate {
         self.http.requests()
     }
 
-    /// One request to `path`, answered with JSON; whatever is neither success nor one of [`failure`] is a rejection.
+    /// One request to `path`, answered with JSON.
     pub(super) fn send(
         &mut self,
         path: &str,
@@ -68,27 +69,12 @@ impl Weaviate {
 }
 
 fn json(answer: &Answer) -> Result<Value, ServiceError> {
-    if let Some(failure) = failure(answer) {
-        return Err(failure);
-    }
-    if !answer.status.is_success() {
-        return Err(ServiceError::Rejected { status: answer.status.as_u16(), reason: answer.reason() });
-    }
+    failure::weaviate(answer.status.as_u16())
+        .map_err(|failure| ServiceError::of(failure, answer.status, answer.reason()))?;
     serde_json::from_slice(&answer.body).map_err(|_| {
         ServiceError::Unavailable(format!(
             "the answer is not JSON (is WEAVIATE_URL a Weaviate server?): {}",
             answer.reason()
         ))
     })
-}
-
-fn failure(answer: &Answer) -> Option<ServiceError> {
-    let reason = || answer.reason();
-    match answer.status.as_u16() {
-        401 | 403 => Some(ServiceError::Refused(reason())),
-        // A usage limit or a lack of memory: nothing that this request could do better.
-        429 => Some(ServiceError::Unavailable(reason())),
-        500.. => Some(ServiceError::Unavailable(reason())),
-        _ => None,
-    }
 }

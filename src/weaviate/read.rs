@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::class::Vectors;
 use super::client::Weaviate;
 use crate::core::agira_object::CLASS;
+use crate::core::failure::weaviate_said;
 use crate::core::known::Stored;
 use crate::http::ServiceError;
 
@@ -87,10 +89,7 @@ impl Weaviate {
             answer => answer?,
         };
         if let Some(error) = answer["errors"][0]["message"].as_str() {
-            if error.contains("429 Too many requests") {
-                return Err(ServiceError::Unavailable(error.to_owned()));
-            }
-            return Err(ServiceError::Rejected { status: 200, reason: error.to_owned() });
+            return Err(ServiceError::of(weaviate_said(error), StatusCode::OK, error.to_owned()));
         }
         let Some(objects) = answer["data"]["Get"][CLASS].as_array() else {
             return Err(ServiceError::Unavailable("the GraphQL answer names no objects".to_owned()));

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::client::Weaviate;
 use crate::core::agira_object::{AgiraObject, CLASS};
+use crate::core::failure::{Failure, weaviate_said};
 use crate::core::known::Stored;
 use crate::core::text::{Printable, shortened};
 use crate::http::ServiceError;
@@ -15,9 +16,6 @@ use crate::http::ServiceError;
 const OBJECTS_PER_BATCH: usize = 200;
 /// Bytes in one batch, unless a single object has more.
 const BYTES_PER_BATCH: usize = 4_000_000;
-
-/// Weaviate's words for each object when a shard takes no writes.
-const READ_ONLY: &str = "store is read-only";
 
 /// An object to be created or replaced.
 #[derive(Debug, Clone)]
@@ -66,8 +64,8 @@ impl Weaviate {
             ));
         };
         let written: Vec<Written> = results.iter().map(written).collect();
-        // A full disk is no object's failure; an operator has to end that state.
-        match written.iter().find_map(|one| one.as_ref().err().filter(|reason| reason.contains(READ_ONLY))) {
+        let is_no_objects = |reason: &&String| weaviate_said(reason) == Failure::Unavailable;
+        match written.iter().find_map(|one| one.as_ref().err().filter(is_no_objects)) {
             Some(reason) => Err(ServiceError::Unavailable(reason.clone())),
             None => self.confirmed(batch, written),
         }

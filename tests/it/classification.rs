@@ -1,7 +1,11 @@
-//! Every answer that GitHub and Weaviate are known to give instead of the one that was asked for, with what the run makes
-//! of it: one table a service, made from section 5 of the design.
+//! Every answer that GitHub, Weaviate and PostgreSQL are known to give instead of the one that was asked for, with what the
+//! run makes of it: one table a service, made from section 5 of the design. What each means by itself: `src/core/failure`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kit::boundaries::{Boundaries, Side, Then};
 use kit::fault_proxy::{FaultProxy, WireFault};
+use kit::postgres_proxy::PostgresProxy;
 use serde_json::{Value, json};
 
 use crate::world::{Run, World};
@@ -20,7 +24,9 @@ const GITHUB: &[Row] = &[
     (403, &[("x-ratelimit-remaining", "0")], r#"{"message":"no"}"#, 75, LIMIT),
     (403, &[("retry-after", "60")], r#"{"message":"no"}"#, 75, LIMIT),
     (403, &[], r#"{"message":"You have exceeded a secondary rate limit."}"#, 75, LIMIT),
+    (403, &[("x-ratelimit-remaining", "7")], r#"{"message":"no"}"#, 1, None),
     (429, &[], "", 75, LIMIT),
+    (429, &[("retry-after", "9999999999999999")], "", 75, LIMIT),
     (200, &[], r#"{"errors":[{"type":"RATE_LIMITED","message":"no"}]}"#, 75, LIMIT),
     (200, &[], r#"{"errors":[{"type":"RATE_LIMIT","message":"no"}],"data":null}"#, 75, LIMIT),
     (200, &[], r#"{"errors":[{"message":"API rate limit exceeded"}]}"#, 75, LIMIT),
@@ -28,12 +34,17 @@ const GITHUB: &[Row] = &[
     (200, &[], r#"{"errors":[{"type":"MAX_NODE_LIMIT_EXCEEDED","message":"no"}],"data":{}}"#, 75, LATER),
     (200, &[], r#"{"errors":[{"message":"Something went wrong while executing your query."}]}"#, 75, LATER),
     (200, &[], r#"{"errors":[{"message":"Field 'x' doesn't exist","extensions":{"code":"undefinedField"}}]}"#, 1, None),
+    (200, &[], r#"{"errors":[{"type":"INSUFFICIENT_SCOPES","message":"no"}]}"#, 1, None),
+    (200, &[], r#"{"errors":[{"type":"FORBIDDEN","message":"SAML enforcement"}],"data":null}"#, 1, None),
+    (200, &[], r#"{"errors":[{"type":"SERVICE_UNAVAILABLE","message":"no"}]}"#, 75, LATER),
+    (200, &[], r#"{"errors":[{"type":"NOT_FOUND","message":"no"},{"type":"RATE_LIMITED","message":"no"}]}"#, 75, LIMIT),
     (200, &[], "{}", 75, LATER),
     (200, &[], "", 75, LATER),
     (301, &[("location", "https://elsewhere.example/")], "", 1, None),
     (400, &[], r#"{"message":"not a supported version"}"#, 1, None),
     (404, &[], r#"{"message":"Not Found"}"#, 1, None),
     (410, &[], r#"{"message":"retired"}"#, 1, None),
+    (422, &[], r#"{"message":"Validation Failed"}"#, 1, None),
     (500, &[], "", 75, LATER),
     (502, &[], "<html>Server Error</html>", 75, LATER),
     (503, &[], "", 75, LATER),
@@ -47,7 +58,11 @@ const FOR_WEAVIATE: &[Row] = &[
     (429, &[], "", 75, WEAVIATE),
     (301, &[("location", "https://elsewhere.example/")], "", 1, None),
     (400, &[], r#"{"code":400,"message":"odd"}"#, 1, None),
+    (404, &[], "", 1, None),
+    (405, &[], r#"{"code":405,"message":"odd"}"#, 1, None),
     (410, &[], "", 1, None),
+    (413, &[], "<html>a proxy</html>", 1, None),
+    (415, &[], r#"{"code":415,"message":"odd"}"#, 1, None),
     (422, &[], r#"{"code":601,"message":"odd"}"#, 1, None),
     (200, &[], "<html>a proxy</html>", 75, WEAVIATE),
     (200, &[], "", 75, WEAVIATE),
@@ -55,6 +70,33 @@ const FOR_WEAVIATE: &[Row] = &[
     (502, &[], "<html>a proxy</html>", 75, WEAVIATE),
     (503, &[], "", 75, WEAVIATE),
     (504, &[], "", 75, WEAVIATE),
+];
+
+/// SQLSTATE, how often; exit code, `stopped_by`, attempts counted.
+const POSTGRESQL: &[(&str, usize, i32, Option<&str>, i32)] = &[
+    // The mapping's own: what it needs is refused, or takes too long.
+    ("22021", 1, 3, None, 1),
+    ("23503", 1, 3, None, 1),
+    ("57014", 1, 3, None, 1),
+    ("P0001", 1, 3, None, 1),
+    ("XX000", 1, 3, None, 1),
+    // Somebody is in the way: repeated twice, then given back.
+    ("40001", 2, 0, None, 0),
+    ("40P01", 2, 0, None, 0),
+    ("55P03", 2, 0, None, 0),
+    ("55P03", 3, 0, None, 0),
+    // Lost, going down, or full.
+    ("08006", 1, 75, Some("database"), 0),
+    ("25P03", 1, 75, Some("database"), 0),
+    ("53100", 1, 75, Some("database"), 0),
+    ("53200", 1, 75, Some("database"), 0),
+    ("57P01", 1, 75, Some("database"), 0),
+    ("57P02", 1, 75, Some("database"), 0),
+    ("58030", 1, 75, Some("database"), 0),
+    // Nothing can be written by us any more: a person has to act, and no mapping is to blame.
+    ("25006", 1, 1, None, 0),
+    ("42501", 1, 1, None, 0),
+    ("42703", 1, 1, None, 0),
 ];
 
 /// The run that gets this answer to everything ends like this, and counts no attempt of the mapping.
@@ -81,4 +123,31 @@ fn every_answer_of_github_is_the_environments_failure_of_its_kind() {
 #[test]
 fn every_answer_of_weaviate_is_the_environments_failure_of_its_kind() {
     FOR_WEAVIATE.iter().for_each(|row| check("WEAVIATE_URL", row, |world| world.weaviate.url()));
+}
+
+/// A statement of one mapping's plan gets this error instead of an answer.
+#[test]
+fn every_error_of_postgresql_is_the_failure_of_its_kind() {
+    for row in POSTGRESQL {
+        let (state, times, code, stopped_by, attempts) = *row;
+        let mut world = World::new();
+        world.issue("acme/shop#1", "Working");
+        world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
+        let boundaries = Boundaries::new();
+        let proxy = PostgresProxy::start(&world.database.url(), boundaries.clone());
+        let raised = AtomicUsize::new(0);
+        boundaries.watch(move |place| {
+            let is_here = place.side == Side::Before && place.what.contains("UPDATE core_item SET status");
+            let is_due = is_here && raised.fetch_add(1, Ordering::SeqCst) < times;
+            if is_due { Then::Raise(state) } else { Then::Pass }
+        });
+        let run = Run::of(world.command(&["sync", "--output", "json"]).env("DATABASE_URL", proxy.url()));
+        assert_eq!(run.code, code, "{row:?}\n{}", run.all());
+        assert_eq!(run.json()["stopped_by"], stopped_by.map_or(Value::Null, |by| json!(by)), "{row:?}\n{}", run.all());
+        let counted = "SELECT worker_attempts FROM core_externalissuemapping";
+        assert_eq!(world.one::<i32>(counted), attempts, "{row:?}\n{}", run.all());
+        // Nothing of the plan is left half-done.
+        let moved = "SELECT (SELECT status = 'Testing' FROM core_item) = (SELECT count(*) = 2 FROM core_activity)";
+        assert!(world.one::<bool>(moved), "{row:?}\n{}", run.all());
+    }
 }

@@ -10,6 +10,7 @@ mod cost;
 mod deployment;
 mod discovery;
 mod dry_run;
+mod failures;
 mod histories;
 mod https;
 mod hygiene;

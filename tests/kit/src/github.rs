@@ -9,6 +9,7 @@ mod rest;
 mod rest_threads;
 mod world;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ struct State {
     settings: Settings,
     world: World,
     faults: Vec<Fault>,
+    /// What GitHub answers to requests that ask what changed in these repositories, lower case.
+    failing_polls: HashMap<String, Response>,
     /// Points spent.
     spent: i64,
     meanwhile: Vec<Box<dyn FnOnce() + Send>>,
@@ -96,6 +99,7 @@ impl Github {
             settings,
             world,
             faults: Vec::new(),
+            failing_polls: HashMap::new(),
             spent: 0,
             meanwhile: Vec::new(),
             closed_after_poll: Vec::new(),
@@ -183,6 +187,11 @@ impl Github {
         lock(&self.state).world.too_heavy.insert(key.to_lowercase());
     }
 
+    /// GitHub gives that answer whenever it is asked what changed in this repository, alone or with others.
+    pub fn fail_polls_of(&self, name: &str, answer: Response) {
+        lock(&self.state).failing_polls.insert(name.to_lowercase(), answer);
+    }
+
     /// The token cannot see a repository any more.
     pub fn hide_repository(&self, name: &str) {
         lock(&self.state).world.set_hidden(name, true);
@@ -200,7 +209,9 @@ impl Github {
 
     /// Nothing fails any more but what the settings let fail.
     pub fn forget_faults(&self) {
-        lock(&self.state).faults.clear();
+        let mut state = lock(&self.state);
+        state.faults.clear();
+        state.failing_polls.clear();
     }
 
     /// Lets the next `count` requests fail.

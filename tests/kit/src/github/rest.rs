@@ -1,7 +1,7 @@
 //! Headers, limits and the REST routes; GraphQL is one of the routes.
 
 use chrono::{DateTime, Duration, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::rest_threads::Asked;
 use super::{Fault, State, graphql};
@@ -14,7 +14,7 @@ pub(super) const LIMIT: i64 = 5000;
 pub fn answer(state: &mut State, request: &Request) -> Response {
     let now = Utc::now() + Duration::seconds(state.settings.clock_ahead);
     let reset = now + Duration::minutes(30);
-    let response = match faulted(state) {
+    let response = match faulted(state).or_else(|| failing_poll(state, request)) {
         Some(response) => response,
         None => admitted(state, request, reset).unwrap_or_else(|refused| refused),
     };
@@ -40,6 +40,16 @@ fn faulted(state: &mut State) -> Option<Response> {
         }
         Some(Fault::Alias { .. }) | None => None,
     }
+}
+
+/// The answer to a request that asks what changed, if it names a repository for which that fails.
+fn failing_poll(state: &State, request: &Request) -> Option<Response> {
+    let body: Value = serde_json::from_slice(&request.body).ok()?;
+    body["query"].as_str().filter(|query| query.contains("query Changes("))?;
+    let variables = &body["variables"];
+    let text = |key: String| variables[key].as_str().map(str::to_lowercase);
+    let names = (0..).map_while(|index| Some(format!("{}/{}", text(format!("o{index}"))?, text(format!("n{index}"))?)));
+    names.into_iter().find_map(|name| state.failing_polls.get(&name).cloned())
 }
 
 fn admitted(state: &mut State, request: &Request, reset: DateTime<Utc>) -> Result<Response, Response> {

@@ -1,0 +1,17 @@
+//! Whose failure it is when something fails for one mapping or one repository alone, and what becomes of it: rows of
+//! section 5 of the design, by whole runs.
+
+mod polls;
+
+use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use kit::http::Response;
+
+/// A time at GitHub, so many seconds from now.
+fn at(seconds: i64) -> String {
+    let time: DateTime<Utc> = Utc::now() + Duration::seconds(seconds);
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn text(status: u16, body: &str) -> Response {
+    Response { body: body.as_bytes().to_vec(), ..Response::empty(status) }
+}
