@@ -20,6 +20,7 @@ pub mod closing_keyword;
 pub mod discovery;
 pub mod known;
 pub mod model;
+pub mod note;
 pub mod outbox;
 pub mod plan;
 pub mod text;

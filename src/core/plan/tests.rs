@@ -76,8 +76,8 @@ fn present(status: &str) -> Stored {
     Stored::Present { status: Some(status.to_owned()), parentless: false }
 }
 
-fn key(object_type: agira_object::ObjectType, id: i64) -> ObjectKey {
-    ObjectKey { object_type, object_id: id.to_string() }
+fn key(object_type: agira_object::ObjectType, id: i64) -> agira_object::ObjectKey {
+    agira_object::ObjectKey { object_type, object_id: id.to_string() }
 }
 
 fn world(mapping: Mapping, state: State, details: Details) -> World {
@@ -171,6 +171,7 @@ fn check(mut world: World, expected: &[&str]) -> Plan {
     let first = planned(&world);
     let lines: Vec<String> = first.actions.iter().map(ToString::to_string).collect();
     assert_eq!(lines, expected, "notes: {:?}", first.notes);
+    check_answers(&first);
     carry(&mut world.known, &world.mapping, &first);
     for action in &first.actions {
         match action {
@@ -190,6 +191,46 @@ fn check(mut world: World, expected: &[&str]) -> Plan {
     let undecided = |action: &&Action| matches!(action, Action::Write { change: Change::Decide, .. });
     assert_eq!(again.actions.iter().filter(|action| !undecided(action)).count(), 0, "{:?}", again.actions);
     first
+}
+
+/// Actions follow from answers, and nothing else does; the answers come in the table's order.
+#[track_caller]
+fn check_answers(plan: &Plan) {
+    assert!(plan.notes.is_sorted_by_key(|note| note.question), "{:?}", plan.notes);
+    let is_yes = |note: &&Note| note.answer && note.attention == Attention::None;
+    let told: Vec<Question> = plan.notes.iter().filter(is_yes).map(|note| note.question).collect();
+    // Of a pull request the answer is where it belongs, whether that has to be stored or not.
+    let mut told: Vec<Question> = told.into_iter().filter(|question| *question != Question::PullRequest).collect();
+    let mut done: Vec<Question> = plan
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::SetGithubId { .. } => Some(Question::GithubId),
+            Action::RecordState { .. } => Some(Question::State),
+            Action::RecordMerge { .. } => Some(Question::Merge),
+            Action::MoveItem { .. } => Some(Question::ItemMoves),
+            Action::RememberClose { .. } => Some(Question::CloseEvent),
+            Action::InsertPullRequest { .. } | Action::Link { .. } => None,
+            Action::Unlink { .. } => Some(Question::Unlink),
+            Action::MakeDue { .. } => Some(Question::MakeDue),
+            Action::Write { change, .. } => Some(match change {
+                Change::Create => Question::ObjectMissing,
+                Change::Update { .. } => Question::ObjectStatus,
+                Change::Replace => Question::ObjectForeign,
+                Change::Decide => Question::ObjectUnknown,
+            }),
+        })
+        .collect();
+    told.sort_unstable();
+    done.sort_unstable();
+    assert_eq!(told, done, "{plan:#?}");
+}
+
+/// All answers, as a dry run of the mapping prints them.
+#[track_caller]
+fn check_reasons(world: &World, expected: &[&str]) {
+    let reasons: Vec<String> = planned(world).notes.iter().map(Note::explained).collect();
+    assert_eq!(reasons, expected);
 }
 
 #[track_caller]
@@ -291,7 +332,7 @@ fn a_close_event_dealt_with_before_leaves_the_item_in_whatever_status() {
         world.known.items.insert(ItemId(7), item(status));
         world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), present(status));
         let plan = check(world, &[]);
-        check_note(&plan, "item left: close event of 2026-03-01T10:00:00Z was dealt with before");
+        check_note(&plan, "that of 2026-03-01T10:00:00Z was dealt with before: item left");
     }
 }
 
@@ -507,7 +548,7 @@ fn an_object_with_the_same_status_is_left_whatever_else_differs() {
     world.snapshot.body = "Another body".to_owned();
     world.snapshot.labels = vec!["new".to_owned()];
     let plan = check(world, &[]);
-    check_note(&plan, "Weaviate github_issue:42: leave (status there is open)");
+    check_note(&plan, "github_issue:42 has open there and here, so that it is left");
 }
 
 #[test]
@@ -578,6 +619,135 @@ fn a_row_that_a_dry_run_would_insert_has_no_object_yet() {
     let plan = planned(&world);
     let lines: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
     assert_eq!(lines, ["Weaviate github_pr:new: create (missing there)"]);
+}
+
+#[test]
+fn every_answer_that_moves_an_item_is_told() {
+    check_reasons(
+        &closed(),
+        &[
+            "another GitHub id: no, both are 4000000001",
+            "another state: no, both are closed",
+            "close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: none",
+            "status is protected: no, Working is none of Testing, ReadyForRelease, Closed",
+            "status kept by --keep-status: no, it names none",
+            "left out by --close-reason: no, it leaves none out",
+            "left out by --ignore-closed-before: no, it names no time",
+            "item moves: yes, Working => Testing, unless a person moves it before the run does",
+            "pull request of the issue: no, GitHub names none",
+            "link to remove: no, every stored link has GitHub's support",
+            "missing in Weaviate: no, item:7 is there",
+            "missing in Weaviate: no, github_issue:42 is there",
+            "another status in Weaviate: yes, item:7 has Working there, and is to have Testing",
+            "another status in Weaviate: no, github_issue:42 has closed there and here, so that it is left",
+        ],
+    );
+}
+
+/// The questions of the middle of the table, up to the first that decides.
+#[track_caller]
+fn check_close_reasons(world: &World, expected: &[&str]) {
+    let plan = planned(world);
+    let asked =
+        plan.notes.iter().filter(|note| note.question > Question::State && note.question < Question::PullRequest);
+    let reasons: Vec<String> = asked.map(Note::explained).collect();
+    assert_eq!(reasons, expected);
+}
+
+#[test]
+fn what_decides_ends_the_questions() {
+    let mut world = closed();
+    world.policy.keep_status = vec!["Review".to_owned()];
+    world.policy.close_reasons = Some(vec!["not_planned".to_owned(), "duplicate".to_owned()]);
+    world.policy.ignore_closed_before = Some(closing() - Duration::days(1));
+    world.mapping.dealt_closed_at = Some(closing() - Duration::days(2));
+    let event =
+        "close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: that of 2026-02-27T10:00:00Z";
+    let unprotected = "status is protected: no, Working is none of Testing, ReadyForRelease, Closed";
+    let unkept = "status kept by --keep-status: no, it names Review";
+    check_close_reasons(
+        &world,
+        &[
+            event,
+            unprotected,
+            unkept,
+            "left out by --close-reason: yes, item left in Working: the issue was closed as completed, which --close-reason does not name",
+        ],
+    );
+    world.policy.close_reasons = Some(vec!["not_planned".to_owned(), "completed".to_owned()]);
+    check_close_reasons(
+        &world,
+        &[
+            event,
+            unprotected,
+            unkept,
+            "left out by --close-reason: no, it names not_planned, completed",
+            "left out by --ignore-closed-before: no, it names 2026-02-28T10:00:00Z",
+            "item moves: yes, Working => Testing, unless a person moves it before the run does",
+        ],
+    );
+    world.item = item("Testing");
+    check_close_reasons(
+        &world,
+        &[event, "status is protected: yes, item left in Testing: a closed issue does not change this status"],
+    );
+    world.mapping.dealt_closed_at = Some(closing());
+    check_close_reasons(
+        &world,
+        &["close event to deal with: no, that of 2026-03-01T10:00:00Z was dealt with before: item left"],
+    );
+    world.snapshot.state = State::Open;
+    check_close_reasons(
+        &world,
+        &[
+            "close event to deal with: no, the issue is open",
+            "reopened: yes, issue is open again: item left in Testing",
+        ],
+    );
+}
+
+#[test]
+fn a_pull_requests_answers_are_told() {
+    let mut world = pull_request();
+    world.mapping.merge_commit_sha = String::new();
+    check_reasons(
+        &world,
+        &[
+            "another GitHub id: no, both are 4000000002",
+            "another state: no, both are merged",
+            "close event to deal with: no, a pull request never moves its item",
+            "merge data to store: yes, it is merged, and something that GitHub knows is not stored",
+            "missing in Weaviate: no, github_pr:55 is there",
+            "another status in Weaviate: no, github_pr:55 has merged there and here, so that it is left",
+        ],
+    );
+}
+
+#[test]
+fn where_a_pull_request_belongs_is_told() {
+    let told = |world: &World| -> Vec<String> {
+        let plan = planned(world);
+        let about = |note: &&Note| note.question >= Question::PullRequest && !note.question.is_about_objects();
+        plan.notes.iter().filter(about).map(Note::explained).collect()
+    };
+    let mut world = with_row("open", State::Merged);
+    let linked = "pull request of the issue: yes, acme/shop#31 closes it (row 55); linked so far: closes";
+    let supported = "link to remove: no, every stored link has GitHub's support";
+    let due = "pull request to look at: yes, row 55 has open, GitHub says merged";
+    assert_eq!(told(&world), [linked, supported, due]);
+    world.known.rows[1].look_comes = true;
+    let comes = "pull request to look at: no, row 55 has open, GitHub says merged, but its own look comes anyway";
+    assert_eq!(told(&world), [linked, supported, comes]);
+    let new = with_pull_requests(vec![found(4_000_000_009, "acme/other#3", State::Open)]);
+    let belongs = "pull request of the issue: yes, acme/other#3 closes it (a new row); linked so far: none";
+    assert_eq!(told(&new), [belongs, supported]);
+    world.snapshot.details =
+        Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new(), some_hidden: false };
+    let (none, gone) = (
+        "pull request of the issue: no, GitHub names none",
+        "link to remove: yes, GitHub does not name row 55's pull request",
+    );
+    assert_eq!(told(&world), [none, gone]);
 }
 
 #[test]
