@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use super::context::{Context, Stop, StoppedBy};
 use super::slice::{Planned, Progress, name};
 use crate::core::model::{ItemId, MappingId};
-use crate::core::plan::{Action, Note};
+use crate::core::note::Attention;
+use crate::core::plan::Action;
 use crate::db::NotApplied;
 use crate::http::ServiceError;
 
@@ -76,12 +77,10 @@ fn log_actions(one: &Planned, moved: Option<bool>) {
 fn log_notes(one: &Planned) {
     let name = name(&one.claimed.mapping, Some(&one.snapshot.address));
     for note in &one.plan.notes {
-        match note {
-            Note::IdTaken { .. } | Note::NotLinked { .. } => {
-                log::warn!(mapping = name.mapping, item = name.item; "{name}: {note}")
-            }
-            note if note.is_surprising() => log::info!(mapping = name.mapping, item = name.item; "{name}: {note}"),
-            note => log::debug!(mapping = name.mapping, item = name.item; "{name}: {note}"),
+        match note.attention {
+            Attention::Warning => log::warn!(mapping = name.mapping, item = name.item; "{name}: {note}"),
+            Attention::Surprising => log::info!(mapping = name.mapping, item = name.item; "{name}: {note}"),
+            Attention::None => log::debug!(mapping = name.mapping, item = name.item; "{name}: {}", note.explained()),
         }
     }
 }

@@ -1,37 +1,82 @@
-//! A dry run's output: the very plans that a real run would carry out, and for one mapping every reason.
+//! A dry run's output: the very plans that a real run would carry out, a line for each mapping that would change. Of mappings
+//! that are named: everything that led to them.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::json;
 use similar::TextDiff;
 
-use super::context::{Context, Stop};
+use super::context::{Context, Stop, WeaviateState};
 use super::observe::{Observation, Unseen};
 use super::report::{Outcome, say};
+use super::screen::Screen;
 use super::slice::Planned;
 use crate::core::agira_object::AgiraObject;
 use crate::core::known::{Known, Row};
 use crate::core::model::*;
+use crate::core::note::{Attention, Note};
 use crate::core::plan::{Action, Plan, time};
 use crate::core::text::Printable;
 use crate::db::{Claimed, Waiting, WholeSelection};
 
+/// Everything that led to a plan; the JSON report has it, too. Field names are stable: scripts depend on them.
+#[derive(Debug, Serialize)]
+struct Explanation {
+    /// Why the mapping is or is not due.
+    due: String,
+    /// The item's title.
+    item_title: String,
+    /// The item's status, as the plans before this one leave it.
+    item_status: ItemStatus,
+    /// How often the mapping failed since its last success.
+    attempts: i32,
+    /// Its last failure.
+    last_error: Option<String>,
+    /// `closedAt` of the last close event that was dealt with (UTC).
+    dealt_closed_at: Option<DateTime<Utc>>,
+    /// What GitHub says; null when it says nothing.
+    github: Option<AtGithub>,
+    /// How the decision table was answered.
+    reasons: Vec<Note>,
+    /// What writing the objects changes in the text that Weaviate holds.
+    text_diffs: Vec<ObjectDiff>,
+}
+
+/// What GitHub says about an issue or pull request.
+#[derive(Debug, Serialize)]
+struct AtGithub {
+    state: &'static str,
+    closed_at: Option<DateTime<Utc>>,
+    close_reason: Option<&'static str>,
+    updated_at: DateTime<Utc>,
+}
+
+/// A unified diff.
+#[derive(Debug, Serialize)]
+struct ObjectDiff {
+    object: String,
+    diff: String,
+}
+
 /// Shows the plans of a slice; returns the rows that would be inserted, as the next slice.
 pub fn show(ctx: &mut Context, observation: Observation, planned: Vec<Planned>) -> Result<Vec<Claimed>, Stop> {
     for (claimed, unseen) in &observation.unseen {
-        let Claimed { mapping, item } = claimed;
-        let address = mapping.address(item).ok();
-        heading(ctx, claimed, address.as_ref());
-        let reason = unseen.reason().to_owned();
-        let outcome = match unseen {
-            Unseen::NotAsked(_) => Outcome::GivenBack,
-            Unseen::Failed(_) | Unseen::Gone(_) | Unseen::PutOff(_) => Outcome::Failed,
+        let (outcome, word) = match unseen {
+            Unseen::NotAsked(_) => (Outcome::GivenBack, "not asked about"),
+            Unseen::Failed(_) | Unseen::Gone(_) | Unseen::PutOff(_) => (Outcome::Failed, "failed"),
         };
-        let word = if outcome == Outcome::Failed { "failed" } else { "not asked about" };
-        line(ctx, &format!("{word}: {}", Printable(&reason)));
-        ctx.report.mapping(mapping, address.as_ref(), outcome, Vec::new(), Some(reason));
+        let address = claimed.mapping.address(&claimed.item).ok();
+        let address = address.as_ref();
+        let said = vec![format!("{word}: {}", Printable(unseen.reason()))];
+        let explanation = ctx.explain.then(|| explanation(ctx, claimed, None, &Plan::default()));
+        show_mapping(ctx, claimed, address, explanation.as_ref(), &said);
+        let reason = Some(unseen.reason().to_owned());
+        let explanation = explanation.map(|explanation| json!(explanation));
+        ctx.report.explained(&claimed.mapping, address, outcome, Vec::new(), reason, explanation);
     }
     let mut inserted = Vec::new();
     for one in &planned {
-        show_one(ctx, one);
+        show_plan(ctx, one);
         inserted.extend(inserted_rows(one, &observation.known));
         ctx.marked.extend(one.plan.actions.iter().filter_map(|action| match action {
             Action::MakeDue { row, .. } => Some(row.0),
@@ -43,51 +88,101 @@ pub fn show(ctx: &mut Context, observation: Observation, planned: Vec<Planned>) 
     Ok(inserted)
 }
 
-fn show_one(ctx: &mut Context, one: &Planned) {
+fn show_plan(ctx: &mut Context, one: &Planned) {
     let Planned { claimed, snapshot, plan, .. } = one;
+    let address = Some(&snapshot.address);
+    let explanation = ctx.explain.then(|| explanation(ctx, claimed, Some(snapshot), plan));
+    let mut said: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
+    if explanation.is_some() {
+        if said.is_empty() {
+            said.push("nothing".to_owned());
+        }
+        show_mapping(ctx, claimed, address, explanation.as_ref(), &said);
+    } else if !said.is_empty() {
+        // What a person may wonder about.
+        let notes = plan.notes.iter().filter(|note| note.attention > Attention::None);
+        said.extend(notes.map(ToString::to_string));
+        show_mapping(ctx, claimed, address, None, &said);
+    }
     let outcome = if plan.actions.is_empty() { Outcome::Unchanged } else { Outcome::Planned };
-    let actions = plan.actions.iter().map(|action| serde_json::json!(action)).collect();
-    ctx.report.mapping(&claimed.mapping, Some(&snapshot.address), outcome, actions, None);
-    if plan.actions.is_empty() && !ctx.explain {
-        return;
+    let actions = plan.actions.iter().map(|action| json!(action)).collect();
+    let explanation = explanation.map(|explanation| json!(explanation));
+    ctx.report.explained(&claimed.mapping, address, outcome, actions, None, explanation);
+}
+
+/// A line, or with an explanation a paragraph.
+fn show_mapping(
+    ctx: &Context,
+    claimed: &Claimed,
+    address: Option<&Address>,
+    explanation: Option<&Explanation>,
+    said: &[String],
+) {
+    let name = name(claimed, address);
+    let Some(explanation) = explanation else { return show_line(ctx, &format!("{name}: {}", said.join("; "))) };
+    show_line(ctx, &name);
+    for fact in explanation.facts(claimed.mapping.item_id) {
+        show_line(ctx, &format!("    {fact}"));
     }
-    heading(ctx, claimed, Some(&snapshot.address));
-    if ctx.explain {
-        explain(ctx, one);
+    let reasons: Vec<String> = explanation.reasons.iter().map(Note::explained).collect();
+    for (title, lines) in [("why", reasons.as_slice()), ("plan", said)] {
+        if !lines.is_empty() {
+            show_line(ctx, &format!("    {title}:"));
+        }
+        for line in lines {
+            show_line(ctx, &format!("        {line}"));
+        }
     }
-    for action in &plan.actions {
-        line(ctx, &action.to_string());
-    }
-    // In a batch only what a person may wonder about; of one mapping everything.
-    for note in plan.notes.iter().filter(|note| ctx.explain || note.is_surprising()) {
-        line(ctx, &note.to_string());
-    }
-    if ctx.explain {
-        diffs(ctx, plan);
+    for ObjectDiff { object, diff } in &explanation.text_diffs {
+        show_line(ctx, &format!("    text of {object}:"));
+        for line in diff.lines() {
+            show_raw(ctx, &format!("        {}", Printable(line)));
+        }
     }
 }
 
-/// Why the mapping is or is not due, and what GitHub says.
-fn explain(ctx: &Context, one: &Planned) {
-    let Planned { claimed: Claimed { mapping, item }, snapshot, .. } = one;
-    line(ctx, &due(mapping, ctx.now()));
-    if let Some(error) = &mapping.error {
-        line(ctx, &format!("last failure (attempt {}): {}", mapping.attempts, Printable(error)));
+/// Reads what the decision itself did not need: the texts that Weaviate holds.
+fn explanation(ctx: &mut Context, claimed: &Claimed, snapshot: Option<&Snapshot>, plan: &Plan) -> Explanation {
+    let Claimed { mapping, item } = claimed;
+    let github = snapshot.map(|snapshot| {
+        let (closed_at, reason) = match snapshot.details {
+            Details::Issue { closed_at, close_reason, .. } => (closed_at, close_reason),
+            Details::PullRequest { .. } => (None, None),
+        };
+        let (state, updated_at) = (snapshot.state.as_str(), snapshot.updated_at);
+        AtGithub { state, closed_at, close_reason: reason.map(CloseReason::as_str), updated_at }
+    });
+    Explanation {
+        due: due(mapping, ctx.now()),
+        item_title: item.title.clone(),
+        item_status: item.status.clone(),
+        attempts: mapping.attempts,
+        last_error: mapping.error.clone(),
+        dealt_closed_at: mapping.dealt_closed_at,
+        github,
+        reasons: plan.notes.clone(),
+        text_diffs: text_diffs(ctx, plan),
     }
-    line(
-        ctx,
-        &format!("item {} {:?} is in {}", item.id, Printable(&item.title).to_string(), Printable(&item.status.0)),
-    );
-    let closed = match snapshot.details {
-        Details::Issue { closed_at: Some(closed_at), close_reason, .. } => {
-            format!(", closed {} as {}", time(closed_at), close_reason.map_or("no reason given", CloseReason::as_str))
+}
+
+impl Explanation {
+    /// What was known before anything was decided, as sentences.
+    fn facts(&self, item: ItemId) -> Vec<String> {
+        let mut facts = vec![self.due.clone()];
+        if let Some(error) = &self.last_error {
+            facts.push(format!("last failure (attempt {}): {}", self.attempts, Printable(error)));
         }
-        _ => String::new(),
-    };
-    let updated = time(snapshot.updated_at);
-    line(ctx, &format!("GitHub: {}{closed}, last changed {updated}", snapshot.state.as_str()));
-    let dealt = mapping.dealt_closed_at.map_or("none".to_owned(), time);
-    line(ctx, &format!("close event dealt with before: {dealt}"));
+        let (title, status) = (Printable(&self.item_title).to_string(), Printable(&self.item_status.0));
+        facts.push(format!("item {item} {title:?} is in {status}"));
+        if let Some(AtGithub { state, closed_at, close_reason, updated_at }) = &self.github {
+            let reason = close_reason.unwrap_or("no reason given");
+            let closed = closed_at.map(|closed_at| format!(", closed {} as {reason}", time(closed_at)));
+            facts.push(format!("GitHub: {state}{}, last changed {}", closed.unwrap_or_default(), time(*updated_at)));
+        }
+        let dealt = self.dealt_closed_at.map_or("none".to_owned(), time);
+        facts.push(format!("close event dealt with before: {dealt}"));
+        facts
+    }
 }
 
 /// Which class a mapping is in (design, section 2), as a sentence.
@@ -111,36 +206,33 @@ pub fn due(mapping: &Mapping, now: DateTime<Utc>) -> String {
 }
 
 /// What each written object would change in the text that Weaviate holds.
-fn diffs(ctx: &mut Context, plan: &Plan) {
-    let writes: Vec<AgiraObject> = plan
+fn text_diffs(ctx: &mut Context, plan: &Plan) -> Vec<ObjectDiff> {
+    let objects: Vec<&AgiraObject> = plan
         .actions
         .iter()
         .filter_map(|action| match action {
-            Action::Write { object, .. } => Some((**object).clone()),
+            Action::Write { object, .. } => Some(&**object),
             _ => None,
         })
         .collect();
-    for object in writes {
+    let mut diffs = Vec::with_capacity(objects.len());
+    for object in objects {
         let key = object.key();
         let held = match ctx.weaviate_state {
-            super::context::WeaviateState::Ready => ctx.weaviate.object(key.uuid()),
+            WeaviateState::Ready => ctx.weaviate.object(key.uuid()),
             _ => Ok(None),
         };
-        let old = match held {
+        match held {
             Ok(held) => {
-                held.and_then(|held| held["properties"]["text"].as_str().map(str::to_owned)).unwrap_or_default()
+                let old = held.and_then(|held| held["properties"]["text"].as_str().map(str::to_owned));
+                let old = old.unwrap_or_default();
+                let diff = TextDiff::from_lines(&old, &object.text).unified_diff().context_radius(3).to_string();
+                diffs.push(ObjectDiff { object: key.to_string(), diff });
             }
-            Err(error) => {
-                ctx.weaviate_failed(&error);
-                continue;
-            }
-        };
-        line(ctx, &format!("text of {key}:"));
-        let diff = TextDiff::from_lines(&old, &object.text);
-        for change in diff.unified_diff().context_radius(3).to_string().lines() {
-            line(ctx, &format!("  {}", Printable(change)));
+            Err(error) => ctx.weaviate_failed(&error),
         }
     }
+    diffs
 }
 
 /// The rows that a plan inserts, as claimed as they would be.
@@ -159,13 +251,11 @@ fn placeholder(row: &Row) -> Mapping {
 /// What waits for Weaviate.
 pub fn outboxes(waiting: &[Waiting], ctx: &Context) {
     for Waiting { claimed, outbox } in waiting {
-        heading(ctx, claimed, claimed.mapping.address(&claimed.item).ok().as_ref());
-        match outbox {
-            Ok(outbox) => {
-                line(ctx, &format!("{} objects wait for Weaviate since {}", outbox.len(), time(outbox.planned_at)));
-            }
-            Err(error) => line(ctx, &format!("its outbox cannot be read and would be planned again: {error}")),
-        }
+        let said = match outbox {
+            Ok(outbox) => format!("{} objects wait for Weaviate since {}", outbox.len(), time(outbox.planned_at)),
+            Err(error) => format!("its outbox cannot be read and would be planned again: {error}"),
+        };
+        show_mapping(ctx, claimed, claimed.mapping.address(&claimed.item).ok().as_ref(), None, &[said]);
     }
 }
 
@@ -174,8 +264,8 @@ pub fn outboxes(waiting: &[Waiting], ctx: &Context) {
 pub fn claimed(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<(), Stop> {
     let now = ctx.now();
     for claimed in ctx.db.claimed(ctx.access(), whole, limit)? {
-        heading(ctx, &claimed, claimed.mapping.address(&claimed.item).ok().as_ref());
-        line(ctx, &due(&claimed.mapping, now));
+        let said = due(&claimed.mapping, now);
+        show_mapping(ctx, &claimed, claimed.mapping.address(&claimed.item).ok().as_ref(), None, &[said]);
     }
     Ok(())
 }
@@ -185,19 +275,21 @@ pub fn class_missing(ctx: &Context) {
     show_line(ctx, &format!("Weaviate has no class {}: it would be created", crate::core::agira_object::CLASS));
 }
 
-fn heading(ctx: &Context, claimed: &Claimed, address: Option<&Address>) {
+fn name(claimed: &Claimed, address: Option<&Address>) -> String {
     let Claimed { mapping, .. } = claimed;
     let address = address.map_or_else(|| format!("#{}", mapping.number), ToString::to_string);
-    show_line(ctx, &format!("mapping {} (item {}, {} {address})", mapping.id, mapping.item_id, mapping.kind.words()));
+    format!("mapping {} (item {}, {} {address})", mapping.id, mapping.item_id, mapping.kind.words())
 }
 
-fn line(ctx: &Context, text: &str) {
-    show_line(ctx, &format!("    {text}"));
+fn show_line(ctx: &Context, text: &str) {
+    for line in Screen::of_stdout().wrapped(text) {
+        show_raw(ctx, &line);
+    }
 }
 
 /// With `--output json` the report says it all.
-fn show_line(ctx: &Context, text: &str) {
+fn show_raw(ctx: &Context, line: &str) {
     if ctx.report.is_text() {
-        ctx.progress.suspend(|| say(text));
+        ctx.progress.suspend(|| say(line));
     }
 }

@@ -9,7 +9,7 @@ use super::context::{Context, Stop, WeaviateState};
 use super::slice::{Planned, Progress, name};
 use crate::core::agira_object::{AgiraObject, ObjectKey, ObjectType};
 use crate::core::model::ItemId;
-use crate::core::plan::{Action, Change, Note};
+use crate::core::plan::{Action, Change};
 use crate::weaviate::ToWrite;
 
 /// Objects that go into one call, so that what Weaviate has answered for is known when it goes away.
@@ -39,8 +39,7 @@ pub fn push(
     planned: &mut [Planned],
     vectors: &HashMap<Uuid, Map<String, Value>>,
 ) -> Result<(), Stop> {
-    let is_left = |note: &&Note| matches!(note, Note::ObjectLeft { .. });
-    ctx.report.weaviate.unchanged += planned.iter().flat_map(|one| &one.plan.notes).filter(is_left).count() as u64;
+    ctx.report.weaviate.unchanged += planned.iter().map(|one| one.plan.objects_left() as u64).sum::<u64>();
     let objects = to_write(ctx, planned, vectors)?;
     let answers = write(ctx, &objects);
     let mut counted = HashSet::new();

@@ -11,6 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::args::Format;
 use super::context::{Mode, StoppedBy};
 use super::metrics::Metrics;
+use super::screen::Screen;
 use crate::core::model::{Address, Mapping, MappingId};
 use crate::core::plan::Change;
 use crate::core::text::{Printable, printable_json};
@@ -74,6 +75,8 @@ pub struct MappingReport {
     pub actions: Vec<Value>,
     /// Why it failed, or was given back.
     pub error: Option<String>,
+    /// In a dry run of named mappings: everything that led to the actions.
+    pub explanation: Option<Value>,
 }
 
 /// What Weaviate was asked and what it took.
@@ -252,6 +255,19 @@ impl Report {
         actions: Vec<Value>,
         error: Option<String>,
     ) {
+        self.explained(mapping, address, outcome, actions, error, None);
+    }
+
+    /// The same with what led to it.
+    pub fn explained(
+        &mut self,
+        mapping: &Mapping,
+        address: Option<&Address>,
+        outcome: Outcome,
+        actions: Vec<Value>,
+        error: Option<String>,
+        explanation: Option<Value>,
+    ) {
         match outcome {
             Outcome::Synced => self.synced += 1,
             Outcome::Unchanged => self.unchanged += 1,
@@ -274,6 +290,7 @@ impl Report {
             outcome,
             actions,
             error,
+            explanation,
         };
         // Texts, numbers and lists of them: there is nothing that JSON could not say.
         self.mappings.extend(to_raw_value(&report));
@@ -370,7 +387,7 @@ impl Report {
                 log::info!("{}", self.summary());
                 say_json(self);
             }
-            Format::Text => say(&self.summary()),
+            Format::Text => Screen::of_stdout().wrapped(&self.summary()).iter().for_each(|line| say(line)),
         }
         self.exit_code()
     }
@@ -384,12 +401,12 @@ impl Report {
         if self.dry_run {
             line.push_str(" --dry-run");
         }
-        let planned = self.planned;
+        let Self { planned, unchanged, failed, given_back, .. } = self;
+        let not_asked = if *given_back > 0 { format!(", {given_back} not asked about") } else { String::new() };
         let _ = match self.dry_run {
             true => write!(
                 line,
-                ": {planned} would change, {} would not, {} failed; nothing was changed",
-                self.unchanged, self.failed
+                ": {planned} would change, {unchanged} would not, {failed} failed{not_asked}; nothing was changed"
             ),
             false => write!(
                 line,

@@ -51,16 +51,24 @@ impl Screen {
         format!("\u{1b}[{code}m{line}\u{1b}[0m")
     }
 
-    /// The lines of a text, each after the first one indented.
+    /// The lines of a text, those after the first one indented deeper.
     pub fn wrapped(&self, text: &str) -> Vec<String> {
         let Some(width) = self.width else { return vec![text.to_owned()] };
-        let mut table = bare(Some(width - 4));
-        table.add_row([text]);
+        let words = text.trim_start_matches(' ');
+        let indent = " ".repeat(text.len() - words.len());
+        let taken = u16::try_from(indent.len() + 4).unwrap_or(u16::MAX);
+        let mut table = bare(Some(width.saturating_sub(taken).max(LAST_COLUMN)));
+        table.add_row([words]);
         if let Some(column) = table.column_mut(0) {
             column.set_padding((0, 0));
         }
         let indented = lines(&table).into_iter().enumerate();
-        indented.map(|(place, line)| if place == 0 { line } else { format!("    {line}") }).collect()
+        indented
+            .map(|(place, line)| match place {
+                0 => format!("{indent}{line}"),
+                _ => format!("{indent}    {line}"),
+            })
+            .collect()
     }
 
     /// A name and a number, the numbers below each other.

@@ -20,6 +20,7 @@ pub mod discovery;
 pub mod failure;
 pub mod known;
 pub mod model;
+pub mod note;
 pub mod outbox;
 pub mod plan;
 pub mod text;

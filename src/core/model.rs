@@ -482,6 +482,14 @@ impl Relation {
         }
     }
 
+    /// The words for a person, after the pull request's name.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Closes => "closes it",
+            Self::Connected => "was connected by hand",
+        }
+    }
+
     /// Reads a stored relation; the table's CHECK allows no others.
     pub fn parse(stored: &str) -> Self {
         if stored == "connected" { Self::Connected } else { Self::Closes }

@@ -5,10 +5,12 @@ use std::fmt;
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use serde::Serialize;
 
-use super::agira_object::{AgiraObject, ObjectKey, ObjectType};
+use super::agira_object::{AgiraObject, ObjectType};
 use super::known::{Known, Link, Row, Stored};
 use super::model::*;
+use super::note::{Attention, Note, Question};
 use super::outbox::Outbox;
+use super::text::Printable;
 
 /// Addresses that are longer do not fit into `core_externalissuemapping.html_url`.
 const LONGEST_URL: usize = 200;
@@ -130,65 +132,12 @@ pub enum Change {
     Decide,
 }
 
-/// A decision to change nothing, and why; it is shown but nothing follows from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
-    /// Another row has GitHub's id for this mapping, so this row keeps its own.
-    IdTaken {
-        /// GitHub's id.
-        id: GithubId,
-        /// The row that has it.
-        row: MappingId,
-    },
-    /// The close event was dealt with before: whatever the item's status, a person decided after it.
-    CloseDealtWith {
-        /// GitHub's `closedAt` (UTC).
-        closed_at: DateTime<Utc>,
-    },
-    /// The close event moves nothing.
-    ItemLeft {
-        /// The item's status.
-        status: ItemStatus,
-        /// Why.
-        reason: String,
-    },
-    /// The issue was reopened; the item stays.
-    Reopened {
-        /// The item's status.
-        status: ItemStatus,
-    },
-    /// The pull request belongs to the issue but gets no row.
-    NotLinked {
-        /// The pull request.
-        pull_request: Address,
-        /// Why.
-        reason: String,
-    },
-    /// Weaviate has the object with this status.
-    ObjectLeft {
-        /// The object.
-        object: ObjectKey,
-        /// Its status.
-        status: String,
-    },
-}
-
-impl Note {
-    /// Whether a person may wonder why nothing happens: the rest is how things always are.
-    pub fn is_surprising(&self) -> bool {
-        match self {
-            Self::IdTaken { .. } | Self::ItemLeft { .. } | Self::Reopened { .. } | Self::NotLinked { .. } => true,
-            Self::CloseDealtWith { .. } | Self::ObjectLeft { .. } => false,
-        }
-    }
-}
-
 /// What one mapping needs. No actions: nothing to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Changes, in the order in which they are made.
     pub actions: Vec<Action>,
-    /// What is left as it is, and why.
+    /// How the decision table was answered, in its order.
     pub notes: Vec<Note>,
 }
 
@@ -210,8 +159,29 @@ impl Plan {
     /// The same plan with nothing but its Weaviate actions, as `push-weaviate` carries it out.
     pub fn only_writes(mut self) -> Self {
         self.actions.retain(|action| matches!(action, Action::Write { .. }));
-        self.notes.retain(|note| matches!(note, Note::ObjectLeft { .. }));
+        self.notes.retain(|note| note.question.is_about_objects());
         self
+    }
+
+    /// How many objects Weaviate has as they should be.
+    pub fn objects_left(&self) -> usize {
+        self.notes.iter().filter(|note| note.question == Question::ObjectStatus && !note.answer).count()
+    }
+
+    fn yes(&mut self, question: Question, facts: impl Into<String>) {
+        self.notes.push(Note { question, answer: true, facts: facts.into(), attention: Attention::None });
+    }
+
+    fn no(&mut self, question: Question, facts: impl Into<String>) {
+        self.notes.push(Note { question, answer: false, facts: facts.into(), attention: Attention::None });
+    }
+
+    fn surprise(&mut self, question: Question, facts: impl Into<String>) {
+        self.notes.push(Note { question, answer: true, facts: facts.into(), attention: Attention::Surprising });
+    }
+
+    fn warn(&mut self, question: Question, facts: impl Into<String>) {
+        self.notes.push(Note { question, answer: true, facts: facts.into(), attention: Attention::Warning });
     }
 }
 
@@ -230,29 +200,26 @@ pub struct Observed<'a> {
     pub policy: &'a Policy,
 }
 
-/// Decides what one mapping needs.
+/// Decides what one mapping needs, and notes every answer that it depends on.
 pub fn plan(seen: &Observed<'_>) -> Plan {
     let mut plan = Plan::default();
     identity(seen, &mut plan);
     state(seen, &mut plan);
-    let mut status_after = seen.item.status.clone();
     match &seen.snapshot.details {
         Details::Issue { closed_at, close_reason, pull_requests, some_hidden } => {
-            if let (State::Closed, Some(closed_at)) = (seen.snapshot.state, closed_at)
-                && let Some(moved_to) = close_event(seen, *closed_at, *close_reason, &mut plan)
-            {
-                status_after = moved_to;
-            }
+            let moved_to = close_event(seen, *closed_at, *close_reason, &mut plan);
             links(seen, pull_requests, *some_hidden, &mut plan);
-            let item = Item { status: status_after, ..seen.item.clone() };
+            let item = Item { status: moved_to.unwrap_or_else(|| seen.item.status.clone()), ..seen.item.clone() };
             object(seen, AgiraObject::of_item(&item), true, &mut plan);
         }
         Details::PullRequest { merged_at, merge_commit_sha, .. } => {
+            plan.no(Question::CloseEvent, "a pull request never moves its item");
             merge(seen, *merged_at, merge_commit_sha.as_deref(), &mut plan);
         }
     }
     let own = AgiraObject::of_mapping(seen.mapping, seen.item, seen.snapshot);
     object(seen, own, seen.mapping.id.is_stored(), &mut plan);
+    plan.notes.sort_by_key(|note| note.question);
     plan
 }
 
@@ -261,81 +228,125 @@ fn identity(seen: &Observed<'_>, plan: &mut Plan) {
     let row = seen.known.row(seen.mapping.id);
     let (stored, real) = (row.map_or(seen.mapping.github_id, |row| row.github_id), seen.snapshot.github_id);
     if stored == real {
-        return;
+        return plan.no(Question::GithubId, format!("both are {real}"));
     }
     match seen.known.row_of(real) {
-        Some(row) if row.id != seen.mapping.id => plan.notes.push(Note::IdTaken { id: real, row: row.id }),
-        _ => plan.actions.push(Action::SetGithubId { row: seen.mapping.id, from: stored, to: real }),
+        Some(row) if row.id != seen.mapping.id => {
+            plan.warn(Question::GithubId, format!("keeps its GitHub id: row {} has {real}", row.id));
+        }
+        _ => {
+            plan.yes(Question::GithubId, format!("{stored} is stored, and no row has {real}"));
+            plan.actions.push(Action::SetGithubId { row: seen.mapping.id, from: stored, to: real });
+        }
     }
 }
 
 fn state(seen: &Observed<'_>, plan: &mut Plan) {
-    let (stored, real) = (&seen.mapping.state, seen.snapshot.state);
-    if stored == real.as_str() {
-        return;
+    let (stored, real) = (&seen.mapping.state, seen.snapshot.state.as_str());
+    if stored == real {
+        return plan.no(Question::State, format!("both are {real}"));
     }
-    plan.actions.push(Action::RecordState { from: stored.clone(), to: real.as_str() });
-    if seen.snapshot.kind() == Kind::Issue && real == State::Open {
-        plan.notes.push(Note::Reopened { status: seen.item.status.clone() });
-    }
+    plan.yes(Question::State, format!("{} is stored, {real} there", Printable(stored)));
+    plan.actions.push(Action::RecordState { from: stored.clone(), to: real });
 }
 
-/// The status that the item gets, if the close event moves it.
+/// The status that the item gets, if a close event moves it.
 fn close_event(
     seen: &Observed<'_>,
-    closed_at: DateTime<Utc>,
+    closed_at: Option<DateTime<Utc>>,
     reason: Option<CloseReason>,
     plan: &mut Plan,
 ) -> Option<ItemStatus> {
-    if seen.mapping.dealt_closed_at == Some(closed_at) {
-        plan.notes.push(Note::CloseDealtWith { closed_at });
-        return None;
-    }
-    let from = seen.item.status.clone();
-    let kept = kept_because(seen.policy, &from, closed_at, reason);
-    let moved_to = match kept {
-        Some(reason) => {
-            plan.notes.push(Note::ItemLeft { status: from, reason });
-            None
+    let status = Printable(&seen.item.status.0);
+    let closed_at = match (seen.snapshot.state, closed_at) {
+        (State::Closed, Some(closed_at)) => closed_at,
+        (State::Closed, None) => {
+            plan.no(Question::CloseEvent, "the issue is closed, but GitHub does not say since when");
+            return None;
         }
-        None => {
-            plan.actions.push(Action::MoveItem { from, to: ItemStatus::testing() });
-            Some(ItemStatus::testing())
+        _ => {
+            plan.no(Question::CloseEvent, "the issue is open");
+            if seen.mapping.state != State::Open.as_str() {
+                plan.surprise(Question::Reopened, format!("issue is open again: item left in {status}"));
+            }
+            return None;
         }
     };
+    match seen.mapping.dealt_closed_at {
+        Some(dealt) if dealt == closed_at => {
+            plan.no(Question::CloseEvent, format!("that of {} was dealt with before: item left", time(dealt)));
+            return None;
+        }
+        dealt => {
+            let dealt = dealt.map_or("none".to_owned(), |dealt| format!("that of {}", time(dealt)));
+            plan.yes(Question::CloseEvent, format!("closed {}; dealt with before: {dealt}", time(closed_at)));
+        }
+    }
+    let moves = exceptions(seen.policy, &seen.item.status, closed_at, reason).into_iter().all(|(question, answer)| {
+        match &answer {
+            Ok(facts) => plan.no(question, facts),
+            Err(why) => plan.surprise(question, format!("item left in {status}: {why}")),
+        }
+        answer.is_ok()
+    });
+    let moved_to = moves.then(ItemStatus::testing);
+    if let Some(to) = moved_to.clone() {
+        plan.yes(Question::ItemMoves, format!("{status} => {to}, unless a person moves it before the run does"));
+        plan.actions.push(Action::MoveItem { from: seen.item.status.clone(), to });
+    }
     plan.actions.push(Action::RememberClose { closed_at });
     moved_to
 }
 
-fn kept_because(
+/// What can keep a close event from moving the item: why it does not, or why it does.
+fn exceptions(
     policy: &Policy,
     status: &ItemStatus,
     closed_at: DateTime<Utc>,
     reason: Option<CloseReason>,
-) -> Option<String> {
-    if ItemStatus::PROTECTED.contains(&status.0.as_str()) {
-        return Some("a closed issue does not change this status".to_owned());
-    }
-    if policy.keep_status.contains(&status.0) {
-        return Some("--keep-status names this status".to_owned());
-    }
-    if let (Some(wanted), Some(reason)) = (&policy.close_reasons, reason)
-        && !wanted.iter().any(|wanted| wanted == reason.as_str())
-    {
-        return Some(format!("the issue was closed as {}, which --close-reason does not name", reason.as_str()));
-    }
-    match policy.ignore_closed_before {
-        Some(limit) if closed_at < limit => Some(format!("closed {}, before --ignore-closed-before", time(closed_at))),
-        _ => None,
-    }
+) -> [(Question, Result<String, String>); 4] {
+    let shown = Printable(&status.0);
+    let protected = match ItemStatus::PROTECTED.contains(&status.0.as_str()) {
+        true => Err("a closed issue does not change this status".to_owned()),
+        false => Ok(format!("{shown} is none of {}", ItemStatus::PROTECTED.join(", "))),
+    };
+    let kept = match policy.keep_status.as_slice() {
+        [] => Ok("it names none".to_owned()),
+        named if named.contains(&status.0) => Err("--keep-status names this status".to_owned()),
+        named => Ok(format!("it names {}", named.join(", "))),
+    };
+    let left_out = match (&policy.close_reasons, reason) {
+        (None, _) => Ok("it leaves none out".to_owned()),
+        (Some(_), None) => Ok("GitHub names no reason".to_owned()),
+        (Some(wanted), Some(reason)) if wanted.iter().any(|wanted| wanted == reason.as_str()) => {
+            Ok(format!("it names {}", wanted.join(", ")))
+        }
+        (Some(_), Some(reason)) => {
+            Err(format!("the issue was closed as {}, which --close-reason does not name", reason.as_str()))
+        }
+    };
+    let too_old = match policy.ignore_closed_before {
+        None => Ok("it names no time".to_owned()),
+        Some(limit) if closed_at < limit => Err(format!("closed {}, before --ignore-closed-before", time(closed_at))),
+        Some(limit) => Ok(format!("it names {}", time(limit))),
+    };
+    [
+        (Question::ProtectedStatus, protected),
+        (Question::KeepStatus, kept),
+        (Question::CloseReason, left_out),
+        (Question::ClosedBefore, too_old),
+    ]
 }
 
 fn links(seen: &Observed<'_>, pull_requests: &[PullRequestRef], some_hidden: bool, plan: &mut Plan) {
     let mut supported = Vec::new();
+    if pull_requests.is_empty() {
+        plan.no(Question::PullRequest, "GitHub names none");
+    }
     for pull_request in pull_requests {
-        let row = match row_for(seen, pull_request, plan) {
-            RowFor::Existing(row) => Some(row),
-            RowFor::Inserted => None,
+        let (row, place) = match row_for(seen, pull_request, plan) {
+            RowFor::Existing(row) => (Some(row), format!("row {row}")),
+            RowFor::Inserted => (None, "a new row".to_owned()),
             RowFor::None => continue,
         };
         let linked = row.and_then(|row| {
@@ -343,21 +354,31 @@ fn links(seen: &Observed<'_>, pull_requests: &[PullRequestRef], some_hidden: boo
             let pair = (seen.mapping.id, row);
             seen.known.links.iter().find(|link| (link.issue, link.pull_request) == pair)
         });
-        let wanted = (seen.mapping.item_id, pull_request.relation);
+        let PullRequestRef { github_id, address, relation, .. } = pull_request;
+        let wanted = (seen.mapping.item_id, *relation);
+        let before = linked.map_or("none", |link| link.relation.as_str());
+        plan.yes(Question::PullRequest, format!("{address} {} ({place}); linked so far: {before}", relation.words()));
         if linked.map(|link| (link.item_id, link.relation)) != Some(wanted) {
             plan.actions.push(Action::Link {
-                pull_request: pull_request.address.clone(),
-                github_id: pull_request.github_id,
-                relation: pull_request.relation,
+                pull_request: address.clone(),
+                github_id: *github_id,
+                relation: *relation,
                 from: linked.map(|link| link.relation),
             });
         }
     }
     if some_hidden {
-        return; // what is not named may be what is hidden
+        return plan.no(Question::Unlink, "something is hidden from this token, and what is not named may be that");
     }
     let gone = |link: &&Link| link.issue == seen.mapping.id && !supported.contains(&link.pull_request);
-    plan.actions.extend(seen.known.links.iter().filter(gone).map(|link| Action::Unlink { row: link.pull_request }));
+    let gone: Vec<MappingId> = seen.known.links.iter().filter(gone).map(|link| link.pull_request).collect();
+    if gone.is_empty() {
+        plan.no(Question::Unlink, "every stored link has GitHub's support");
+    }
+    for row in gone {
+        plan.yes(Question::Unlink, format!("GitHub does not name row {row}'s pull request"));
+        plan.actions.push(Action::Unlink { row });
+    }
 }
 
 /// The mapping row of a pull request that belongs to the issue.
@@ -370,59 +391,88 @@ enum RowFor {
 fn row_for(seen: &Observed<'_>, pull_request: &PullRequestRef, plan: &mut Plan) -> RowFor {
     let item_id = seen.mapping.item_id;
     let address = &pull_request.address;
-    let not_linked = |reason: String| Note::NotLinked { pull_request: address.clone(), reason };
+    let not_linked = |plan: &mut Plan, reason: String| {
+        plan.warn(Question::PullRequest, format!("pull request {address} not linked: {reason}"));
+        RowFor::None
+    };
     let mut existing = seen.known.row_of(pull_request.github_id);
     if let Some(row) = existing
         && row.kind != Kind::PullRequest
     {
-        plan.notes.push(not_linked(format!("row {}, which is no pull request, has its id", row.id)));
-        return RowFor::None;
+        return not_linked(plan, format!("row {}, which is no pull request, has its id", row.id));
     }
     if existing.is_none()
         && let Some(row) = seen.known.row_at(item_id, Kind::PullRequest, address)
     {
         let (from, to) = (row.github_id, pull_request.github_id);
+        plan.yes(Question::GithubId, format!("row {} of {address} has {from}, GitHub says {to}", row.id));
         plan.actions.push(Action::SetGithubId { row: row.id, from, to });
         existing = Some(row);
     }
     if let Some(row) = existing {
-        let real = pull_request.state.as_str();
-        if row.state != real && !row.look_comes {
-            plan.actions.push(Action::MakeDue { row: row.id, from: row.state.clone(), to: real });
-        }
+        row_state(row, pull_request.state.as_str(), plan);
         return RowFor::Existing(row.id);
     }
     if let Some(row) = seen.known.row_numbered(item_id, Kind::PullRequest, address.number) {
-        plan.notes.push(not_linked(format!("row {} of the item has that number", row.id)));
-        return RowFor::None;
+        return not_linked(plan, format!("row {} of the item has that number", row.id));
     }
     if pull_request.url.chars().count() > LONGEST_URL {
-        plan.notes.push(not_linked(format!("its address is longer than {LONGEST_URL} characters")));
-        return RowFor::None;
+        return not_linked(plan, format!("its address is longer than {LONGEST_URL} characters"));
     }
     plan.actions.push(Action::InsertPullRequest { pull_request: pull_request.clone() });
     RowFor::Inserted
 }
 
+/// What the issue's look tells of a pull request's state.
+fn row_state(row: &Row, real: &'static str, plan: &mut Plan) {
+    if row.state == real {
+        return plan.no(Question::MakeDue, format!("row {} and GitHub both have {real}", row.id));
+    }
+    let differs = format!("row {} has {}, GitHub says {real}", row.id, Printable(&row.state));
+    if row.look_comes {
+        return plan.no(Question::MakeDue, format!("{differs}, but its own look comes anyway"));
+    }
+    plan.yes(Question::MakeDue, differs);
+    plan.actions.push(Action::MakeDue { row: row.id, from: row.state.clone(), to: real });
+}
+
 fn merge(seen: &Observed<'_>, merged_at: Option<DateTime<Utc>>, commit: Option<&str>, plan: &mut Plan) {
     if seen.snapshot.state != State::Merged {
-        return;
+        return plan.no(Question::Merge, format!("it is {}", seen.snapshot.state.as_str()));
     }
     let missing = |stored: &str, real: &str| (stored.is_empty() && !real.is_empty()).then(|| real.to_owned());
     let body = missing(&seen.mapping.pr_body, &seen.snapshot.body);
     let commit = missing(&seen.mapping.merge_commit_sha, commit.unwrap_or_default());
     let merged_at = merged_at.filter(|_| seen.mapping.merged_at.is_none());
-    if body.is_some() || commit.is_some() || merged_at.is_some() {
-        plan.actions.push(Action::RecordMerge { body, commit, merged_at });
+    if body.is_none() && commit.is_none() && merged_at.is_none() {
+        return plan.no(Question::Merge, "nothing that is stored is empty and known at GitHub");
     }
+    plan.yes(Question::Merge, "it is merged, and something that GitHub knows is not stored");
+    plan.actions.push(Action::RecordMerge { body, commit, merged_at });
 }
 
 fn object(seen: &Observed<'_>, object: AgiraObject, of_stored_row: bool, plan: &mut Plan) {
-    let key = object.key();
-    match change(seen.known.stored(&key, of_stored_row), &object, seen.policy) {
-        Some(change) => plan.actions.push(Action::Write { object: Box::new(object), change }),
-        None => plan.notes.push(Note::ObjectLeft { object: key, status: object.status }),
+    let (key, status) = (object.key(), Printable(&object.status).to_string());
+    let change = change(seen.known.stored(&key, of_stored_row), &object, seen.policy);
+    match &change {
+        Some(Change::Decide) => plan.yes(Question::ObjectUnknown, format!("Weaviate could not be asked about {key}")),
+        Some(Change::Create) => plan.yes(Question::ObjectMissing, format!("{key} is not there")),
+        Some(Change::Update { .. } | Change::Replace) | None => {
+            plan.no(Question::ObjectMissing, format!("{key} is there"));
+        }
     }
+    match &change {
+        Some(Change::Update { from }) => {
+            let from = Printable(from.as_deref().unwrap_or("none")).to_string();
+            plan.yes(Question::ObjectStatus, format!("{key} has {from} there, and is to have {status}"));
+        }
+        Some(Change::Replace) => {
+            plan.yes(Question::ObjectForeign, format!("Agira wrote {key}, and --replace-foreign is given"));
+        }
+        None => plan.no(Question::ObjectStatus, format!("{key} has {status} there and here, so that it is left")),
+        Some(Change::Create | Change::Decide) => {}
+    }
+    plan.actions.extend(change.map(|change| Action::Write { object: Box::new(object), change }));
 }
 
 /// The user's rule: create what is missing, update what has another status, leave the rest alone. `None`: leave.
@@ -500,21 +550,21 @@ impl fmt::Display for Action {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SetGithubId { row, from, to } => write!(out, "GitHub id of row {row}: {from} => {to}"),
-            Self::RecordState { from, to } => write!(out, "state: {} => {to}", super::text::Printable(from)),
+            Self::RecordState { from, to } => write!(out, "state: {} => {to}", Printable(from)),
             Self::RecordMerge { body, commit, merged_at } => {
                 out.write_str("merge data:")?;
                 if body.is_some() {
                     out.write_str(" body")?;
                 }
                 if let Some(commit) = commit {
-                    write!(out, " commit {}", super::text::Printable(commit))?;
+                    write!(out, " commit {}", Printable(commit))?;
                 }
                 if let Some(merged_at) = merged_at {
                     write!(out, " merged at {}", time(*merged_at))?;
                 }
                 Ok(())
             }
-            Self::MoveItem { from, to } => write!(out, "item status: {} => {to}", super::text::Printable(&from.0)),
+            Self::MoveItem { from, to } => write!(out, "item status: {} => {to}", Printable(&from.0)),
             Self::RememberClose { closed_at } => write!(out, "remember close event of {}", time(*closed_at)),
             Self::InsertPullRequest { pull_request } => {
                 write!(out, "insert row for pull request {} ({})", pull_request.address, pull_request.state.as_str())
@@ -525,7 +575,7 @@ impl fmt::Display for Action {
             }
             Self::Unlink { row } => write!(out, "link to row {row}: removed, GitHub no longer supports it"),
             Self::MakeDue { row, from, to } => {
-                write!(out, "row {row} becomes due: its state {} is {to} at GitHub", super::text::Printable(from))
+                write!(out, "row {row} becomes due: its state {} is {to} at GitHub", Printable(from))
             }
             Self::Write { object, change } => write!(out, "Weaviate {}: {change}", object.key()),
         }
@@ -538,31 +588,10 @@ impl fmt::Display for Change {
             Self::Create => out.write_str("create (missing there)"),
             Self::Update { from } => {
                 let from = from.as_deref().unwrap_or("none");
-                write!(out, "update (status there is {})", super::text::Printable(from))
+                write!(out, "update (status there is {})", Printable(from))
             }
             Self::Replace => out.write_str("replace (Agira wrote it with the item's text)"),
             Self::Decide => out.write_str("decide when pushed (Weaviate could not be asked)"),
-        }
-    }
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::IdTaken { id, row } => write!(out, "keeps its GitHub id: row {row} has {id}"),
-            Self::CloseDealtWith { closed_at } => {
-                write!(out, "item left: close event of {} was dealt with before", time(*closed_at))
-            }
-            Self::ItemLeft { status, reason } => {
-                write!(out, "item left in {}: {reason}", super::text::Printable(&status.0))
-            }
-            Self::Reopened { status } => {
-                write!(out, "issue is open again: item left in {}", super::text::Printable(&status.0))
-            }
-            Self::NotLinked { pull_request, reason } => write!(out, "pull request {pull_request} not linked: {reason}"),
-            Self::ObjectLeft { object, status } => {
-                write!(out, "Weaviate {object}: leave (status there is {})", super::text::Printable(status))
-            }
         }
     }
 }

@@ -142,31 +142,91 @@ fn every_statement_stands_in_a_read_only_transaction() {
 fn it_shows_the_status_change_that_github_implies() {
     let world = grown();
     let run = world.run(&["sync", "--dry-run"]).exits(3);
-    let run = run.prints("mapping 1 (item 1, issue acme/shop#1)").prints("    item status: Working => Testing");
-    let run = run
-        .prints("    insert row for pull request acme/shop#20 (merged)")
-        .prints("    link to pull request acme/backend#7: none => closes");
-    let run = run
-        .prints("    Weaviate github_issue:1: update (status there is open)")
-        .prints("    Weaviate item:1: create (missing there)");
-    let run = run.prints("    item left in Testing: a closed issue does not change this status");
-    let run = run.prints("    GitHub id of row 7: -21 => ").prints("    failed: acme/shop#6 was deleted at GitHub");
-    run.prints("; nothing was changed");
+    let line = |mapping: &str| {
+        let lines: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with(mapping)).collect();
+        assert_eq!(lines.len(), 1, "one line for {mapping}\n{}", run.all());
+        lines[0].to_owned()
+    };
+    assert_eq!(
+        line("mapping 1 "),
+        "mapping 1 (item 1, issue acme/shop#1): state: open => closed; item status: Working => Testing; \
+         remember close event of 2026-03-01T10:00:00Z; insert row for pull request acme/shop#20 (merged); \
+         link to pull request acme/shop#20: none => closes; Weaviate item:1: create (missing there); \
+         Weaviate github_issue:1: update (status there is open)"
+    );
+    assert!(line("mapping 3 ").ends_with("; item left in Testing: a closed issue does not change this status"));
+    assert!(line("mapping 4 ").contains("; link to pull request acme/backend#7: none => closes; "));
+    assert!(line("mapping 5 ").contains("GitHub id of row 7: -21 => "));
+    assert!(line("mapping 6 ").contains("): failed: acme/shop#6 was deleted at GitHub"));
+    assert!(run.stdout.ends_with("8 would change, 0 would not, 1 failed; nothing was changed\n"), "{}", run.all());
+    assert_eq!(run.stdout.lines().count(), 10, "one line for each that would change\n{}", run.all());
     assert!(!world.github.requests().is_empty());
+}
+
+#[test]
+fn mappings_that_would_not_change_are_counted_and_not_shown() {
+    let mut world = World::new();
+    for number in 1..=3 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+    }
+    world.sync();
+    world.github.close("acme/shop#2", CLOSED_AT);
+    let run = world.run(&["sync", "--dry-run", "--recheck-now"]).exits(0);
+    let told: Vec<&str> = run.stdout.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(told, ["mapping 2 (item 2, issue acme/shop#2)", "sync --dry-run"], "{}", run.all());
+    run.prints(": 1 would change, 2 would not, 0 failed");
 }
 
 #[test]
 fn one_mapping_is_explained_with_the_text_as_a_diff() {
     let world = grown();
     let run = world.run(&["sync", "--mapping", "1", "--dry-run"]).exits(0);
-    let run = run.prints("    due since ").prints("    item 1 \"An item\" is in Working");
-    let run = run.prints("    GitHub: closed, closed 2026-03-01T10:00:00Z as completed");
-    let run = run
-        .prints("    text of github_issue:1:")
-        .prints("      -State: open")
-        .prints("      +State: closed")
-        .prints("      +What acme/shop#1 says");
-    run.prints("would change");
+    let parts = [
+        "mapping 1 (item 1, issue acme/shop#1)\n    due since ",
+        "    item 1 \"An item\" is in Working\n",
+        "    GitHub: closed, closed 2026-03-01T10:00:00Z as completed, last changed ",
+        "    close event dealt with before: none\n",
+        "    why:\n",
+        "        another state: yes, open is stored, closed there\n        close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: none\n",
+        "        status is protected: no, ",
+        "        item moves: yes, Working => Testing, unless a person moves it before the run does\n        pull request of the issue: yes, acme/shop#20 closes it (a new row); linked so far: none\n",
+        "    plan:\n        state: open => closed\n        item status: Working => Testing\n",
+        "    text of github_issue:1:\n",
+        "        -State: open\n",
+        "        +State: closed\n",
+        "        +What acme/shop#1 says\n",
+        "\nmapping new (item 1, pull request acme/shop#20)\n",
+        "sync --dry-run: 2 would change",
+    ];
+    let mut rest = run.stdout.as_str();
+    for part in parts {
+        rest = rest.split_once(part).unwrap_or_else(|| panic!("no {part:?} in its place\n{}", run.all())).1;
+    }
+}
+
+#[test]
+fn json_explains_one_mapping_too() {
+    let world = grown();
+    let explanation = |args: &[&str], code| {
+        let report = world.run(&[args, &["--output", "json", "--dry-run"]].concat()).exits(code).json();
+        report["mappings"][0]["explanation"].clone()
+    };
+    assert_eq!(explanation(&["sync"], 3), Value::Null, "a batch is not explained");
+    let told = explanation(&["sync", "--mapping", "1"], 0);
+    let (status, github) = (told["item_status"].clone(), told["github"].clone());
+    assert_eq!((status, github["state"].clone()), (json!("Working"), json!("closed")));
+    assert_eq!((&github["closed_at"], &github["close_reason"]), (&json!(CLOSED_AT), &json!("completed")));
+    let reasons = told["reasons"].as_array().unwrap();
+    assert_eq!(
+        reasons[2],
+        json!({ "question": "close_event", "answer": "yes", "facts": "closed 2026-03-01T10:00:00Z; dealt with before: none" })
+    );
+    let diff = told["text_diffs"][1].clone();
+    assert_eq!(diff["object"], "github_issue:1");
+    assert!(diff["diff"].as_str().unwrap().contains("\n-State: open\n"), "{diff}");
+    let failed = explanation(&["sync", "--mapping", "6"], 3);
+    assert_eq!((&failed["github"], &failed["reasons"]), (&Value::Null, &json!([])), "GitHub says nothing");
+    assert!(failed["due"].as_str().unwrap().starts_with("due since "));
 }
 
 /// A line of `sync --mapping 1 --dry-run` after somebody did something to the mapping.
@@ -194,11 +254,11 @@ fn a_mapping_that_does_not_move_tells_why() {
     check_why("worker_recheck_at = NULL, worker_error = 'it broke', worker_error_at = now()", "    parked: ");
     check_why(
         "worker_claim = gen_random_uuid(), worker_claimed_until = now() + interval '1 hour'",
-        "    in work, held by a run until ",
+        "): in work, held by a run until ",
     );
     check_why(
         "worker_claim = gen_random_uuid(), worker_claimed_until = now() - interval '1 hour'",
-        "    in work by a run that died; its claim expired ",
+        "): in work by a run that died; its claim expired ",
     );
 }
 
@@ -208,7 +268,7 @@ fn what_an_outbox_holds_is_told() {
     world.weaviate.settings().down = true;
     world.run(&["sync", "--limit", "1"]).exits(75);
     world.weaviate.settings().down = false;
-    world.run(&["sync", "--dry-run"]).prints("    2 objects wait for Weaviate since ");
+    world.run(&["sync", "--dry-run"]).prints("): 2 objects wait for Weaviate since ");
 }
 
 #[test]

@@ -53,6 +53,8 @@ fn every_command_prints_what_its_schema_says() {
     let mut world = busy();
     let planned = printed(RUN, world.command(&["sync", "--dry-run"]), 3);
     assert!(planned["mappings"].as_array().unwrap().iter().any(|mapping| mapping["mapping_id"].is_null()));
+    let explained = printed(RUN, world.command(&["sync", "--dry-run", "--mapping", "1", "--mapping", "2"]), 3);
+    assert!(explained["mappings"].as_array().unwrap().iter().all(|mapping| mapping["explanation"].is_object()));
     let synced = printed(RUN, world.command(&["sync"]), 3);
     let actions: BTreeSet<&str> = synced["mappings"]
         .as_array()

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::super::agira_object;
 use super::super::known::Row;
 use super::*;
 
@@ -75,8 +76,8 @@ fn present(status: &str) -> Stored {
     Stored::Present { status: Some(status.to_owned()), parentless: false }
 }
 
-fn key(object_type: agira_object::ObjectType, id: i64) -> ObjectKey {
-    ObjectKey { object_type, object_id: id.to_string() }
+fn key(object_type: agira_object::ObjectType, id: i64) -> agira_object::ObjectKey {
+    agira_object::ObjectKey { object_type, object_id: id.to_string() }
 }
 
 fn world(mapping: Mapping, state: State, details: Details) -> World {
@@ -116,7 +117,7 @@ fn closed() -> World {
     let mut world = settled();
     world.mapping.state = "closed".to_owned();
     world.snapshot.state = State::Closed;
-    world.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 42).uuid(), present("closed"));
+    world.known.objects.insert(key(ObjectType::GithubIssue, 42).uuid(), present("closed"));
     world.snapshot.details = Details::Issue {
         closed_at: Some(closing()),
         close_reason: Some(CloseReason::Completed),
@@ -170,6 +171,7 @@ fn check(mut world: World, expected: &[&str]) -> Plan {
     let first = planned(&world);
     let lines: Vec<String> = first.actions.iter().map(ToString::to_string).collect();
     assert_eq!(lines, expected, "notes: {:?}", first.notes);
+    check_answers(&first);
     carry(&mut world.known, &world.mapping, &first);
     for action in &first.actions {
         match action {
@@ -189,6 +191,46 @@ fn check(mut world: World, expected: &[&str]) -> Plan {
     let undecided = |action: &&Action| matches!(action, Action::Write { change: Change::Decide, .. });
     assert_eq!(again.actions.iter().filter(|action| !undecided(action)).count(), 0, "{:?}", again.actions);
     first
+}
+
+/// Actions follow from answers, and nothing else does; the answers come in the table's order.
+#[track_caller]
+fn check_answers(plan: &Plan) {
+    assert!(plan.notes.is_sorted_by_key(|note| note.question), "{:?}", plan.notes);
+    let is_yes = |note: &&Note| note.answer && note.attention == Attention::None;
+    let told: Vec<Question> = plan.notes.iter().filter(is_yes).map(|note| note.question).collect();
+    // Of a pull request the answer is where it belongs, whether that has to be stored or not.
+    let mut told: Vec<Question> = told.into_iter().filter(|question| *question != Question::PullRequest).collect();
+    let mut done: Vec<Question> = plan
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::SetGithubId { .. } => Some(Question::GithubId),
+            Action::RecordState { .. } => Some(Question::State),
+            Action::RecordMerge { .. } => Some(Question::Merge),
+            Action::MoveItem { .. } => Some(Question::ItemMoves),
+            Action::RememberClose { .. } => Some(Question::CloseEvent),
+            Action::InsertPullRequest { .. } | Action::Link { .. } => None,
+            Action::Unlink { .. } => Some(Question::Unlink),
+            Action::MakeDue { .. } => Some(Question::MakeDue),
+            Action::Write { change, .. } => Some(match change {
+                Change::Create => Question::ObjectMissing,
+                Change::Update { .. } => Question::ObjectStatus,
+                Change::Replace => Question::ObjectForeign,
+                Change::Decide => Question::ObjectUnknown,
+            }),
+        })
+        .collect();
+    told.sort_unstable();
+    done.sort_unstable();
+    assert_eq!(told, done, "{plan:#?}");
+}
+
+/// All answers, as a dry run of the mapping prints them.
+#[track_caller]
+fn check_reasons(world: &World, expected: &[&str]) {
+    let reasons: Vec<String> = planned(world).notes.iter().map(Note::explained).collect();
+    assert_eq!(reasons, expected);
 }
 
 #[track_caller]
@@ -227,7 +269,7 @@ fn every_unprotected_status_is_moved() {
         let mut world = closed();
         world.item = item(status);
         world.known.items.insert(ItemId(7), item(status));
-        world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), present(status));
+        world.known.objects.insert(key(ObjectType::Item, 7).uuid(), present(status));
         let first = format!("item status: {status} => Testing");
         let last = format!("Weaviate item:7: update (status there is {status})");
         check(world, &[&first, MOVED[1], &last]);
@@ -240,7 +282,7 @@ fn a_protected_status_stays_and_the_close_event_is_remembered() {
         let mut world = closed();
         world.item = item(status);
         world.known.items.insert(ItemId(7), item(status));
-        world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), present(status));
+        world.known.objects.insert(key(ObjectType::Item, 7).uuid(), present(status));
         let plan = check(world, &[MOVED[1]]);
         check_note(&plan, &format!("item left in {status}: a closed issue does not change this status"));
     }
@@ -288,9 +330,9 @@ fn a_close_event_dealt_with_before_leaves_the_item_in_whatever_status() {
         world.mapping.dealt_closed_at = Some(closing());
         world.item = item(status);
         world.known.items.insert(ItemId(7), item(status));
-        world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), present(status));
+        world.known.objects.insert(key(ObjectType::Item, 7).uuid(), present(status));
         let plan = check(world, &[]);
-        check_note(&plan, "item left: close event of 2026-03-01T10:00:00Z was dealt with before");
+        check_note(&plan, "that of 2026-03-01T10:00:00Z was dealt with before: item left");
     }
 }
 
@@ -308,7 +350,7 @@ fn a_reopened_issue_leaves_its_item() {
     world.mapping.dealt_closed_at = Some(closing());
     world.item = item("Testing");
     world.known.items.insert(ItemId(7), item("Testing"));
-    world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), present("Testing"));
+    world.known.objects.insert(key(ObjectType::Item, 7).uuid(), present("Testing"));
     check(world, &["state: closed => open"]);
 }
 
@@ -448,7 +490,7 @@ fn a_merge_fills_in_what_is_empty() {
     world.mapping.pr_body = String::new();
     world.mapping.merge_commit_sha = String::new();
     world.mapping.merged_at = None;
-    world.known.objects.insert(key(agira_object::ObjectType::GithubPr, 55).uuid(), present("open"));
+    world.known.objects.insert(key(ObjectType::GithubPr, 55).uuid(), present("open"));
     check(
         world,
         &[
@@ -472,7 +514,7 @@ fn a_closed_pull_request_never_touches_the_item() {
     let mut world = pull_request();
     world.mapping.state = "open".to_owned();
     world.snapshot.state = State::Closed;
-    world.known.objects.insert(key(agira_object::ObjectType::GithubPr, 55).uuid(), present("closed"));
+    world.known.objects.insert(key(ObjectType::GithubPr, 55).uuid(), present("closed"));
     check(world, &["state: open => closed"]);
 }
 
@@ -486,7 +528,7 @@ fn a_missing_object_is_created() {
 #[test]
 fn an_object_with_another_status_is_updated() {
     let mut world = settled();
-    world.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 42).uuid(), present("closed"));
+    world.known.objects.insert(key(ObjectType::GithubIssue, 42).uuid(), present("closed"));
     check(world, &["Weaviate github_issue:42: update (status there is closed)"]);
 }
 
@@ -494,7 +536,7 @@ fn an_object_with_another_status_is_updated() {
 fn an_object_without_a_status_is_updated() {
     let mut world = settled();
     let nothing = Stored::Present { status: None, parentless: false };
-    world.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 42).uuid(), nothing);
+    world.known.objects.insert(key(ObjectType::GithubIssue, 42).uuid(), nothing);
     check(world, &["Weaviate github_issue:42: update (status there is none)"]);
 }
 
@@ -506,17 +548,17 @@ fn an_object_with_the_same_status_is_left_whatever_else_differs() {
     world.snapshot.body = "Another body".to_owned();
     world.snapshot.labels = vec!["new".to_owned()];
     let plan = check(world, &[]);
-    check_note(&plan, "Weaviate github_issue:42: leave (status there is open)");
+    check_note(&plan, "github_issue:42 has open there and here, so that it is left");
 }
 
 #[test]
 fn an_object_of_agira_is_replaced_only_when_asked() {
     let parentless = || Stored::Present { status: Some("open".to_owned()), parentless: true };
     let mut world = settled();
-    world.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 42).uuid(), parentless());
+    world.known.objects.insert(key(ObjectType::GithubIssue, 42).uuid(), parentless());
     check(world, &[]);
     let mut world = settled();
-    world.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 42).uuid(), parentless());
+    world.known.objects.insert(key(ObjectType::GithubIssue, 42).uuid(), parentless());
     world.policy.replace_foreign = true;
     check(world, &["Weaviate github_issue:42: replace (Agira wrote it with the item's text)"]);
 }
@@ -526,7 +568,7 @@ fn an_items_object_is_never_foreign() {
     let mut world = settled();
     world.policy.replace_foreign = true;
     let of_agira = Stored::Present { status: Some("Working".to_owned()), parentless: true };
-    world.known.objects.insert(key(agira_object::ObjectType::Item, 7).uuid(), of_agira);
+    world.known.objects.insert(key(ObjectType::Item, 7).uuid(), of_agira);
     check(world, &[]);
 }
 
@@ -562,7 +604,7 @@ fn two_mappings_of_one_item_move_it_once() {
     second.mapping.github_id = GithubId(4_000_000_003);
     second.snapshot.github_id = GithubId(4_000_000_003);
     first.known.rows.push(row(&second.mapping));
-    first.known.objects.insert(key(agira_object::ObjectType::GithubIssue, 43).uuid(), present("closed"));
+    first.known.objects.insert(key(ObjectType::GithubIssue, 43).uuid(), present("closed"));
     let plan = planned(&first);
     carry(&mut first.known, &first.mapping, &plan);
     second.known = first.known;
@@ -577,6 +619,135 @@ fn a_row_that_a_dry_run_would_insert_has_no_object_yet() {
     let plan = planned(&world);
     let lines: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
     assert_eq!(lines, ["Weaviate github_pr:new: create (missing there)"]);
+}
+
+#[test]
+fn every_answer_that_moves_an_item_is_told() {
+    check_reasons(
+        &closed(),
+        &[
+            "another GitHub id: no, both are 4000000001",
+            "another state: no, both are closed",
+            "close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: none",
+            "status is protected: no, Working is none of Testing, ReadyForRelease, Closed",
+            "status kept by --keep-status: no, it names none",
+            "left out by --close-reason: no, it leaves none out",
+            "left out by --ignore-closed-before: no, it names no time",
+            "item moves: yes, Working => Testing, unless a person moves it before the run does",
+            "pull request of the issue: no, GitHub names none",
+            "link to remove: no, every stored link has GitHub's support",
+            "missing in Weaviate: no, item:7 is there",
+            "missing in Weaviate: no, github_issue:42 is there",
+            "another status in Weaviate: yes, item:7 has Working there, and is to have Testing",
+            "another status in Weaviate: no, github_issue:42 has closed there and here, so that it is left",
+        ],
+    );
+}
+
+/// The questions of the middle of the table, up to the first that decides.
+#[track_caller]
+fn check_close_reasons(world: &World, expected: &[&str]) {
+    let plan = planned(world);
+    let asked =
+        plan.notes.iter().filter(|note| note.question > Question::State && note.question < Question::PullRequest);
+    let reasons: Vec<String> = asked.map(Note::explained).collect();
+    assert_eq!(reasons, expected);
+}
+
+#[test]
+fn what_decides_ends_the_questions() {
+    let mut world = closed();
+    world.policy.keep_status = vec!["Review".to_owned()];
+    world.policy.close_reasons = Some(vec!["not_planned".to_owned(), "duplicate".to_owned()]);
+    world.policy.ignore_closed_before = Some(closing() - Duration::days(1));
+    world.mapping.dealt_closed_at = Some(closing() - Duration::days(2));
+    let event =
+        "close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: that of 2026-02-27T10:00:00Z";
+    let unprotected = "status is protected: no, Working is none of Testing, ReadyForRelease, Closed";
+    let unkept = "status kept by --keep-status: no, it names Review";
+    check_close_reasons(
+        &world,
+        &[
+            event,
+            unprotected,
+            unkept,
+            "left out by --close-reason: yes, item left in Working: the issue was closed as completed, which --close-reason does not name",
+        ],
+    );
+    world.policy.close_reasons = Some(vec!["not_planned".to_owned(), "completed".to_owned()]);
+    check_close_reasons(
+        &world,
+        &[
+            event,
+            unprotected,
+            unkept,
+            "left out by --close-reason: no, it names not_planned, completed",
+            "left out by --ignore-closed-before: no, it names 2026-02-28T10:00:00Z",
+            "item moves: yes, Working => Testing, unless a person moves it before the run does",
+        ],
+    );
+    world.item = item("Testing");
+    check_close_reasons(
+        &world,
+        &[event, "status is protected: yes, item left in Testing: a closed issue does not change this status"],
+    );
+    world.mapping.dealt_closed_at = Some(closing());
+    check_close_reasons(
+        &world,
+        &["close event to deal with: no, that of 2026-03-01T10:00:00Z was dealt with before: item left"],
+    );
+    world.snapshot.state = State::Open;
+    check_close_reasons(
+        &world,
+        &[
+            "close event to deal with: no, the issue is open",
+            "reopened: yes, issue is open again: item left in Testing",
+        ],
+    );
+}
+
+#[test]
+fn a_pull_requests_answers_are_told() {
+    let mut world = pull_request();
+    world.mapping.merge_commit_sha = String::new();
+    check_reasons(
+        &world,
+        &[
+            "another GitHub id: no, both are 4000000002",
+            "another state: no, both are merged",
+            "close event to deal with: no, a pull request never moves its item",
+            "merge data to store: yes, it is merged, and something that GitHub knows is not stored",
+            "missing in Weaviate: no, github_pr:55 is there",
+            "another status in Weaviate: no, github_pr:55 has merged there and here, so that it is left",
+        ],
+    );
+}
+
+#[test]
+fn where_a_pull_request_belongs_is_told() {
+    let told = |world: &World| -> Vec<String> {
+        let plan = planned(world);
+        let about = |note: &&Note| note.question >= Question::PullRequest && !note.question.is_about_objects();
+        plan.notes.iter().filter(about).map(Note::explained).collect()
+    };
+    let mut world = with_row("open", State::Merged);
+    let linked = "pull request of the issue: yes, acme/shop#31 closes it (row 55); linked so far: closes";
+    let supported = "link to remove: no, every stored link has GitHub's support";
+    let due = "pull request to look at: yes, row 55 has open, GitHub says merged";
+    assert_eq!(told(&world), [linked, supported, due]);
+    world.known.rows[1].look_comes = true;
+    let comes = "pull request to look at: no, row 55 has open, GitHub says merged, but its own look comes anyway";
+    assert_eq!(told(&world), [linked, supported, comes]);
+    let new = with_pull_requests(vec![found(4_000_000_009, "acme/other#3", State::Open)]);
+    let belongs = "pull request of the issue: yes, acme/other#3 closes it (a new row); linked so far: none";
+    assert_eq!(told(&new), [belongs, supported]);
+    world.snapshot.details =
+        Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new(), some_hidden: false };
+    let (none, gone) = (
+        "pull request of the issue: no, GitHub names none",
+        "link to remove: yes, GitHub does not name row 55's pull request",
+    );
+    assert_eq!(told(&world), [none, gone]);
 }
 
 #[test]
