@@ -7,7 +7,7 @@ use agira_worker::cli::Cli;
 use clap::CommandFactory;
 
 /// Cargo builds the examples beside the tests.
-fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
+pub fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = tempfile::tempdir().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_agira-worker")).with_file_name("examples").join("manual");
     let output = Command::new(&program).arg(folder.path()).output().expect("the example is built with the tests");
