@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::super::agira_object;
 use super::super::known::Row;
 use super::*;
 
