@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use agira_worker::cli::Cli;
-use clap::CommandFactory;
+use chrono::Utc;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 fn main() -> ExitCode {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
@@ -28,9 +30,25 @@ fn write(folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(&man)?;
     std::fs::create_dir_all(&completions)?;
     // `help` repeats what --help says, and needs no page.
-    clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), &man)?;
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    for command in std::iter::once(&program).chain(program.get_subcommands()) {
+        page(command, &man)?;
+    }
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut Cli::command(), "agira-worker", &completions)?;
     }
     Ok(())
+}
+
+fn page(command: &Command, folder: &Path) -> std::io::Result<()> {
+    let today = Utc::now().format("%Y-%m-%d").to_string();
+    let source = concat!("agira-worker ", env!("CARGO_PKG_VERSION"));
+    let page = Man::new(command.clone()).date(today).source(source).manual("Agira");
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    let text = String::from_utf8(text).map_err(std::io::Error::other)?;
+    // mandoc warns of a blank line between two breaks, and readers look for exit codes under this name.
+    let text = text.replace(".br\n\n.br\n", ".sp\n").replace(".SH EXTRA\nExit codes:\n", ".SH \"EXIT STATUS\"\n");
+    std::fs::write(folder.join(page.get_filename()), text)
 }

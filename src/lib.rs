@@ -1,20 +1,45 @@
 //! Keeps Agira's items, their GitHub issues and pull requests, and the Weaviate index in step, one bounded batch per
 //! invocation.
 //!
-//! Imports point down only:
+//! # Layers
+//!
+//! Imports point down only; `tests/it/hygiene.rs` checks it.
 //!
 //! ```text
-//! edge         main  cli  config  logging  signal
-//! application  commands -> apply, report
+//! edge         main  cli  config  logging  signal  secret
+//! application  commands: the subcommands, made of shared steps
 //! adapters     db   github   weaviate -> http
 //! core         plan -> agira_object, backoff -> model     (pure: no I/O, no clock, no log)
 //! ```
 //!
-//! A run reads everything about a slice of at most 100 mappings in few requests ([`github`], [`weaviate`], [`db`]),
-//! decides per mapping with a pure function ([`core::plan::plan`]), and carries the plan out: the database in one short
-//! transaction per mapping, Weaviate in batches. A dry run does the same reading and deciding and prints the plan.
+//! # What flows in a run
 //!
-//! What is to be remembered stands in the mapping table: [`db`] has the statements, `sql/worker.sql` the columns.
+//! ```text
+//!              PostgreSQL                      GitHub                     Weaviate
+//! deliver      outboxes of earlier runs  --------------------------------> objects
+//! discover     marks, cursors      <---------  what changed since
+//! claim        mappings, items --.
+//! observe                        |   <-------  snapshots of 25 or 50   <-- statuses of 200
+//! plan                           '-> core::plan::plan: one plan for each mapping
+//! apply        item, rows, links, outbox  (one short transaction for each mapping)
+//! push                                     outboxes in batches  ---------> objects
+//! finish       checked at, recheck at, or error and attempts
+//! ```
+//!
+//! From claim to finish it goes in slices of at most 100 mappings. [`db`] has the claim and all other statements, [`github`]
+//! what is asked there, [`weaviate`] what is read and written there; [`core::plan::plan`] is the pure function that decides,
+//! from a mapping, its item, a snapshot and what else was read ([`core::known::Known`]). Its result, [`core::plan::Plan`], is
+//! plain data: a dry run does the same reading and deciding, and prints it.
+//!
+//! # What holds it together
+//!
+//! All that is to be remembered stands in PostgreSQL, most of it in Agira's mapping table (`sql/worker.sql` has the columns), and
+//! every write is guarded by the run's claim. So a run can be killed anywhere, and runs can overlap: what was not finished is
+//! done by a later one, and what was done is seen by everybody. Weaviate gets what the outbox in a mapping's row holds; the
+//! outbox is emptied only when Weaviate has answered for each object.
+//!
+//! A failure is a mapping's own, which counts an attempt and stops nobody else, or the environment's, which ends the run with
+//! an exit code that says whether a person has to act ([`EXIT_CODES`]).
 
 pub mod cli;
 mod commands;

@@ -13,6 +13,7 @@ readonly schema_folder=target/github-schema
 # The client with which Agira reads what we write, in the version that Agira uses.
 readonly agiras_client=weaviate-client==4.23.1
 readonly client_folder=target/${agiras_client//==/-}
+readonly containerfile_linter=dockerfile-utils@0.16.3
 
 with_weaviate=yes
 case "${1:-}" in
@@ -106,6 +107,18 @@ examine deployment::systemd systemd-analyze
 examine deployment::kubernetes go
 examine monitoring::promtool promtool
 examine manual::other_shells zsh fish mandoc groff
+
+if npm exec --yes --package "$containerfile_linter" -- dockerfile-utils --help >/dev/null 2>&1; then
+    AGIRA_WORKER_DOCKERFILE_LINTER="npm exec --yes --package $containerfile_linter -- dockerfile-utils lint" \
+        cargo test --locked --test it -- --ignored deployment::container::linter
+else
+    untested+=("NOT TESTED: deployment::container::linter (needs $containerfile_linter from npm)")
+fi
+if podman info >/dev/null 2>&1 || buildah info >/dev/null 2>&1 || docker info >/dev/null 2>&1; then
+    cargo test --locked --test it -- --ignored deployment::container::the_image_is_built
+else
+    untested+=('NOT TESTED: the Containerfile is not built (needs podman, buildah or docker)')
+fi
 
 step 'documentation'
 RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet

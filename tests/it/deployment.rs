@@ -1,5 +1,8 @@
 //! The deployment examples, each read by a tool that knows its format.
 
+mod container;
+mod environment;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::str::FromStr;
@@ -73,7 +76,9 @@ fn systemd_analyze_finds_nothing_in_the_units() {
     let said = all(&rated);
     let score = regex::Regex::new(r"agira-worker.service: (\d+\.\d+)").unwrap();
     let score = &score.captures(&said).unwrap_or_else(|| panic!("{said}"))[1];
-    assert!(SERVICE.contains(&format!("rates its exposure {score} of 10")), "it is {score} now");
+    for text in [SERVICE, include_str!("../../README.md")] {
+        assert!(text.contains(&format!("rates its exposure {score} of 10")), "it is {score} now");
+    }
 }
 
 /// Needs Go and modules from its proxy; `tests/run.sh` runs it where they are there.

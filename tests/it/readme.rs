@@ -110,6 +110,29 @@ fn the_limits_quote_the_costs() {
     assert_eq!(measured[2], quoted[2]);
 }
 
+/// The table of the costs is the benchmark's own, with every bound held.
+#[test]
+fn the_costs_are_of_scenarios_that_the_benchmark_has() {
+    let (scenarios, rows) = (include_str!("../../examples/benchmark/scenarios.rs"), table("Limits and costs"));
+    assert!(rows.len() >= 10, "{rows:?}");
+    for row in rows {
+        let any_size = row[0].split_once(' ').map(|(_, rest)| format!("{{shown}} {rest}")).unwrap_or_default();
+        assert!(scenarios.contains(&row[0]) || scenarios.contains(&any_size), "no scenario measures {}", row[0]);
+        let bounds = row.last().unwrap();
+        assert!(bounds.split("; ").all(|bound| bound.is_empty() || bound.ends_with(": ok")), "{bounds}");
+    }
+}
+
+#[test]
+fn every_alert_that_is_explained_is_one_of_the_rules() {
+    let rules = include_str!("../../examples/monitoring/agira-worker.rules.yaml");
+    let alert = regex::Regex::new("`(AgiraWorker[A-Za-z]+)`").unwrap();
+    let explained: BTreeSet<String> = alert.captures_iter(README).map(|found| found[1].to_owned()).collect();
+    let written: BTreeSet<String> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect();
+    assert_eq!(explained, written);
+}
+
 #[test]
 fn every_command_line_that_is_shown_is_one() {
     let invocation = regex::Regex::new(r"agira-worker ((?:sync|push-weaviate|status|retry-failed)[^`#>|\n]*)").unwrap();
