@@ -2,6 +2,7 @@
 //! section 5 of the design, by whole runs.
 
 mod held;
+mod poison;
 mod polls;
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
