@@ -113,6 +113,7 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
     if targets.is_empty() {
         return Ok(observation);
     }
+    ctx.read_pause()?;
     ctx.may_ask_github()?;
     begin(ctx, &addressed)?;
     let (progress, clock, time_budget) = (ctx.progress.clone(), ctx.clock, ctx.time_budget);

@@ -2,6 +2,7 @@
 //! section 5 of the design, by whole runs.
 
 mod held;
+mod limits;
 mod poison;
 mod polls;
 
