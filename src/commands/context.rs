@@ -166,7 +166,7 @@ pub struct Context {
     pub run: Uuid,
     /// How long this run may start new requests.
     pub time_budget: Duration,
-    /// GitHub's pause as stored when the run started, over or not.
+    /// GitHub's pause as last read, over or not.
     pub pause: Option<Pause>,
     /// What the run has done so far.
     pub report: Report,
@@ -209,6 +209,15 @@ impl Context {
     pub fn over(&self) -> Option<StoppedBy> {
         let is_late = self.clock.elapsed() >= self.time_budget;
         self.signals.caught().map(StoppedBy::Signal).or_else(|| is_late.then_some(StoppedBy::TimeBudget))
+    }
+
+    /// Reads the pause anew: another run may have met a limit since.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn read_pause(&mut self) -> Result<(), Stop> {
+        self.pause = self.db.pause(self.access(), GITHUB)?;
+        Ok(())
     }
 
     /// Whether GitHub may be asked now.

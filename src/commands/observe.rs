@@ -113,7 +113,9 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
     if targets.is_empty() {
         return Ok(observation);
     }
+    ctx.read_pause()?;
     ctx.may_ask_github()?;
+    begin(ctx, &addressed)?;
     let (progress, clock, time_budget) = (ctx.progress.clone(), ctx.clock, ctx.time_budget);
     let Looks { answers, ended_by } = ctx.github.look(&targets, &|count| {
         progress.inc(count as u64);
@@ -167,6 +169,20 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
     }
     observation.seen.sort_by_key(|one| (one.claimed.item.id, closed_at(&one.snapshot)));
     Ok(observation)
+}
+
+/// Attempts after a failure may be those that kill this process. What is parked, and looked at because a person named it, is
+/// not sure to be looked at should this run be ended first.
+fn begin(ctx: &mut Context, addressed: &[(Claimed, Address)]) -> Result<(), Stop> {
+    let mappings = addressed.iter().map(|(claimed, _)| &claimed.mapping);
+    let failed: Vec<MappingId> =
+        mappings.filter(|mapping| mapping.attempts > 0 && !mapping.is_parked()).map(|mapping| mapping.id).collect();
+    match ctx.github.seen_at() {
+        Some(seen_at) if ctx.mode == Mode::Apply && !failed.is_empty() => {
+            Ok(ctx.db.begin_looks(ctx.run, &failed, seen_at)?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether what was found is only the namesake, on another host, of what the mapping means.

@@ -161,8 +161,13 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
     ctx.may_ask_github()?;
     if job.recheck_now && ctx.mode == Mode::Apply {
         let now = ctx.now();
-        let count = ctx.db.recheck_now(&whole.projects, now)?;
+        let (count, held) = ctx.db.recheck_now(&whole.projects, now)?;
         log::info!("{count} waiting mappings are to be rechecked now");
+        if held > 0 {
+            log::warn!(
+                "{held} more keep their recheck times: somebody holds their rows; use --recheck-now again for them"
+            );
+        }
     }
     if job.discovers {
         discover::discover(ctx)?;

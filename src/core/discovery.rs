@@ -1,5 +1,6 @@
 //! Which mappings a change at GitHub concerns (design, section 3, step 2).
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Duration, Utc};
@@ -57,10 +58,10 @@ impl Seen {
         if self.is_parked && !self.may_have_missed(change) {
             return true;
         }
-        match self.updated_at {
-            Some(updated_at) if updated_at == change => !self.may_have_missed(change),
-            Some(updated_at) => updated_at > change,
-            None => false,
+        match self.updated_at.map(|updated_at| updated_at.cmp(&change)) {
+            Some(Ordering::Equal) => !self.may_have_missed(change),
+            Some(Ordering::Greater) => true,
+            Some(Ordering::Less) | None => false,
         }
     }
 }

@@ -384,18 +384,23 @@ impl Db {
         Ok(())
     }
 
-    /// Sets the recheck time of all waiting mappings (of `projects`, unless empty) to `now`; returns how many there are.
+    /// Sets the recheck time of all waiting mappings (of `projects`, unless empty) to `now`, but for those that somebody
+    /// holds; returns how many were set and how many were left.
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn recheck_now(&mut self, projects: &[i64], now: DateTime<Utc>) -> anyhow::Result<u64> {
-        self.execute(
-            "UPDATE core_externalissuemapping m SET worker_recheck_at = $1
+    pub fn recheck_now(&mut self, projects: &[i64], now: DateTime<Utc>) -> anyhow::Result<(i64, i64)> {
+        let waiting = "SELECT m.id FROM core_externalissuemapping m
              WHERE m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at > $1
-             AND ($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))",
-            &[&now, &projects],
-        )
-        .context("setting the recheck times failed")
+             AND ($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))";
+        let sql = format!(
+            "WITH done AS (
+                UPDATE core_externalissuemapping SET worker_recheck_at = $1
+                WHERE id = ANY(ARRAY({waiting} ORDER BY m.id {LOCK})) RETURNING id
+             ) SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM ({waiting}) w WHERE w.id NOT IN (SELECT id FROM done))"
+        );
+        let rows = self.query(&sql, &[&now, &projects]).context("setting the recheck times failed")?;
+        Ok((rows[0].get(0), rows[0].get(1)))
     }
 }
 

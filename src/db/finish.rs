@@ -1,4 +1,5 @@
-//! The end of a claim, for a whole slice in one statement each: success, failure, or only what concerns Weaviate.
+//! What is recorded of a look, for a whole slice in one statement each: that it begins, success, failure, or only what
+//! concerns Weaviate.
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
@@ -43,6 +44,20 @@ pub struct Failed {
 }
 
 impl Db {
+    /// Takes down that these mappings are looked at now, `seen_at` by GitHub's clock (UTC): a look that kills this process
+    /// takes down nothing more, and the change that it was made for must not be news again and again.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn begin_looks(&mut self, run: Uuid, ids: &[MappingId], seen_at: DateTime<Utc>) -> anyhow::Result<()> {
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        let sql = format!(
+            "UPDATE core_externalissuemapping m SET worker_checked_at = $3 WHERE {HELD} FOR UPDATE SKIP LOCKED))"
+        );
+        self.execute(&sql, &[&run, &ids, &seen_at]).context("recording that mappings are looked at failed")?;
+        Ok(())
+    }
+
     /// Ends the claims of mappings that were dealt with. `seen_at`: GitHub's clock when it was asked (UTC).
     ///
     /// # Errors

@@ -1,6 +1,10 @@
 //! Whose failure it is when something fails for one mapping or one repository alone, and what becomes of it: rows of
 //! section 5 of the design, by whole runs.
 
+mod gone;
+mod held;
+mod limits;
+mod poison;
 mod polls;
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};

@@ -94,6 +94,12 @@ fn githubs_errors_with_status_200() {
     }
 }
 
+#[test]
+fn no_wait_is_longer_than_a_year() {
+    let told = |seconds| Signs { retry_after: Some(seconds), ..says(429, "") }.wait();
+    assert_eq!((told(31_536_000), told(31_536_001)), (Some(31_536_000), Some(31_536_000)));
+}
+
 /// Of several errors the one that forbids most is what the answer means.
 #[test]
 fn failures_are_ordered_by_what_they_forbid() {

@@ -1,6 +1,8 @@
 //! The decision table of the design's section 4, row by row. Each case starts from `settled()` or `pull_request()`, where
 //! there is nothing to do, and changes one thing.
 
+mod carry;
+
 use std::collections::HashMap;
 
 use super::super::agira_object;

@@ -179,7 +179,7 @@ fn recheck_now_concerns_waiting_rows_only() {
     let before: Vec<_> = rows.iter().map(|(_, id)| bench.row(*id)).collect();
     let now = bench.at(2);
     // The waiting row, and the issue whose look marked another.
-    assert_eq!(bench.db.recheck_now(&[bench.project], now).unwrap(), 2);
+    assert_eq!(bench.db.recheck_now(&[bench.project], now).unwrap(), (2, 0));
     let waiting = rows[4].1;
     for ((class, id), before) in rows.into_iter().zip(before) {
         bench.check(id, class, 2);
@@ -188,7 +188,7 @@ fn recheck_now_concerns_waiting_rows_only() {
     }
     let whole = WholeSelection { mappings: vec![waiting.0, elsewhere.0], ..due() };
     assert_eq!(bench.claim(&whole, 9, 2), [waiting]);
-    assert_eq!(bench.db.recheck_now(&[], now).unwrap(), 1);
+    assert_eq!(bench.db.recheck_now(&[], now).unwrap(), (1, 0));
     assert_eq!(bench.claim(&whole, 9, 2), [elsewhere]);
 }
 

@@ -1,5 +1,7 @@
 //! What is looked at is PostgreSQL; a real Weaviate for each of hundreds of worlds would take too long.
 
+mod restarted;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -100,6 +100,31 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Stops the server in one of pg_ctl's modes: `fast` ends all sessions, `immediate` is as if it had crashed.
+    ///
+    /// # Panics
+    /// When pg_ctl fails.
+    pub fn stop(&self, mode: &str) {
+        self.control(&["stop", "--mode", mode]);
+    }
+
+    /// Starts it again.
+    ///
+    /// # Panics
+    /// When pg_ctl fails.
+    pub fn start_again(&self) {
+        self.control(&["start"]);
+    }
+
+    fn control(&self, arguments: &[&str]) {
+        let control = || {
+            let mut control = as_user(other_user()?.as_deref(), &binaries()?.join("pg_ctl"));
+            control.args(arguments).args(["--wait", "--silent", "-D"]).arg(self.folder.join("data"));
+            run(control.arg("--log").arg(self.folder.join("log")))
+        };
+        control().unwrap_or_else(|error| panic!("the throwaway PostgreSQL: {error:#}"));
+    }
+
     /// The loopback port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
