@@ -13,7 +13,7 @@ DROP TABLE IF EXISTS worker_repository;
 DROP TABLE IF EXISTS worker_run;
 DROP TABLE IF EXISTS worker_pause;
 
-DROP INDEX IF EXISTS worker_mapping_address;
+DROP INDEX IF EXISTS worker_mapping_url, worker_mapping_address;
 ALTER TABLE core_externalissuemapping DROP CONSTRAINT IF EXISTS worker_mapping_class;
 
 -- The partial indexes go with the columns in their conditions.

@@ -58,8 +58,12 @@ CREATE INDEX IF NOT EXISTS worker_mapping_failed ON core_externalissuemapping (i
     WHERE worker_error IS NOT NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_never_pushed ON core_externalissuemapping (id)
     WHERE worker_pushed_at IS NULL;
--- Discovery finds rows with a wrong github_id by their address.
-CREATE INDEX IF NOT EXISTS worker_mapping_address ON core_externalissuemapping (lower(html_url));
+CREATE INDEX IF NOT EXISTS worker_mapping_never_synced ON core_externalissuemapping (id)
+    WHERE worker_external_updated_at IS NULL;
+-- Discovery finds rows with a wrong github_id by their address. `status` looks for rows with the same one, which the index
+-- alone can answer only if it has the column, too.
+DROP INDEX IF EXISTS worker_mapping_address;
+CREATE INDEX IF NOT EXISTS worker_mapping_url ON core_externalissuemapping (lower(html_url)) INCLUDE (html_url);
 
 -- Which issue's look supports which pull request's row; item_id is the issue's item.
 CREATE TABLE IF NOT EXISTS worker_pull_request_link (

@@ -18,7 +18,7 @@ pub struct Scenario {
 }
 
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 8] = [
+pub const SCENARIOS: [Scenario; 9] = [
     Scenario { name: "unchanged", is_long: false, measure: unchanged },
     Scenario { name: "repositories", is_long: false, measure: repositories },
     Scenario { name: "changes", is_long: false, measure: changes },
@@ -26,6 +26,7 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "overdue", is_long: false, measure: overdue },
     Scenario { name: "first-run", is_long: false, measure: first_run },
     Scenario { name: "processes", is_long: false, measure: processes },
+    Scenario { name: "status", is_long: false, measure: status },
     Scenario { name: "long", is_long: true, measure: long },
 ];
 
@@ -218,6 +219,31 @@ fn processes() -> Vec<Row> {
             four,
             vec![once_together, Bound::at_least_times("faster than one", 2.5, ratio)],
         ),
+    ]
+}
+
+/// What an operator asks for is there at once, also when Agira has grown.
+fn status() -> Vec<Row> {
+    const AT_ONCE: Duration = Duration::from_millis(300);
+    let services = Services::with(10, 100_000);
+    services.pretend_settled();
+    services.grow();
+    let median = |name: &str, args: &[&str]| {
+        let run = || services.cost(|services| vec![services.run(&[&["status"], args].concat())]);
+        let mut costs: Vec<Cost> = (0..5).map(|_| run()).collect();
+        costs.sort_by_key(|cost| cost.elapsed);
+        let cost = costs.swap_remove(2);
+        let bounds = vec![
+            Bound::at_most("GitHub", 0, cost.github as i64),
+            Bound::at_most("Weaviate", 0, cost.weaviate as i64),
+            Bound::new("within 300 ms", cost.elapsed < AT_ONCE),
+        ];
+        row(format!("100,000 mappings, 1,000,000 activities, {name} (median of 5 runs)"), cost, bounds)
+    };
+    vec![
+        median("status", &[]),
+        median("status --failed", &["--failed"]),
+        median("status --mapping", &["--mapping", "77777"]),
     ]
 }
 

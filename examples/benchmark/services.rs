@@ -107,6 +107,23 @@ impl Services {
         self.settle();
     }
 
+    /// As if Agira were some years old: every item was changed ten times, everything was closed once and dealt with, and
+    /// some mappings failed.
+    pub fn grow(&self) {
+        self.execute(
+            "INSERT INTO core_activity (target_object_id, verb, summary, created_at, actor_id, target_content_type_id)
+             SELECT (1 + n % 100000)::text, 'item.status_changed', 'Status: Working → Testing',
+                now() - interval '2 days' + n * interval '0.1 seconds', NULL,
+                (SELECT id FROM django_content_type WHERE app_label = 'core' AND model = 'item')
+             FROM generate_series(1, 1000000) n;
+             UPDATE core_externalissuemapping SET worker_closed_at = now() - interval '2 days';
+             UPDATE core_externalissuemapping SET worker_attempts = 10, worker_error = 'it broke', worker_error_at = now(),
+                worker_recheck_at = NULL WHERE id % 1000 = 7",
+        );
+        self.execute("VACUUM (FULL, ANALYZE) core_externalissuemapping");
+        self.execute("VACUUM ANALYZE");
+    }
+
     /// A run of the worker.
     pub fn run(&self, args: &[&str]) -> Finished {
         program::run(self.command(&program::worker()).args(args).args(["--quiet", "--output", "json"]))

@@ -39,7 +39,7 @@ GRANT SELECT (id, github_owner, github_repo) ON core_project TO agira_worker;
 GRANT SELECT (id, app_label, model) ON django_content_type TO agira_worker;
 
 -- `status --mapping` tells what became of an item when its issue was closed.
-GRANT SELECT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id),
+GRANT SELECT (id, target_content_type_id, target_object_id, verb, summary, created_at, actor_id),
     INSERT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id)
     ON core_activity TO agira_worker;
 

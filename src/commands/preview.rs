@@ -125,13 +125,13 @@ fn show_mapping(
         show_line(ctx, &format!("    {fact}"));
     }
     let reasons: Vec<String> = explanation.reasons.iter().map(Note::explained).collect();
+    if reasons.is_empty() {
+        // Nothing could be decided.
+        return said.iter().for_each(|line| show_line(ctx, &format!("    {line}")));
+    }
     for (title, lines) in [("why", reasons.as_slice()), ("plan", said)] {
-        if !lines.is_empty() {
-            show_line(ctx, &format!("    {title}:"));
-        }
-        for line in lines {
-            show_line(ctx, &format!("        {line}"));
-        }
+        show_line(ctx, &format!("    {title}:"));
+        lines.iter().for_each(|line| show_line(ctx, &format!("        {line}")));
     }
     for ObjectDiff { object, diff } in &explanation.text_diffs {
         show_line(ctx, &format!("    text of {object}:"));
@@ -187,6 +187,9 @@ impl Explanation {
 
 /// Which class a mapping is in (design, section 2), as a sentence.
 pub fn due(mapping: &Mapping, now: DateTime<Utc>) -> String {
+    if !mapping.id.is_stored() {
+        return "its row would be inserted, and looked at by the same run".to_owned();
+    }
     if let Some(until) = mapping.claimed_until {
         let attempts = mapping.attempts;
         return match until < now {
@@ -226,7 +229,8 @@ fn text_diffs(ctx: &mut Context, plan: &Plan) -> Vec<ObjectDiff> {
             Ok(held) => {
                 let old = held.and_then(|held| held["properties"]["text"].as_str().map(str::to_owned));
                 let old = old.unwrap_or_default();
-                let diff = TextDiff::from_lines(&old, &object.text).unified_diff().context_radius(3).to_string();
+                let diff = TextDiff::from_lines(&old, &object.text);
+                let diff = diff.unified_diff().context_radius(3).missing_newline_hint(false).to_string();
                 diffs.push(ObjectDiff { object: key.to_string(), diff });
             }
             Err(error) => ctx.weaviate_failed(&error),

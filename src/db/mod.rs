@@ -30,7 +30,7 @@ pub use overview::{Counts, Failure, Overview, RepositoryState, RunState, Shared,
 pub use privileges::{Needed, PRIVILEGES};
 pub use repositories::{Cursors, Polled};
 pub use run::{Pause, RunRecord};
-pub use story::{Story, Twin};
+pub use story::{ACTIVITIES, Moved, Story, Twin};
 
 /// A connection that prepares each statement once and counts what it sends.
 pub struct Db {

@@ -123,6 +123,35 @@ pub struct Overview {
 /// How many runs `status` shows.
 const RUNS: i64 = 5;
 
+/// What is counted, and which mappings that are: each condition but the first is that of a small index. Parameters: $3 now.
+const COUNTED: [(&str, &str); 8] = [
+    ("total", "true"),
+    ("in_work", "m.worker_claim IS NOT NULL"),
+    ("due", "m.worker_claim IS NULL AND m.worker_due_at <= $3"),
+    ("backing_off", "m.worker_claim IS NULL AND m.worker_due_at > $3"),
+    (
+        "parked",
+        "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AND m.worker_error IS NOT NULL",
+    ),
+    ("to_recheck", "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at <= $3"),
+    ("never_synced", "m.worker_external_updated_at IS NULL"),
+    ("outboxes", "m.worker_outbox IS NOT NULL"),
+];
+
+/// Counts all mappings, each set of them by its index alone.
+fn all_counted() -> String {
+    let counts = COUNTED.map(|(name, condition)| {
+        format!("(SELECT count(*) FROM core_externalissuemapping m WHERE {condition}) AS {name}")
+    });
+    format!("SELECT {} WHERE {}", counts.join(", "), narrowed(&[], &[]))
+}
+
+/// Counts some mappings, which are read once.
+fn some_counted(narrowed: &str) -> String {
+    let counts = COUNTED.map(|(name, condition)| format!("count(*) FILTER (WHERE {condition}) AS {name}"));
+    format!("SELECT {} FROM core_externalissuemapping m WHERE {narrowed}", counts.join(", "))
+}
+
 /// Which mappings `status` is about; parameters: $1 projects, $2 mappings. A condition for each case, because one for
 /// all of them would keep PostgreSQL from using an index.
 fn narrowed(projects: &[i64], mappings: &[i64]) -> &'static str {
@@ -161,29 +190,17 @@ impl Db {
         mappings: &[i64],
         now: DateTime<Utc>,
     ) -> anyhow::Result<Counts> {
-        let sql = format!(
-            "SELECT count(*) AS total,
-                count(*) FILTER (WHERE worker_claim IS NOT NULL) AS in_work,
-                count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at <= $3) AS due,
-                count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at > $3) AS backing_off,
-                count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NOT NULL) AS waiting,
-                count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NULL) AS parked,
-                count(*) FILTER (WHERE worker_external_updated_at IS NULL) AS never_synced,
-                count(*) FILTER (WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at <= $3) AS to_recheck,
-                count(*) FILTER (WHERE worker_outbox IS NOT NULL) AS outboxes
-             FROM core_externalissuemapping m WHERE {}",
-            narrowed(projects, mappings)
-        );
+        let sql = match projects.is_empty() && mappings.is_empty() {
+            true => all_counted(),
+            false => some_counted(narrowed(projects, mappings)),
+        };
         let rows = self.read(access, &sql, &[&projects, &mappings, &now]).context("counting mappings failed")?;
         let row = &rows[0];
-        let totals = Totals {
-            total: row.get("total"),
-            due: row.get("due"),
-            in_work: row.get("in_work"),
-            backing_off: row.get("backing_off"),
-            parked: row.get("parked"),
-            waiting: row.get("waiting"),
-        };
+        let [total, in_work, due, backing_off, parked] =
+            ["total", "in_work", "due", "backing_off", "parked"].map(|name| row.get::<_, i64>(name));
+        // Every row is in exactly one class (design, section 2), and nearly all are in this one.
+        let waiting = total - in_work - due - backing_off - parked;
+        let totals = Totals { total, due, in_work, backing_off, parked, waiting };
         Ok(Counts {
             totals,
             never_synced: row.get("never_synced"),
@@ -225,10 +242,13 @@ impl Db {
     fn shared(&mut self, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<Shared>> {
         let narrowed = narrowed(projects, mappings);
         let sql = match projects.is_empty() && mappings.is_empty() {
+            // The index alone has all addresses, in order; only the rows of those that are there twice are read.
             true => format!(
-                "SELECT lower(m.html_url) AS address, array_agg(m.id ORDER BY m.id) AS ids
-                 FROM core_externalissuemapping m WHERE m.html_url <> '' AND {narrowed}
-                 GROUP BY 1 HAVING count(*) > 1 ORDER BY 1"
+                "SELECT lower(t.html_url) AS address, array_agg(t.id ORDER BY t.id) AS ids
+                 FROM core_externalissuemapping t WHERE lower(t.html_url) = ANY(array_remove(ARRAY(
+                    SELECT lower(m.html_url) FROM core_externalissuemapping m WHERE {narrowed}
+                    GROUP BY 1 HAVING count(*) > 1), ''))
+                 GROUP BY 1 ORDER BY 1"
             ),
             false => format!(
                 "SELECT lower(t.html_url) AS address, array_agg(t.id ORDER BY t.id) AS ids

@@ -101,7 +101,7 @@ pub const PRIVILEGES: &[Needed] = &[
     (
         "core_activity",
         "SELECT",
-        &["target_content_type_id", "target_object_id", "verb", "summary", "created_at", "actor_id"],
+        &["id", "target_content_type_id", "target_object_id", "verb", "summary", "created_at", "actor_id"],
     ),
     (
         "core_activity",

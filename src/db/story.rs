@@ -17,6 +17,20 @@ pub struct Twin {
     pub same_address: bool,
 }
 
+/// What became of the item at a close event, as Agira's activities say.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// The first change of its status after it that no person made: when (UTC), and its summary.
+    At(DateTime<Utc>, String),
+    /// There is none.
+    Left,
+    /// There is none among the last [`ACTIVITIES`], and the close event is older than those.
+    Unknown,
+}
+
+/// How many of Agira's last activities are searched: Agira has no index that leads to those of one item.
+pub const ACTIVITIES: i64 = 100_000;
+
 /// What happened to one mapping so far.
 #[derive(Debug)]
 pub struct Story {
@@ -30,9 +44,8 @@ pub struct Story {
     pub error_at: Option<DateTime<Utc>>,
     /// The row's `worker_outbox`.
     pub outbox: Option<serde_json::Value>,
-    /// Agira's activity about the first change of the item's status that no person made after the last close event that
-    /// was dealt with: when (UTC), and its summary.
-    pub moved: Option<(DateTime<Utc>, String)>,
+    /// What became of the item at the last close event that was dealt with; `None`: there was none.
+    pub moved: Option<Moved>,
     /// Rows at the other end of its links.
     pub linked: Vec<MappingId>,
     /// Rows that mean the same.
@@ -56,16 +69,10 @@ impl Db {
             )
             .with_context(failed)?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let moved = self
-            .read(
-                access,
-                "SELECT a.created_at, a.summary FROM core_activity a
-                 JOIN django_content_type t ON t.id = a.target_content_type_id AND t.app_label = 'core' AND t.model = 'item'
-                 WHERE a.target_object_id = $1 AND a.verb = 'item.status_changed' AND a.actor_id IS NULL AND a.created_at >= $2
-                 ORDER BY a.created_at LIMIT 1",
-                &[&mapping.item_id.to_string(), &mapping.dealt_closed_at],
-            )
-            .with_context(failed)?;
+        let moved = match mapping.dealt_closed_at {
+            Some(closed_at) => Some(self.moved(mapping, closed_at).with_context(failed)?),
+            None => None,
+        };
         let linked = self
             .read(
                 access,
@@ -91,7 +98,7 @@ impl Db {
             pushed_at: row.get("worker_pushed_at"),
             error_at: row.get("worker_error_at"),
             outbox: row.get("worker_outbox"),
-            moved: moved.first().map(|row| (row.get("created_at"), row.get("summary"))),
+            moved,
             linked: linked.iter().map(|row| MappingId(row.get(0))).collect(),
             twins: twins
                 .iter()
@@ -102,5 +109,23 @@ impl Db {
                 })
                 .collect(),
         }))
+    }
+    fn moved(&mut self, mapping: &Mapping, closed_at: DateTime<Utc>) -> Result<Moved, postgres::Error> {
+        let sql = "SELECT count(*) = $3 AND min(created_at) > $2 AS is_cut,
+                (array_agg(created_at ORDER BY created_at) FILTER (WHERE is_move))[1] AS at,
+                (array_agg(summary ORDER BY created_at) FILTER (WHERE is_move))[1] AS summary
+             FROM (
+                SELECT created_at, summary, target_object_id = $1 AND verb = 'item.status_changed' AND actor_id IS NULL
+                    AND created_at >= $2 AND target_content_type_id =
+                        (SELECT id FROM django_content_type WHERE app_label = 'core' AND model = 'item') AS is_move
+                FROM core_activity ORDER BY id DESC LIMIT $3
+             ) recent";
+        let rows = self.read(Access::ReadOnly, sql, &[&mapping.item_id.to_string(), &closed_at, &ACTIVITIES])?;
+        let row = &rows[0];
+        Ok(match (row.get::<_, Option<_>>("at"), row.get("is_cut")) {
+            (Some(at), _) => Moved::At(at, row.get("summary")),
+            (None, Some(true)) => Moved::Unknown,
+            (None, _) => Moved::Left,
+        })
     }
 }

@@ -194,7 +194,7 @@ fn one_mapping_is_explained_with_the_text_as_a_diff() {
         "    text of github_issue:1:\n",
         "        -State: open\n",
         "        +State: closed\n",
-        "        +What acme/shop#1 says\n",
+        "        +What acme/shop#1 says",
         "\nmapping new (item 1, pull request acme/shop#20)\n",
         "sync --dry-run: 2 would change",
     ];

@@ -28,6 +28,7 @@ mod redirects;
 mod retry_failed;
 mod role;
 mod schema;
+mod screens;
 mod secrets;
 mod signals;
 mod status;

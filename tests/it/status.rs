@@ -1,8 +1,10 @@
 //! `status`: totals, failures and the last run, as text and as JSON. It only reads.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use kit::agira;
+use kit::fault_proxy::{FaultProxy, WireFault};
 use kit::postgres_server::Database;
 use serde_json::{Value, json};
 
@@ -301,6 +303,29 @@ fn a_role_that_may_only_read_and_no_service_is_enough() {
         assert_eq!(run.stderr, "");
     }
     world.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+/// A run that waits for GitHub holds no lock that anybody could feel.
+#[test]
+fn a_status_comes_while_a_run_waits_for_github() {
+    let mut world = World::new();
+    for number in 1..=3 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+    }
+    let front = FaultProxy::before(&world.github.url());
+    // The poll is answered, the look is not.
+    front.fail_from(1, WireFault::Hang);
+    let mut sync = world.command(&["sync", "--answer-timeout", "1h"]);
+    let mut sync = sync.env("GITHUB_API_URL", front.url()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    front.wait_for(2);
+    let mappings = world.run(&["status", "--output", "json"]).exits(0).json()["mappings"].clone();
+    let held = world.run(&["status", "--mapping", "2"]).exits(0);
+    let is_running = sync.try_wait().unwrap().is_none();
+    sync.kill().unwrap();
+    sync.wait().unwrap();
+    assert!(is_running, "the run still waits");
+    assert_eq!((&mappings["in_work"], &mappings["total"]), (&json!(3), &json!(3)));
+    held.prints("for item 2 (Working): in work, held by a run until ");
 }
 
 #[test]

@@ -145,13 +145,39 @@ fn a_mappings_story_is_told() {
     run.prints("  it last failed at 2026-03-03T08:00:00Z (attempt 0): it broke").prints("retry-failed --mapping 1");
 }
 
+/// Agira has no index that leads to the activities of one item: only the last ones are searched.
+#[test]
+fn a_close_event_before_the_last_activities_is_told_as_unknown() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
+    world.sync();
+    let moved = "the close event of 2026-03-01T10:00:00Z was dealt with; the item was moved ";
+    world.run(&["status", "--mapping", "1"]).exits(0).prints(moved);
+    let more = |world: &mut World, count: i64| {
+        world.execute(&format!(
+            "INSERT INTO core_activity (target_object_id, verb, summary, created_at, actor_id, target_content_type_id)
+             SELECT '9', 'item.status_changed', '', now(), NULL, target_content_type_id
+             FROM (SELECT target_content_type_id FROM core_activity LIMIT 1) a, generate_series(1, {count})"
+        ));
+    };
+    more(&mut world, 99_998);
+    world.run(&["status", "--mapping", "1"]).exits(0).prints(moved);
+    more(&mut world, 2);
+    let unknown = "was dealt with; that is longer ago than Agira's last 100000 activities";
+    world.run(&["status", "--mapping", "1"]).exits(0).prints(unknown);
+    world.execute("DELETE FROM core_activity WHERE target_object_id = '1'; DELETE FROM core_activity WHERE id % 2 = 0");
+    world.run(&["status", "--mapping", "1"]).exits(0).prints("was dealt with; the item was left where it was");
+}
+
 #[test]
 fn a_status_comes_while_others_hold_what_they_want() {
     let world = world();
     let mut other = world.database.client();
     other
         .batch_execute(
-            "BEGIN; LOCK TABLE core_externalissuemapping, core_item, worker_run, worker_repository, worker_pause IN EXCLUSIVE MODE",
+            "BEGIN; LOCK TABLE core_externalissuemapping, core_item, core_project, core_activity, django_content_type, worker_run,
+                worker_repository, worker_pause, worker_pull_request_link IN EXCLUSIVE MODE",
         )
         .unwrap();
     for args in [&["status"][..], &["status", "--mapping", "2"], &["status", "--project", "1", "--check"]] {

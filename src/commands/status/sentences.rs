@@ -7,7 +7,7 @@ use crate::core::model::Kind;
 use crate::core::outbox::Outbox;
 use crate::core::plan::time;
 use crate::core::text::Printable;
-use crate::db::{Claimed, Story};
+use crate::db::{ACTIVITIES, Claimed, Moved, Story};
 
 /// The sentences about a mapping; the first one is what matters most.
 pub fn about(claimed: &Claimed, story: &Story, now: DateTime<Utc>) -> Vec<String> {
@@ -32,16 +32,15 @@ pub fn about(claimed: &Claimed, story: &Story, now: DateTime<Utc>) -> Vec<String
         }
     });
     if mapping.kind == Kind::Issue {
-        said.push(match (mapping.dealt_closed_at, &story.moved) {
-            (None, _) => "  no close event was dealt with so far".to_owned(),
-            (Some(closed), Some((at, summary))) => format!(
-                "  the close event of {} was dealt with; the item was moved {}: {}",
-                time(closed),
-                time(*at),
-                Printable(summary)
-            ),
-            (Some(closed), None) => {
-                format!("  the close event of {} was dealt with; the item was left where it was", time(closed))
+        said.push(match mapping.dealt_closed_at.zip(story.moved.as_ref()) {
+            None => "  no close event was dealt with so far".to_owned(),
+            Some((closed, moved)) => {
+                let became = match moved {
+                    Moved::At(at, summary) => format!("the item was moved {}: {}", time(*at), Printable(summary)),
+                    Moved::Left => "the item was left where it was".to_owned(),
+                    Moved::Unknown => format!("that is longer ago than Agira's last {ACTIVITIES} activities"),
+                };
+                format!("  the close event of {} was dealt with; {became}", time(closed))
             }
         });
     }

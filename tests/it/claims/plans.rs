@@ -320,6 +320,40 @@ fn marking_many_rows_and_counting_the_due_ones_read_no_more_than_those() {
     grown.check("counting what is due", FEW, |db, _| assert!(db.due(Access::ReadOnly, grown.at(0)).unwrap() > 100));
 }
 
+/// What `status` shows of all mappings comes from indexes alone, once VACUUM has been there as autovacuum is.
+#[test]
+fn a_status_of_everything_reads_no_row_of_what_is_healthy() {
+    let grown = grown();
+    let mut client = grown.database.client();
+    client.batch_execute("VACUUM ANALYZE core_externalissuemapping").unwrap();
+    let fetched = || -> i64 {
+        let mut client = grown.database.client();
+        grown.read(&mut client);
+        let sql = "SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'core_externalissuemapping'";
+        client.query_one(sql, &[]).unwrap().get(0)
+    };
+    let before = fetched();
+    // All mappings, those never synced, which here are all, and all addresses: an entry of an index for each.
+    grown.check("status", 3 * 100_000 + FEW, |db, _| {
+        let seen = db.overview(&[], &[], grown.at(0)).unwrap();
+        assert_eq!(seen.counts.totals.total, 100_000);
+    });
+    let fetched = fetched() - before;
+    assert!(fetched <= 2 * FEW, "{fetched} rows read");
+}
+
+#[test]
+fn a_status_of_one_mapping_reads_few_rows() {
+    let grown = grown();
+    let some = grown.ids("id % 1000 = 7", 1);
+    grown.check("status --mapping", 100, |db, _| {
+        let seen = db.overview(&[], &[some[0].0], grown.at(0)).unwrap();
+        assert_eq!(seen.counts.totals.total, 1);
+        let claimed = db.mappings(Access::ReadOnly, &some).unwrap().remove(0);
+        assert!(db.story(&claimed.mapping).unwrap().is_some());
+    });
+}
+
 #[test]
 fn what_changed_at_github_is_found_and_marked_by_index() {
     let grown = grown();

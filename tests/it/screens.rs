@@ -1,0 +1,105 @@
+//! What a person reads, exactly as it looks at 80 and at 200 columns. The files of `tests/it/screens` are the text; with
+//! `UPDATE_EXPECT=1` in the environment these tests write them anew.
+
+use std::path::Path;
+
+use expect_test::expect_file;
+use kit::github::Closer;
+
+use crate::world::{Run, World};
+
+/// Compares stdout at both widths.
+#[track_caller]
+fn check(world: &World, name: &str, args: &[&str], code: i32) {
+    for columns in ["80", "200"] {
+        check_at(world, columns, name, args, code);
+    }
+}
+
+fn check_at(world: &World, columns: &str, name: &str, args: &[&str], code: i32) {
+    let run = Run::of(world.command(args).env("COLUMNS", columns)).exits(code);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/screens/{name}.{columns}.txt"));
+    expect_file![path].assert_eq(&run.stdout);
+}
+
+/// Issue 1 was closed by a pull request of another repository, 2 is closed and its item protected, 3 was deleted, 4 is as
+/// it was.
+fn busy() -> World {
+    let mut world = World::new();
+    for (number, status) in [(1, "Working"), (2, "Testing"), (3, "Review"), (4, "Backlog")] {
+        world.issue(&format!("acme/shop#{number}"), status);
+    }
+    world.github.pull_request("acme/backend#7", |_| {});
+    let closer = Closer::PullRequest("acme/backend#7".to_owned());
+    world.github.close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
+    world.github.close("acme/shop#2", "2026-03-02T10:00:00Z");
+    world.github.delete("acme/shop#3");
+    world.execute("UPDATE core_externalissuemapping SET worker_due_at = '2026-03-03T08:00:00Z'");
+    world
+}
+
+#[test]
+fn a_dry_run_of_a_batch() {
+    check(&busy(), "dry_run", &["sync", "--dry-run"], 3);
+}
+
+#[test]
+fn a_dry_run_of_one_mapping() {
+    let world = busy();
+    check(&world, "dry_run_mapping", &["sync", "--dry-run", "--mapping", "1"], 0);
+    check(&world, "dry_run_mapping_deleted", &["sync", "--dry-run", "--mapping", "3"], 3);
+}
+
+#[test]
+fn a_dry_run_of_what_does_not_move() {
+    let mut world = busy();
+    world.run(&["sync"]).exits(3);
+    world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = '2100-01-01T00:00:00Z' WHERE id < 3");
+    check(&world, "dry_run_mapping_unmoved", &["sync", "--dry-run", "--mapping", "2"], 0);
+}
+
+#[test]
+fn a_sync() {
+    for columns in ["80", "200"] {
+        check_at(&busy(), columns, "sync", &["sync"], 3);
+    }
+}
+
+#[test]
+fn a_status() {
+    let mut world = busy();
+    world.issue("acme/other#5", "Working");
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_external_updated_at = now() WHERE id < 5;
+         UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_recheck_at = '2100-01-01T00:00:00Z' WHERE id = 2;
+         UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_attempts = 10, worker_error_at = '2026-03-03T08:00:00Z',
+            worker_error = 'acme/shop#3 was deleted at GitHub; delete the mapping, or correct its html_url' WHERE id = 3;
+         UPDATE core_externalissuemapping SET worker_due_at = '2100-01-01T00:00:00Z', worker_attempts = 2, worker_outbox = '{}',
+            worker_error = 'Weaviate rejects github_issue:4: 壊れた', worker_error_at = '2026-03-03T09:00:00Z' WHERE id = 4;
+         INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at) VALUES
+            ('acme/shop', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', '2026-03-03T00:00:00Z', NULL, NULL),
+            ('acme/other', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', NULL, 'acme/other is not to be seen with this token', now());
+         INSERT INTO worker_pause (scope, until, reason, count) VALUES ('github', '2100-01-01T00:00:00Z', 'too many requests', 1);
+         INSERT INTO worker_run (run, command, started_at, finished_at, exit_code, stopped_by, counts) VALUES
+            (gen_random_uuid(), 'push-weaviate', '2026-03-03T00:00:00Z', '2026-03-03T00:01:00Z', 0, NULL, '{\"synced\": 12, \"failed\": 0}'),
+            (gen_random_uuid(), 'sync', '2026-03-03T01:00:00Z', '2026-03-03T01:01:00Z', 75, 'rate_limit', '{\"synced\": 7, \"failed\": 2}')",
+    );
+    check(&world, "status", &["status"], 0);
+    check(&world, "status_failed", &["status", "--failed"], 0);
+    check(&world, "status_check", &["status", "--check", "--max-age", "1h", "--project", "1"], 4);
+}
+
+#[test]
+fn a_status_of_one_mapping() {
+    let mut world = busy();
+    world.run(&["sync"]).exits(3);
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_recheck_at = '2100-01-01T00:00:00Z', worker_checked_at = '2026-03-03T08:00:00Z',
+            worker_pushed_at = '2026-03-03T08:00:01Z' WHERE id = 1;
+         UPDATE core_externalissuemapping SET worker_error_at = '2026-03-03T08:00:00Z', worker_checked_at = '2026-03-03T08:00:00Z' WHERE id = 3;
+         UPDATE core_activity SET created_at = '2026-03-03T08:00:00Z';
+         UPDATE worker_run SET finished_at = '2026-03-03T08:01:00Z'; DELETE FROM worker_repository",
+    );
+    check(&world, "status_mapping", &["status", "--mapping", "1"], 0);
+    check(&world, "status_mapping_parked", &["status", "--mapping", "3"], 0);
+}
