@@ -47,8 +47,16 @@ if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 
     rustup component add rustfmt clippy
 fi
 untested=()
+# That of the environment may be anybody's: only the tests that are meant for it may find it.
+named_weaviate=${WEAVIATE_URL:-}
+export KIT_WEAVIATE_URL=$named_weaviate KIT_WEAVIATE_API_KEY=${WEAVIATE_API_KEY:-}
+unset WEAVIATE_URL WEAVIATE_API_KEY
 
 if [ -n "$with_weaviate" ]; then
+    if [ -n "$named_weaviate" ]; then
+        step 'the Weaviate server that WEAVIATE_URL names'
+        cargo test --quiet --package kit --lib --locked -- --ignored --nocapture named_weaviate_can_be_used
+    fi
     step 'a Weaviate server'
     install_for_weaviate
     AGIRA_WORKER_WEAVIATE_SERVER=$(tests/weaviate.sh)
@@ -81,6 +89,11 @@ if [ -n "$with_weaviate" ]; then
     # Those of the server itself, and then all others again, with it in the simulator's place.
     KIT_WEAVIATE=real cargo test --workspace --locked -- --ignored real_weaviate
     KIT_WEAVIATE=real cargo test --workspace --locked -- --skip simulated
+
+    if [ -n "$named_weaviate" ]; then
+        step 'tests against the Weaviate server that WEAVIATE_URL names'
+        KIT_WEAVIATE=named cargo test --test it --locked -- adapters_weaviate:: weaviate_runs:: --skip simulated
+    fi
 
     step "what Agira's own client reads"
     if fetch_agiras_client; then

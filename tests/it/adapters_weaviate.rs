@@ -38,20 +38,15 @@ fn ready(simulator: &Simulator) -> Weaviate {
     client
 }
 
-/// A server that adds nothing to a class on its own.
-fn strict() -> Simulator {
-    Simulator::start_with(Settings { auto_schema: false, ..Settings::default() })
-}
-
 fn with_class(class: Value) -> Simulator {
-    let simulator = strict();
+    let simulator = Simulator::start();
     simulator.create_class(class);
     simulator
 }
 
 /// A server with these settings and Agira's class.
 fn with_settings(settings: Settings) -> Simulator {
-    let simulator = Simulator::start_with(Settings { auto_schema: false, ..settings });
+    let simulator = Simulator::start_with(settings);
     simulator.create_agira_class();
     simulator
 }

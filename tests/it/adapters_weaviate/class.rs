@@ -36,11 +36,12 @@ fn the_leader_is_asked_for_the_class() {
 
 #[test]
 fn a_missing_class_is_created_exactly_as_agira_defines_it() {
-    let (simulator, agiras) = (strict(), with_class(agira_class()));
+    let agiras = with_class(agira_class()).class().expect("a class");
+    let simulator = Simulator::start();
     let mut client = client(&simulator);
     assert_eq!(client.class(), Ok(ClassState::Missing));
     assert_eq!(client.create_class(), Ok(()));
-    let (ours, agiras) = (simulator.class().expect("a class"), agiras.class().expect("a class"));
+    let ours = simulator.class().expect("a class");
     assert_eq!(by_name(&ours), by_name(&agiras));
     let without_properties = |mut class: Value| {
         properties(&mut class).clear();
@@ -52,7 +53,7 @@ fn a_missing_class_is_created_exactly_as_agira_defines_it() {
 
 #[test]
 fn a_class_that_somebody_else_creates_meanwhile_is_no_failure() {
-    let simulator = strict();
+    let simulator = Simulator::start();
     let mut client = client(&simulator);
     assert_eq!(client.class(), Ok(ClassState::Missing));
     simulator.create_agira_class();
@@ -61,7 +62,7 @@ fn a_class_that_somebody_else_creates_meanwhile_is_no_failure() {
 
 #[test]
 fn a_class_that_cannot_be_created_is_told_with_weaviates_words() {
-    let simulator = strict();
+    let simulator = Simulator::start();
     let said = json!({ "error": [{ "message": "module \"none\" is not known" }] }).to_string();
     simulator.fail_next(1, &kit::weaviate::Fault::Status(422, said));
     let reason = "module \"none\" is not known".to_owned();

@@ -154,7 +154,7 @@ fn a_redirect_is_not_followed_with_the_key() {
 
 #[test]
 fn a_weaviate_that_is_not_there_is_not_available() {
-    let url = strict().url();
+    let url = Simulator::start().url();
     let mut client = client_at(&url);
     let error = client.class().expect_err("nobody is there");
     assert!(matches!(error, ServiceError::Unavailable(_)), "{error:?}");

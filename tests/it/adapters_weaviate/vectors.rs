@@ -67,7 +67,7 @@ fn an_object_without_a_vector_is_written_without_one() {
 
 #[test]
 fn a_class_that_was_just_created_has_one_own_vector() {
-    let simulator = strict();
+    let simulator = Simulator::start();
     let mut client = client(&simulator);
     assert_eq!(client.class(), Ok(ClassState::Missing));
     assert_eq!(client.create_class(), Ok(()));

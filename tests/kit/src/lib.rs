@@ -13,4 +13,6 @@ pub mod http;
 pub mod postgres_proxy;
 pub mod postgres_server;
 pub mod weaviate;
+mod weaviate_named;
+mod weaviate_reached;
 pub mod weaviate_server;

@@ -121,7 +121,8 @@ impl Weaviate {
         Self::start_with(Settings::default())
     }
 
-    /// An empty server: a simulator, or with `KIT_WEAVIATE=real` a real one.
+    /// An empty server: a simulator, with `KIT_WEAVIATE=real` a real one, with `KIT_WEAVIATE=named` the one that
+    /// `KIT_WEAVIATE_URL` names as far as that goes.
     ///
     /// # Panics
     /// When there shall be a real one and there is none, or it has no such settings.
@@ -129,7 +130,8 @@ impl Weaviate {
         match std::env::var("KIT_WEAVIATE").as_deref() {
             Err(_) | Ok("") => Self::serve(settings, None),
             Ok("real") => Self::real_with(settings),
-            Ok(other) => panic!("KIT_WEAVIATE={other} is neither empty nor real"),
+            Ok("named") => Self::of(settings, Lent::named),
+            Ok(other) => panic!("KIT_WEAVIATE={other} is neither empty nor real nor named"),
         }
     }
 
@@ -138,6 +140,10 @@ impl Weaviate {
     /// # Panics
     /// When there is none, or it has no such settings.
     pub fn real_with(settings: Settings) -> Self {
+        Self::of(settings, Lent::of)
+    }
+
+    fn of(settings: Settings, lent: impl FnOnce(Config) -> Lent) -> Self {
         let graphql = match settings.graphql {
             GraphQl::On => true,
             GraphQl::Disabled422 => false,
@@ -149,7 +155,7 @@ impl Weaviate {
             api_key: settings.api_key.clone(),
             default_limit: settings.default_limit,
         };
-        Self::serve(settings, Some(Lent::of(config)))
+        Self::serve(settings, Some(lent(config)))
     }
 
     fn serve(settings: Settings, real: Option<Lent>) -> Self {
@@ -171,9 +177,9 @@ impl Weaviate {
         Self { server, state, real }
     }
 
-    /// The real server behind it, if it is one.
+    /// The real server behind it, if it is one that was started for tests.
     pub fn real(&self) -> Option<&RealServer> {
-        self.real.as_deref()
+        self.real.as_ref().and_then(Lent::started)
     }
 
     /// `http://127.0.0.1:PORT`.

@@ -3,7 +3,6 @@
 //! Some of its ports are open on all interfaces whatever it is told, so it runs in a network namespace of its own; a Unix
 //! socket leads in. That also lets several run side by side with the same ports.
 
-use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
 
-use crate::http::{Request, Response, lock};
+use crate::http::{Response, lock};
+use crate::weaviate_named::Named;
+use crate::weaviate_reached::{Reached, exchange};
 
 /// The environment variable that names the server's program; `tests/weaviate.sh` prints what belongs into it.
 pub const PROGRAM: &str = "AGIRA_WORKER_WEAVIATE_SERVER";
@@ -35,6 +35,11 @@ pub struct Config {
     pub api_key: Option<String>,
     /// Objects in an answer to a query without a limit.
     pub default_limit: usize,
+}
+
+impl Config {
+    /// What a server is that nobody configured.
+    pub const USUAL: Self = Self { auto_schema: true, graphql: true, api_key: None, default_limit: 100 };
 }
 
 /// A running server; dropping it stops it and removes its folder, as does the end of this process, however it comes.
@@ -174,73 +179,6 @@ impl RealServer {
         command
     }
 
-    /// One request, answered by the server itself.
-    ///
-    /// # Errors
-    /// When there is no answer.
-    pub fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Response> {
-        let mut stream = UnixStream::connect(self.socket())?;
-        // HTTP/1.0: the answer ends with the connection, and has no chunks.
-        let mut head = format!("{method} {target} HTTP/1.0\r\nhost: localhost\r\ncontent-length: {}\r\n", body.len());
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        // A server that refuses a request may answer and hang up before it has read it all: the answer counts.
-        let sent = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
-        let mut answer = Vec::new();
-        let received = stream.read_to_end(&mut answer);
-        parsed(&answer).ok_or_else(|| {
-            sent.err().or(received.err()).unwrap_or_else(|| std::io::Error::other("no whole HTTP answer"))
-        })
-    }
-
-    /// Passes a request on, as a proxy would.
-    pub fn forward(&self, request: &Request) -> Response {
-        let target = match request.query.as_str() {
-            "" => request.path.clone(),
-            query => format!("{}?{query}", request.path),
-        };
-        // Those that concern the connection are not the server's.
-        let not_passed = ["host", "connection", "content-length", "transfer-encoding", "accept-encoding"];
-        let headers: Vec<(&str, &str)> = request
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .filter(|(name, _)| !not_passed.contains(name))
-            .collect();
-        self.ask(&request.method, &target, &headers, &request.body).unwrap_or_else(|_| {
-            Response { body: b"<html>nobody there</html>".to_vec(), ..Response::empty(502) }
-                .header("content-type", "text/html")
-        })
-    }
-
-    /// Status and body of one request with the server's key; no body is null.
-    ///
-    /// # Panics
-    /// When the server does not answer with JSON.
-    pub fn json(&self, method: &str, target: &str, body: Option<&Value>) -> (u16, Value) {
-        let bearer = self.config.api_key.as_ref().map(|key| format!("Bearer {key}"));
-        let mut headers = vec![("content-type", "application/json")];
-        headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let answer = self.ask(method, target, &headers, body.as_bytes()).expect("Weaviate answers");
-        let json = match answer.body.is_empty() {
-            true => Value::Null,
-            false => serde_json::from_slice(&answer.body).expect("Weaviate answers with JSON"),
-        };
-        (answer.status, json)
-    }
-
-    /// Removes all classes with their objects.
-    pub fn wipe(&self) {
-        let (_, schema) = self.json("GET", "/v1/schema", None);
-        for class in schema["classes"].as_array().into_iter().flatten() {
-            let (status, said) =
-                self.json("DELETE", &format!("/v1/schema/{}", class["class"].as_str().unwrap_or_default()), None);
-            assert_eq!(status, 200, "{said}");
-        }
-    }
-
     /// Opens it on a free loopback port, byte for byte, for as long as this process runs; returns `http://127.0.0.1:PORT`.
     ///
     /// # Errors
@@ -286,20 +224,14 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }
 
-fn parsed(answer: &[u8]) -> Option<Response> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&answer[..end]).ok()?;
-    let mut lines = head.split("\r\n");
-    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let headers: Vec<(String, String)> = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
-        .collect();
-    let body = answer[end + 4..].to_vec();
-    let length = headers.iter().find(|(name, _)| name == "content-length");
-    let is_whole = length.is_none_or(|(_, length)| length.parse() == Ok(body.len()));
-    let is_passed = |(name, _): &(String, String)| !["connection", "content-length", "date"].contains(&name.as_str());
-    is_whole.then(|| Response { status, headers: headers.into_iter().filter(is_passed).collect(), body })
+impl Reached for RealServer {
+    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Response> {
+        exchange(UnixStream::connect(self.socket())?, method, target, headers, body)
+    }
+
+    fn key(&self) -> Option<&str> {
+        self.config.api_key.as_deref()
+    }
 }
 
 /// Waits until this process is gone, however it went, then kills the server and removes its folder. A pipe tells: its
@@ -319,7 +251,10 @@ static IDLE: Mutex<Vec<RealServer>> = Mutex::new(Vec::new());
 #[derive(Clone)]
 pub struct Lent(Arc<Returned>);
 
-struct Returned(Option<RealServer>);
+enum Returned {
+    Started(Option<RealServer>),
+    Named(Named),
+}
 
 impl Lent {
     /// One with this configuration.
@@ -333,21 +268,61 @@ impl Lent {
         };
         let server = idle
             .unwrap_or_else(|| RealServer::start(config).unwrap_or_else(|error| panic!("no real Weaviate: {error:#}")));
-        Self(Arc::new(Returned(Some(server))))
+        Self(Arc::new(Returned::Started(Some(server))))
+    }
+
+    /// The one that somebody named, for which the usual configuration is assumed; for another one, one that is started.
+    ///
+    /// # Panics
+    /// When it cannot be used, or none can be started; says why.
+    pub fn named(config: Config) -> Self {
+        if config == Config::USUAL {
+            let named = Named::wait_for().unwrap_or_else(|error| panic!("the named Weaviate: {error:#}"));
+            return Self(Arc::new(Returned::Named(named)));
+        }
+        Self::of(config)
+    }
+
+    /// The server, if it is one that was started.
+    pub fn started(&self) -> Option<&RealServer> {
+        match &*self.0 {
+            Returned::Started(server) => server.as_ref(),
+            Returned::Named(_) => None,
+        }
+    }
+
+    /// Kills it, as a power failure would; its data stays. A named one runs on.
+    pub fn stop(&self) {
+        if let Some(server) = self.started() {
+            server.stop();
+        }
+    }
+
+    /// Starts it again, after [`Self::stop`].
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_again(&self) -> anyhow::Result<()> {
+        self.started().map_or(Ok(()), RealServer::start_again)
     }
 }
 
 impl std::ops::Deref for Lent {
-    type Target = RealServer;
-    fn deref(&self) -> &RealServer {
-        self.0.0.as_ref().expect("it is taken only by the end of the last Lent")
+    type Target = dyn Reached;
+    fn deref(&self) -> &Self::Target {
+        match &*self.0 {
+            Returned::Started(server) => server.as_ref().expect("it is taken only by the end of the last Lent"),
+            Returned::Named(named) => named,
+        }
     }
 }
 
 impl Drop for Returned {
     fn drop(&mut self) {
+        // A named one goes back by itself.
+        let Self::Started(server) = self else { return };
         // One that a failed test leaves behind may be in any state.
-        let Some(server) = self.0.take().filter(|_| !std::thread::panicking()) else { return };
+        let Some(server) = server.take().filter(|_| !std::thread::panicking()) else { return };
         let runs = lock(&server.process).is_some();
         if runs {
             server.wipe();
@@ -368,8 +343,7 @@ mod tests {
     use super::*;
 
     fn start() -> RealServer {
-        let config = Config { auto_schema: true, graphql: true, api_key: None, default_limit: 100 };
-        RealServer::start(config).unwrap_or_else(|error| panic!("{error:#}"))
+        RealServer::start(Config::USUAL).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     fn create_class(server: &RealServer, name: &str) {

@@ -1,0 +1,106 @@
+//! A Weaviate that somebody else runs and names for tests. It may be anybody's: it is used only when it holds no class at all,
+//! one test at a time, and each removes what it made.
+
+use std::net::TcpStream;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use crate::http::{Response, lock};
+use crate::weaviate_reached::{Reached, exchange};
+
+/// The environment variable with its address, `http://HOST:PORT`.
+const URL: &str = "KIT_WEAVIATE_URL";
+/// The environment variable with its key, where it wants one.
+const KEY: &str = "KIT_WEAVIATE_API_KEY";
+/// No test is that slow: one of them holds the server twice.
+const MOST_WAIT: Duration = Duration::from_secs(600);
+
+static IS_TAKEN: Mutex<bool> = Mutex::new(false);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+/// The named server, for one test; dropping it removes what the test made.
+pub struct Named {
+    address: String,
+    key: Option<String>,
+}
+
+impl Named {
+    /// Waits until no other test has it.
+    ///
+    /// # Errors
+    /// When none is named, nobody answers, it refuses the key, or it holds something.
+    pub fn wait_for() -> anyhow::Result<Self> {
+        let url = std::env::var(URL).with_context(|| format!("{URL} is not set"))?;
+        let address = url.strip_prefix("http://").map(|address| address.trim_end_matches('/'));
+        let address = address.filter(|address| address.contains(':') && !address.contains(['/', '@']));
+        let address = address.with_context(|| format!("{url} is not of the form http://HOST:PORT"))?.to_owned();
+        let is_taken = lock(&IS_TAKEN);
+        let (mut is_taken, waited) = GIVEN_BACK
+            .wait_timeout_while(is_taken, MOST_WAIT, |is_taken| *is_taken)
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        ensure!(!waited.timed_out(), "another test keeps it");
+        let key = std::env::var(KEY).ok().filter(|key| !key.is_empty());
+        let answer = {
+            let bearer = key.as_ref().map(|key| format!("Bearer {key}"));
+            let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+            let stream = TcpStream::connect(&address).with_context(|| format!("nobody answers at {url}"))?;
+            exchange(stream, "GET", "/v1/schema", &headers, &[]).with_context(|| format!("asking {url}"))?
+        };
+        let schema: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        match (answer.status, schema.as_ref().and_then(|schema| schema["classes"].as_array())) {
+            (200, Some(classes)) => ensure!(
+                classes.is_empty(),
+                "{url} holds {} classes, and tests would remove them; name a server that holds none",
+                classes.len()
+            ),
+            (401 | 403, _) => bail!("{url} answers {}: give its key as WEAVIATE_API_KEY", answer.status),
+            (status, _) => bail!("{url} answers {status}, but not as a Weaviate does"),
+        }
+        *is_taken = true;
+        Ok(Self { address, key })
+    }
+}
+
+impl Reached for Named {
+    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Response> {
+        exchange(TcpStream::connect(&self.address)?, method, target, headers, body)
+    }
+
+    fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    fn adds_key(&self) -> bool {
+        true
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        // A test that fails may have made anything; what made it fail is worth more than a second panic.
+        if std::thread::panicking() {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.wipe()));
+        } else {
+            self.wipe();
+        }
+        *lock(&IS_TAKEN) = false;
+        GIVEN_BACK.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs a server that somebody named for tests"]
+    fn named_weaviate_can_be_used() {
+        let named =
+            Named::wait_for().unwrap_or_else(|error| panic!("WEAVIATE_URL names no server for tests: {error:#}"));
+        let (_, meta) = named.json("GET", "/v1/meta", None);
+        println!("Weaviate {} at {}", meta["version"].as_str().unwrap_or("?"), named.address);
+    }
+}
