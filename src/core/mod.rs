@@ -24,3 +24,6 @@ pub mod model;
 pub mod outbox;
 pub mod plan;
 pub mod text;
+
+#[cfg(test)]
+mod tests;
