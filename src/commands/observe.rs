@@ -115,7 +115,7 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
     }
     ctx.read_pause()?;
     ctx.may_ask_github()?;
-    begin(ctx, &addressed)?;
+    begin_looks(ctx, &addressed)?;
     let (progress, clock, time_budget) = (ctx.progress.clone(), ctx.clock, ctx.time_budget);
     let Looks { answers, ended_by } = ctx.github.look(&targets, &|count| {
         progress.inc(count as u64);
@@ -173,7 +173,7 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
 
 /// Attempts after a failure may be those that kill this process. What is parked, and looked at because a person named it, is
 /// not sure to be looked at should this run be ended first.
-fn begin(ctx: &mut Context, addressed: &[(Claimed, Address)]) -> Result<(), Stop> {
+fn begin_looks(ctx: &mut Context, addressed: &[(Claimed, Address)]) -> Result<(), Stop> {
     let mappings = addressed.iter().map(|(claimed, _)| &claimed.mapping);
     let failed: Vec<MappingId> =
         mappings.filter(|mapping| mapping.attempts > 0 && !mapping.is_parked()).map(|mapping| mapping.id).collect();

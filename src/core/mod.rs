@@ -24,3 +24,6 @@ pub mod note;
 pub mod outbox;
 pub mod plan;
 pub mod text;
+
+#[cfg(test)]
+mod tests;

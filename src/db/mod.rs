@@ -214,6 +214,10 @@ pub fn advice(error: &postgres::Error) -> Option<&'static str> {
         Some("PostgreSQL takes no writes there; let DATABASE_URL lead to the primary server")
     } else if *state == SqlState::DISK_FULL {
         Some("make room on PostgreSQL's disk")
+    } else if *state == SqlState::INSUFFICIENT_PRIVILEGE {
+        Some("run examples/sql/role.sql again")
+    } else if *state == SqlState::UNDEFINED_COLUMN || *state == SqlState::UNDEFINED_TABLE {
+        Some("run sql/worker.sql, and examples/sql/role.sql again")
     } else {
         None
     }

@@ -150,10 +150,9 @@ impl Github {
         let (ServiceError::TooHeavy(reason) | ServiceError::Unavailable(reason)) = &error else { return Err(error) };
         // What is too heavy is likely to be so because of its size; anything else is first of all GitHub's failure.
         let by_size = asked > 1 && matches!(error, ServiceError::TooHeavy(_));
-        match if by_size { Ok(()) } else { self.query(queries::ALIVE, &json!({})).map(drop) } {
-            Ok(()) => {}
-            Err(ServiceError::TooHeavy(_) | ServiceError::Unavailable(_)) => return Err(error),
-            Err(other) => return Err(other),
+        if !by_size && let Err(other) = self.query(queries::ALIVE, &json!({})) {
+            let is_the_same = matches!(other, ServiceError::TooHeavy(_) | ServiceError::Unavailable(_));
+            return Err(if is_the_same { error } else { other });
         }
         if asked == 1 {
             return Ok(NotAnswered::ThisOne(format!("GitHub could not answer: {reason}")));
@@ -216,7 +215,7 @@ fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
 }
 
 fn failed(answer: &Answer) -> Result<(), ServiceError> {
-    let mut reason = answer.reason();
+    let mut reason = if answer.status.is_success() { String::new() } else { answer.reason() };
     failure::github(&signs(answer, &reason)).map_err(|failure| {
         if let (Failure::Refused, Some(names)) = (failure, answer.header("x-accepted-github-permissions")) {
             reason.push_str(&format!("; needed: {names}"));

@@ -144,6 +144,9 @@ fn every_error_of_postgresql_is_the_failure_of_its_kind() {
         let run = Run::of(world.command(&["sync", "--output", "json"]).env("DATABASE_URL", proxy.url()));
         assert_eq!(run.code, code, "{row:?}\n{}", run.all());
         assert_eq!(run.json()["stopped_by"], stopped_by.map_or(Value::Null, |by| json!(by)), "{row:?}\n{}", run.all());
+        let person =
+            ["let DATABASE_URL lead to the primary server", "run examples/sql/role.sql again", "run sql/worker.sql"];
+        assert_eq!(code == 1, person.iter().any(|what| run.stderr.contains(what)), "{row:?}\n{}", run.all());
         let counted = "SELECT worker_attempts FROM core_externalissuemapping";
         assert_eq!(world.one::<i32>(counted), attempts, "{row:?}\n{}", run.all());
         // Nothing of the plan is left half-done.

@@ -1,0 +1,294 @@
+//! The small facts and the words of the core: what its other tests only pass on.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use super::agira_object::{AgiraObject, ObjectKey, ObjectType};
+use super::known::{Known, Row, Stored};
+use super::model::*;
+use super::outbox::Outbox;
+use super::plan::{Action, Change, Note, Plan};
+
+fn time() -> DateTime<Utc> {
+    "2026-03-01T10:00:00.5Z".parse().unwrap()
+}
+
+fn repository() -> Repository {
+    Repository::parse("Acme/shop").unwrap()
+}
+
+fn item() -> Item {
+    Item {
+        id: ItemId(7),
+        title: "Cart".to_owned(),
+        description: String::new(),
+        solution_description: String::new(),
+        status: ItemStatus("Working".to_owned()),
+        project_id: 3,
+        organisation_id: None,
+        created_at: time(),
+        updated_at: time(),
+        project_repository: Some(repository()),
+    }
+}
+
+fn mapping(html_url: &str) -> Mapping {
+    Mapping::inserted(MappingId(42), ItemId(7), GithubId(1), 12, Kind::Issue, "open", html_url)
+}
+
+fn row(number: i32, html_url: &str) -> Row {
+    Row {
+        id: MappingId(i64::from(number)),
+        item_id: ItemId(7),
+        github_id: GithubId(-1),
+        kind: Kind::PullRequest,
+        number,
+        state: "open".to_owned(),
+        html_url: html_url.to_owned(),
+        look_comes: false,
+    }
+}
+
+fn pull_request() -> PullRequestRef {
+    PullRequestRef {
+        github_id: GithubId(9),
+        address: Address { repository: repository(), number: 13 },
+        url: String::new(),
+        state: State::Merged,
+        relation: Relation::Closes,
+    }
+}
+
+#[test]
+fn the_words_that_agira_and_github_use() {
+    for (kind, stored, words) in [
+        (Kind::Issue, "Issue", "issue"),
+        (Kind::PullRequest, "PR", "pull request"),
+        (Kind::Unknown, "unknown", "mapping of unknown kind"),
+    ] {
+        assert_eq!((kind.as_str(), kind.words(), Kind::parse(stored)), (stored, words, kind));
+        assert_eq!(json!(kind), stored);
+    }
+    assert_eq!([State::Open, State::Closed, State::Merged].map(State::as_str), ["open", "closed", "merged"]);
+    let reasons = [CloseReason::Completed, CloseReason::NotPlanned, CloseReason::Duplicate];
+    assert_eq!(reasons.map(CloseReason::as_str), ["completed", "not_planned", "duplicate"]);
+    for relation in [Relation::Closes, Relation::Connected] {
+        assert_eq!(Relation::parse(relation.as_str()), relation);
+        assert_eq!(json!(relation), relation.as_str());
+    }
+    assert_eq!([Relation::Closes, Relation::Connected].map(Relation::as_str), ["closes", "connected"]);
+    assert_eq!(ItemStatus::testing().to_string(), "Testing");
+    let types = [ObjectType::Item, ObjectType::GithubIssue, ObjectType::GithubPr];
+    assert_eq!(types.map(ObjectType::as_str), ["item", "github_issue", "github_pr"]);
+}
+
+#[test]
+fn ids_and_names_are_shown_as_they_are() {
+    assert_eq!((MappingId(42).to_string(), MappingId(1).to_string()), ("42".to_owned(), "1".to_owned()));
+    assert_eq!((MappingId(-1).to_string(), MappingId(0).to_string()), ("new".to_owned(), "new".to_owned()));
+    assert_eq!((ItemId(7).to_string(), GithubId(-13).to_string()), ("7".to_owned(), "-13".to_owned()));
+    let repository = repository();
+    assert_eq!((repository.owner(), repository.name(), repository.as_str()), ("Acme", "shop", "Acme/shop"));
+    assert_eq!((repository.key(), repository.to_string()), ("acme/shop".to_owned(), "Acme/shop".to_owned()));
+    assert_ne!(repository, Repository::parse("acme/shop2").unwrap());
+    let key = ObjectKey { object_type: ObjectType::Item, object_id: "7".to_owned() };
+    assert_eq!(key.to_string(), "item:7");
+}
+
+#[test]
+fn hosts_are_compared_whatever_their_case_and_what_follows() {
+    assert!(same_host("https://GitHub.com/a/b", "https://github.com/c"));
+    assert!(!same_host("https://github.com/a/b", "https://ghe.example/a/b"));
+    assert!(!same_host("https://github.com/a/b", "a/b"));
+}
+
+#[test]
+fn a_mapping_is_parked_when_nothing_is_to_come() {
+    let healthy = || mapping("");
+    let failed = || Mapping { error: Some("no luck".to_owned()), ..healthy() };
+    assert!(failed().is_parked());
+    assert!(!healthy().is_parked());
+    assert!(!Mapping { due_at: Some(time()), ..failed() }.is_parked());
+    assert!(!Mapping { recheck_at: Some(time()), ..failed() }.is_parked());
+}
+
+#[test]
+fn a_mapping_means_its_own_address_and_without_one_its_projects_repository() {
+    let named = |mapping: Mapping, item: Item| mapping.address(&item).map(|address| address.to_string());
+    let elsewhere = "https://github.com/acme/docs/issues/5";
+    assert_eq!(named(mapping(elsewhere), item()).as_deref(), Ok("acme/docs#5"));
+    assert_eq!(named(mapping(""), item()).as_deref(), Ok("Acme/shop#12"));
+    let said = |mapping: Mapping, item: Item| named(mapping, item).unwrap_err();
+    assert!(said(Mapping { kind: Kind::Unknown, ..mapping(elsewhere) }, item()).contains("neither Issue nor PR"));
+    assert!(said(mapping("nowhere"), item()).contains("\"nowhere\" is not the address"));
+    assert!(said(mapping(""), Item { project_repository: None, ..item() }).contains("project 3 names no repository"));
+    for number in [0, -12] {
+        assert!(said(Mapping { number, ..mapping("") }, item()).contains("is not the number of an issue"));
+    }
+    assert!(named(Mapping { number: 1, ..mapping("") }, item()).is_ok());
+}
+
+#[test]
+fn a_row_of_the_same_pull_request_is_found_by_address_or_in_the_projects_repository() {
+    let address = |repository: &str, number| Address { repository: Repository::parse(repository).unwrap(), number };
+    let known = |row: Row| {
+        let items = [(ItemId(7), item())].into();
+        Known { items, rows: vec![row], ..Known::default() }
+    };
+    let found = |row: Row, address: &Address| known(row).row_at(ItemId(7), Kind::PullRequest, address).is_some();
+    let here = address("acme/shop", 13);
+    assert!(found(row(13, ""), &here));
+    assert!(!found(row(14, ""), &here));
+    assert!(!found(row(13, ""), &address("acme/docs", 13)));
+    assert!(!found(row(14, ""), &address("acme/docs", 13)));
+    assert!(found(row(14, "https://github.com/acme/shop/pull/13"), &here));
+    assert!(!found(row(13, "https://github.com/acme/docs/pull/13"), &here));
+    assert!(!found(Row { item_id: ItemId(8), ..row(13, "") }, &here));
+    assert!(!found(Row { kind: Kind::Issue, ..row(13, "") }, &here));
+
+    let numbered = |row: Row| known(row).row_numbered(ItemId(7), Kind::PullRequest, 13).is_some();
+    assert!(numbered(row(13, "")));
+    assert!(!numbered(row(14, "")));
+    assert!(!numbered(Row { item_id: ItemId(8), ..row(13, "") }));
+    assert!(!numbered(Row { kind: Kind::Issue, ..row(13, "") }));
+
+    let two = Known { rows: vec![row(13, ""), Row { github_id: GithubId(5), ..row(14, "") }], ..Known::default() };
+    assert_eq!(two.row(MappingId(14)).map(|row| row.number), Some(14));
+    assert_eq!(two.row_of(GithubId(5)).map(|row| row.number), Some(14));
+    assert!(two.row(MappingId(15)).is_none() && two.row_of(GithubId(6)).is_none());
+}
+
+#[test]
+fn what_earlier_plans_changed_lies_over_what_was_read() {
+    let key = ObjectKey { object_type: ObjectType::Item, object_id: "7".to_owned() };
+    let mut read = Known { rows: vec![row(13, ""), row(14, "")], ..Known::default() };
+    read.objects.insert(key.uuid(), Stored::Missing);
+    let present = Stored::Present { status: None, parentless: true };
+    let moved = Item { status: ItemStatus::testing(), ..item() };
+    let carried = Known {
+        items: [(ItemId(7), moved)].into(),
+        rows: vec![Row { state: "closed".to_owned(), ..row(14, "") }, row(15, "")],
+        links: Vec::new(),
+        objects: [(key.uuid(), present.clone())].into(),
+    };
+    read.overlay(&carried);
+    let rows: Vec<(i32, &str)> = read.rows.iter().map(|row| (row.number, row.state.as_str())).collect();
+    assert_eq!(rows, [(13, "open"), (14, "closed"), (15, "open")]);
+    assert_eq!(read.items[&ItemId(7)].status, ItemStatus::testing());
+    assert_eq!(read.stored(&key, true), Some(&present));
+    assert_eq!(read.stored(&key, false), Some(&Stored::Missing), "a row that is not stored has no object");
+    assert_eq!(Known::default().stored(&key, true), None);
+}
+
+#[test]
+fn an_outbox_counts_the_item_and_the_object() {
+    let object = AgiraObject::of_item(&item());
+    let outbox = |item, object: Option<&AgiraObject>| Outbox { planned_at: time(), item, object: object.cloned() };
+    for (outbox, len) in [
+        (outbox(false, None), 0),
+        (outbox(true, None), 1),
+        (outbox(false, Some(&object)), 1),
+        (outbox(true, Some(&object)), 2),
+    ] {
+        assert_eq!((outbox.len(), outbox.is_empty()), (len, len == 0));
+    }
+}
+
+#[test]
+fn each_action_is_told_in_one_line_and_as_json() {
+    let write = |change| Action::Write { object: Box::new(AgiraObject::of_item(&item())), change };
+    let address = Address { repository: repository(), number: 13 };
+    let link =
+        |from| Action::Link { pull_request: address.clone(), github_id: GithubId(9), relation: Relation::Closes, from };
+    let merge = |body: Option<&str>, commit: Option<&str>, merged_at| Action::RecordMerge {
+        body: body.map(str::to_owned),
+        commit: commit.map(str::to_owned),
+        merged_at,
+    };
+    let (open, row) = ("open".to_owned(), MappingId(55));
+    let table = [
+        (Action::SetGithubId { row, from: GithubId(1), to: GithubId(2) }, "GitHub id of row 55: 1 => 2"),
+        (Action::RecordState { from: open.clone(), to: "closed" }, "state: open => closed"),
+        (merge(Some("text"), None, None), "merge data: body"),
+        (merge(None, Some("abc"), Some(time())), "merge data: commit abc merged at 2026-03-01T10:00:00Z"),
+        (
+            Action::MoveItem { from: ItemStatus("a\nb".to_owned()), to: ItemStatus::testing() },
+            "item status: a\\nb => Testing",
+        ),
+        (Action::RememberClose { closed_at: time() }, "remember close event of 2026-03-01T10:00:00Z"),
+        (
+            Action::InsertPullRequest { pull_request: pull_request() },
+            "insert row for pull request Acme/shop#13 (merged)",
+        ),
+        (link(None), "link to pull request Acme/shop#13: none => closes"),
+        (link(Some(Relation::Connected)), "link to pull request Acme/shop#13: connected => closes"),
+        (Action::Unlink { row }, "link to row 55: removed, GitHub no longer supports it"),
+        (Action::MakeDue { row, from: open, to: "merged" }, "row 55 becomes due: its state open is merged at GitHub"),
+        (write(Change::Create), "Weaviate item:7: create (missing there)"),
+        (write(Change::Update { from: None }), "Weaviate item:7: update (status there is none)"),
+        (write(Change::Update { from: Some("Inbox".to_owned()) }), "Weaviate item:7: update (status there is Inbox)"),
+        (write(Change::Replace), "Weaviate item:7: replace (Agira wrote it with the item's text)"),
+        (write(Change::Decide), "Weaviate item:7: decide when pushed (Weaviate could not be asked)"),
+    ];
+    for (action, expected) in table {
+        assert_eq!(action.to_string(), expected);
+    }
+    assert_eq!(
+        json!(Action::InsertPullRequest { pull_request: pull_request() }),
+        json!({ "action": "insert_pull_request", "pull_request": "Acme/shop#13" })
+    );
+    assert_eq!(json!(link(None))["pull_request"], "Acme/shop#13");
+    assert_eq!(json!(write(Change::Create))["object"], "item:7");
+}
+
+#[test]
+fn each_note_is_told_in_one_line_and_what_surprises_without_being_asked() {
+    let status = ItemStatus("Review".to_owned());
+    let reason = "why".to_owned();
+    let object = ObjectKey { object_type: ObjectType::Item, object_id: "7".to_owned() };
+    let table = [
+        (Note::IdTaken { id: GithubId(9), row: MappingId(5) }, "keeps its GitHub id: row 5 has 9", true),
+        (
+            Note::CloseDealtWith { closed_at: time() },
+            "item left: close event of 2026-03-01T10:00:00Z was dealt with before",
+            false,
+        ),
+        (Note::ItemLeft { status: status.clone(), reason: reason.clone() }, "item left in Review: why", true),
+        (Note::Reopened { status }, "issue is open again: item left in Review", true),
+        (
+            Note::NotLinked { pull_request: pull_request().address, reason },
+            "pull request Acme/shop#13 not linked: why",
+            true,
+        ),
+        (
+            Note::ObjectLeft { object, status: "open".to_owned() },
+            "Weaviate item:7: leave (status there is open)",
+            false,
+        ),
+    ];
+    let plan = Plan {
+        actions: vec![
+            Action::Unlink { row: MappingId(5) },
+            Action::Write { object: Box::new(AgiraObject::of_item(&item())), change: Change::Create },
+        ],
+        notes: table.iter().map(|(note, ..)| note.clone()).collect(),
+    };
+    for (note, expected, is_surprising) in table {
+        assert_eq!((note.to_string().as_str(), note.is_surprising()), (expected, is_surprising));
+    }
+    let writes = plan.only_writes();
+    assert_eq!((writes.actions.len(), writes.notes.len()), (1, 1));
+    assert!(matches!((&writes.actions[0], &writes.notes[0]), (Action::Write { .. }, Note::ObjectLeft { .. })));
+    assert!(writes.outbox(time()).is_some_and(|outbox| outbox.item && outbox.object.is_none()));
+    assert_eq!(Plan::default().outbox(time()), None);
+}
+
+/// Where a pull request is found does not matter: GitHub's id says which one it is.
+#[test]
+fn pull_requests_are_equal_by_id_state_and_relation() {
+    let moved = Address { repository: Repository::parse("acme/store").unwrap(), number: 1 };
+    assert_eq!(PullRequestRef { address: moved, url: "elsewhere".to_owned(), ..pull_request() }, pull_request());
+    assert_ne!(PullRequestRef { github_id: GithubId(10), ..pull_request() }, pull_request());
+    assert_ne!(PullRequestRef { state: State::Open, ..pull_request() }, pull_request());
+    assert_ne!(PullRequestRef { relation: Relation::Connected, ..pull_request() }, pull_request());
+}
