@@ -8,6 +8,10 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};
 
+use super::context::Context;
+use super::report::{Report, WeaviateCounts};
+use crate::db::{Counts, Totals};
+
 /// All metrics with their meaning. All are gauges: a file tells of one run.
 pub const METRICS: [(&str, &str); 15] = [
     ("agira_worker_run_exit_code", "exit code of the run"),
@@ -27,21 +31,113 @@ pub const METRICS: [(&str, &str); 15] = [
     ("agira_worker_last_success_timestamp_seconds", "when the command last ended with exit code 0 or 3"),
 ];
 
+/// The metric whose value outlives a run that does not know it.
+const LAST_SUCCESS: &str = "agira_worker_last_success_timestamp_seconds";
+
+/// What the metrics say beyond the run itself.
+pub struct After {
+    counts: Counts,
+    last_success: Option<DateTime<Utc>>,
+}
+
+impl After {
+    /// Reads it from the database; `None`: it is not to be had.
+    pub fn read(ctx: &mut Context) -> Option<Self> {
+        let (now, access, command) = (ctx.now(), ctx.access(), ctx.report.command());
+        let counts = ctx.db.counts(access, &[], &[], now);
+        let read = counts.and_then(|counts| Ok(Self { counts, last_success: ctx.db.last_success(access, command)? }));
+        read.inspect_err(|error| log::warn!("{error:#}; the metrics leave it out")).ok()
+    }
+}
+
+/// Writes the metrics of a run that has ended. Where they cannot be written, that is all that happens.
+pub fn write(path: &Path, report: &mut Report, after: Option<&After>) {
+    let mut metrics = Metrics::of_report(report);
+    match after {
+        Some(After { counts, last_success }) => {
+            metrics.counts(counts);
+            metrics.time(LAST_SUCCESS, *last_success);
+        }
+        // Without it an alert on its age would be silent as long as PostgreSQL is lost.
+        None => metrics.time(LAST_SUCCESS, last_success_of(path, report.command())),
+    }
+    if let Err(error) = metrics.write(path) {
+        log::warn!("{error:#}; the run itself is not affected");
+    }
+}
+
+/// What the last run of the command left in the file.
+fn last_success_of(path: &Path, command: &str) -> Option<DateTime<Utc>> {
+    // What is no file, such as a pipe, might never end.
+    let text = path.is_file().then(|| std::fs::read_to_string(path).ok())??;
+    let name = format!("{LAST_SUCCESS}{{command=\"{command}\"}} ");
+    let seconds = text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())?;
+    DateTime::from_timestamp(seconds, 0)
+}
+
 /// Metrics in the making.
-pub struct Metrics {
+struct Metrics {
     command: &'static str,
     text: String,
     last: &'static str,
 }
 
 impl Metrics {
-    /// None yet.
-    pub fn of(command: &'static str) -> Self {
-        Self { command, text: String::new(), last: "" }
+    /// What the run itself knows.
+    fn of_report(report: &mut Report) -> Self {
+        let mut metrics = Self { command: report.command(), text: String::new(), last: "" };
+        metrics.gauge("agira_worker_run_exit_code", None, report.exit_code());
+        if let (Some(started), Some(finished)) = (report.started_at, report.finished_at) {
+            let seconds = (finished - started).as_seconds_f64();
+            metrics.gauge("agira_worker_run_duration_seconds", None, seconds);
+        }
+        metrics.time("agira_worker_run_finished_timestamp_seconds", report.finished_at);
+        for (outcome, count) in report.outcomes() {
+            metrics.gauge("agira_worker_run_mappings", Some(("outcome", outcome)), count);
+        }
+        metrics.gauge("agira_worker_run_items_moved", None, report.items_moved);
+        metrics.gauge("agira_worker_run_pull_requests_linked", None, report.pull_requests_linked);
+        let WeaviateCounts { requests, created, updated, unchanged, failed, pending } = report.weaviate;
+        let objects = [
+            ("created", created),
+            ("updated", updated),
+            ("unchanged", unchanged),
+            ("failed", failed),
+            ("pending", pending),
+        ];
+        for (outcome, count) in objects {
+            metrics.gauge("agira_worker_run_weaviate_objects", Some(("outcome", outcome)), count);
+        }
+        for (service, count) in [("github", report.github.requests), ("weaviate", requests)] {
+            metrics.gauge("agira_worker_run_requests", Some(("service", service)), count);
+        }
+        metrics.gauge("agira_worker_run_database_statements", None, report.database.statements);
+        metrics.gauge("agira_worker_run_github_points", None, report.github.points);
+        if let Some(remaining) = report.github.remaining {
+            metrics.gauge("agira_worker_github_points_remaining", None, remaining);
+        }
+        let paused_until = report.pause.as_ref().map(|pause| pause.until);
+        metrics.time("agira_worker_github_pause_end_timestamp_seconds", paused_until);
+        metrics
+    }
+
+    fn counts(&mut self, counts: &Counts) {
+        let Totals { due, in_work, backing_off, parked, waiting, .. } = counts.totals;
+        let classes = [
+            ("due", due),
+            ("in_work", in_work),
+            ("backing_off", backing_off),
+            ("parked", parked),
+            ("waiting", waiting),
+        ];
+        for (class, count) in classes {
+            self.gauge("agira_worker_mappings", Some(("class", class)), count);
+        }
+        self.gauge("agira_worker_outbox_mappings", None, counts.outboxes);
     }
 
     /// Adds a value; those of one metric come together. `label`: besides the command.
-    pub fn gauge(&mut self, name: &'static str, label: Option<(&str, &str)>, value: impl std::fmt::Display) {
+    fn gauge(&mut self, name: &'static str, label: Option<(&str, &str)>, value: impl std::fmt::Display) {
         if self.last != name {
             let help = METRICS.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| *help);
             let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} gauge");
@@ -52,7 +148,7 @@ impl Metrics {
     }
 
     /// Adds a time, if there is one.
-    pub fn time(&mut self, name: &'static str, time: Option<DateTime<Utc>>) {
+    fn time(&mut self, name: &'static str, time: Option<DateTime<Utc>>) {
         if let Some(time) = time {
             self.gauge(name, None, time.timestamp());
         }
@@ -62,7 +158,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Names the path, and what is in the way.
-    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+    fn write(&self, path: &Path) -> anyhow::Result<()> {
         let wrote = || format!("the metrics file {} cannot be written", path.display());
         if let Ok(there) = std::fs::metadata(path) {
             ensure!(there.is_file(), "{}: there is something else at this path; name another one", wrote());

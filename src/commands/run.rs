@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use anyhow::{Context as _, bail};
-use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 use uuid::Uuid;
 
 use super::args::{Batch, Format, Output};
 use super::context::{Clock, Context, GITHUB, Mode, Stop, StoppedBy, WeaviateState};
+use super::metrics::{self, After};
 use super::report::{Outcome, Report};
 use super::settings::Settings;
 use super::slice::{self, Scope};
@@ -16,7 +16,7 @@ use super::{deliver, discover, preview};
 use crate::core::known::Known;
 use crate::core::model::MappingId;
 use crate::core::plan::Policy;
-use crate::db::{Access, Claimed, Counts, Db, RunRecord, Selection, Suspect, Totals, WholeSelection};
+use crate::db::{Access, Claimed, Db, RunRecord, Selection, Suspect, WholeSelection};
 use crate::github::Github;
 use crate::http::Patience;
 use crate::secret::Secret;
@@ -49,14 +49,14 @@ pub fn carry_out(job: &Job<'_>, output: &Output, start: anyhow::Result<Start>, p
     let mode = if job.batch.dry_run { Mode::Preview } else { Mode::Apply };
     let mut report = Report::new(job.name, mode, output.output);
     let wanted = job.batch.metrics_file.as_deref().filter(|_| mode == Mode::Apply);
-    let mut state = None;
+    let mut after = None;
     match start.and_then(|start| prepare(job, mode, start, progress)) {
         Ok(mut ctx) => {
             std::mem::swap(&mut ctx.report, &mut report);
             ctx.report.started_at = Some(ctx.now());
             let result = steps(&mut ctx, job);
             end(&mut ctx, result);
-            state = wanted.and_then(|_| after(&mut ctx));
+            after = wanted.and_then(|_| After::read(&mut ctx));
             report = ctx.report;
         }
         Err(error) => {
@@ -66,35 +66,9 @@ pub fn carry_out(job: &Job<'_>, output: &Output, start: anyhow::Result<Start>, p
     }
     report.exit_code();
     if let Some(path) = wanted {
-        let mut metrics = report.metrics();
-        if let Some((counts, last_success)) = state {
-            let Totals { due, in_work, backing_off, parked, waiting, .. } = counts.totals;
-            let classes = [
-                ("due", due),
-                ("in_work", in_work),
-                ("backing_off", backing_off),
-                ("parked", parked),
-                ("waiting", waiting),
-            ];
-            for (class, count) in classes {
-                metrics.gauge("agira_worker_mappings", Some(("class", class)), count);
-            }
-            metrics.gauge("agira_worker_outbox_mappings", None, counts.outboxes);
-            metrics.time("agira_worker_last_success_timestamp_seconds", last_success);
-        }
-        if let Err(error) = metrics.write(path) {
-            log::warn!("{error:#}; the run itself is not affected");
-        }
+        metrics::write(path, &mut report, after.as_ref());
     }
     report
-}
-
-/// What the metrics say beyond the run: counts of all mappings, and the command's last success.
-fn after(ctx: &mut Context) -> Option<(Counts, Option<DateTime<Utc>>)> {
-    let (now, access, command) = (ctx.now(), ctx.access(), ctx.report.command());
-    let counts = ctx.db.counts(access, &[], &[], now);
-    let read = counts.and_then(|counts| Ok((counts, ctx.db.last_success(access, command)?)));
-    read.inspect_err(|error| log::warn!("{error:#}; the metrics leave it out")).ok()
 }
 
 /// Opens the database; no service is asked.

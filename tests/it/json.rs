@@ -1,9 +1,10 @@
 //! What scripts and log collectors read is as the schemas in tests/schema say, however a run ends.
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use jsonschema::Validator;
+use kit::fault_proxy::{FaultProxy, WireFault};
 use kit::github::Closer;
 use serde_json::{Value, json};
 
@@ -94,6 +95,72 @@ fn runs_that_cannot_do_their_work_print_it_too() {
     assert_eq!(paused["stopped_by"], "rate_limit");
     let status = printed(STATUS, world.command(&["status"]), 0);
     assert_eq!(status["pause"]["until"], "2100-01-01T00:00:00Z");
+}
+
+/// Whatever ends a run, a script finds the object that the schema says, and the exit code in it.
+#[test]
+fn every_command_prints_it_with_every_exit_code() {
+    for subcommand in ["sync", "push-weaviate", "retry-failed"] {
+        let mut world = World::new();
+        let dry = [subcommand, "--dry-run"];
+        let named = [subcommand, "--mapping", "1", "--dry-run"];
+        printed(RUN, world.command(&[subcommand]), 0);
+        printed(RUN, world.command(&dry), 0);
+        world.issue("acme/shop#1", "Working");
+        world.issue("acme/shop#2", "Working");
+        world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
+        world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE number = 2");
+        if subcommand == "retry-failed" {
+            world.execute("UPDATE core_externalissuemapping SET worker_error = 'it broke', worker_error_at = now()");
+        }
+        for args in [&[subcommand][..], &dry, &named] {
+            let mut command = world.command(args);
+            command.env("WEAVIATE_URL", "nonsense");
+            printed(RUN, command, 1);
+        }
+        let gone = |args: &[&str]| {
+            let mut command = world.command(args);
+            command.env("GITHUB_API_URL", "http://127.0.0.1:1");
+            command
+        };
+        for args in [&[subcommand][..], &dry, &named] {
+            let report = printed(RUN, gone(args), 75);
+            assert_eq!(report["stopped_by"], "github", "{args:?}");
+        }
+        for (signal, code) in [("TERM", 143), ("INT", 130)] {
+            for args in [&[subcommand][..], &dry] {
+                let front = FaultProxy::before(&world.github.url());
+                front.fail_from(0, WireFault::Hang);
+                let mut command = world.command(args);
+                command.args(["--output", "json", "--answer-timeout", "1s"]).env("GITHUB_API_URL", front.url());
+                let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+                front.wait_for(1);
+                assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
+                let output = child.wait_with_output().unwrap();
+                assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+                let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+                check(&schema(RUN), &report);
+                assert_eq!((&report["exit_code"], &report["stopped_by"]), (&json!(code), &json!("signal")));
+            }
+        }
+        printed(RUN, world.command(&dry), 3);
+        printed(RUN, world.command(&[subcommand]), 3);
+        misused(&world, subcommand);
+    }
+    let world = World::new();
+    printed(STATUS, world.command(&["status"]), 0);
+    printed(STATUS, world.command(&["status", "--check"]), 4);
+    let mut command = world.command(&["status"]);
+    command.env("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none");
+    printed(STATUS, command, 1);
+    misused(&world, "status");
+}
+
+/// Exit code 2 comes before there is a form: the usage is on stderr, and nothing on stdout.
+#[track_caller]
+fn misused(world: &World, subcommand: &str) {
+    let run = world.run(&[subcommand, "--output", "json", "--nonsense"]).exits(2).logs("--nonsense");
+    assert_eq!(run.stdout, "");
 }
 
 /// A schema that takes everything would tell nobody anything.

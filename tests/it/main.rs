@@ -33,6 +33,7 @@ mod secrets;
 mod signals;
 mod status;
 mod status_text;
+mod surroundings;
 mod sync;
 mod weaviate_runs;
 mod wire_faults;

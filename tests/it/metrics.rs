@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use agira_worker::METRICS;
+use kit::fault_proxy::{FaultProxy, WireFault};
 use prometheus_parse::{Scrape, Value};
 
-use crate::world::World;
+use crate::world::{Run, World};
 
 const README: &str = include_str!("../../README.md");
 
@@ -79,6 +81,48 @@ fn a_run_that_could_not_start_says_so_in_its_metrics() {
     assert_eq!(value(&read(&path), "run_exit_code", None), 1.0);
 }
 
+/// Otherwise an alert on the age of the last success would be silent while nothing succeeds.
+#[test]
+fn the_last_success_stays_in_the_file_of_a_run_that_has_no_postgresql() {
+    let mut world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sync.prom");
+    let args = ["sync", "--metrics-file", path.to_str().unwrap()];
+    let without = |args: &[&str], code| {
+        let mut command = world.command(args);
+        Run::of(command.env("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")).exits(code);
+        read(&path)
+    };
+    let known = |scrape: &Scrape| scrape.samples.iter().any(|one| one.metric.contains("last_success"));
+    assert!(!known(&without(&args, 1)), "there was none so far");
+    world.run(&args).exits(0);
+    let success = value(&read(&path), "last_success_timestamp_seconds", None);
+    for _ in 0..2 {
+        assert_eq!(value(&without(&args, 1), "last_success_timestamp_seconds", None), success);
+    }
+    assert!(!known(&without(&["push-weaviate", args[1], args[2]], 1)), "that of another command");
+    std::fs::write(&path, "agira_worker_last_success_timestamp_seconds{command=\"sync\"} soon\n\u{0}").unwrap();
+    assert!(!known(&without(&args, 1)), "no time");
+    // PostgreSQL goes while the run works: what it looks at is gone with it.
+    world.run(&args).exits(0);
+    let success = value(&read(&path), "last_success_timestamp_seconds", None);
+    world.issue("acme/shop#1", "Working");
+    let front = FaultProxy::before(&world.github.url());
+    front.fail_from(0, WireFault::Hang);
+    let mut command = world.command(&[&args[..], &["--answer-timeout", "2s"]].concat());
+    let child = command.env("GITHUB_API_URL", front.url()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    front.wait_for(1);
+    world.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'agira-worker'",
+    );
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(75));
+    let scrape = read(&path);
+    assert_eq!(value(&scrape, "run_exit_code", None), 75.0);
+    assert_eq!(value(&scrape, "last_success_timestamp_seconds", None), success);
+    assert!(!scrape.samples.iter().any(|one| one.metric == "agira_worker_mappings"), "nobody knows that now");
+}
+
 #[test]
 fn a_file_that_cannot_be_written_is_a_warning_and_the_run_is_done() {
     let mut world = World::new();
@@ -87,6 +131,11 @@ fn a_file_that_cannot_be_written_is_a_warning_and_the_run_is_done() {
     let said = world.run(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"]).exits(0);
     said.logs("the metrics file /nonexistent/folder/sync.prom cannot be written").prints("1 synced");
     assert_eq!(world.item_status(linked.item), "Testing");
+    // However the run ends.
+    world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense', worker_due_at = now()");
+    world.run(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"]).exits(3).logs("cannot be written");
+    let mut command = world.command(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"]);
+    Run::of(command.env_remove("GITHUB_TOKEN")).exits(1).logs("cannot be written");
     // What is no file is not replaced by one.
     let folder = tempfile::tempdir().unwrap();
     let said = world.run(&["sync", "--metrics-file", folder.path().to_str().unwrap()]).exits(0);

@@ -1,7 +1,9 @@
-//! What a run did, as its result on stdout and as its exit code. The one place where both are decided.
+//! What a run did, as its result and as its exit code. The one place where both are decided.
+
+mod counts;
+mod summary;
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -10,12 +12,11 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::args::Format;
 use super::context::{Mode, StoppedBy};
-use super::metrics::Metrics;
-use super::screen::Screen;
 use crate::core::model::{Address, Mapping, MappingId};
-use crate::core::plan::Change;
-use crate::core::text::{Printable, printable_json};
 use crate::db::Pause;
+
+pub use counts::{DatabaseCounts, GithubCounts, MappingReport, Outcome, WeaviateCounts};
+pub use summary::{say, say_json};
 
 /// All exit codes with their meaning (design, section 6); of those that apply the first of the design's table counts.
 pub const EXIT_CODES: [(u8, &str); 8] = [
@@ -39,92 +40,6 @@ const SOME_FAILED: u8 = 3;
 pub const UNHEALTHY: u8 = 4;
 /// Exit code: another run will do better (`EX_TEMPFAIL` of sysexits.h).
 const TRY_LATER: u8 = 75;
-
-/// What became of one mapping; the names are those of the JSON report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Its plan was carried out.
-    Synced,
-    /// There was nothing to do.
-    Unchanged,
-    /// It failed; its error says why.
-    Failed,
-    /// It was given back as it was.
-    GivenBack,
-    /// Its plan was printed (`--dry-run`).
-    Planned,
-}
-
-/// One mapping of the report.
-#[derive(Debug, Serialize)]
-pub struct MappingReport {
-    /// The mapping; null for a row that a dry run would insert.
-    pub mapping_id: Option<i64>,
-    /// Its item.
-    pub item_id: i64,
-    /// `Issue` or `PR`.
-    pub kind: crate::core::model::Kind,
-    /// `owner/name`; null when its address cannot be read.
-    pub repository: Option<String>,
-    /// Number in it.
-    pub number: i32,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// What was done, or would be.
-    pub actions: Vec<Value>,
-    /// Why it failed, or was given back.
-    pub error: Option<String>,
-    /// In a dry run of named mappings: everything that led to the actions.
-    pub explanation: Option<Value>,
-}
-
-/// What Weaviate was asked and what it took.
-#[derive(Debug, Default, Serialize)]
-pub struct WeaviateCounts {
-    /// Requests sent.
-    pub requests: u64,
-    /// Objects that were missing.
-    pub created: u64,
-    /// Objects whose status was another one.
-    pub updated: u64,
-    /// Objects that were left alone.
-    pub unchanged: u64,
-    /// Objects that Weaviate rejected.
-    pub failed: u64,
-    /// Objects that wait in outboxes of this run.
-    pub pending: u64,
-}
-
-impl WeaviateCounts {
-    /// Counts an object that Weaviate took.
-    pub fn written(&mut self, change: &Change) {
-        match change {
-            Change::Create => self.created += 1,
-            Change::Update { .. } | Change::Replace | Change::Decide => self.updated += 1,
-        }
-    }
-}
-
-/// What GitHub was asked.
-#[derive(Debug, Default, Serialize)]
-pub struct GithubCounts {
-    /// Requests sent.
-    pub requests: u64,
-    /// GraphQL points spent.
-    pub points: u64,
-    /// GraphQL points left.
-    pub remaining: Option<i64>,
-    /// When they are filled up again (UTC).
-    pub reset_at: Option<DateTime<Utc>>,
-}
-
-/// What PostgreSQL was asked.
-#[derive(Debug, Default, Serialize)]
-pub struct DatabaseCounts {
-    /// Statements sent.
-    pub statements: u64,
-}
 
 /// The report of one run (design, section 6). Field names are stable: scripts depend on them.
 #[derive(Debug, Serialize)]
@@ -335,116 +250,15 @@ impl Report {
         counts
     }
 
-    /// The metrics of the run, without those that only the database knows.
-    pub fn metrics(&self) -> Metrics {
-        let mut metrics = Metrics::of(self.command);
-        metrics.gauge("agira_worker_run_exit_code", None, self.exit_code);
-        if let (Some(started), Some(finished)) = (self.started_at, self.finished_at) {
-            let seconds = (finished - started).as_seconds_f64();
-            metrics.gauge("agira_worker_run_duration_seconds", None, seconds);
-        }
-        metrics.time("agira_worker_run_finished_timestamp_seconds", self.finished_at);
-        let outcomes = [
+    /// How many mappings ended in which way, by the names of [`Outcome`].
+    pub fn outcomes(&self) -> [(&'static str, u64); 4] {
+        [
             ("synced", self.synced),
             ("unchanged", self.unchanged),
             ("failed", self.failed),
             ("given_back", self.given_back),
-        ];
-        for (outcome, count) in outcomes {
-            metrics.gauge("agira_worker_run_mappings", Some(("outcome", outcome)), count);
-        }
-        metrics.gauge("agira_worker_run_items_moved", None, self.items_moved);
-        metrics.gauge("agira_worker_run_pull_requests_linked", None, self.pull_requests_linked);
-        let WeaviateCounts { requests, created, updated, unchanged, failed, pending } = self.weaviate;
-        let objects = [
-            ("created", created),
-            ("updated", updated),
-            ("unchanged", unchanged),
-            ("failed", failed),
-            ("pending", pending),
-        ];
-        for (outcome, count) in objects {
-            metrics.gauge("agira_worker_run_weaviate_objects", Some(("outcome", outcome)), count);
-        }
-        for (service, count) in [("github", self.github.requests), ("weaviate", requests)] {
-            metrics.gauge("agira_worker_run_requests", Some(("service", service)), count);
-        }
-        metrics.gauge("agira_worker_run_database_statements", None, self.database.statements);
-        metrics.gauge("agira_worker_run_github_points", None, self.github.points);
-        if let Some(remaining) = self.github.remaining {
-            metrics.gauge("agira_worker_github_points_remaining", None, remaining);
-        }
-        let paused_until = self.pause.as_ref().map(|pause| pause.until);
-        metrics.time("agira_worker_github_pause_end_timestamp_seconds", paused_until);
-        metrics
+        ]
     }
-
-    /// Prints the result; returns the exit code.
-    pub fn print(&mut self) -> u8 {
-        match self.format {
-            Format::Json => {
-                // The log has one summary line per run; in the other form stdout is where a person reads it.
-                log::info!("{}", self.summary());
-                say_json(self);
-            }
-            Format::Text => Screen::of_stdout().wrapped(&self.summary()).iter().for_each(|line| say(line)),
-        }
-        self.exit_code()
-    }
-
-    fn summary(&self) -> String {
-        let mut line = self.command.to_owned();
-        if let (None, Some(error)) = (self.started_at, &self.error) {
-            let _ = write!(line, ": not started: {}", Printable(error));
-            return line;
-        }
-        if self.dry_run {
-            line.push_str(" --dry-run");
-        }
-        let Self { planned, unchanged, failed, given_back, .. } = self;
-        let not_asked = if *given_back > 0 { format!(", {given_back} not asked about") } else { String::new() };
-        let _ = match self.dry_run {
-            true => write!(
-                line,
-                ": {planned} would change, {unchanged} would not, {failed} failed{not_asked}; nothing was changed"
-            ),
-            false => write!(
-                line,
-                ": {} synced, {} unchanged, {} failed, {} given back; {} items moved, {} pull requests linked; \
-                 Weaviate: {} created, {} updated, {} waiting",
-                self.synced,
-                self.unchanged,
-                self.failed,
-                self.given_back,
-                self.items_moved,
-                self.pull_requests_linked,
-                self.weaviate.created,
-                self.weaviate.updated,
-                self.weaviate.pending
-            ),
-        };
-        if let Some(due) = self.remaining_due.filter(|due| *due > 0 && !self.dry_run) {
-            let _ = write!(line, "; {due} still due");
-        }
-        if let Some(by) = self.stopped_by {
-            let _ = write!(line, "; stopped by {}", by.as_str());
-        }
-        if let Some(error) = &self.error {
-            let _ = write!(line, ": {}", Printable(error));
-        }
-        line
-    }
-}
-
-/// One JSON object on stdout.
-pub fn say_json(value: &impl Serialize) {
-    say(&printable_json(&serde_json::to_string(value).unwrap_or_default()));
-}
-
-/// One line on stdout. A reader that has gone away (`| head -1`) is no error of ours.
-pub fn say(line: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
 #[cfg(test)]
