@@ -9,13 +9,13 @@ use backon::{BlockingRetryable, ExponentialBuilder};
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url, redirect};
+use serde::de::DeserializeOwned;
 
+use crate::core::text::{quoted, well_formed_json};
 use crate::signal::{Signal, Signals};
 
 /// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
-/// Longest part of an answer that is quoted in an error.
-pub(crate) const QUOTED_CHARACTERS: usize = 300;
 
 /// Why a service did not do what it was asked, split only where a caller acts differently. All but
 /// [`ServiceError::Rejected`] are failures of the environment, never of a mapping (design, section 5).
@@ -78,15 +78,13 @@ impl Answer {
     /// The beginning of the body for an error message: what the service says, whatever form it says it in. Both
     /// services have several forms, and a proxy between has its own.
     pub fn reason(&self) -> String {
-        use crate::core::text::{Printable, shortened};
         let location = self.header("location").filter(|_| self.status.is_redirection());
         if let Some(target) = location.and_then(|location| location.parse::<Url>().ok()) {
             // The rest of the address may hold what a log must not.
             let target = format!("{}://{}", target.scheme(), target.host_str().unwrap_or_default());
-            let target = Printable(&shortened(&target, QUOTED_CHARACTERS)).to_string();
-            return format!("{} leads to {target}, where nothing is sent", self.status);
+            return format!("{} leads to {}, where nothing is sent", self.status, quoted(&target));
         }
-        let parsed: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
+        let parsed: Option<serde_json::Value> = self.json().ok();
         let said = parsed.as_ref().and_then(|body| {
             body["message"].as_str().or_else(|| body["error"][0]["message"].as_str()).map(str::to_owned)
         });
@@ -95,7 +93,12 @@ impl Answer {
         if text.is_empty() {
             return format!("{} without a body", self.status);
         }
-        Printable(&shortened(&text, QUOTED_CHARACTERS)).to_string()
+        quoted(&text)
+    }
+
+    /// The body as JSON; what no text can hold of it is replaced, since a stranger may have written it.
+    pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_slice(&self.body).or_else(|_| serde_json::from_str(&well_formed_json(&self.body)))
     }
 
     /// The same answer; where it tells of a failure, without the secret that it may repeat: a proxy's page does.

@@ -55,6 +55,12 @@ pub fn run(cli: Cli) -> ExitCode {
     })
 }
 
+/// What writes the log lines of a run with this command line. For the property tests of this package.
+#[doc(hidden)]
+pub fn logger(cli: &Cli) -> env_logger::Builder {
+    logging::logger(cli.output.log_format, false, Uuid::nil())
+}
+
 /// One run inside a program that makes thousands of them, in surroundings of its own: what it would print is returned, as is
 /// its exit code; logger and signals are the program's. `retry` is how long a service that failed is left alone. For the
 /// property tests of this package.

@@ -11,7 +11,7 @@ use crate::core::agira_object::AgiraObject;
 use crate::core::known::{Known, Row};
 use crate::core::model::*;
 use crate::core::plan::{Action, Plan, time};
-use crate::core::text::Printable;
+use crate::core::text::quoted;
 use crate::db::{Claimed, Waiting, WholeSelection};
 
 /// Shows the plans of a slice; returns the rows that would be inserted, as the next slice.
@@ -26,7 +26,7 @@ pub fn show(ctx: &mut Context, observation: Observation, planned: Vec<Planned>) 
             Unseen::Failed(_) | Unseen::Gone(_) | Unseen::PutOff(_) => Outcome::Failed,
         };
         let word = if outcome == Outcome::Failed { "failed" } else { "not asked about" };
-        line(ctx, &format!("{word}: {}", Printable(&reason)));
+        line(ctx, &format!("{word}: {reason}"));
         ctx.report.mapping(mapping, address.as_ref(), outcome, Vec::new(), Some(reason));
     }
     let mut inserted = Vec::new();
@@ -72,12 +72,9 @@ fn explain(ctx: &Context, one: &Planned) {
     let Planned { claimed: Claimed { mapping, item }, snapshot, .. } = one;
     line(ctx, &due(mapping, ctx.now()));
     if let Some(error) = &mapping.error {
-        line(ctx, &format!("last failure (attempt {}): {}", mapping.attempts, Printable(error)));
+        line(ctx, &format!("last failure (attempt {}): {error}", mapping.attempts));
     }
-    line(
-        ctx,
-        &format!("item {} {:?} is in {}", item.id, Printable(&item.title).to_string(), Printable(&item.status.0)),
-    );
+    line(ctx, &format!("item {} {:?} is in {}", item.id, quoted(&item.title), item.status));
     let closed = match snapshot.details {
         Details::Issue { closed_at: Some(closed_at), close_reason, .. } => {
             format!(", closed {} as {}", time(closed_at), close_reason.map_or("no reason given", CloseReason::as_str))
@@ -138,7 +135,7 @@ fn diffs(ctx: &mut Context, plan: &Plan) {
         line(ctx, &format!("text of {key}:"));
         let diff = TextDiff::from_lines(&old, &object.text);
         for change in diff.unified_diff().context_radius(3).to_string().lines() {
-            line(ctx, &format!("  {}", Printable(change)));
+            line(ctx, &format!("  {change}"));
         }
     }
 }

@@ -135,7 +135,7 @@ pub struct Report {
     pub finished_at: Option<DateTime<Utc>>,
     exit_code: u8,
     stopped_by: Option<StoppedBy>,
-    /// Why nothing more could be done: a person has to act.
+    /// Why nothing more could be done: a person has to act. Printable, since the run's record keeps it.
     error: Option<String>,
     /// GitHub's pause.
     pub pause: Option<Pause>,
@@ -225,7 +225,7 @@ impl Report {
             StoppedBy::Signal(_) => 2,
         };
         if weight(by) == 1 {
-            self.error.get_or_insert(reason);
+            self.error.get_or_insert_with(|| Printable(&reason).to_string());
         }
         if self.stopped_by.is_none_or(|before| weight(before) < weight(by)) {
             self.stopped_by = Some(by);
@@ -240,7 +240,7 @@ impl Report {
     /// A person has to do something.
     pub fn fatal(&mut self, error: String) {
         self.exit_code = CANNOT_RUN;
-        self.error = Some(error);
+        self.error = Some(Printable(&error).to_string());
     }
 
     /// What became of one mapping.
@@ -378,7 +378,7 @@ impl Report {
     fn summary(&self) -> String {
         let mut line = self.command.to_owned();
         if let (None, Some(error)) = (self.started_at, &self.error) {
-            let _ = write!(line, ": not started: {}", Printable(error));
+            let _ = write!(line, ": not started: {error}");
             return line;
         }
         if self.dry_run {
@@ -413,7 +413,7 @@ impl Report {
             let _ = write!(line, "; stopped by {}", by.as_str());
         }
         if let Some(error) = &self.error {
-            let _ = write!(line, ": {}", Printable(error));
+            let _ = write!(line, ": {error}");
         }
         line
     }
@@ -421,11 +421,16 @@ impl Report {
 
 /// One JSON object on stdout.
 pub fn say_json(value: &impl Serialize) {
-    say(&printable_json(&serde_json::to_string(value).unwrap_or_default()));
+    print_line(&printable_json(&serde_json::to_string(value).unwrap_or_default()));
 }
 
-/// One line on stdout. A reader that has gone away (`| head -1`) is no error of ours.
+/// One line on stdout, whatever text it quotes.
 pub fn say(line: &str) {
+    print_line(&Printable(line).to_string());
+}
+
+/// A reader that has gone away (`| head -1`) is no error of ours.
+pub fn print_line(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }

@@ -10,7 +10,7 @@ use super::look::LookError;
 use super::queries;
 use crate::core::discovery::{Change, Named};
 use crate::core::model::{GithubId, Repository};
-use crate::core::text::storable;
+use crate::core::text::{quoted, storable};
 use crate::http::ServiceError;
 
 /// Pages of one repository that are read in one poll.
@@ -166,8 +166,9 @@ impl Github {
             if let Some(error) = errors.iter().find(spoils) {
                 let kind = error.kind.as_deref().unwrap_or("no type");
                 let reason = format!(
-                    "repository {repository} cannot be read with this token: GitHub says: {} ({kind})",
-                    error.message
+                    "repository {repository} cannot be read with this token: GitHub says: {} ({})",
+                    error.message,
+                    quoted(kind)
                 );
                 reading.fail(LookError::RepositoryHidden(reason));
                 continue;
@@ -176,6 +177,7 @@ impl Github {
             match serde_json::from_value(value) {
                 Ok(answered) => reading.take(answered),
                 Err(error) => {
+                    let error = quoted(&error.to_string());
                     let reason = format!("GitHub says nothing usable about repository {repository}: {error}");
                     reading.fail(LookError::RepositoryHidden(reason));
                 }

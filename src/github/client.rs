@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::answer::{Envelope, GraphqlError, RateLimit};
 use super::queries;
-use crate::core::text::{Printable, shortened};
-use crate::http::{Answer, Http, Patience, QUOTED_CHARACTERS, ServiceError, bearer};
+use crate::core::text::quoted;
+use crate::http::{Answer, Http, Patience, ServiceError, bearer};
 use crate::signal::Signals;
 
 /// Issues or pull requests looked at in the first request of a run (design, section 3, step 4); as many repositories are
@@ -183,12 +183,12 @@ fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
         return Err(ServiceError::Rejected { status: answer.status.as_u16(), reason: answer.reason() });
     }
     let no_answer = |what: &str| ServiceError::Unavailable(format!("the answer is no GraphQL answer: {what}"));
-    let mut envelope: Envelope = serde_json::from_slice(&answer.body).map_err(|error| no_answer(&error.to_string()))?;
+    let mut envelope: Envelope = answer.json().map_err(|error| no_answer(&quoted(&error.to_string())))?;
     if !envelope.data.is_object() && envelope.errors.is_empty() {
         return Err(no_answer("it has neither data nor errors"));
     }
     for error in &mut envelope.errors {
-        error.message = Printable(&shortened(&error.message, QUOTED_CHARACTERS)).to_string();
+        error.message = quoted(&error.message);
     }
     let of_kind = |kinds: &[&str]| {
         envelope.errors.iter().find(|error| error.kind.as_deref().is_some_and(|kind| kinds.contains(&kind)))
@@ -226,7 +226,8 @@ fn failure(answer: &Answer) -> Option<ServiceError> {
             if status == 429 || exhausted || says_so || answer.retry_after().is_some() {
                 return Some(ServiceError::RateLimited { wait: wait(answer), reason: reason() });
             }
-            let needed = answer.header("x-accepted-github-permissions").map(|names| format!("; needed: {names}"));
+            let needed =
+                answer.header("x-accepted-github-permissions").map(|names| format!("; needed: {}", quoted(names)));
             Some(ServiceError::Refused(reason() + &needed.unwrap_or_default()))
         }
         502 | 504 => Some(ServiceError::TooHeavy(reason())),

@@ -74,7 +74,7 @@ fn json(answer: &Answer) -> Result<Value, ServiceError> {
     if !answer.status.is_success() {
         return Err(ServiceError::Rejected { status: answer.status.as_u16(), reason: answer.reason() });
     }
-    serde_json::from_slice(&answer.body).map_err(|_| {
+    answer.json().map_err(|_| {
         ServiceError::Unavailable(format!(
             "the answer is not JSON (is WEAVIATE_URL a Weaviate server?): {}",
             answer.reason()

@@ -9,6 +9,7 @@ use super::class::Vectors;
 use super::client::Weaviate;
 use crate::core::agira_object::CLASS;
 use crate::core::known::Stored;
+use crate::core::text::quoted;
 use crate::http::ServiceError;
 
 /// Ids asked for in one query: those of a whole slice, an issue having two objects (design, section 3, step 4).
@@ -87,10 +88,11 @@ impl Weaviate {
             answer => answer?,
         };
         if let Some(error) = answer["errors"][0]["message"].as_str() {
+            let reason = quoted(error);
             if error.contains("429 Too many requests") {
-                return Err(ServiceError::Unavailable(error.to_owned()));
+                return Err(ServiceError::Unavailable(reason));
             }
-            return Err(ServiceError::Rejected { status: 200, reason: error.to_owned() });
+            return Err(ServiceError::Rejected { status: 200, reason });
         }
         let Some(objects) = answer["data"]["Get"][CLASS].as_array() else {
             return Err(ServiceError::Unavailable("the GraphQL answer names no objects".to_owned()));

@@ -10,6 +10,7 @@ mod deployment;
 mod discovery;
 mod dry_run;
 mod histories;
+mod hostile_text;
 mod https;
 mod hygiene;
 mod json;
