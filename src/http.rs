@@ -10,6 +10,7 @@ use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::core::text::{quoted, well_formed_json};
 use crate::signal::{Signal, Signals};
@@ -237,7 +238,8 @@ fn answer(request: RequestBuilder, timeout: Duration) -> Result<Answer, ServiceE
 /// a line break. Headers can hold more than ASCII, but servers hang up on it.
 pub fn bearer(secret: &str) -> Option<HeaderValue> {
     let is_token = secret.bytes().all(|byte| byte.is_ascii_graphic());
-    let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).ok().filter(|_| is_token)?;
+    let text = Zeroizing::new(format!("Bearer {secret}"));
+    let mut value = HeaderValue::from_str(&text).ok().filter(|_| is_token)?;
     value.set_sensitive(true);
     Some(value)
 }

@@ -43,6 +43,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let Cli { command, allow_http, output } = cli;
     let run = Uuid::new_v4();
     let progress = logging::init(&output, run);
+    secret::keep_memory_private();
     let start = || {
         let settings = config::settings(&config::environment, allow_http)?;
         Ok((settings, Signals::watch()?, run))
