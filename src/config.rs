@@ -18,11 +18,12 @@ pub fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// DATABASE_URL.
+/// DATABASE_URL, once it is sure that what `SSL_CERT_FILE` names, by which its server may be judged, can serve.
 ///
 /// # Errors
-/// When it is not set, or its file cannot be read.
+/// When it is not set, or a file cannot be read.
 pub fn database_url(get: Lookup<'_>) -> anyhow::Result<Secret> {
+    check_roots(get)?;
     secret(get, "DATABASE_URL")?.context("DATABASE_URL is not set; write it like postgresql://user:password@host/agira")
 }
 
@@ -41,7 +42,6 @@ pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
     let weaviate_url = address("WEAVIATE_URL", &weaviate_url)?;
     ensure!(weaviate_url.path() == "/", "WEAVIATE_URL has a path; give scheme, host and port only");
     let weaviate_key = secret(get, "WEAVIATE_API_KEY")?;
-    check_roots(get)?;
     for (name, url) in [("GITHUB_API_URL", &github_url), ("WEAVIATE_URL", &weaviate_url)] {
         if url.scheme() == "http" && !is_loopback(url) {
             ensure!(

@@ -9,14 +9,15 @@ use backon::{BlockingRetryable, ExponentialBuilder};
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url, redirect};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::core::failure::Failure;
+use crate::core::text::{quoted, well_formed_json};
 use crate::signal::{Signal, Signals};
 
 /// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
-/// Longest part of an answer that is quoted in an error.
-pub(crate) const QUOTED_CHARACTERS: usize = 300;
 
 /// Why a service did not do what it was asked: a [`Failure`] with what was said, or no answer at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,15 +92,13 @@ impl Answer {
     /// The beginning of the body for an error message: what the service says, whatever form it says it in. Both
     /// services have several forms, and a proxy between has its own.
     pub fn reason(&self) -> String {
-        use crate::core::text::{Printable, shortened};
         let location = self.header("location").filter(|_| self.status.is_redirection());
         if let Some(target) = location.and_then(|location| location.parse::<Url>().ok()) {
             // The rest of the address may hold what a log must not.
             let target = format!("{}://{}", target.scheme(), target.host_str().unwrap_or_default());
-            let target = Printable(&shortened(&target, QUOTED_CHARACTERS)).to_string();
-            return format!("{} leads to {target}, where nothing is sent", self.status);
+            return format!("{} leads to {}, where nothing is sent", self.status, quoted(&target));
         }
-        let parsed: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
+        let parsed: Option<serde_json::Value> = self.json().ok();
         let said = parsed.as_ref().and_then(|body| {
             body["message"].as_str().or_else(|| body["error"][0]["message"].as_str()).map(str::to_owned)
         });
@@ -108,7 +107,12 @@ impl Answer {
         if text.is_empty() {
             return format!("{} without a body", self.status);
         }
-        Printable(&shortened(&text, QUOTED_CHARACTERS)).to_string()
+        quoted(&text)
+    }
+
+    /// The body as JSON; what no text can hold of it is replaced, since a stranger may have written it.
+    pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_slice(&self.body).or_else(|_| serde_json::from_str(&well_formed_json(&self.body)))
     }
 
     /// The same answer; where it tells of a failure, without the secret that it may repeat: a proxy's page does.
@@ -242,7 +246,8 @@ fn answer(request: RequestBuilder, timeout: Duration) -> Result<Answer, ServiceE
 /// a line break. Headers can hold more than ASCII, but servers hang up on it.
 pub fn bearer(secret: &str) -> Option<HeaderValue> {
     let is_token = secret.bytes().all(|byte| byte.is_ascii_graphic());
-    let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).ok().filter(|_| is_token)?;
+    let text = Zeroizing::new(format!("Bearer {secret}"));
+    let mut value = HeaderValue::from_str(&text).ok().filter(|_| is_token)?;
     value.set_sensitive(true);
     Some(value)
 }

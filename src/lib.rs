@@ -68,6 +68,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let Cli { command, allow_http, output } = cli;
     let run = Uuid::new_v4();
     let progress = logging::init(&output, run);
+    secret::keep_memory_private();
     let start = || {
         let settings = config::settings(&config::environment, allow_http)?;
         Ok((settings, Signals::watch()?, run))
@@ -78,6 +79,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => commands::status(&args, &output, config::database_url(&config::environment)),
         Command::RetryFailed(args) => commands::retry_failed(&args, &output, start(), progress).print(),
     })
+}
+
+/// What writes the log lines of a run with this command line. For the property tests of this package.
+#[doc(hidden)]
+pub fn logger(cli: &Cli) -> env_logger::Builder {
+    logging::logger(cli.output.log_format, false, Uuid::nil())
 }
 
 /// One run inside a program that makes thousands of them, in surroundings of its own: what it would print is returned, as is

@@ -9,7 +9,7 @@ use log::kv::Key;
 use uuid::Uuid;
 
 use crate::commands::{Format, Output};
-use crate::core::text::printable_json;
+use crate::core::text::{Printable, printable_json};
 
 /// Sets up the logger, whose JSON lines all have the id of the run; returns the bar that the run moves, which is hidden where nobody would see it.
 pub fn init(output: &Output, run: Uuid) -> ProgressBar {
@@ -21,17 +21,30 @@ pub fn init(output: &Output, run: Uuid) -> ProgressBar {
         (false, 1) => (LevelFilter::Debug, LevelFilter::Warn),
         (false, _) => (LevelFilter::Trace, LevelFilter::Debug),
     };
-    let mut builder = Builder::new();
+    let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut builder = logger(output.log_format, coloured, run);
     if std::env::var_os("RUST_LOG").is_some_and(|directives| !directives.is_empty()) {
         builder.parse_default_env();
     } else {
         builder.filter_level(others).filter_module("agira_worker", ours);
     }
-    let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    builder.write_style(if coloured { WriteStyle::Always } else { WriteStyle::Never });
     builder.target(Target::Pipe(Box::new(BesideProgress(progress.clone()))));
-    match output.log_format {
-        Format::Text => builder.format_timestamp_secs().format_target(false),
+    // A second logger can only be a test's, which wants its own.
+    let _ = builder.try_init();
+    progress
+}
+
+/// What a line looks like, whoever logs it: whatever text it quotes, it is one line that drives no terminal.
+pub fn logger(format: Format, coloured: bool, run: Uuid) -> Builder {
+    let mut builder = Builder::new();
+    builder.write_style(if coloured { WriteStyle::Always } else { WriteStyle::Never });
+    match format {
+        Format::Text => builder.format(|out, record| {
+            let (time, level) = (out.timestamp_seconds(), record.level());
+            let style = out.default_level_style(level);
+            let message = record.args().to_string();
+            writeln!(out, "[{time} {style}{level:<5}{style:#}] {}", Printable(&message))
+        }),
         Format::Json => builder.format(move |out, record| {
             let value = |name| record.key_values().get(Key::from_str(name));
             // A row that a dry run would insert has none.
@@ -47,9 +60,7 @@ pub fn init(output: &Output, run: Uuid) -> ProgressBar {
             writeln!(out, "{}", printable_json(&line.to_string()))
         }),
     };
-    // A second logger can only be a test's, which wants its own.
-    let _ = builder.try_init();
-    progress
+    builder
 }
 
 fn progress(visible: bool) -> ProgressBar {

@@ -26,6 +26,15 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Keeps this process's memory out of core dumps, and out of reach of other processes of its user: libraries have copies of
+/// secrets that nobody wipes (headers, the database driver's configuration), as has the environment.
+pub fn keep_memory_private() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        log::warn!("a core dump of this process would have its secrets: {error}");
+    }
+}
+
 /// Warns about a file with a secret that every user of this machine can read.
 pub fn warn_if_world_readable(name: &str, path: &Path) {
     use std::os::unix::fs::PermissionsExt;

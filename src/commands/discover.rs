@@ -76,7 +76,7 @@ fn poll(cursors: &Cursors, now: DateTime<Utc>) -> Option<Poll> {
     let Some(repository) = Repository::parse(&cursors.name) else {
         log::warn!(
             "{} is not the name of a repository; correct github_owner and github_repo of the project",
-            Printable(&cursors.name)
+            cursors.name
         );
         return None;
     };

@@ -9,6 +9,7 @@ use super::context::{Context, Mode, Stop, StoppedBy, WeaviateState};
 use crate::core::agira_object::{item_key, mapping_key};
 use crate::core::known::{Known, Stored};
 use crate::core::model::*;
+use crate::core::text::quoted;
 use crate::db::Claimed;
 use crate::github::{LookError, Looks};
 use crate::weaviate::ClassState;
@@ -132,7 +133,8 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
             Some(Ok(snapshot)) if is_elsewhere(&claimed.mapping.html_url, &snapshot.url) => {
                 let reason = format!(
                     "html_url {} is on another host than GITHUB_API_URL leads to ({}); correct one of them",
-                    claimed.mapping.html_url, snapshot.url
+                    claimed.mapping.html_url,
+                    quoted(&snapshot.url)
                 );
                 observation.unseen.push((claimed, Unseen::Failed(reason)));
             }

@@ -16,7 +16,7 @@ use crate::core::known::{Known, Row};
 use crate::core::model::*;
 use crate::core::note::{Attention, Note};
 use crate::core::plan::{Action, Plan, time};
-use crate::core::text::Printable;
+use crate::core::text::quoted;
 use crate::db::{Claimed, Waiting, WholeSelection};
 
 /// Everything that led to a plan; the JSON report has it, too. Field names are stable: scripts depend on them.
@@ -67,7 +67,7 @@ pub fn show(ctx: &mut Context, observation: Observation, planned: Vec<Planned>) 
         };
         let address = claimed.mapping.address(&claimed.item).ok();
         let address = address.as_ref();
-        let said = vec![format!("{word}: {}", Printable(unseen.reason()))];
+        let said = vec![format!("{word}: {}", unseen.reason())];
         let explanation = ctx.explain.then(|| explanation(ctx, claimed, None, &Plan::default()));
         show_mapping(ctx, claimed, address, explanation.as_ref(), &said);
         let reason = Some(unseen.reason().to_owned());
@@ -136,7 +136,7 @@ fn show_mapping(
     for ObjectDiff { object, diff } in &explanation.text_diffs {
         show_line(ctx, &format!("    text of {object}:"));
         for line in diff.lines() {
-            show_raw(ctx, &format!("        {}", Printable(line)));
+            show_raw(ctx, &format!("        {line}"));
         }
     }
 }
@@ -170,9 +170,9 @@ impl Explanation {
     fn facts(&self, item: ItemId) -> Vec<String> {
         let mut facts = vec![self.due.clone()];
         if let Some(error) = &self.last_error {
-            facts.push(format!("last failure (attempt {}): {}", self.attempts, Printable(error)));
+            facts.push(format!("last failure (attempt {}): {}", self.attempts, error));
         }
-        let (title, status) = (Printable(&self.item_title).to_string(), Printable(&self.item_status.0));
+        let (title, status) = (quoted(&self.item_title), &self.item_status);
         facts.push(format!("item {item} {title:?} is in {status}"));
         if let Some(AtGithub { state, closed_at, close_reason, updated_at }) = &self.github {
             let reason = close_reason.unwrap_or("no reason given");

@@ -4,6 +4,9 @@ use std::io::IsTerminal;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use super::report::{print_line, say};
+use crate::core::text::Printable;
+
 /// The narrowest width that is cared about, in columns.
 const NARROWEST: u16 = 20;
 /// With less room for its last column a table becomes a list of names and values.
@@ -40,15 +43,15 @@ impl Screen {
         Self { width, coloured: terminal && can && !is_set("NO_COLOR") }
     }
 
-    /// A line in a colour, if there are any here.
-    pub fn tone(&self, tone: Option<Tone>, line: &str) -> String {
-        let Some(tone) = tone.filter(|_| self.coloured) else { return line.to_owned() };
+    /// One line on stdout, whatever text it quotes, in a colour if there are any here.
+    pub fn say(&self, tone: Option<Tone>, line: &str) {
+        let Some(tone) = tone.filter(|_| self.coloured) else { return say(line) };
         let code = match tone {
             Tone::Bold => 1,
             Tone::Warning => 33,
             Tone::Alarm => 31,
         };
-        format!("\u{1b}[{code}m{line}\u{1b}[0m")
+        print_line(&format!("\u{1b}[{code}m{}\u{1b}[0m", Printable(line)));
     }
 
     /// The lines of a text, those after the first one indented deeper.
@@ -58,7 +61,7 @@ impl Screen {
         let indent = " ".repeat(text.len() - words.len());
         let taken = u16::try_from(indent.len() + 4).unwrap_or(u16::MAX);
         let mut table = bare(Some(width.saturating_sub(taken).max(LAST_COLUMN)));
-        table.add_row([words]);
+        table.add_row([Printable(words).to_string()]);
         if let Some(column) = table.column_mut(0) {
             column.set_padding((0, 0));
         }
@@ -81,7 +84,7 @@ impl Screen {
     pub fn table(&self, names: &[&str], rows: &[Vec<String>]) -> Vec<String> {
         let mut table = bare(self.width.map(|width| width - 2));
         table.add_row(names.iter().map(|name| name.trim_start_matches('#')));
-        table.add_rows(rows);
+        table.add_rows(rows.iter().map(|row| row.iter().map(|cell| Printable(cell).to_string())));
         let before_last: u16 = table.column_max_content_widths().iter().rev().skip(1).map(|width| width + 2).sum();
         if self.width.is_some_and(|width| width < before_last.saturating_add(2 + LAST_COLUMN)) {
             return rows.iter().flat_map(|row| self.listed(names, row)).collect();

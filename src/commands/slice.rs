@@ -266,5 +266,5 @@ pub fn name(mapping: &Mapping, address: Option<&Address>) -> Name {
 /// The one log line of a failure.
 pub fn log_failure(mapping: &Mapping, address: Option<&Address>, reason: &str) {
     let name = name(mapping, address);
-    log::error!(mapping = name.mapping, item = name.item; "{name}: failed: {}", Printable(reason));
+    log::error!(mapping = name.mapping, item = name.item; "{name}: failed: {reason}");
 }

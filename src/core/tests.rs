@@ -6,8 +6,9 @@ use serde_json::json;
 use super::agira_object::{AgiraObject, ObjectKey, ObjectType};
 use super::known::{Known, Row, Stored};
 use super::model::*;
+use super::note::{Attention, Note, Question};
 use super::outbox::Outbox;
-use super::plan::{Action, Change, Note, Plan};
+use super::plan::{Action, Change, Plan};
 
 fn time() -> DateTime<Utc> {
     "2026-03-01T10:00:00.5Z".parse().unwrap()
@@ -242,43 +243,31 @@ fn each_action_is_told_in_one_line_and_as_json() {
 }
 
 #[test]
-fn each_note_is_told_in_one_line_and_what_surprises_without_being_asked() {
-    let status = ItemStatus("Review".to_owned());
-    let reason = "why".to_owned();
-    let object = ObjectKey { object_type: ObjectType::Item, object_id: "7".to_owned() };
-    let table = [
-        (Note::IdTaken { id: GithubId(9), row: MappingId(5) }, "keeps its GitHub id: row 5 has 9", true),
-        (
-            Note::CloseDealtWith { closed_at: time() },
-            "item left: close event of 2026-03-01T10:00:00Z was dealt with before",
-            false,
-        ),
-        (Note::ItemLeft { status: status.clone(), reason: reason.clone() }, "item left in Review: why", true),
-        (Note::Reopened { status }, "issue is open again: item left in Review", true),
-        (
-            Note::NotLinked { pull_request: pull_request().address, reason },
-            "pull request Acme/shop#13 not linked: why",
-            true,
-        ),
-        (
-            Note::ObjectLeft { object, status: "open".to_owned() },
-            "Weaviate item:7: leave (status there is open)",
-            false,
-        ),
-    ];
+fn an_answer_is_told_alone_or_with_its_question() {
+    let note = |question, answer| Note { question, answer, facts: "why".to_owned(), attention: Attention::None };
+    let moves = note(Question::ItemMoves, true);
+    assert_eq!((moves.to_string(), moves.explained()), ("why".to_owned(), "item moves: yes, why".to_owned()));
+    assert_eq!(note(Question::ItemMoves, false).explained(), "item moves: no, why");
+    assert_eq!(json!(moves), json!({ "question": "item_moves", "answer": "yes", "facts": "why" }));
+    assert_eq!(json!(note(Question::State, false))["answer"], "no");
+}
+
+#[test]
+fn of_a_plan_for_weaviate_alone_what_concerns_objects_stays() {
+    let note = |question, answer| Note { question, answer, facts: String::new(), attention: Attention::None };
+    let left = note(Question::ObjectStatus, false);
     let plan = Plan {
         actions: vec![
             Action::Unlink { row: MappingId(5) },
             Action::Write { object: Box::new(AgiraObject::of_item(&item())), change: Change::Create },
         ],
-        notes: table.iter().map(|(note, ..)| note.clone()).collect(),
+        notes: vec![note(Question::Merge, false), note(Question::ObjectMissing, true), left],
     };
-    for (note, expected, is_surprising) in table {
-        assert_eq!((note.to_string().as_str(), note.is_surprising()), (expected, is_surprising));
-    }
+    assert_eq!(plan.objects_left(), 1);
     let writes = plan.only_writes();
-    assert_eq!((writes.actions.len(), writes.notes.len()), (1, 1));
-    assert!(matches!((&writes.actions[0], &writes.notes[0]), (Action::Write { .. }, Note::ObjectLeft { .. })));
+    assert!(matches!(writes.actions.as_slice(), [Action::Write { .. }]));
+    let asked: Vec<Question> = writes.notes.iter().map(|note| note.question).collect();
+    assert_eq!(asked, [Question::ObjectMissing, Question::ObjectStatus]);
     assert!(writes.outbox(time()).is_some_and(|outbox| outbox.item && outbox.object.is_none()));
     assert_eq!(Plan::default().outbox(time()), None);
 }

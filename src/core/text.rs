@@ -1,47 +1,75 @@
 //! The one boundary that text of strangers passes: on its way in, and on its way to a terminal or a log.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+/// What a terminal or a log must not get raw, by Unicode's categories: controls (a line break would forge a log line, an
+/// escape sequence would drive the terminal), what formats (and reorders or hides) text, line and paragraph separators,
+/// and what has no agreed meaning. The two joiners stay: words of some scripts, and emoji, are not the same without.
+#[expect(clippy::expect_used, reason = "the pattern is a constant that every test here compiles")]
+static UNPRINTABLE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Noncharacter_Code_Point}--[\u{200c}\u{200d}]]")
+        .expect("a valid pattern")
+});
+
+/// Each escape of a JSON text; a surrogate that has no partner is `lone`.
+#[expect(clippy::expect_used, reason = "the pattern is a constant that every test here compiles")]
+static JSON_ESCAPE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?sx) \\ (?: u[dD][89abAB][[:xdigit:]]{2} \\u[dD][c-fC-F][[:xdigit:]]{2}
+                     | (?<lone> u[dD][89a-fA-F][[:xdigit:]]{2} )
+                     | . )",
+    )
+    .expect("a valid pattern")
+});
 
 /// Removes what PostgreSQL cannot store: the NUL character. Everything else is content and stays.
 pub fn storable(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "") } else { text }
 }
 
-/// Shows text on one line without anything that a terminal or a log must not get raw: control characters (a line
-/// break would forge a log line, an escape sequence would drive the terminal) and the characters that reorder text.
+/// JSON of a service without what no text can hold, bytes that are not UTF-8 and escapes of half a character: each becomes
+/// U+FFFD, Unicode's sign for such. A parser would refuse the whole answer, and with it everybody else's text.
+pub fn well_formed_json(json: &[u8]) -> String {
+    let text = String::from_utf8_lossy(json);
+    let replaced = JSON_ESCAPE.replace_all(&text, |escape: &Captures<'_>| match escape.name("lone") {
+        Some(_) => r"\ufffd".to_owned(),
+        None => escape.get(0).map_or("", |whole| whole.as_str()).to_owned(),
+    });
+    replaced.into_owned()
+}
+
+/// Shows text on one line, with an escape in the place of each character that a terminal or a log must not get raw.
 pub struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            if is_unprintable(character) {
-                write!(out, "{}", character.escape_default())?;
-            } else {
-                write!(out, "{character}")?;
-            }
+        let mut end = 0;
+        for found in UNPRINTABLE.find_iter(self.0) {
+            out.write_str(self.0.get(end..found.start()).unwrap_or_default())?;
+            write!(out, "{}", found.as_str().escape_default())?;
+            end = found.end();
         }
-        Ok(())
+        out.write_str(self.0.get(end..).unwrap_or_default())
     }
 }
 
 /// The same for JSON, where such characters can stand in strings only: there an escape means the character itself.
-pub fn printable_json(json: &str) -> String {
-    json.chars().fold(String::with_capacity(json.len()), |mut line, character| {
-        match is_unprintable(character) {
-            // All of them are below 0x10000, where one escape is enough.
-            true => line.push_str(&format!("\\u{:04x}", u32::from(character))),
-            false => line.push(character),
-        }
-        line
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    UNPRINTABLE.replace_all(json, |found: &Captures<'_>| {
+        let character = found.get(0).map_or("", |whole| whole.as_str());
+        character.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>()
     })
 }
 
-fn is_unprintable(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        )
+/// What somebody else said, as errors quote it: its beginning, printable.
+pub fn quoted(text: &str) -> String {
+    /// Longest part of a text that is quoted, in characters.
+    const QUOTED: usize = 300;
+    Printable(&shortened(text, QUOTED)).to_string()
 }
 
 /// At most `limit` characters of a text, with a mark where it was cut.
@@ -66,6 +94,31 @@ mod tests {
         assert_eq!(Printable("a\u{1b}[31m\nb\u{202e}c ü").to_string(), "a\\u{1b}[31m\\nb\\u{202e}c ü");
     }
 
+    #[test]
+    fn what_hides_is_shown_and_what_joins_stays() {
+        // A soft hyphen, letters of the tag block, private use, a noncharacter.
+        assert_eq!(Printable("a\u{ad}b\u{e0041}\u{e000}\u{ffff}").to_string(), "a\\u{ad}b\\u{e0041}\\u{e000}\\u{ffff}");
+        for text in ["\u{1f468}\u{200d}\u{1f469}\u{fe0f}", "\u{646}\u{200c}\u{647}", "e\u{301} \u{fffd} \\n"] {
+            assert_eq!(Printable(text).to_string(), text);
+        }
+    }
+
+    #[track_caller]
+    fn check_json(json: &[u8], expected: &str) {
+        let text: String = serde_json::from_str(&well_formed_json(json)).unwrap();
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn half_a_character_costs_nobody_the_answer() {
+        assert!(serde_json::from_str::<String>(r#""\ud800""#).is_err(), "why it is needed");
+        check_json(br#""a\ud800b""#, "a\u{fffd}b");
+        check_json(br#""\uDFFF\ud83d\uDE00\ud83d""#, "\u{fffd}\u{1f600}\u{fffd}");
+        check_json(br#""\ud800\ud800\udc00\n""#, "\u{fffd}\u{10000}\n");
+        check_json(br#""\\ud800 \\\ud800""#, "\\ud800 \\\u{fffd}");
+        check_json(b"\"\xff\xed\xa0\x80\"", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+    }
+
     /// Unicode's list of characters that are Bidi_Control (PropList.txt).
     #[test]
     fn no_control_of_the_direction_of_text_is_printed() {
@@ -78,9 +131,10 @@ mod tests {
 
     #[test]
     fn json_for_a_terminal_means_the_same() {
-        let text = "a\u{9b}31m\u{202e}\u{7f} ü\u{1b}";
-        let json = printable_json(&serde_json::json!({ "text": text }).to_string());
-        assert_eq!(json, r#"{"text":"a\u009b31m\u202e\u007f ü\u001b"}"#);
+        let text = "a\u{9b}31m\u{202e}\u{7f} ü\u{1b}\u{e0041}";
+        let json = serde_json::json!({ "text": text }).to_string();
+        let json = printable_json(&json);
+        assert_eq!(json, r#"{"text":"a\u009b31m\u202e\u007f ü\u001b\udb40\udc41"}"#);
         assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["text"], text);
     }
 

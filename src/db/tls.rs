@@ -15,6 +15,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use zeroize::Zeroizing;
 
 /// What DATABASE_URL says about TLS.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -50,21 +51,23 @@ impl Tls {
     ///
     /// # Errors
     /// Names the parameter, never a value.
-    pub fn split(url: &str) -> anyhow::Result<(String, Self)> {
+    pub fn split(url: &str) -> anyhow::Result<(Zeroizing<String>, Self)> {
         let mut tls = Self::default();
         let mut mode = None;
-        let mut rest = String::with_capacity(url.len());
+        // Its password is to be wiped: no larger one takes its place.
+        let mut rest = Zeroizing::new(String::with_capacity(url.len()));
         let mut end = 0;
-        for Parameter { range, name, value } in parameters(url) {
+        for Parameter { range, name, mut value } in parameters(url) {
+            let mut file = || Some(std::mem::take(&mut *value)).filter(|value| !value.is_empty());
             match name {
                 "sslmode" => {
                     mode = Some(Mode::named(&value).context(
                         "DATABASE_URL: sslmode is one of disable, allow, prefer, require, verify-ca, verify-full",
                     )?);
                 }
-                "sslrootcert" => tls.root = Some(value).filter(|value| !value.is_empty()),
-                "sslcert" => tls.certificate = Some(value).filter(|value| !value.is_empty()),
-                "sslkey" => tls.key = Some(value).filter(|value| !value.is_empty()),
+                "sslrootcert" => tls.root = file(),
+                "sslcert" => tls.certificate = file(),
+                "sslkey" => tls.key = file(),
                 _ => continue,
             }
             rest.extend(url.get(end..range.start));
@@ -245,7 +248,7 @@ impl ServerCertVerifier for Verifier {
 struct Parameter<'a> {
     range: Range<usize>,
     name: &'a str,
-    value: String,
+    value: Zeroizing<String>,
 }
 
 /// The parameters of either form of connection string, as far as they can be read; the driver names what cannot.
@@ -265,7 +268,7 @@ fn of_address(url: &str) -> Vec<Parameter<'_>> {
         let range = start..start + part.len();
         start = range.end;
         let (name, value) = part.trim_end_matches('&').split_once('=')?;
-        let value = percent_decode_str(value).decode_utf8().map(Cow::into_owned).ok()?;
+        let value = percent_decode_str(value).decode_utf8().map(Cow::into_owned).map(Zeroizing::new).ok()?;
         Some(Parameter { range, name, value })
     });
     parts.collect()
@@ -281,7 +284,7 @@ fn of_pairs(text: &str) -> Vec<Parameter<'_>> {
             Some(inner) => (true, inner.chars()),
             None => (false, after.chars()),
         };
-        let mut value = String::new();
+        let mut value = Zeroizing::new(String::with_capacity(after.len()));
         let closed = loop {
             let before = characters.as_str();
             match characters.next() {
@@ -311,7 +314,7 @@ mod tests {
     #[track_caller]
     fn check(url: &str, rest: &str, mode: Mode, root: Option<&str>) {
         let (found, tls) = Tls::split(url).unwrap();
-        assert_eq!((&*found, tls.mode, tls.root.as_deref()), (rest, mode, root));
+        assert_eq!((found.as_str(), tls.mode, tls.root.as_deref()), (rest, mode, root));
     }
 
     #[test]
@@ -340,7 +343,7 @@ mod tests {
             ["postgresql://h/db?sslmode=allow&application_name=x&sslcert=a&sslkey=b", "host=h sslmode=allow user=me"]
         {
             let rest = Tls::split(url).unwrap().0;
-            rest.parse::<postgres::Config>().unwrap_or_else(|error| panic!("{rest}: {error:?}"));
+            rest.parse::<postgres::Config>().unwrap_or_else(|error| panic!("{}: {error:?}", *rest));
         }
     }
 

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use crate::core::text::quoted;
+
 /// The envelope of every answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope {
@@ -28,7 +30,7 @@ pub(super) struct GraphqlError {
 impl GraphqlError {
     /// What it says, for an operator.
     pub fn said(&self) -> String {
-        format!("GitHub says: {} ({})", self.message, self.kind.as_deref().unwrap_or("no type"))
+        format!("GitHub says: {} ({})", self.message, quoted(self.kind.as_deref().unwrap_or("no type")))
     }
 
     /// Whether it only says that one of the things that an issue or pull request names is hidden from this token, such

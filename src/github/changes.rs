@@ -10,7 +10,7 @@ use super::look::LookError;
 use super::queries;
 use crate::core::discovery::{Change, Named};
 use crate::core::model::{GithubId, Repository};
-use crate::core::text::storable;
+use crate::core::text::{quoted, storable};
 use crate::http::ServiceError;
 
 /// Pages of one repository that are read in one poll.
@@ -158,6 +158,7 @@ impl Github {
             match serde_json::from_value(value) {
                 Ok(answered) => reading.take(answered),
                 Err(error) => {
+                    let error = quoted(&error.to_string());
                     let reason = format!("GitHub says nothing usable about repository {repository}: {error}");
                     reading.fail(LookError::RepositoryHidden(reason));
                 }

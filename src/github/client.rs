@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::answer::{Envelope, GraphqlError, RateLimit};
 use super::queries;
 use crate::core::failure::{self, Failure, Signs};
-use crate::core::text::{Printable, shortened};
-use crate::http::{Answer, Http, Patience, QUOTED_CHARACTERS, ServiceError, bearer};
+use crate::core::text::quoted;
+use crate::http::{Answer, Http, Patience, ServiceError, bearer};
 use crate::signal::Signals;
 
 /// Issues or pull requests looked at in the first request of a run (design, section 3, step 4); as many repositories are
@@ -196,12 +196,12 @@ impl Github {
 fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
     failed(&answer)?;
     let no_answer = |what: &str| ServiceError::Unavailable(format!("the answer is no GraphQL answer: {what}"));
-    let mut envelope: Envelope = serde_json::from_slice(&answer.body).map_err(|error| no_answer(&error.to_string()))?;
+    let mut envelope: Envelope = answer.json().map_err(|error| no_answer(&quoted(&error.to_string())))?;
     if !envelope.data.is_object() && envelope.errors.is_empty() {
         return Err(no_answer("it has neither data nor errors"));
     }
     for error in &mut envelope.errors {
-        error.message = Printable(&shortened(&error.message, QUOTED_CHARACTERS)).to_string();
+        error.message = quoted(&error.message);
     }
     let (status, wait) = (answer.status, signs(&answer, "").wait());
     let of_all = envelope.errors.iter().filter_map(|error| {
@@ -218,7 +218,7 @@ fn failed(answer: &Answer) -> Result<(), ServiceError> {
     let mut reason = if answer.status.is_success() { String::new() } else { answer.reason() };
     failure::github(&signs(answer, &reason)).map_err(|failure| {
         if let (Failure::Refused, Some(names)) = (failure, answer.header("x-accepted-github-permissions")) {
-            reason.push_str(&format!("; needed: {names}"));
+            reason.push_str(&format!("; needed: {}", quoted(names)));
         }
         ServiceError::of(failure, answer.status, reason)
     })

@@ -8,7 +8,7 @@ use super::queries;
 use super::timeline::{self, Belonging};
 use crate::core::failure::{self, NotShown};
 use crate::core::model::*;
-use crate::core::text::storable;
+use crate::core::text::{quoted, storable};
 use crate::http::ServiceError;
 
 /// No issue has that many pages; a cursor that leads in a circle must not keep a run for ever.
@@ -133,7 +133,7 @@ impl Github {
         };
         let (status, location) = (answer.status.as_u16(), answer.header("location"));
         let moved_to = |address: &str| {
-            LookError::Gone(format!("{target} was moved to {address}; put the new address into html_url"))
+            LookError::Gone(format!("{target} was moved to {}; put the new address into html_url", quoted(address)))
         };
         let leads_elsewhere = location.is_some_and(|location| !self.is_ours(location));
         Ok(match failure::not_found(status, leads_elsewhere) {
@@ -145,8 +145,9 @@ impl Github {
                 LookError::Gone(format!("{target} was deleted at GitHub; delete the mapping, or correct its html_url"))
             }
             _ if status == 200 => {
-                let page: Value = serde_json::from_slice(&answer.body)
-                    .map_err(|error| ServiceError::Unavailable(format!("the answer is not JSON: {error}")))?;
+                let page: Value = answer.json().map_err(|error| {
+                    ServiceError::Unavailable(format!("the answer is not JSON: {}", quoted(&error.to_string())))
+                })?;
                 let url = page["html_url"].as_str().unwrap_or_default();
                 match Address::parse(url) {
                     Some(address) if address != *target => moved_to(url),
@@ -158,7 +159,8 @@ impl Github {
     }
 
     fn snapshot(&mut self, value: Value, target: &Address) -> Result<Look, ServiceError> {
-        let unexpected = |what: String| Ok(Err(LookError::Failed(format!("GitHub answered unexpectedly: {what}"))));
+        let unexpected =
+            |what: String| Ok(Err(LookError::Failed(format!("GitHub answered unexpectedly: {}", quoted(&what)))));
         if value.is_null() {
             return Ok(Err(LookError::RepositoryHidden(format!(
                 "GitHub says nothing about repository {}; give the token access, or correct the address",
@@ -276,7 +278,7 @@ impl Github {
             let value = data.pointer_mut("/repository/issueOrPullRequest").map_or(Value::Null, Value::take);
             pages = match serde_json::from_value(value) {
                 Ok(pages) => pages,
-                Err(error) => return failed(error.to_string()),
+                Err(error) => return failed(quoted(&error.to_string())),
             };
         }
         failed(format!("it has more than {MOST_PAGES}"))

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::answer::{Closer, IssuePages, PullRequestNode, PullRequestState, TimelineItem};
 use crate::core::closing_keyword;
 use crate::core::model::{Address, GithubId, PullRequestRef, Relation, Repository, State};
+use crate::core::text::{quoted, storable};
 
 /// Gathers pull requests over all pages of an issue's references and timeline, in the order of the timeline.
 #[derive(Debug)]
@@ -101,13 +102,13 @@ fn pull_request(node: &PullRequestNode, relation: Relation) -> Option<PullReques
     let id = node.full_database_id.as_deref().and_then(|id| id.parse().ok());
     let repository = Repository::parse(&node.repository.name_with_owner);
     let (Some(id), Some(repository)) = (id, repository) else {
-        log::warn!("GitHub named pull request {} without a usable id; it is left out", node.url);
+        log::warn!("GitHub named pull request {} without a usable id; it is left out", quoted(&node.url));
         return None;
     };
     Some(PullRequestRef {
         github_id: GithubId(id),
         address: Address { repository, number: node.number },
-        url: crate::core::text::storable(node.url.clone()),
+        url: storable(node.url.clone()),
         state: state(node.pull_request_state),
         relation,
     })

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::client::Weaviate;
 use crate::core::agira_object::CLASS;
+use crate::core::text::quoted;
 use crate::http::ServiceError;
 
 /// Agira's properties and their types, in Agira's order.
@@ -116,7 +117,9 @@ fn problems(class: &Value) -> Vec<String> {
         let found = properties.iter().find(|property| property["name"].as_str() == Some(name));
         match found.map(|property| property["dataType"][0].as_str().unwrap_or("no type")) {
             None => Some(format!("property {name} ({wanted}) is missing")),
-            Some(found) if found != *wanted => Some(format!("property {name} is {found} instead of {wanted}")),
+            Some(found) if found != *wanted => {
+                Some(format!("property {name} is {} instead of {wanted}", quoted(found)))
+            }
             Some(_) => None,
         }
     };

@@ -71,7 +71,7 @@ impl Weaviate {
 fn json(answer: &Answer) -> Result<Value, ServiceError> {
     failure::weaviate(answer.status.as_u16())
         .map_err(|failure| ServiceError::of(failure, answer.status, answer.reason()))?;
-    serde_json::from_slice(&answer.body).map_err(|_| {
+    answer.json().map_err(|_| {
         ServiceError::Unavailable(format!(
             "the answer is not JSON (is WEAVIATE_URL a Weaviate server?): {}",
             answer.reason()

@@ -11,6 +11,7 @@ use super::client::Weaviate;
 use crate::core::agira_object::CLASS;
 use crate::core::failure::weaviate_said;
 use crate::core::known::Stored;
+use crate::core::text::quoted;
 use crate::http::ServiceError;
 
 /// Ids asked for in one query: those of a whole slice, an issue having two objects (design, section 3, step 4).
@@ -89,7 +90,7 @@ impl Weaviate {
             answer => answer?,
         };
         if let Some(error) = answer["errors"][0]["message"].as_str() {
-            return Err(ServiceError::of(weaviate_said(error), StatusCode::OK, error.to_owned()));
+            return Err(ServiceError::of(weaviate_said(error), StatusCode::OK, quoted(error)));
         }
         let Some(objects) = answer["data"]["Get"][CLASS].as_array() else {
             return Err(ServiceError::Unavailable("the GraphQL answer names no objects".to_owned()));

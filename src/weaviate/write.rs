@@ -9,7 +9,7 @@ use super::client::Weaviate;
 use crate::core::agira_object::{AgiraObject, CLASS};
 use crate::core::failure::{Failure, weaviate_said};
 use crate::core::known::Stored;
-use crate::core::text::{Printable, shortened};
+use crate::core::text::quoted;
 use crate::http::ServiceError;
 
 /// Objects in one batch (design, section 3, step 7): those of a slice of issues.
@@ -123,7 +123,7 @@ fn written(result: &Value) -> Written {
         Some("SUCCESS") => Ok(()),
         _ => {
             let said = result["result"]["errors"]["error"][0]["message"].as_str().unwrap_or("no reason given");
-            Err(Printable(&shortened(said, 300)).to_string())
+            Err(quoted(said))
         }
     }
 }

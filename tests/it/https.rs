@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kit::github::TOKEN;
 use kit::weaviate::Settings;
@@ -13,7 +13,10 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::world::{Run, World};
 
-/// A certificate for `localhost`, and that of the CA that signed it.
+/// The names that certificates are for; only a proxy knows where the last two are.
+const NAMES: [&str; 3] = ["localhost", "github.test", "weaviate.test"];
+
+/// A certificate for [`NAMES`], and that of the CA that signed it.
 struct Signed {
     ca: String,
     config: Arc<ServerConfig>,
@@ -27,7 +30,7 @@ fn signed() -> Signed {
     let ca = params.self_signed(&ca_key).unwrap().pem();
     let issuer = Issuer::new(params, ca_key);
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap().pem();
+    let certificate = CertificateParams::new(NAMES.map(str::to_owned)).unwrap().signed_by(&key, &issuer).unwrap().pem();
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -78,7 +81,6 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, plain: &str) -> std::io::
 
 #[test]
 fn a_private_ca_is_trusted_where_ssl_cert_file_names_it_and_nowhere_else() {
-    const KEY: &str = "SENTINEL-weaviate-key";
     let mut world = World::with(Settings { api_key: Some(KEY.to_owned()), ..Settings::default() });
     let linked = world.issue("acme/shop#12", "Working");
     world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
@@ -127,6 +129,169 @@ fn a_ca_file_that_cannot_serve_is_named_without_its_content() {
         let run = run.logs(says).logs("SSL_CERT_FILE").logs(&path.display().to_string());
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
         assert!(!run.all().contains("hunter2"), "{}", run.all());
+        let run = Run::of(world.command(&["status"]).env("SSL_CERT_FILE", &path)).exits(1);
+        run.logs(says).logs("SSL_CERT_FILE").logs(&path.display().to_string());
     }
     assert_eq!(world.github.requests().len(), 0);
+}
+
+/// What a proxy heard before it answered, and every byte that went through its tunnels.
+#[derive(Default)]
+struct Heard {
+    heads: Vec<String>,
+    carried: Vec<u8>,
+}
+
+/// A proxy that opens tunnels to wherever `ports` say, and keeps what it could read. Its threads end with the process.
+fn proxy(ports: &[(&'static str, u16)], refuses: Option<&'static str>) -> (u16, Arc<Mutex<Heard>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (heard, ports) = (Arc::<Mutex<Heard>>::default(), ports.to_vec());
+    let shared = heard.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (heard, ports) = (shared.clone(), ports.clone());
+            std::thread::spawn(move || carry(stream?, &heard, &ports, refuses));
+        }
+    });
+    (port, heard)
+}
+
+fn carry(
+    mut client: TcpStream,
+    heard: &Arc<Mutex<Heard>>,
+    ports: &[(&str, u16)],
+    refuses: Option<&str>,
+) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let port = ports.iter().find(|(name, _)| head.starts_with(&format!("CONNECT {name}:443 "))).map(|(_, port)| *port);
+    heard.lock().unwrap().heads.push(head);
+    if let Some(refusal) = refuses {
+        return client.write_all(refusal.as_bytes());
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", port.expect("a known name")))?;
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+    let (mut back_from, mut back_to) = (server.try_clone()?, client.try_clone()?);
+    std::thread::spawn(move || {
+        let copied = std::io::copy(&mut back_from, &mut back_to);
+        let _ = back_to.shutdown(std::net::Shutdown::Both);
+        copied
+    });
+    let mut buffer = [0; 4096];
+    loop {
+        let read = client.read(&mut buffer)?;
+        if read == 0 {
+            return server.shutdown(std::net::Shutdown::Write);
+        }
+        heard.lock().unwrap().carried.extend(&buffer[..read]);
+        server.write_all(&buffer[..read])?;
+    }
+}
+
+/// A world with something to do behind TLS fronts, whose addresses only a proxy knows.
+struct Behind {
+    world: World,
+    fronts: [(&'static str, u16); 2],
+    ca: tempfile::NamedTempFile,
+}
+
+const KEY: &str = "SENTINEL-weaviate-key";
+
+fn behind() -> Behind {
+    let mut world = World::with(Settings { api_key: Some(KEY.to_owned()), ..Settings::default() });
+    world.issue("acme/shop#12", "Working");
+    world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
+    let Signed { ca, config } = signed();
+    let fronts = [
+        ("github.test", front(&config, &world.github.url())),
+        ("weaviate.test", front(&config, &world.weaviate.url())),
+    ];
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(ca.as_bytes()).unwrap();
+    Behind { world, fronts, ca: file }
+}
+
+impl Behind {
+    fn command(&self) -> std::process::Command {
+        let mut command = self.world.command(&["sync"]);
+        command.env("GITHUB_API_URL", "https://github.test").env("WEAVIATE_URL", "https://weaviate.test");
+        command.env("WEAVIATE_API_KEY", KEY).env("SSL_CERT_FILE", self.ca.path()).env("RUST_LOG", "trace");
+        command
+    }
+}
+
+fn contains(bytes: &[u8], part: &str) -> bool {
+    bytes.windows(part.len()).any(|window| window == part.as_bytes())
+}
+
+#[test]
+fn a_proxy_carries_everything_and_can_read_nothing() {
+    let behind = behind();
+    let (port, heard) = proxy(&behind.fronts, None);
+    let url = format!("http://somebody:hunter2@127.0.0.1:{port}");
+    let run = Run::of(behind.command().env("HTTPS_PROXY", url)).exits(0);
+    assert_eq!(behind.world.weaviate.objects().len(), 2);
+    let heard = heard.lock().unwrap();
+    for name in ["github.test", "weaviate.test"] {
+        assert!(heard.heads.iter().any(|head| head.starts_with(&format!("CONNECT {name}:443 "))), "{:?}", heard.heads);
+    }
+    assert!(heard.carried.len() > 1000, "{} bytes went through", heard.carried.len());
+    let heads = heard.heads.concat().into_bytes();
+    for secret in [TOKEN, KEY] {
+        assert!(!contains(&heads, secret) && !contains(&heard.carried, secret), "the proxy can read a secret");
+    }
+    // The proxy's own password is for the proxy: neither the services nor the log get it.
+    assert!(heard.heads.iter().all(|head| head.to_lowercase().contains("\r\nproxy-authorization: basic ")));
+    assert!(!run.all().contains("hunter2") && !run.all().contains("c29tZWJvZHk6aHVudGVyMg"), "{}", run.all());
+    let requests = [behind.world.github.requests(), behind.world.weaviate.requests()];
+    assert!(requests.iter().flatten().all(|exchange| exchange.request.header("proxy-authorization").is_none()));
+    // And none of the two gets what is for the other one.
+    for (requests, own, others) in [(&requests[0], TOKEN, KEY), (&requests[1], KEY, TOKEN)] {
+        for exchange in requests {
+            let headers = format!("{:?}", exchange.request.headers);
+            assert!(headers.contains(own) && !headers.contains(others));
+            assert!(!contains(&exchange.request.body, others));
+        }
+    }
+}
+
+#[test]
+fn a_proxy_that_refuses_gets_nothing_more() {
+    let behind = behind();
+    for refusal in [
+        "HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+        "garbage\r\n\r\n",
+    ] {
+        let (port, heard) = proxy(&behind.fronts, Some(refusal));
+        let run = Run::of(behind.command().env("HTTPS_PROXY", format!("http://127.0.0.1:{port}"))).exits(75);
+        assert!(run.stderr.contains("GitHub: not available"), "{}", run.all());
+        let heard = heard.lock().unwrap();
+        assert!(!heard.heads.is_empty() && heard.heads.iter().all(|head| head.starts_with("CONNECT github.test:443 ")));
+        let heads = heard.heads.concat().into_bytes();
+        assert!(!contains(&heads, TOKEN) && !contains(&heads, KEY));
+    }
+    assert_eq!(behind.world.github.requests().len() + behind.world.weaviate.requests().len(), 0);
+}
+
+#[test]
+fn no_proxy_names_who_is_reached_without_one() {
+    let behind = behind();
+    let (port, heard) = proxy(&behind.fronts, None);
+    let [(_, github), (_, weaviate)] = behind.fronts;
+    let mut command = behind.command();
+    command.env("GITHUB_API_URL", format!("https://localhost:{github}"));
+    command.env("HTTPS_PROXY", format!("http://127.0.0.1:{port}")).env("NO_PROXY", "other.test,localhost");
+    Run::of(&mut command).exits(0);
+    let heads = std::mem::take(&mut heard.lock().unwrap().heads);
+    assert!(!heads.is_empty() && heads.iter().all(|head| head.starts_with("CONNECT weaviate.test:443 ")), "{heads:?}");
+    command.env("WEAVIATE_URL", format!("https://localhost:{weaviate}"));
+    Run::of(&mut command).exits(0);
+    assert_eq!(heard.lock().unwrap().heads.len(), 0);
 }

@@ -12,6 +12,7 @@ mod discovery;
 mod dry_run;
 mod failures;
 mod histories;
+mod hostile_text;
 mod https;
 mod hygiene;
 mod json;

@@ -36,8 +36,8 @@ fn certificate(name: &str, last_year: i32, issuer: &Issuer<'_, KeyPair>) -> (Str
     (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
 }
 
-/// `plain` may not use TLS, `encrypted` must, `person` needs a certificate; everybody else is let in.
-const RULES: &str = "hostssl all plain all reject\nhostnossl all plain all trust\nhostssl all encrypted all trust\n\
+/// `plain` may not use TLS, `encrypted` must, `person` needs a certificate, `member` a password; everybody else is let in.
+const RULES: &str = "host all member all scram-sha-256\nhostssl all plain all reject\nhostnossl all plain all trust\nhostssl all encrypted all trust\n\
     hostnossl all encrypted all reject\nhostssl all person all cert\nhostnossl all person all reject\n\
     host all all all trust\nlocal all all trust\n";
 
@@ -56,6 +56,9 @@ fn server(last_year: i32, ca: &str, issuer: &Issuer<'_, KeyPair>) -> Cluster {
     for user in ["plain", "encrypted", "person"] {
         client.batch_execute(&format!("CREATE ROLE {user} LOGIN SUPERUSER")).unwrap();
     }
+    let member =
+        "SET password_encryption = 'scram-sha-256'; CREATE ROLE member LOGIN SUPERUSER PASSWORD 'hunter2-member'";
+    client.batch_execute(member).unwrap();
     cluster
 }
 
@@ -212,4 +215,70 @@ fn every_form_of_address_is_understood() {
     }
     let encoded = folder.to_string().replace('/', "%2F");
     connects(&format!("postgresql://postgres@{encoded}:{port}/{TEMPLATE}"));
+}
+
+/// SCRAM bound to the TLS connection: nobody in between can pass it on, even with a certificate that we would trust.
+#[test]
+fn a_password_is_bound_to_the_tls_connection_where_channel_binding_says_so() {
+    let good = &servers().good;
+    let of = |password: &str, parameters: &str| {
+        url("member", "localhost", good, parameters).replace("member@", &format!("member:{password}@"))
+    };
+    let full = "sslmode=verify-full&sslrootcert=FILES/ca.crt";
+    for binding in ["disable", "prefer", "require"] {
+        connects(&of("hunter2-member", &format!("{full}&channel_binding={binding}")));
+        let wrong = of("hunter2-wrong", &format!("{full}&channel_binding={binding}"));
+        refuses(&wrong, &["cannot connect to PostgreSQL", "password authentication failed"]);
+    }
+    let pairs = format!("host=localhost port={} user=member password=hunter2-member dbname={TEMPLATE}", good.port());
+    connects(&format!("{pairs} sslmode=require channel_binding=require"));
+    connects(&of("hunter2-member", "channel_binding=require"));
+    // Without TLS there is nothing to bind to.
+    connects(&of("hunter2-member", "sslmode=disable"));
+    refuses(
+        &of("hunter2-member", "sslmode=disable&channel_binding=require"),
+        &["cannot connect to PostgreSQL", "channel binding"],
+    );
+    refuses(&of("hunter2-member", "channel_binding=always"), &["DATABASE_URL is not a PostgreSQL address"]);
+}
+
+/// README says so: a variable that libpq reads changes nothing here.
+#[test]
+fn nothing_is_read_but_database_url() {
+    let Servers { good, files, .. } = servers();
+    let passwords = files.path().join("pgpass");
+    std::fs::write(&passwords, "*:*:*:*:hunter2-member\n").unwrap();
+    set_mode(&passwords, 0o600);
+    let run = |url: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
+        command.arg("status").env_clear().env("DATABASE_URL", url).env("HOME", files.path());
+        for (name, value) in [
+            ("PGHOST", "no-such-host.invalid"),
+            ("PGPORT", "1"),
+            ("PGUSER", "nobody"),
+            ("PGPASSWORD", "hunter2-member"),
+            ("PGSSLMODE", "disable"),
+            ("PGSERVICE", "nothing"),
+        ] {
+            command.env(name, value);
+        }
+        Run::of(command.env("PGPASSFILE", &passwords))
+    };
+    run(&url("encrypted", "localhost", good, "sslmode=require")).exits(0);
+    run(&url("member", "localhost", good, "sslmode=require")).exits(1).logs("password missing");
+}
+
+#[test]
+fn several_hosts_are_tried_in_their_order_whatever_they_are() {
+    let good = &servers().good;
+    let (port, folder) = (good.port(), good.socket_folder().display());
+    let rest = format!("user=postgres dbname={TEMPLATE}");
+    connects(&format!("host=127.0.0.1,localhost port=1,{port} {rest} sslmode=require"));
+    connects(&format!("host=no-such-host.invalid,127.0.0.1 port={port} {rest}"));
+    // Of a socket no TLS is asked, whatever is asked of the other one.
+    for mode in ["disable", "prefer", "require"] {
+        connects(&format!("host={folder},127.0.0.1 port={port} {rest} sslmode={mode}"));
+        connects(&format!("host=/no/such/folder,127.0.0.1 port={port} {rest} sslmode={mode}"));
+    }
+    refuses(&format!("host=/no/such/folder,127.0.0.1 port=1 {rest}"), &["cannot connect to PostgreSQL"]);
 }

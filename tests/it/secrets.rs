@@ -1,5 +1,10 @@
 //! Invariant 12 where most is said: with everything logged, by every command, when things go wrong. `world.rs` searches
-//! the output of every run of every test, and every table at a test's end.
+//! output and metrics file of every run of every test, and every table at a test's end.
+
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use kit::github::{Fault, TOKEN};
 use kit::http::Response;
@@ -80,4 +85,36 @@ fn plain_http_to_another_host_has_to_be_allowed_and_is_warned_of() {
     for (allow, variable) in [(&["--allow-http"][..], None), (&[], Some("true"))] {
         run(allow, variable).exits(0).logs("WARN ] GITHUB_API_URL is plain http to another host");
     }
+}
+
+/// Libraries have copies of secrets that nobody wipes, so that none of the memory may get onto a disk.
+#[test]
+fn a_run_that_crashes_leaves_no_core_dump() {
+    let folder = tempfile::tempdir().unwrap();
+    let crash =
+        Command::new("sh").args(["-c", "ulimit -c unlimited; kill -s ABRT $$"]).current_dir(folder.path()).status();
+    if !crash.unwrap().core_dumped() {
+        eprintln!("NOT TESTED: this machine makes no core dump of anything");
+    }
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    let github = TcpListener::bind("127.0.0.1:0").unwrap();
+    github.set_nonblocking(true).unwrap();
+    let plain = world.command(&["sync"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -c unlimited; exec \"$0\" sync"]).arg(plain.get_program()).env_clear();
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(folder.path());
+    command.env("GITHUB_API_URL", format!("http://{}", github.local_addr().unwrap()));
+    let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Once it has asked it waits for the answer.
+    let _asked = loop {
+        match github.accept() {
+            Ok(asked) => break asked,
+            Err(_) => assert_eq!(run.try_wait().unwrap(), None, "it ended without asking"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert!(Command::new("kill").args(["-s", "ABRT", &run.id().to_string()]).status().unwrap().success());
+    let ended = run.wait().unwrap();
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false));
 }

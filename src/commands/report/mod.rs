@@ -13,10 +13,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::args::Format;
 use super::context::{Mode, StoppedBy};
 use crate::core::model::{Address, Mapping, MappingId};
+use crate::core::text::Printable;
 use crate::db::Pause;
 
 pub use counts::{DatabaseCounts, GithubCounts, MappingReport, Outcome, WeaviateCounts};
-pub use summary::{say, say_json};
+pub use summary::{print_line, say, say_json};
 
 /// All exit codes with their meaning (design, section 6); of those that apply the first of the design's table counts.
 pub const EXIT_CODES: [(u8, &str); 8] = [
@@ -53,7 +54,7 @@ pub struct Report {
     pub finished_at: Option<DateTime<Utc>>,
     exit_code: u8,
     stopped_by: Option<StoppedBy>,
-    /// Why nothing more could be done: a person has to act.
+    /// Why nothing more could be done: a person has to act. Printable, since the run's record keeps it.
     error: Option<String>,
     /// GitHub's pause.
     pub pause: Option<Pause>,
@@ -143,7 +144,7 @@ impl Report {
             StoppedBy::Signal(_) => 2,
         };
         if weight(by) == 1 {
-            self.error.get_or_insert(reason);
+            self.error.get_or_insert_with(|| Printable(&reason).to_string());
         }
         if self.stopped_by.is_none_or(|before| weight(before) < weight(by)) {
             self.stopped_by = Some(by);
@@ -158,7 +159,7 @@ impl Report {
     /// A person has to do something.
     pub fn fatal(&mut self, error: String) {
         self.exit_code = CANNOT_RUN;
-        self.error = Some(error);
+        self.error = Some(Printable(&error).to_string());
     }
 
     /// What became of one mapping.

@@ -26,7 +26,7 @@ impl Report {
     fn summary(&self) -> String {
         let mut line = self.command.to_owned();
         if let (None, Some(error)) = (self.started_at, &self.error) {
-            let _ = write!(line, ": not started: {}", Printable(error));
+            let _ = write!(line, ": not started: {error}");
             return line;
         }
         if self.dry_run {
@@ -61,7 +61,7 @@ impl Report {
             let _ = write!(line, "; stopped by {}", by.as_str());
         }
         if let Some(error) = &self.error {
-            let _ = write!(line, ": {}", Printable(error));
+            let _ = write!(line, ": {error}");
         }
         line
     }
@@ -69,11 +69,16 @@ impl Report {
 
 /// One JSON object on stdout.
 pub fn say_json(value: &impl Serialize) {
-    say(&printable_json(&serde_json::to_string(value).unwrap_or_default()));
+    print_line(&printable_json(&serde_json::to_string(value).unwrap_or_default()));
 }
 
-/// One line on stdout. A reader that has gone away (`| head -1`) is no error of ours.
+/// One line on stdout, whatever text it quotes.
 pub fn say(line: &str) {
+    print_line(&Printable(line).to_string());
+}
+
+/// A reader that has gone away (`| head -1`) is no error of ours.
+pub fn print_line(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }

@@ -6,7 +6,7 @@ use crate::commands::preview;
 use crate::core::model::Kind;
 use crate::core::outbox::Outbox;
 use crate::core::plan::time;
-use crate::core::text::Printable;
+use crate::core::text::quoted;
 use crate::db::{ACTIVITIES, Claimed, Moved, Story};
 
 /// The sentences about a mapping; the first one is what matters most.
@@ -17,13 +17,13 @@ pub fn about(claimed: &Claimed, story: &Story, now: DateTime<Utc>) -> Vec<String
         "mapping {} is the {} {} ({} there), for item {} ({}): {}",
         mapping.id,
         mapping.kind.words(),
-        Printable(&address),
-        Printable(&mapping.state),
+        address,
+        mapping.state,
         item.id,
-        Printable(&item.status.0),
+        item.status,
         preview::due(mapping, now)
     )];
-    said.push(format!("  its item is called {}", Printable(&item.title)));
+    said.push(format!("  its item is called {}", quoted(&item.title)));
     said.push(match (story.checked_at, story.external_updated_at) {
         (None, _) => "  GitHub was never looked at for it".to_owned(),
         (Some(at), None) => format!("  GitHub was last looked at {}", time(at)),
@@ -36,7 +36,7 @@ pub fn about(claimed: &Claimed, story: &Story, now: DateTime<Utc>) -> Vec<String
             None => "  no close event was dealt with so far".to_owned(),
             Some((closed, moved)) => {
                 let became = match moved {
-                    Moved::At(at, summary) => format!("the item was moved {}: {}", time(*at), Printable(summary)),
+                    Moved::At(at, summary) => format!("the item was moved {}: {}", time(*at), summary),
                     Moved::Left => "the item was left where it was".to_owned(),
                     Moved::Unknown => format!("that is longer ago than Agira's last {ACTIVITIES} activities"),
                 };
@@ -67,7 +67,7 @@ pub fn about(claimed: &Claimed, story: &Story, now: DateTime<Utc>) -> Vec<String
     }
     if let Some(error) = &mapping.error {
         let at = story.error_at.map_or_else(String::new, |at| format!(" at {}", time(at)));
-        said.push(format!("  it last failed{at} (attempt {}): {}", mapping.attempts, Printable(error)));
+        said.push(format!("  it last failed{at} (attempt {}): {}", mapping.attempts, error));
         said.push(format!("  to try again now: agira-worker retry-failed --mapping {}", mapping.id));
     } else {
         said.push(format!("  to see what a run would do: agira-worker sync --mapping {} --dry-run", mapping.id));

@@ -4,7 +4,6 @@ use super::{Status, StatusArgs};
 use crate::commands::report::say;
 use crate::commands::screen::{Screen, Tone};
 use crate::core::plan::time;
-use crate::core::text::Printable;
 use crate::db::{Failure, RepositoryState, RunState, Shared, Totals};
 
 /// Prints it, as the arguments narrow it.
@@ -12,7 +11,7 @@ pub fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
     let screen = Screen::of_stdout();
     let line = |tone: Option<Tone>, text: &str| {
         for line in screen.wrapped(text) {
-            say(&screen.tone(tone, &line));
+            screen.say(tone, &line);
         }
     };
     match &status.unhealthy {
@@ -30,7 +29,7 @@ pub fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
     if !args.failed {
         counts(status, &screen);
         if let Some(pause) = &status.pause {
-            let text = format!("GitHub is not asked before {}: {}", time(pause.until), Printable(&pause.reason));
+            let text = format!("GitHub is not asked before {}: {}", time(pause.until), pause.reason);
             line(Some(Tone::Warning), &text);
         }
         runs(&status.runs, &screen);
@@ -38,7 +37,7 @@ pub fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
     }
     for Shared { html_url, mapping_ids } in &status.shared {
         let ids: Vec<String> = mapping_ids.iter().map(i64::to_string).collect();
-        line(Some(Tone::Warning), &format!("mappings {} mean the same {}", ids.join(" and "), Printable(html_url)));
+        line(Some(Tone::Warning), &format!("mappings {} mean the same {}", ids.join(" and "), html_url));
     }
     match status.failures.len() {
         0 => line(None, "failures: none"),
@@ -51,7 +50,7 @@ pub fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
 
 fn counts(status: &Status, screen: &Screen) {
     let Totals { total, due, in_work, backing_off, parked, waiting } = status.mappings;
-    say(&screen.tone(Some(Tone::Bold), &screen.count("mappings", total)));
+    screen.say(Some(Tone::Bold), &screen.count("mappings", total));
     for (name, count) in [
         ("  due", due),
         ("  in work", in_work),
@@ -60,7 +59,7 @@ fn counts(status: &Status, screen: &Screen) {
         ("  waiting", waiting),
     ] {
         let tone = (name == "  parked" && count > 0).then_some(Tone::Alarm);
-        say(&screen.tone(tone, &screen.count(name, count)));
+        screen.say(tone, &screen.count(name, count));
     }
     say(&screen.count("never synced", status.never_synced));
     say(&screen.count("to recheck", status.to_recheck));
@@ -71,7 +70,7 @@ fn runs(runs: &[RunState], screen: &Screen) {
     if runs.is_empty() {
         return say("last runs: none yet");
     }
-    say(&screen.tone(Some(Tone::Bold), "last runs:"));
+    screen.say(Some(Tone::Bold), "last runs:");
     let rows: Vec<Vec<String>> = runs
         .iter()
         .map(|run| {
@@ -96,17 +95,17 @@ fn repositories(repositories: &[RepositoryState], screen: &Screen) {
     if repositories.is_empty() {
         return;
     }
-    say(&screen.tone(Some(Tone::Bold), "repositories:"));
+    screen.say(Some(Tone::Bold), "repositories:");
     let rows: Vec<Vec<String>> = repositories
         .iter()
         .map(|repository| {
             vec![
-                Printable(&repository.name).to_string(),
+                repository.name.clone(),
                 repository.polled_at.map_or_else(|| "never".to_owned(), time),
                 time(repository.issues_cursor),
                 time(repository.pull_requests_cursor),
                 repository.due.to_string(),
-                repository.error.as_ref().map(|error| Printable(error).to_string()).unwrap_or_default(),
+                repository.error.clone().unwrap_or_default(),
             ]
         })
         .collect();
@@ -124,10 +123,10 @@ fn told(failure: &Failure) -> String {
         failure.mapping_id,
         failure.item_id,
         failure.kind.words(),
-        Printable(repository),
+        repository,
         failure.number,
         failure.attempts,
         time(failure.error_at),
-        Printable(&failure.error)
+        failure.error
     )
 }
