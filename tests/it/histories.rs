@@ -25,7 +25,7 @@ use steps::History;
 /// Databases are made anew after so many histories: nobody vacuums them.
 const OF_ONE_DATABASE: usize = 200;
 /// Histories that go on at the same time.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 3;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
@@ -69,7 +69,7 @@ fn shrunk(databases: &mut Databases, mut steps: Vec<u64>, mut failure: String) -
 #[test]
 fn histories_with_simulated_services_end_as_their_undisturbed_twins() {
     logger::init();
-    let (first, count) = (number("AGIRA_WORKER_SEED", 1), number("AGIRA_WORKER_HISTORIES", 30));
+    let (first, count) = (number("AGIRA_WORKER_SEED", 1), number("AGIRA_WORKER_HISTORIES", 1000));
     let next = AtomicU64::new(first);
     let failures = std::sync::Mutex::new(Vec::new());
     let work = || {
