@@ -5,20 +5,27 @@
 //! one is told while it happens: `AGIRA_WORKER_TOLD=1 AGIRA_WORKER_HISTORIES=1 AGIRA_WORKER_SEED=17 cargo test --test it
 //! histories -- --nocapture`.
 
+mod agira;
+mod happenings;
+mod invariants;
 mod logger;
+mod moment;
+mod soak;
 mod stage;
 mod steps;
+mod twin;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use stage::{Databases, Stage};
+use agira::Databases;
+use stage::Stage;
 use steps::History;
 
 /// Databases are made anew after so many histories: nobody vacuums them.
 const OF_ONE_DATABASE: usize = 200;
 /// Histories that go on at the same time.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 3;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
@@ -35,7 +42,7 @@ fn steps(seed: u64) -> Vec<u64> {
 }
 
 /// Plays a history; what went wrong.
-fn play(databases: &Databases, steps: &[u64]) -> Result<(), String> {
+fn play(databases: &mut Databases, steps: &[u64]) -> Result<(), String> {
     let mut stage = Stage::new(databases);
     let result = catch_unwind(AssertUnwindSafe(|| History::play(&mut stage, steps)));
     result.map_err(|panic| {
@@ -46,7 +53,7 @@ fn play(databases: &Databases, steps: &[u64]) -> Result<(), String> {
 }
 
 /// The same history with as few steps as still fail, and how it fails.
-fn shrunk(databases: &Databases, mut steps: Vec<u64>, mut failure: String) -> String {
+fn shrunk(databases: &mut Databases, mut steps: Vec<u64>, mut failure: String) -> String {
     let mut index = 0;
     while index < steps.len() {
         let mut fewer = steps.clone();
@@ -62,7 +69,7 @@ fn shrunk(databases: &Databases, mut steps: Vec<u64>, mut failure: String) -> St
 #[test]
 fn histories_with_simulated_services_end_as_their_undisturbed_twins() {
     logger::init();
-    let (first, count) = (number("AGIRA_WORKER_SEED", 1), number("AGIRA_WORKER_HISTORIES", 30));
+    let (first, count) = (number("AGIRA_WORKER_SEED", 1), number("AGIRA_WORKER_HISTORIES", 1000));
     let next = AtomicU64::new(first);
     let failures = std::sync::Mutex::new(Vec::new());
     let work = || {
@@ -73,8 +80,8 @@ fn histories_with_simulated_services_end_as_their_undisturbed_twins() {
             if seed >= first + count || enough {
                 return;
             }
-            if let Err(failure) = play(&databases, &steps(seed)) {
-                let failure = shrunk(&databases, steps(seed), failure);
+            if let Err(failure) = play(&mut databases, &steps(seed)) {
+                let failure = shrunk(&mut databases, steps(seed), failure);
                 let mut failures = failures.lock().unwrap();
                 failures.push(format!("seed {seed}, shrunk:\n{failure}"));
                 databases = Databases::create();

@@ -6,9 +6,11 @@ CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql AS
     $$ SELECT pg_catalog.now() + coalesce(nullif(current_setting('kit.ahead', true), ''), '0')::interval $$;
 
 CREATE TABLE kit_audit (
-    seq bigint GENERATED ALWAYS AS IDENTITY, what text, id bigint, old text, new text, item bigint, status text,
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text, id bigint, old text, new text, item bigint, status text,
     by_worker boolean DEFAULT current_setting('application_name') = 'agira-worker', xid text DEFAULT pg_current_xact_id()::text
 );
+-- Which session each run has: a run has one.
+CREATE TABLE kit_session (run uuid PRIMARY KEY, pid int);
 
 CREATE FUNCTION kit_item() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     INSERT INTO kit_audit (what, id, old, new) VALUES ('status', NEW.id, OLD.status, NEW.status);
@@ -16,6 +18,13 @@ CREATE FUNCTION kit_item() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 
 END $$;
 CREATE TRIGGER kit_item AFTER UPDATE ON core_item FOR EACH ROW
     WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION kit_item();
+
+CREATE FUNCTION kit_claim() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    INSERT INTO kit_session VALUES (NEW.worker_claim, pg_backend_pid()) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER kit_claim AFTER INSERT OR UPDATE OF worker_claim ON core_externalissuemapping FOR EACH ROW
+    WHEN (NEW.worker_claim IS NOT NULL) EXECUTE FUNCTION kit_claim();
 
 CREATE FUNCTION kit_mapping() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     IF OLD.item_id <> NEW.item_id THEN
@@ -25,8 +34,13 @@ CREATE FUNCTION kit_mapping() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER 
         INSERT INTO kit_audit (what, id, old, new, item, status) SELECT 'dealt', NEW.id, OLD.worker_closed_at,
             NEW.worker_closed_at, i.id, i.status FROM core_item i WHERE i.id = NEW.item_id;
     END IF;
-    IF OLD.worker_claim <> NEW.worker_claim AND OLD.worker_claimed_until >= clock.now() + interval '5 s' THEN
-        INSERT INTO kit_audit (what, id, old, new) VALUES ('stolen', NEW.id, OLD.worker_claim, NEW.worker_claim);
+    -- Making a row due is everybody's right; the rest belongs to the run that holds it.
+    IF OLD.worker_claimed_until >= clock.now() + interval '5 s'
+        AND current_setting('application_name') = 'agira-worker'
+        AND to_jsonb(OLD) - 'worker_due_at' <> to_jsonb(NEW) - 'worker_due_at'
+        AND NOT EXISTS (SELECT FROM kit_session WHERE run = OLD.worker_claim AND pid = pg_backend_pid())
+    THEN
+        INSERT INTO kit_audit (what, id, old, new) VALUES ('foreign', NEW.id, to_jsonb(OLD), to_jsonb(NEW));
     END IF;
     RETURN NULL;
 END $$;
@@ -45,4 +59,20 @@ DO $$ DECLARE name text; BEGIN
         'worker_run', 'worker_pause'] LOOP
         EXECUTE format('CREATE TRIGGER kit_dies BEFORE INSERT OR UPDATE OR DELETE ON %I EXECUTE FUNCTION kit_dies()', name);
     END LOOP;
+END $$;
+
+-- Empties everything; TRUNCATE would make a new file for each table and index.
+CREATE FUNCTION kit_reset() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+    SET LOCAL session_replication_role = replica;
+    DELETE FROM worker_pull_request_link;
+    DELETE FROM core_externalissuemapping;
+    DELETE FROM core_item;
+    DELETE FROM core_project;
+    DELETE FROM core_activity;
+    DELETE FROM worker_repository;
+    DELETE FROM worker_run;
+    DELETE FROM worker_pause;
+    DELETE FROM kit_audit;
+    DELETE FROM kit_session;
+    PERFORM setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace;
 END $$;

@@ -10,6 +10,8 @@ pub mod fault_proxy;
 pub mod github;
 pub mod graphql;
 pub mod http;
+mod postgres_messages;
+pub mod postgres_pool;
 pub mod postgres_proxy;
 pub mod postgres_server;
 pub mod weaviate;

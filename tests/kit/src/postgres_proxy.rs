@@ -1,11 +1,11 @@
 //! Stands between the program and PostgreSQL, and understands just enough of the protocol to see where a statement begins
 //! and where its answer ends.
 //!
-//! Follows PostgreSQL's page "Frontend/Backend Protocol: Message Formats". One statement is one round trip: a Query, or what
+//! One statement is one round trip: a Query, or what
 //! is sent up to a Sync if it executes something. Preparing a statement changes nothing and is passed on uncounted.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use crate::boundaries::{Boundaries, Then};
 use crate::http::lock;
+use crate::postgres_messages::{Message, batch, body, bytes, message};
 
 /// A running proxy in front of one server; dropping it ends its connections.
 pub struct PostgresProxy {
@@ -31,12 +32,6 @@ struct Shared {
 
 /// What a client that would like TLS sends first, after its length.
 const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
-
-/// One message: its type, and the rest with its length.
-struct Message {
-    kind: u8,
-    body: Vec<u8>,
-}
 
 impl PostgresProxy {
     /// A proxy in front of the database with this address (`postgresql://postgres@127.0.0.1:PORT/NAME`).
@@ -141,21 +136,6 @@ fn converse(client: &mut TcpStream, server: &mut TcpStream, boundaries: &Boundar
     }
 }
 
-/// What the client sends up to where it waits for an answer; `None`: it says goodbye.
-fn batch(client: &mut TcpStream) -> io::Result<Option<Vec<Message>>> {
-    let mut messages = Vec::new();
-    loop {
-        let message = message(client)?;
-        let kind = message.kind;
-        messages.push(message);
-        match kind {
-            b'S' | b'Q' => return Ok(Some(messages)), // Sync, Query
-            b'X' => return Ok(None),                  // Terminate
-            _ => {}
-        }
-    }
-}
-
 /// What the server sends until it is ready for the next query.
 fn answer(server: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -166,42 +146,6 @@ fn answer(server: &mut TcpStream) -> io::Result<Vec<u8>> {
             return Ok(bytes); // ReadyForQuery
         }
     }
-}
-
-fn message(from: &mut TcpStream) -> io::Result<Message> {
-    let mut kind = [0];
-    from.read_exact(&mut kind)?;
-    Ok(Message { kind: kind[0], body: body(from)? })
-}
-
-/// A length and what it counts, itself included.
-fn body(from: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut length = [0; 4];
-    from.read_exact(&mut length)?;
-    let count = u32::from_be_bytes(length) as usize;
-    let rest = count.checked_sub(4).ok_or(ErrorKind::InvalidData)?;
-    let mut body = length.to_vec();
-    body.resize(4 + rest, 0);
-    from.read_exact(&mut body[4..])?;
-    Ok(body)
-}
-
-impl Message {
-    fn write_to(&self, bytes: &mut Vec<u8>) {
-        bytes.push(self.kind);
-        bytes.extend(&self.body);
-    }
-
-    /// The texts that it begins with.
-    fn texts(&self) -> impl Iterator<Item = String> + '_ {
-        self.body[4..].split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned())
-    }
-}
-
-fn bytes(messages: &[Message]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    messages.iter().for_each(|message| message.write_to(&mut bytes));
-    bytes
 }
 
 /// The statement that is executed, in one line; remembers those that are prepared.
@@ -224,9 +168,6 @@ fn executed(messages: &[Message], prepared: &mut HashMap<String, String>) -> Opt
 /// has ended the transaction.
 fn raising(state: &str, is_commit: bool) -> Vec<u8> {
     let end = if is_commit { "ROLLBACK; " } else { "" };
-    let sql = format!("{end}DO $$ BEGIN RAISE 'raised by a test' USING ERRCODE = '{state}'; END $$\0");
-    let length = u32::try_from(sql.len() + 4).expect("a short statement");
-    let mut body = length.to_be_bytes().to_vec();
-    body.extend(sql.as_bytes());
-    bytes(&[Message { kind: b'Q', body }])
+    let sql = format!("{end}DO $$ BEGIN RAISE 'raised by a test' USING ERRCODE = '{state}'; END $$");
+    bytes(&[Message::query(&sql)])
 }

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use postgres::{Client, NoTls};
+use postgres::{Client, NoTls, Row};
 
 /// A running server on a free loopback port. It is stopped and its folder removed when the process ends, however it does.
 pub struct Cluster {
@@ -282,25 +282,8 @@ impl Database {
     /// (give an empty text for all).
     pub fn dump(&self, without: &str) -> Dump {
         let mut client = self.client();
-        let columns = client
-            .query(
-                "SELECT c.relname, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
-                 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-                 WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
-                 AND ($1 = '' OR NOT (starts_with(c.relname, $1) OR starts_with(a.attname, $1)))
-                 GROUP BY c.relname",
-                &[&without],
-            )
-            .expect("the catalogue");
-        let mut dump = Dump::new();
-        for row in columns {
-            let (table, columns): (String, String) = (row.get(0), row.get(1));
-            let rows = client
-                .query(&format!("SELECT xmin::text || ' ' || ROW({columns})::text FROM {table} ORDER BY 1"), &[])
-                .expect("a table of the catalogue");
-            dump.insert(table, rows.iter().map(|row| row.get(0)).collect());
-        }
-        dump
+        let sql = dumping(&mut client, without);
+        dumped(&client.query(&sql, &[]).expect("the tables of the catalogue"))
     }
 
     /// Statements that clients sent to this database since the last [`Self::reset_statements`], transaction control included, with
@@ -325,6 +308,27 @@ impl Database {
             "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)";
         self.client().batch_execute(reset).expect("pg_stat_statements");
     }
+}
+
+/// The statement that reads a [`Dump`].
+pub fn dumping(client: &mut Client, without: &str) -> String {
+    let tables = client
+        .query(
+            "SELECT format($f$SELECT '%s', ARRAY(SELECT xmin::text || ' ' || ROW(%s)::text FROM %1$I ORDER BY 1)$f$,
+                c.relname, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum))
+             FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+             WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
+             AND ($1 = '' OR NOT (starts_with(c.relname, $1) OR starts_with(a.attname, $1)))
+             GROUP BY c.relname",
+            &[&without],
+        )
+        .expect("the catalogue");
+    tables.iter().map(|row| row.get(0)).collect::<Vec<String>>().join(" UNION ALL ")
+}
+
+/// What a statement of [`dumping`] found.
+pub fn dumped(rows: &[Row]) -> Dump {
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
 impl Drop for Database {

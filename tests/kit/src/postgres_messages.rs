@@ -1,0 +1,75 @@
+//! The messages that a client and PostgreSQL exchange, as far as what stands between them has to understand them.
+//!
+//! Follows PostgreSQL's page "Frontend/Backend Protocol: Message Formats".
+
+use std::io::{self, ErrorKind, Read};
+
+/// One message.
+pub struct Message {
+    /// Its type.
+    pub kind: u8,
+    /// The rest, with its length.
+    pub body: Vec<u8>,
+}
+
+/// What the client sends up to where it waits for an answer; `None`: it says goodbye.
+pub fn batch(client: &mut impl Read) -> io::Result<Option<Vec<Message>>> {
+    let mut messages = Vec::new();
+    loop {
+        let message = message(client)?;
+        let kind = message.kind;
+        messages.push(message);
+        match kind {
+            b'S' | b'Q' => return Ok(Some(messages)), // Sync, Query
+            b'X' => return Ok(None),                  // Terminate
+            _ => {}
+        }
+    }
+}
+
+/// The next one.
+pub fn message(from: &mut impl Read) -> io::Result<Message> {
+    let mut kind = [0];
+    from.read_exact(&mut kind)?;
+    Ok(Message { kind: kind[0], body: body(from)? })
+}
+
+/// A length and what it counts, itself included.
+pub fn body(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let count = u32::from_be_bytes(length) as usize;
+    let rest = count.checked_sub(4).ok_or(ErrorKind::InvalidData)?;
+    let mut body = length.to_vec();
+    body.resize(4 + rest, 0);
+    from.read_exact(&mut body[4..])?;
+    Ok(body)
+}
+
+impl Message {
+    /// A simple query.
+    pub fn query(sql: &str) -> Self {
+        let length = u32::try_from(sql.len() + 5).expect("a short statement");
+        let mut body = length.to_be_bytes().to_vec();
+        body.extend(sql.bytes().chain([0]));
+        Self { kind: b'Q', body }
+    }
+
+    /// Appends it.
+    pub fn write_to(&self, bytes: &mut Vec<u8>) {
+        bytes.push(self.kind);
+        bytes.extend(&self.body);
+    }
+
+    /// The texts that it begins with.
+    pub fn texts(&self) -> impl Iterator<Item = String> + '_ {
+        self.body[4..].split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned())
+    }
+}
+
+/// As they are sent.
+pub fn bytes(messages: &[Message]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    messages.iter().for_each(|message| message.write_to(&mut bytes));
+    bytes
+}
