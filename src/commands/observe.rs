@@ -113,6 +113,7 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
     if targets.is_empty() {
         return Ok(observation);
     }
+    targets.sort_by_cached_key(|target| ctx.github.group(target.repository.owner()));
     ctx.may_ask_github()?;
     let (progress, clock, time_budget) = (ctx.progress.clone(), ctx.clock, ctx.time_budget);
     let Looks { answers, ended_by } = ctx.github.look(&targets, &|count| {

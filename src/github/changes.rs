@@ -118,10 +118,17 @@ impl Github {
             })
             .collect();
         loop {
-            let open = readings.iter_mut().filter(|reading| !reading.is_over());
+            let mut open = readings.iter_mut().filter(|reading| !reading.is_over()).peekable();
+            let group_of = |reading: &Reading<'_>| self.group(reading.poll.repository.owner());
+            let group = open.peek().map(|first| group_of(first));
+            let open = open.filter(|reading| Some(group_of(reading)) == group);
             let mut batch: Vec<&mut Reading<'_>> = open.take(self.looks_per_request).collect();
-            if batch.is_empty() {
+            let Some(first) = batch.first() else {
                 return Ok(readings.into_iter().map(|reading| reading.result).collect());
+            };
+            if let Err(reason) = self.admit(first.poll.repository.owner())? {
+                batch.iter_mut().for_each(|reading| reading.fail(LookError::RepositoryHidden(reason.clone())));
+                continue;
             }
             match self.read(&mut batch) {
                 Ok(()) => {}
@@ -166,7 +173,8 @@ impl Github {
             if let Some(error) = errors.iter().find(spoils) {
                 let kind = error.kind.as_deref().unwrap_or("no type");
                 let reason = format!(
-                    "repository {repository} cannot be read with this token: GitHub says: {} ({kind})",
+                    "repository {repository} cannot be read with {}: GitHub says: {} ({kind})",
+                    self.words(),
                     error.message
                 );
                 reading.fail(LookError::RepositoryHidden(reason));

@@ -55,7 +55,16 @@ impl Github {
         let mut may_ask = true;
         while may_ask && looks.len() < targets.len() {
             let rest = &targets[looks.len()..];
-            let batch = &rest[..rest.len().min(self.looks_per_request)];
+            let group = rest.first().map(|target| self.group(target.repository.owner()));
+            let is_together = |target: &&Address| Some(self.group(target.repository.owner())) == group;
+            let batch = &rest[..rest.iter().take(self.looks_per_request).take_while(is_together).count()];
+            if let Some(first) = batch.first()
+                && let Err(reason) = self.admit(first.repository.owner())?
+            {
+                may_ask = go_on(batch.len());
+                looks.extend(batch.iter().map(|_| Err(LookError::RepositoryHidden(reason.clone()))));
+                continue;
+            }
             let (reason, error) = match self.look_at_once(batch) {
                 Ok(found) => {
                     if found.len() == self.looks_per_request {
@@ -122,12 +131,14 @@ impl Github {
         let whole_repository = error.path.len() == 1;
         Ok(match (kind, whole_repository) {
             ("NOT_FOUND", true) => LookError::RepositoryHidden(format!(
-                "repository {} cannot be seen with this token: {said}; give the token access, or correct the address",
-                target.repository
+                "repository {} cannot be seen with {}: {said}; give it access, or correct the address",
+                target.repository,
+                self.words()
             )),
             ("FORBIDDEN", _) => LookError::RepositoryHidden(format!(
-                "repository {} may not be read with this token: {said}; the token needs to read issues, pull requests and contents",
-                target.repository
+                "repository {} may not be read with {}: {said}; it needs to read issues, pull requests and contents",
+                target.repository,
+                self.words()
             )),
             ("NOT_FOUND", false) => self.why_not_found(target)?,
             _ => LookError::Failed(said),
@@ -142,7 +153,8 @@ impl Github {
             Err(ServiceError::Refused(reason)) => {
                 let repository = &target.repository;
                 return Ok(LookError::RepositoryHidden(format!(
-                    "repository {repository} may not be read with this token: GitHub says: {reason}"
+                    "repository {repository} may not be read with {}: GitHub says: {reason}",
+                    self.words()
                 )));
             }
             answer => answer?,
@@ -157,7 +169,8 @@ impl Github {
                 moved_to(answer.header("location").unwrap_or("an address that GitHub keeps"))
             }
             404 => LookError::Gone(format!(
-                "{target} is not found: deleted, moved or hidden from this token; give the token access, or delete the mapping"
+                "{target} is not found: deleted, moved or hidden from {}; give it access, or delete the mapping",
+                self.words()
             )),
             410 => {
                 LookError::Gone(format!("{target} was deleted at GitHub; delete the mapping, or correct its html_url"))

@@ -9,6 +9,7 @@ mod cost;
 mod deployment;
 mod discovery;
 mod dry_run;
+mod github_app;
 mod histories;
 mod https;
 mod hygiene;
