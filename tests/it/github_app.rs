@@ -174,6 +174,19 @@ fn a_token_that_is_refused_in_mid_run_is_renewed_once() {
 }
 
 #[test]
+fn a_second_token_that_is_refused_in_mid_run_ends_it_and_the_next_run_goes_on() {
+    let mut apps = Apps::with_one();
+    apps.world.github.pull_request("acme/shop#2", |_| {});
+    apps.world.github.issue("acme/shop#1", |issue| issue.references = vec!["acme/shop#2".to_owned()]);
+    // The second token is spent on the issue, and the pull request would need a third.
+    apps.change(|app| app.token_serves = 1);
+    apps.sync().exits(1).logs("GitHub refuses the GitHub App (Bad credentials)");
+    assert_eq!((apps.moved_and_made(), apps.refused()), ((1, 2), 2));
+    apps.change(|app| app.token_serves = usize::MAX);
+    apps.sync().exits(0).prints("1 synced");
+}
+
+#[test]
 fn when_the_renewed_token_is_refused_too_the_run_ends_and_nothing_is_lost() {
     let mut apps = Apps::with_one();
     apps.change(|app| app.token_serves = 0);
