@@ -6,8 +6,9 @@ use crate::commands::{EXIT_CODES, Output, PushArgs, RetryArgs, StatusArgs, SyncA
 
 /// Keeps Agira's items, their GitHub issues and pull requests, and the Weaviate index in step.
 ///
-/// One invocation is one bounded batch; start it from cron. Settings come from the environment: DATABASE_URL, GITHUB_TOKEN,
-/// GITHUB_API_URL, WEAVIATE_URL, WEAVIATE_API_KEY; each secret also from a file named by ..._FILE.
+/// One invocation is one bounded batch; start it from cron. Settings come from the environment: DATABASE_URL, GITHUB_TOKEN
+/// (or, for a GitHub App, GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY_FILE), GITHUB_API_URL, WEAVIATE_URL, WEAVIATE_API_KEY;
+/// each secret also from a file named by ..._FILE.
 #[derive(Debug, Parser)]
 #[command(name = "agira-worker", version = env!("AGIRA_WORKER_VERSION"), max_term_width = 120, after_long_help = exit_codes())]
 pub struct Cli {

@@ -7,7 +7,8 @@ use anyhow::{Context, bail, ensure};
 use reqwest::Url;
 use zeroize::Zeroizing;
 
-use crate::commands::Settings;
+use crate::commands::{GithubLogin, Settings};
+use crate::github::App;
 use crate::secret::{Secret, warn_if_world_readable};
 
 /// How a variable is looked up: the process's environment, or a test's.
@@ -35,8 +36,7 @@ pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
     let database_url = database_url(get)?;
     let github_url = variable(get, "GITHUB_API_URL")?.unwrap_or_else(|| "https://api.github.com".to_owned());
     let github_url = address("GITHUB_API_URL", &github_url)?;
-    let github_token = secret(get, "GITHUB_TOKEN")?
-        .context("GITHUB_TOKEN is not set; the token needs to read issues, pull requests and contents")?;
+    let github_login = github_login(get)?;
     let weaviate_url =
         variable(get, "WEAVIATE_URL")?.context("WEAVIATE_URL is not set; write it like http://host:8080")?;
     let weaviate_url = address("WEAVIATE_URL", &weaviate_url)?;
@@ -55,11 +55,45 @@ pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
     Ok(Settings {
         database_url,
         github_url: github_url.to_string(),
-        github_token,
+        github_login,
         weaviate_url: weaviate_url.to_string(),
         weaviate_key,
         retry: None,
     })
+}
+
+/// A token or a GitHub App.
+fn github_login(get: Lookup<'_>) -> anyhow::Result<GithubLogin> {
+    let token = secret(get, "GITHUB_TOKEN")?;
+    let id = variable(get, "GITHUB_APP_ID")?;
+    let installation = variable(get, "GITHUB_APP_INSTALLATION_ID")?;
+    let key = secret(get, "GITHUB_APP_PRIVATE_KEY")?;
+    let names_app = id.is_some() || installation.is_some() || key.is_some();
+    if let Some(token) = token {
+        ensure!(
+            !names_app,
+            "both GITHUB_TOKEN and variables of a GitHub App (GITHUB_APP_...) are set; set one of them"
+        );
+        return Ok(GithubLogin::Token(token));
+    }
+    ensure!(
+        names_app,
+        "GITHUB_TOKEN is not set; the token needs to read issues, pull requests and contents (for a GitHub App set \
+         GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY_FILE instead)"
+    );
+    let id = id.context("GITHUB_APP_ID is not set; it stands in the App's settings")?;
+    let is_id = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+    ensure!(is_id, "GITHUB_APP_ID is no App id; it is a number, or a client id like Iv1.0123456789abcdef");
+    let installation = installation.map(|id| id.parse()).transpose();
+    let installation = installation.ok().context("GITHUB_APP_INSTALLATION_ID is no number")?;
+    let key = key.context("GITHUB_APP_PRIVATE_KEY_FILE is not set; it names the file with the App's private key")?;
+    let app = App::new(&id, installation, key.expose()).with_context(|| match get("GITHUB_APP_PRIVATE_KEY_FILE") {
+        Some(path) if !path.is_empty() => {
+            format!("{}, which GITHUB_APP_PRIVATE_KEY_FILE names, is not the App's private key", path.display())
+        }
+        _ => "GITHUB_APP_PRIVATE_KEY is not the App's private key".to_owned(),
+    })?;
+    Ok(GithubLogin::App(Box::new(app)))
 }
 
 fn address(name: &str, value: &str) -> anyhow::Result<Url> {

@@ -149,7 +149,7 @@ impl Default for Patience {
 #[derive(Debug)]
 pub struct Http {
     client: Client,
-    /// What no answer that repeats it may be quoted with.
+    /// Sent with every request; no answer that repeats it may be quoted with it.
     authorization: Option<HeaderValue>,
     requests: u64,
     pub(crate) patience: Patience,
@@ -163,8 +163,8 @@ impl Http {
     ///
     /// # Errors
     /// When the TLS roots cannot be loaded.
-    pub fn new(address: &str, headers: HeaderMap) -> anyhow::Result<Self> {
-        let authorization = headers.get(AUTHORIZATION).cloned();
+    pub fn new(address: &str, mut headers: HeaderMap) -> anyhow::Result<Self> {
+        let authorization = headers.remove(AUTHORIZATION);
         let builder = Client::builder();
         // Nobody's certificate is asked for over plain http: reading the system's roots would be most of a short run.
         let builder =
@@ -177,6 +177,11 @@ impl Http {
             .build()
             .context("setting up HTTP failed")?;
         Ok(Self { client, authorization, requests: 0, patience: Patience::default(), signals: Signals::default() })
+    }
+
+    /// Sends this with every request from now on.
+    pub(crate) fn authorize(&mut self, authorization: HeaderValue) {
+        self.authorization = Some(authorization);
     }
 
     /// Requests sent so far, retries included.
@@ -196,6 +201,10 @@ impl Http {
     ) -> Result<T, ServiceError> {
         let (client, requests, patience) = (&self.client, &mut self.requests, self.patience);
         let secret = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let authorized = || match &self.authorization {
+            Some(authorization) => build(client).header(AUTHORIZATION, authorization),
+            None => build(client),
+        };
         let signals = &self.signals;
         let once = || {
             // One request fits into the grace after a signal, two do not.
@@ -203,7 +212,7 @@ impl Http {
                 return Err(ServiceError::Interrupted(signal));
             }
             *requests += 1;
-            let result = answer(build(client), patience.answer).map(|answer| answer.without(secret)).and_then(&read);
+            let result = answer(authorized(), patience.answer).map(|answer| answer.without(secret)).and_then(&read);
             match (result, signals.caught()) {
                 // Whether the service is to blame will not be found out any more.
                 (Err(ServiceError::Unavailable(_) | ServiceError::TooHeavy(_)), Some(signal)) => {

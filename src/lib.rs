@@ -43,7 +43,7 @@
 
 pub mod cli;
 mod commands;
-mod config;
+pub mod config;
 pub mod core;
 pub mod db;
 pub mod github;

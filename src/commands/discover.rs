@@ -52,7 +52,7 @@ pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
     ctx.report.repositories_failed = failed;
     if hidden > 0 && hidden == results.len() {
         let first = results.iter().find_map(|result| result.error.as_deref()).unwrap_or_default();
-        let error = format!("no repository can be read: {first}; check GITHUB_TOKEN and its permissions");
+        let error = format!("no repository can be read: {first}; check {}", ctx.github.login().1);
         log::error!("{error}");
         ctx.report.fatal(error);
     }

@@ -24,6 +24,6 @@ pub use metrics::METRICS;
 pub use push_weaviate::{PushArgs, push_weaviate};
 pub use report::EXIT_CODES;
 pub use retry_failed::{RetryArgs, retry_failed};
-pub use settings::Settings;
+pub use settings::{GithubLogin, Settings};
 pub use status::{StatusArgs, status};
 pub use sync::{SyncArgs, sync};

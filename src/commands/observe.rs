@@ -114,6 +114,7 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
     if targets.is_empty() {
         return Ok(observation);
     }
+    targets.sort_by_cached_key(|target| ctx.github.group(target.repository.owner()));
     ctx.read_pause()?;
     ctx.may_ask_github()?;
     begin_looks(ctx, &addressed)?;

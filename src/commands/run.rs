@@ -10,7 +10,7 @@ use super::args::{Batch, Format, Output};
 use super::context::{Clock, Context, GITHUB, Mode, Stop, StoppedBy, WeaviateState};
 use super::metrics::{self, After};
 use super::report::{Outcome, Report};
-use super::settings::Settings;
+use super::settings::{GithubLogin, Settings};
 use super::slice::{self, Scope};
 use super::{deliver, discover, preview};
 use crate::core::known::Known;
@@ -76,7 +76,10 @@ fn prepare(job: &Job<'_>, mode: Mode, start: Start, progress: ProgressBar) -> an
     let (settings, signals, run) = start;
     let patience =
         Patience { answer: job.batch.answer_timeout, retry: settings.retry.unwrap_or(Patience::default().retry) };
-    let github = Github::new(&settings.github_url, settings.github_token.expose())?;
+    let github = match settings.github_login {
+        GithubLogin::Token(token) => Github::new(&settings.github_url, token.expose())?,
+        GithubLogin::App(app) => Github::with_app(&settings.github_url, *app)?,
+    };
     let github = github.with_patience(patience).with_signals(signals.clone());
     let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?;
     let weaviate = weaviate.with_patience(patience).with_signals(signals.clone());

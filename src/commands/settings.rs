@@ -2,7 +2,17 @@
 
 use std::time::Duration;
 
+use crate::github::App;
 use crate::secret::Secret;
+
+/// What GitHub knows us by.
+#[derive(Debug)]
+pub enum GithubLogin {
+    /// GITHUB_TOKEN.
+    Token(Secret),
+    /// GITHUB_APP_ID and what belongs to it.
+    App(Box<App>),
+}
 
 /// Where the database and the services are, and who we are there.
 #[derive(Debug)]
@@ -11,8 +21,8 @@ pub struct Settings {
     pub database_url: Secret,
     /// GITHUB_API_URL.
     pub github_url: String,
-    /// GITHUB_TOKEN.
-    pub github_token: Secret,
+    /// What GitHub knows us by.
+    pub github_login: GithubLogin,
     /// WEAVIATE_URL.
     pub weaviate_url: String,
     /// WEAVIATE_API_KEY.

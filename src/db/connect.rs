@@ -16,16 +16,7 @@ impl Db {
     /// # Errors
     /// When PostgreSQL cannot be reached or does not hold Agira with `sql/worker.sql`; says what to do.
     pub fn connect(url: &str) -> anyhow::Result<(Self, DateTime<Utc>)> {
-        let (url, tls) = Tls::split(url)?;
-        let mut config: postgres::Config = url.parse().map_err(|error: postgres::Error| {
-            // The error names the bad part, the address stays out: it may hold a password. So may the name of what was
-            // taken for an option, as in `postgresql:/user:password@host/agira?sslmode=disable`.
-            let reason = Some(source(&error)).filter(|reason| !reason.starts_with("unknown option"));
-            let reason = reason.unwrap_or_else(|| "what would be an option of it is none".to_owned());
-            anyhow::anyhow!(
-                "DATABASE_URL is not a PostgreSQL address ({reason}); write it like postgresql://user:password@host/agira"
-            )
-        })?;
+        let (mut config, tls) = parameters(url)?;
         config.application_name("agira-worker").connect_timeout(std::time::Duration::from_secs(10));
         let client = open(&mut config, &tls)?;
         let mut db =
@@ -71,6 +62,24 @@ impl Db {
         }
         Ok(())
     }
+}
+
+/// What DATABASE_URL says: the driver's part, and what is about TLS.
+///
+/// # Errors
+/// Says what is wrong with it, without a value.
+pub fn parameters(url: &str) -> anyhow::Result<(postgres::Config, Tls)> {
+    let (url, tls) = Tls::split(url)?;
+    let config = url.parse().map_err(|error: postgres::Error| {
+        // The error names the bad part, the address stays out: it may hold a password. So may the name of what was
+        // taken for an option, as in `postgresql:/user:password@host/agira?sslmode=disable`.
+        let reason = Some(source(&error)).filter(|reason| !reason.starts_with("unknown option"));
+        let reason = reason.unwrap_or_else(|| "what would be an option of it is none".to_owned());
+        anyhow::anyhow!(
+            "DATABASE_URL is not a PostgreSQL address ({reason}); write it like postgresql://user:password@host/agira"
+        )
+    })?;
+    Ok((config, tls))
 }
 
 /// Tries what `sslmode` allows, one after the other.

@@ -24,6 +24,7 @@ use crate::core::model::MappingId;
 
 pub use apply::{Applied, NotApplied, Recorded};
 pub use claim::{Claimed, Hold, Selection, Suspect, WholeSelection};
+pub use connect::parameters;
 pub use deliver::Waiting;
 pub use finish::{Failed, Finished};
 pub use overview::{Counts, Failure, Overview, RepositoryState, RunState, Shared, Totals};

@@ -118,10 +118,17 @@ impl Github {
             })
             .collect();
         loop {
-            let open = readings.iter_mut().filter(|reading| !reading.is_over());
+            let mut open = readings.iter_mut().filter(|reading| !reading.is_over()).peekable();
+            let group_of = |reading: &Reading<'_>| self.group(reading.poll.repository.owner());
+            let group = open.peek().map(|first| group_of(first));
+            let open = open.filter(|reading| Some(group_of(reading)) == group);
             let mut batch: Vec<&mut Reading<'_>> = open.take(self.looks_per_request).collect();
-            if batch.is_empty() {
+            let Some(first) = batch.first() else {
                 return Ok(readings.into_iter().map(|reading| reading.result).collect());
+            };
+            if let Err(reason) = self.admit(first.poll.repository.owner())? {
+                batch.iter_mut().for_each(|reading| reading.fail(LookError::RepositoryHidden(reason.clone())));
+                continue;
             }
             let Err(error) = self.read(&mut batch) else { continue };
             if let NotAnswered::ThisOne(reason) = self.not_answered(batch.len(), error)? {
@@ -150,7 +157,7 @@ impl Github {
             };
             let repository = &reading.poll.repository;
             if let Some(error) = errors.iter().find(spoils) {
-                let reason = format!("repository {repository} cannot be read with this token: {}", error.said());
+                let reason = format!("repository {repository} cannot be read with {}: {}", self.words(), error.said());
                 reading.fail(LookError::RepositoryHidden(reason));
                 continue;
             }

@@ -2,10 +2,12 @@
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::answer::{Envelope, GraphqlError, RateLimit};
+use super::app::App;
 use super::queries;
 use crate::core::failure::{self, Failure, Signs};
 use crate::core::text::quoted;
@@ -21,10 +23,12 @@ const MOST_LOOKS_PER_REQUEST: usize = 50;
 /// No issue is transferred that often; addresses that lead in a circle must not keep a run for ever.
 const MOST_REDIRECTS: usize = 5;
 
-/// GitHub, seen through one token.
+/// GitHub, seen through one token, or as a GitHub App through the tokens of its installations.
 #[derive(Debug)]
 pub struct Github {
     http: Http,
+    /// `None`: one token is all there is.
+    app: Option<App>,
     rest: String,
     graphql: String,
     limits: Limits,
@@ -62,23 +66,34 @@ impl Github {
     /// # Errors
     /// When the token cannot be a token, or TLS cannot be set up.
     pub fn new(api_url: &str, token: &str) -> anyhow::Result<Self> {
+        let mut github = Self::anonymous(api_url)?;
+        github.http.authorize(bearer(token).context(
+            "GITHUB_TOKEN holds a character that no token has, such as a space or a line break; set it anew",
+        )?);
+        Ok(github)
+    }
+
+    /// A client that asks as a GitHub App; see [`Github::new`] for `api_url`.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn with_app(api_url: &str, app: App) -> anyhow::Result<Self> {
+        Ok(Self { app: Some(app), ..Self::anonymous(api_url)? })
+    }
+
+    fn anonymous(api_url: &str) -> anyhow::Result<Self> {
         let rest = api_url.trim_end_matches('/').to_owned();
         let graphql = match rest.strip_suffix("/v3") {
             Some(enterprise) => format!("{enterprise}/graphql"),
             None => format!("{rest}/graphql"),
         };
         let mut headers = HeaderMap::new();
-        headers.insert(
-            AUTHORIZATION,
-            bearer(token).context(
-                "GITHUB_TOKEN holds a character that no token has, such as a space or a line break; set it anew",
-            )?,
-        );
         headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
         headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
         let http = Http::new(api_url, headers)?;
         Ok(Self {
             http,
+            app: None,
             rest,
             graphql,
             limits: Limits::default(),
@@ -120,12 +135,60 @@ impl Github {
         self.seen_at
     }
 
+    /// What GitHub knows us by, and what to check about it, for messages.
+    pub fn login(&self) -> (&'static str, &'static str) {
+        match self.app {
+            Some(_) => (
+                "the GitHub App",
+                "GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY_FILE, where the App is installed and what it may read",
+            ),
+            None => ("the token", "GITHUB_TOKEN and its permissions"),
+        }
+    }
+
+    /// What requests are made with now, for messages.
+    pub(super) fn words(&self) -> String {
+        self.app.as_ref().map_or_else(|| "this token".to_owned(), App::words)
+    }
+
+    /// What belongs to owners with the same group can be asked about in one request.
+    pub fn group(&self, owner: &str) -> String {
+        self.app.as_ref().map(|app| app.group(owner)).unwrap_or_default()
+    }
+
+    /// Has to come before requests about what belongs to `owner`; the inner error says why nothing of it can be read.
+    pub(super) fn admit(&mut self, owner: &str) -> Result<Result<(), String>, ServiceError> {
+        match &mut self.app {
+            Some(app) => app.admit(&mut self.http, &self.rest, owner),
+            None => Ok(Ok(())),
+        }
+    }
+
+    /// One request; where GitHub refuses an installation's token, once more with another one.
+    fn send<T>(
+        &mut self,
+        build: impl Fn(&Client) -> RequestBuilder,
+        read: impl Fn(Answer) -> Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
+        if let Some(app) = self.app.as_mut().filter(|app| app.may_renew()) {
+            let first = self.http.send(&build, |answer| match answer.status.as_u16() {
+                401 => Ok(None),
+                _ => read(answer).map(Some),
+            })?;
+            match first {
+                Some(result) => return Ok(result),
+                None => app.renew(&mut self.http, &self.rest)?,
+            }
+        }
+        self.http.send(build, read)
+    }
+
     /// One GraphQL request. Errors that spoil only a part come back beside the data.
     pub(super) fn query(&mut self, query: &str, variables: &Value) -> Result<(Value, Vec<GraphqlError>), ServiceError> {
         let body = json!({ "query": query, "variables": variables });
-        let url = &self.graphql;
-        let (envelope, date) = self.http.send(
-            |client| client.post(url).json(&body),
+        let url = self.graphql.clone();
+        let (envelope, date) = self.send(
+            |client| client.post(&url).json(&body),
             |answer| {
                 let date = date(&answer);
                 envelope(answer).map(|envelope| (envelope, date))
@@ -178,7 +241,7 @@ impl Github {
     }
 
     fn get_once(&mut self, url: &str) -> Result<Answer, ServiceError> {
-        self.http.send(
+        self.send(
             |client| client.get(url),
             |answer| match failed(&answer) {
                 Ok(()) | Err(ServiceError::Rejected { .. }) => Ok(answer),
@@ -214,7 +277,7 @@ fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
     Ok(envelope)
 }
 
-fn failed(answer: &Answer) -> Result<(), ServiceError> {
+pub(super) fn failed(answer: &Answer) -> Result<(), ServiceError> {
     let mut reason = if answer.status.is_success() { String::new() } else { answer.reason() };
     failure::github(&signs(answer, &reason)).map_err(|failure| {
         if let (Failure::Refused, Some(names)) = (failure, answer.header("x-accepted-github-permissions")) {
@@ -236,7 +299,7 @@ fn signs<'a>(answer: &'a Answer, said: &'a str) -> Signs<'a> {
     }
 }
 
-fn date(answer: &Answer) -> Option<DateTime<Utc>> {
+pub(super) fn date(answer: &Answer) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc2822(answer.header("date")?).ok().map(|date| date.to_utc())
 }
 

@@ -56,7 +56,16 @@ impl Github {
         let mut may_ask = true;
         while may_ask && looks.len() < targets.len() {
             let rest = &targets[looks.len()..];
-            let batch = &rest[..rest.len().min(self.looks_per_request)];
+            let group = rest.first().map(|target| self.group(target.repository.owner()));
+            let is_together = |target: &&Address| Some(self.group(target.repository.owner())) == group;
+            let batch = &rest[..rest.iter().take(self.looks_per_request).take_while(is_together).count()];
+            if let Some(first) = batch.first()
+                && let Err(reason) = self.admit(first.repository.owner())?
+            {
+                may_ask = go_on(batch.len());
+                looks.extend(batch.iter().map(|_| Err(LookError::RepositoryHidden(reason.clone()))));
+                continue;
+            }
             match self.look_at_once(batch) {
                 Ok(found) => {
                     if found.len() == self.looks_per_request {
@@ -108,10 +117,12 @@ impl Github {
         let repository = &target.repository;
         Ok(match failure::spoiled(error.kind.as_deref(), is_repository) {
             NotShown::Hidden if error.kind.as_deref() == Some("NOT_FOUND") => LookError::RepositoryHidden(format!(
-                "repository {repository} cannot be seen with this token: {said}; give the token access, or correct the address"
+                "repository {repository} cannot be seen with {}: {said}; give it access, or correct the address",
+                self.words()
             )),
             NotShown::Hidden => LookError::RepositoryHidden(format!(
-                "repository {repository} may not be read with this token: {said}; the token needs to read issues, pull requests and contents"
+                "repository {repository} may not be read with {}: {said}; it needs to read issues, pull requests and contents",
+                self.words()
             )),
             NotShown::NotFound => self.why_not_found(target)?,
             _ => LookError::Failed(said),
@@ -126,7 +137,8 @@ impl Github {
             Err(ServiceError::Refused(reason)) => {
                 let repository = &target.repository;
                 return Ok(LookError::RepositoryHidden(format!(
-                    "repository {repository} may not be read with this token: GitHub says: {reason}"
+                    "repository {repository} may not be read with {}: GitHub says: {reason}",
+                    self.words()
                 )));
             }
             answer => answer?,
@@ -139,7 +151,8 @@ impl Github {
         Ok(match failure::not_found(status, leads_elsewhere) {
             NotShown::Moved => moved_to(location.unwrap_or("an address that GitHub keeps")),
             NotShown::Gone => LookError::Gone(format!(
-                "{target} is not found: deleted, moved or hidden from this token; give the token access, or delete the mapping"
+                "{target} is not found: deleted, moved or hidden from {}; give it access, or delete the mapping",
+                self.words()
             )),
             NotShown::Deleted => {
                 LookError::Gone(format!("{target} was deleted at GitHub; delete the mapping, or correct its html_url"))

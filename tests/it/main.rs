@@ -11,6 +11,7 @@ mod deployment;
 mod discovery;
 mod dry_run;
 mod failures;
+mod github_app;
 mod histories;
 mod hostile_text;
 mod https;

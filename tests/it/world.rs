@@ -1,5 +1,6 @@
 //! One world for one test: a database of its own, a GitHub and a Weaviate, and the program run against them.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
 use agira_worker::core::agira_object::{ObjectKey, ObjectType};
@@ -94,6 +95,13 @@ impl World {
         self.run(&["sync"]).exits(0)
     }
 
+    /// Everything that GitHub was sent to be believed, but for ordinary words.
+    pub fn github_credentials(&self) -> BTreeSet<String> {
+        let sent = self.github.requests();
+        let sent = sent.iter().filter_map(|exchange| exchange.request.header("authorization"));
+        sent.map(|header| header.trim_start_matches("Bearer ").to_owned()).filter(|sent| sent.len() > 8).collect()
+    }
+
     /// One value of one row.
     pub fn one<T: postgres::types::FromSqlOwned>(&mut self, sql: &str) -> T {
         self.client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
@@ -121,9 +129,11 @@ impl Drop for World {
         // A test that failed has said why; one may have broken its database, or hold its locks, on purpose.
         let _ = self.client.batch_execute("SET lock_timeout = '1s'");
         let (false, Ok(tables)) = (std::thread::panicking(), self.client.query(tables, &[])) else { return };
+        let mut secrets = self.github_credentials();
+        secrets.extend([TOKEN, DATABASE_PASSWORD].map(str::to_owned));
         for table in tables.iter().map(|row| row.get::<_, String>(0)) {
             let holds = format!("SELECT EXISTS (SELECT FROM \"{table}\" t WHERE t::text LIKE ANY ($1))");
-            let secrets = [TOKEN, DATABASE_PASSWORD].map(|secret| format!("%{}%", secret.replace('_', "\\_"))).to_vec();
+            let secrets: Vec<_> = secrets.iter().map(|secret| format!("%{}%", secret.replace('_', "\\_"))).collect();
             if let Ok(row) = self.client.query_one(&holds, &[&secrets]) {
                 assert!(!row.get::<_, bool>(0), "invariant 12: table {table} holds a secret");
             }

@@ -3,6 +3,7 @@
 //! Follows GitHub's published GraphQL schema and its pages "Rate limits and query limits for the GraphQL API",
 //! "Troubleshooting the REST API", "Get an issue", "List timeline events for an issue" and "Get a pull request". Issues and pull requests are named `owner/name#number`.
 
+pub mod app;
 mod graphql;
 mod published;
 mod rest;
@@ -75,6 +76,8 @@ struct State {
     faults: Vec<Fault>,
     /// What GitHub answers to requests that ask what changed in these repositories, lower case.
     failing_polls: HashMap<String, Response>,
+    /// An App that may ask beside the token.
+    app: Option<app::App>,
     /// Points spent.
     spent: i64,
     meanwhile: Vec<Box<dyn FnOnce() + Send>>,
@@ -100,6 +103,7 @@ impl Github {
             world,
             faults: Vec::new(),
             failing_polls: HashMap::new(),
+            app: None,
             spent: 0,
             meanwhile: Vec::new(),
             closed_after_poll: Vec::new(),
@@ -135,6 +139,16 @@ impl Github {
     /// The settings, to be changed.
     pub fn settings(&self) -> impl std::ops::DerefMut<Target = Settings> + '_ {
         SettingsGuard(lock(&self.state))
+    }
+
+    /// Somebody registers a GitHub App.
+    pub fn register(&self, app: app::App) {
+        lock(&self.state).app = Some(app);
+    }
+
+    /// The registered App.
+    pub fn with_app<T>(&self, act: impl FnOnce(&mut app::App) -> T) -> T {
+        act(lock(&self.state).app.as_mut().expect("a registered App"))
     }
 
     /// Creates or changes an issue; its repository is created with it. Returns GitHub's id of it.

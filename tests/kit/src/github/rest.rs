@@ -16,7 +16,7 @@ pub fn answer(state: &mut State, request: &Request) -> Response {
     let reset = now + Duration::minutes(30);
     let response = match faulted(state).or_else(|| failing_poll(state, request)) {
         Some(response) => response,
-        None => admitted(state, request, reset).unwrap_or_else(|refused| refused),
+        None => admitted(state, request, now, reset).unwrap_or_else(|refused| refused),
     };
     let remaining = state.settings.points.max(0).to_string();
     let has = |name: &str| response.headers.iter().any(|(header, _)| header == name);
@@ -52,17 +52,27 @@ fn failing_poll(state: &State, request: &Request) -> Option<Response> {
     names.into_iter().find_map(|name| state.failing_polls.get(&name).cloned())
 }
 
-fn admitted(state: &mut State, request: &Request, reset: DateTime<Utc>) -> Result<Response, Response> {
+fn admitted(
+    state: &mut State,
+    request: &Request,
+    now: DateTime<Utc>,
+    reset: DateTime<Utc>,
+) -> Result<Response, Response> {
     if request.header("user-agent").is_none_or(str::is_empty) {
         let text = "Request forbidden by administrative rules. Please make sure your request has a User-Agent header";
         return Err(Response { body: text.as_bytes().to_vec(), ..Response::empty(403) });
     }
+    let path = request.path.strip_prefix("/api/v3").unwrap_or(&request.path);
+    if let Some(answer) = state.app.as_mut().and_then(|app| app.answer(request, path, now)) {
+        return Ok(answer);
+    }
     let given = request.header("authorization").ok_or_else(|| message(401, "Requires authentication"))?;
     let token = given.strip_prefix("Bearer ").or_else(|| given.strip_prefix("token "));
-    if token != Some(&state.settings.token) {
+    let account = token.and_then(|token| state.app.as_mut()?.account(token, now));
+    if token != Some(&state.settings.token) && account.is_none() {
         return Err(message(401, "Bad credentials"));
     }
-    let path = request.path.strip_prefix("/api/v3").unwrap_or(&request.path);
+    state.world.opened = account;
     if path == "/graphql" || path == "/api/graphql" {
         return Ok(match request.method.as_str() {
             "POST" => graphql::answer(state, &request.body, reset),

@@ -137,6 +137,8 @@ pub(super) struct Repository {
 /// All repositories, by lower-case name, and where old names lead.
 #[derive(Debug, Clone, Default)]
 pub(super) struct World {
+    /// The account that the token that asks opens; `None`: all.
+    pub opened: Option<String>,
     repositories: BTreeMap<String, Repository>,
     renamed: BTreeMap<String, String>,
     /// Issues and pull requests that GitHub cannot answer for, in lower case.
@@ -149,11 +151,17 @@ impl World {
     pub fn repository(&self, name: &str) -> Option<&Repository> {
         let name = name.to_lowercase();
         let name = self.renamed.get(&name).unwrap_or(&name);
-        self.repositories.get(name).filter(|repository| !repository.hidden)
+        self.repositories.get(name).filter(|repository| self.shows(repository))
+    }
+
+    /// Whether the token that asks can see a repository.
+    fn shows(&self, repository: &Repository) -> bool {
+        let owner = repository.name.split('/').next().unwrap_or_default();
+        !repository.hidden && self.opened.as_ref().is_none_or(|opened| opened.eq_ignore_ascii_case(owner))
     }
 
     pub fn repository_with_id(&self, id: i32) -> Option<&Repository> {
-        self.repositories.values().find(|repository| repository.id == id && !repository.hidden)
+        self.repositories.values().find(|repository| repository.id == id && self.shows(repository))
     }
 
     /// An issue or pull request that the token can see, with its repository and number.
