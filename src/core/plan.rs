@@ -264,8 +264,8 @@ fn identity(seen: &Observed<'_>, plan: &mut Plan) {
         return;
     }
     match seen.known.row_of(real) {
-        Some(row) if row.id != seen.mapping.id => plan.notes.push(Note::IdTaken { id: real, row: row.id }),
-        _ => plan.actions.push(Action::SetGithubId { row: seen.mapping.id, from: stored, to: real }),
+        Some(row) => plan.notes.push(Note::IdTaken { id: real, row: row.id }),
+        None => plan.actions.push(Action::SetGithubId { row: seen.mapping.id, from: stored, to: real }),
     }
 }
 

@@ -218,6 +218,19 @@ fn another_state_at_github_is_recorded() {
 }
 
 #[test]
+fn nothing_but_an_issue_that_is_open_again_is_told_as_such() {
+    let mut now_closed = settled();
+    now_closed.snapshot.state = State::Closed;
+    let mut reopened = pull_request();
+    (reopened.mapping.state, reopened.snapshot.state) = ("closed".to_owned(), State::Open);
+    for world in [now_closed, reopened] {
+        let plan = planned(&world);
+        assert!(matches!(plan.actions[0], Action::RecordState { .. }), "{plan:?}");
+        assert!(!plan.notes.iter().any(|note| matches!(note, Note::Reopened { .. })), "{plan:?}");
+    }
+}
+
+#[test]
 fn a_closed_issue_moves_its_item_to_testing() {
     check(closed(), &MOVED);
 }
