@@ -231,10 +231,8 @@ fn identity(seen: &Observed<'_>, plan: &mut Plan) {
         return plan.no(Question::GithubId, format!("both are {real}"));
     }
     match seen.known.row_of(real) {
-        Some(row) if row.id != seen.mapping.id => {
-            plan.warn(Question::GithubId, format!("keeps its GitHub id: row {} has {real}", row.id));
-        }
-        _ => {
+        Some(row) => plan.warn(Question::GithubId, format!("keeps its GitHub id: row {} has {real}", row.id)),
+        None => {
             plan.yes(Question::GithubId, format!("{stored} is stored, and no row has {real}"));
             plan.actions.push(Action::SetGithubId { row: seen.mapping.id, from: stored, to: real });
         }

@@ -261,6 +261,19 @@ fn another_state_at_github_is_recorded() {
 }
 
 #[test]
+fn nothing_but_an_issue_that_is_open_again_is_told_as_such() {
+    let mut now_closed = settled();
+    now_closed.snapshot.state = State::Closed;
+    let mut reopened = pull_request();
+    (reopened.mapping.state, reopened.snapshot.state) = ("closed".to_owned(), State::Open);
+    for world in [now_closed, reopened] {
+        let plan = planned(&world);
+        assert!(matches!(plan.actions[0], Action::RecordState { .. }), "{plan:?}");
+        assert!(!plan.notes.iter().any(|note| note.question == Question::Reopened && note.answer), "{plan:?}");
+    }
+}
+
+#[test]
 fn a_closed_issue_moves_its_item_to_testing() {
     check(closed(), &MOVED);
 }
@@ -453,10 +466,15 @@ fn a_second_row_of_that_kind_and_number_is_not_inserted() {
 
 #[test]
 fn an_address_that_does_not_fit_is_not_inserted() {
-    let mut long = found(4_000_000_009, "acme/shop#31", State::Open);
-    long.url = format!("https://{}/acme/shop/pull/31", "h".repeat(180));
-    let plan = check(with_pull_requests(vec![long]), &[]);
-    check_note(&plan, "pull request acme/shop#31 not linked: its address is longer than 200 characters");
+    let of_length = |length: usize| {
+        let mut long = found(4_000_000_009, "acme/shop#31", State::Open);
+        long.url = format!("https://{:h>1$}/acme/shop/pull/31", "", length - "https:///acme/shop/pull/31".len());
+        planned(&with_pull_requests(vec![long]))
+    };
+    let too_long = of_length(201);
+    assert_eq!(too_long.actions, []);
+    check_note(&too_long, "pull request acme/shop#31 not linked: its address is longer than 200 characters");
+    assert!(matches!(of_length(200).actions[0], Action::InsertPullRequest { .. }));
 }
 
 #[test]
