@@ -122,9 +122,9 @@ impl Claimed {
     }
 
     /// Before which others it is worked on.
-    fn order(&self) -> (bool, Option<DateTime<Utc>>, Option<DateTime<Utc>>, MappingId) {
+    fn order(&self) -> (bool, Option<DateTime<Utc>>, MappingId) {
         let mapping = &self.mapping;
-        (mapping.due_at.is_none(), mapping.due_at, mapping.recheck_at, mapping.id)
+        (mapping.due_at.is_none(), mapping.due_at.or(mapping.recheck_at), mapping.id)
     }
 }
 

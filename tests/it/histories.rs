@@ -6,6 +6,7 @@
 //! histories -- --nocapture`.
 
 mod agira;
+mod found;
 mod happenings;
 mod invariants;
 mod logger;

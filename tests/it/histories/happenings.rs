@@ -211,11 +211,7 @@ impl History<'_, '_> {
                 self.tell(format!("the next {count} requests to Weaviate fail: {fault:?}"));
                 self.stage.weaviate.fail_next(count, fault);
             }
-            _ => {
-                self.tell("all services are well again".to_owned());
-                self.is_well = true;
-                self.stage.recover();
-            }
+            _ => self.recover(),
         }
     }
 }

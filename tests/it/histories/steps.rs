@@ -158,9 +158,17 @@ impl<'s, 'd> History<'s, 'd> {
             0..35 => self.at_github(),
             35..55 => self.among_people(),
             55..65 => self.time(),
-            65..80 => self.services(),
+            65..72 => self.services(),
+            72..85 if !self.is_well => self.recover(),
             _ => {}
         }
+    }
+
+    /// All services are well again.
+    pub(super) fn recover(&mut self) {
+        self.tell("all services are well again".to_owned());
+        self.is_well = true;
+        self.stage.recover();
     }
 
     /// How much there is by now.
