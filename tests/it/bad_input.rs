@@ -15,7 +15,7 @@ use kit::github::TOKEN;
 use kit::postgres_server::Database;
 use kit::weaviate::Settings;
 
-use crate::world::{Run, World};
+use crate::world::{Run, World, check_silent};
 
 /// A secret that some cases put where it does not belong.
 const PASSWORD: &str = "hunter2";
@@ -335,6 +335,7 @@ fn a_reader_that_goes_away_is_no_failure() {
         let mut command = world.command(args);
         let child = command.stdout(Stdio::from(std::os::fd::OwnedFd::from(writer))).stderr(Stdio::piped()).spawn();
         let output = child.unwrap().wait_with_output().unwrap();
+        check_silent(&[&output.stderr]);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
         assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");

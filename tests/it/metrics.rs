@@ -77,7 +77,7 @@ fn a_run_that_could_not_start_says_so_in_its_metrics() {
     std::fs::write(&path, "old").unwrap();
     let mut command = world.command(&["sync", "--metrics-file", path.to_str().unwrap()]);
     command.env_remove("GITHUB_TOKEN");
-    assert_eq!(command.output().unwrap().status.code(), Some(1));
+    Run::of(&mut command).exits(1);
     assert_eq!(value(&read(&path), "run_exit_code", None), 1.0);
 }
 

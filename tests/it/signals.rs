@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use kit::fault_proxy::{FaultProxy, WireFault};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, check_silent};
 
 const ISSUES: i32 = 3;
 
@@ -31,6 +31,7 @@ fn send(child: &Child, signal: &str) {
 
 fn ended(child: Child) -> (i32, String, String) {
     let output = child.wait_with_output().expect("an end");
+    check_silent(&[&output.stdout, &output.stderr]);
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
 }
