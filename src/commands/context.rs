@@ -264,7 +264,7 @@ impl Context {
             ServiceError::Interrupted(signal) => stopped(signal),
             ServiceError::Refused(reason) => {
                 let (refused, check) = self.github.login();
-                Stop::Fatal(anyhow::anyhow!("GitHub refuses {refused} ({reason}); check {check}"))
+                Stop::Fatal(anyhow::anyhow!("{refused} ({reason}); check {check}"))
             }
             ServiceError::Rejected { .. } => Stop::Fatal(anyhow::anyhow!("GitHub: {error}; check GITHUB_API_URL")),
             error => Stop::Later(StoppedBy::Github, format!("GitHub: {error}")),

@@ -256,7 +256,13 @@ impl Db {
                 &[&limit, &whole.projects, &whole.mappings, &after, &now, &all, &whole.left_out],
             )
             .context("selecting mappings failed")?;
-        Ok(in_order(&rows))
+        let mut claimed: Vec<Claimed> = rows.iter().map(Claimed::from_row).collect();
+        if all {
+            // As the run would find them, having set these times itself.
+            claimed.iter_mut().for_each(|one| one.mapping.recheck_at = one.mapping.recheck_at.map(|at| at.min(now)));
+        }
+        claimed.sort_by_key(Claimed::order);
+        Ok(claimed)
     }
 
     /// The same, if the mappings in `marked` had been made due.

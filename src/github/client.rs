@@ -135,14 +135,14 @@ impl Github {
         self.seen_at
     }
 
-    /// What GitHub knows us by, and what to check about it, for messages.
+    /// That GitHub refuses what it knows us by, and what to check about it, for messages.
     pub fn login(&self) -> (&'static str, &'static str) {
         match self.app {
             Some(_) => (
-                "the GitHub App",
+                "GitHub refuses the GitHub App",
                 "GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY_FILE, where the App is installed and what it may read",
             ),
-            None => ("the token", "GITHUB_TOKEN and its permissions"),
+            None => ("GitHub refuses the token", "GITHUB_TOKEN and its permissions"),
         }
     }
 
