@@ -73,22 +73,6 @@ fn a_server_that_is_down_is_not_available_until_it_is_up() {
 }
 
 #[test]
-fn a_wrong_key_is_refused_and_not_shown() {
-    let simulator = with_settings(Settings { api_key: Some("right".to_owned()), ..Settings::default() });
-    let keyed = |key| Weaviate::new(&simulator.url(), Some(key)).expect("a client").with_patience(PATIENCE);
-    assert_eq!(keyed("right").class(), Ok(ClassState::Fits));
-    let (wrong, none) = ("unauthorized: invalid api key", "anonymous access not enabled");
-    for (mut client, said) in [(keyed("wrong-key"), wrong), (client(&simulator), none)] {
-        for (name, ask) in all_requests() {
-            let error = ask(&mut client);
-            assert!(matches!(error, ServiceError::Refused(_)), "{name}: {error:?}");
-            assert!(error.to_string().contains(said), "{name}: {error}");
-        }
-        assert!(!format!("{client:?}").contains("wrong-key"));
-    }
-}
-
-#[test]
 fn what_a_key_may_not_do_is_refused_in_weaviates_words() {
     let said = "rbac: authorization, forbidden action: user 'x' has insufficient permissions to update_data";
     let fault = Fault::Status(403, json!({ "error": [{ "message": said }] }).to_string());
@@ -160,4 +144,25 @@ fn a_weaviate_that_is_not_there_is_not_available() {
     assert!(matches!(error, ServiceError::Unavailable(_)), "{error:?}");
     assert!(!error.to_string().contains(&url), "{error}");
     assert_eq!(client.requests(), 3);
+}
+
+/// What needs a server of its own: it is set in ways that one which runs already is not.
+mod own_server {
+    use super::*;
+
+    #[test]
+    fn a_wrong_key_is_refused_and_not_shown() {
+        let simulator = with_settings(Settings { api_key: Some("right".to_owned()), ..Settings::default() });
+        let keyed = |key| Weaviate::new(&simulator.url(), Some(key)).expect("a client").with_patience(PATIENCE);
+        assert_eq!(keyed("right").class(), Ok(ClassState::Fits));
+        let (wrong, none) = ("unauthorized: invalid api key", "anonymous access not enabled");
+        for (mut client, said) in [(keyed("wrong-key"), wrong), (client(&simulator), none)] {
+            for (name, ask) in all_requests() {
+                let error = ask(&mut client);
+                assert!(matches!(error, ServiceError::Refused(_)), "{name}: {error:?}");
+                assert!(error.to_string().contains(said), "{name}: {error}");
+            }
+            assert!(!format!("{client:?}").contains("wrong-key"));
+        }
+    }
 }

@@ -39,27 +39,6 @@ fn the_statuses_of_250_ids_take_two_requests() {
     check_one_connection(&simulator);
 }
 
-#[test]
-fn no_default_limit_of_the_server_cuts_an_answer() {
-    for limit in [1, 10, 100] {
-        let simulator = filled(Settings { default_limit: limit, ..Settings::default() }, 0..100);
-        check_every_second(&mut ready(&simulator), 0..100);
-    }
-}
-
-#[test]
-fn ids_are_sent_in_lower_case() {
-    for graphql in GRAPHQL {
-        let simulator = filled(Settings { graphql, ..Settings::default() }, 0..10);
-        check_every_second(&mut ready(&simulator), 0..10);
-        for exchange in simulator.requests() {
-            let sent = exchange.request.path + &String::from_utf8_lossy(&exchange.request.body);
-            let in_upper_case = |id: &Uuid| sent.contains(&id.to_string().to_uppercase());
-            assert!(!ids(0..10).iter().any(in_upper_case), "{sent}");
-        }
-    }
-}
-
 #[track_caller]
 fn check_found_out_once(graphql: GraphQl) {
     let simulator = filled(Settings { graphql, ..Settings::default() }, 0..5);
@@ -70,11 +49,6 @@ fn check_found_out_once(graphql: GraphQl) {
     let twice: Vec<String> = gets.clone().chain(gets).collect();
     assert_eq!(asked(&simulator), [vec!["POST /v1/graphql".to_owned()], twice].concat(), "{graphql:?}");
     check_one_connection(&simulator);
-}
-
-#[test]
-fn where_graphql_is_off_each_object_is_asked_for_which_is_found_out_once() {
-    check_found_out_once(GraphQl::Disabled422);
 }
 
 /// What no setting of the real server brings about.
@@ -122,17 +96,6 @@ fn a_graphql_answer_without_objects_is_none() {
 }
 
 #[test]
-fn an_object_without_status_or_parent_is_told_from_none() {
-    for graphql in GRAPHQL {
-        let simulator = with_graphql(graphql);
-        simulator.put_object(&id(1).to_string(), json!({ "title": "By Agira" }));
-        let found = ready(&simulator).statuses(&ids(1..3)).expect("statuses");
-        assert_eq!(found[&id(1)].stored, Stored::Present { status: None, parentless: true });
-        assert_eq!(found[&id(2)].stored, Stored::Missing);
-    }
-}
-
-#[test]
 fn no_ids_take_no_request() {
     let simulator = simulator(0..0);
     assert!(ready(&simulator).statuses(&[]).expect("nothing").is_empty());
@@ -146,4 +109,46 @@ fn a_whole_object_is_read_or_found_missing() {
     let object = client.object(id(0)).expect("an answer").expect("an object");
     assert_eq!(object["properties"]["status"], "status 0");
     assert_eq!(client.object(id(1)), Ok(None));
+}
+
+/// What needs a server of its own: it is set in ways that one which runs already is not.
+mod own_server {
+    use super::*;
+
+    #[test]
+    fn no_default_limit_of_the_server_cuts_an_answer() {
+        for limit in [1, 10, 100] {
+            let simulator = filled(Settings { default_limit: limit, ..Settings::default() }, 0..100);
+            check_every_second(&mut ready(&simulator), 0..100);
+        }
+    }
+
+    #[test]
+    fn ids_are_sent_in_lower_case() {
+        for graphql in GRAPHQL {
+            let simulator = filled(Settings { graphql, ..Settings::default() }, 0..10);
+            check_every_second(&mut ready(&simulator), 0..10);
+            for exchange in simulator.requests() {
+                let sent = exchange.request.path + &String::from_utf8_lossy(&exchange.request.body);
+                let in_upper_case = |id: &Uuid| sent.contains(&id.to_string().to_uppercase());
+                assert!(!ids(0..10).iter().any(in_upper_case), "{sent}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_graphql_is_off_each_object_is_asked_for_which_is_found_out_once() {
+        check_found_out_once(GraphQl::Disabled422);
+    }
+
+    #[test]
+    fn an_object_without_status_or_parent_is_told_from_none() {
+        for graphql in GRAPHQL {
+            let simulator = with_graphql(graphql);
+            simulator.put_object(&id(1).to_string(), json!({ "title": "By Agira" }));
+            let found = ready(&simulator).statuses(&ids(1..3)).expect("statuses");
+            assert_eq!(found[&id(1)].stored, Stored::Present { status: None, parentless: true });
+            assert_eq!(found[&id(2)].stored, Stored::Missing);
+        }
+    }
 }

@@ -126,27 +126,6 @@ fn an_object_that_is_too_large_on_its_own_fails_alone() {
     assert_eq!(simulator.objects().len(), 3);
 }
 
-#[test]
-fn each_object_has_its_own_result() {
-    // With auto-schema the server would add what the class lacks.
-    let simulator = Simulator::start_with(Settings { auto_schema: false, ..Settings::default() });
-    simulator.create_class(changed_class(|class| properties(class).retain(|property| property["name"] != "org_id")));
-    // Vectors of a class all have the length of the first one.
-    simulator.put_whole_object(json!({ "class": CLASS, "id": id(9), "properties": {}, "vector": [0.5, 1.0] }));
-    let mut objects = all_to_write(0..4);
-    objects[1].vectors.insert("vector".to_owned(), json!([0.5]));
-    objects[2].object.org_id = Some("3".to_owned());
-    let results = client(&simulator).write(&objects).expect("results");
-    let failures = failures(&results);
-    assert!(failures.len() == 2 && failures[0].0 == 1 && failures[1].0 == 2, "{failures:?}");
-    assert!(failures[0].1.contains("vector with length 1"), "{failures:?}");
-    assert!(failures[1].1.contains("no such prop with name 'org_id'"), "{failures:?}");
-    let kept: Vec<String> = simulator.objects().into_keys().collect();
-    let mut expected = [id(0), id(3), id(9)].map(|id| id.to_string());
-    expected.sort();
-    assert_eq!(kept, expected);
-}
-
 /// What nobody can bring a real server to.
 mod simulated {
     use super::*;
@@ -236,5 +215,32 @@ fn an_answer_that_does_not_tell_of_each_object_is_none() {
         simulator.fail_next(1, &Fault::Status(200, answer.to_string()));
         let error = client.write(&all_to_write(0..2)).expect_err("no results");
         assert!(matches!(error, ServiceError::Unavailable(_)), "{answer}: {error:?}");
+    }
+}
+
+/// What needs a server of its own: it is set in ways that one which runs already is not.
+mod own_server {
+    use super::*;
+
+    #[test]
+    fn each_object_has_its_own_result() {
+        // With auto-schema the server would add what the class lacks.
+        let simulator = Simulator::start_with(Settings { auto_schema: false, ..Settings::default() });
+        simulator
+            .create_class(changed_class(|class| properties(class).retain(|property| property["name"] != "org_id")));
+        // Vectors of a class all have the length of the first one.
+        simulator.put_whole_object(json!({ "class": CLASS, "id": id(9), "properties": {}, "vector": [0.5, 1.0] }));
+        let mut objects = all_to_write(0..4);
+        objects[1].vectors.insert("vector".to_owned(), json!([0.5]));
+        objects[2].object.org_id = Some("3".to_owned());
+        let results = client(&simulator).write(&objects).expect("results");
+        let failures = failures(&results);
+        assert!(failures.len() == 2 && failures[0].0 == 1 && failures[1].0 == 2, "{failures:?}");
+        assert!(failures[0].1.contains("vector with length 1"), "{failures:?}");
+        assert!(failures[1].1.contains("no such prop with name 'org_id'"), "{failures:?}");
+        let kept: Vec<String> = simulator.objects().into_keys().collect();
+        let mut expected = [id(0), id(3), id(9)].map(|id| id.to_string());
+        expected.sort();
+        assert_eq!(kept, expected);
     }
 }

@@ -271,16 +271,14 @@ impl Lent {
         Self(Arc::new(Returned::Started(Some(server))))
     }
 
-    /// The one that somebody named, for which the usual configuration is assumed; for another one, one that is started.
+    /// The one that somebody named, which is taken for one that nobody configured.
     ///
     /// # Panics
-    /// When it cannot be used, or none can be started; says why.
+    /// When it cannot be used; says why.
     pub fn named(config: Config) -> Self {
-        if config == Config::USUAL {
-            let named = Named::wait_for().unwrap_or_else(|error| panic!("the named Weaviate: {error:#}"));
-            return Self(Arc::new(Returned::Named(named)));
-        }
-        Self::of(config)
+        assert_eq!(config, Config::USUAL, "a test with settings of its own belongs into a module called own_server");
+        let named = Named::wait_for().unwrap_or_else(|error| panic!("the named Weaviate: {error:#}"));
+        Self(Arc::new(Returned::Named(named)))
     }
 
     /// The server, if it is one that was started.
