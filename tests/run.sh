@@ -41,6 +41,19 @@ fetch_agiras_client() {
         touch "$client_folder/complete"
 }
 
+# Out of Debian's package: installed, it would start a server.
+fetch_promtool() {
+    command -v promtool >/dev/null && return
+    if [ ! -x target/promtool/usr/bin/promtool ]; then
+        command -v apt-get >/dev/null || return
+        rm -rf target/promtool
+        mkdir -p target/promtool
+        (cd target/promtool && apt-get -q download prometheus >/dev/null 2>&1 &&
+            dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xf - ./usr/bin/promtool) || return
+    fi
+    PATH="$PWD/target/promtool/usr/bin:$PATH"
+}
+
 install_what_is_missing
 if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
     echo '== rustfmt or clippy is missing: installing both' >&2
@@ -124,6 +137,7 @@ examine() {
 }
 examine deployment::systemd systemd-analyze
 examine deployment::kubernetes go
+fetch_promtool || true
 examine monitoring::promtool promtool
 examine manual::other_shells zsh fish mandoc groff
 
