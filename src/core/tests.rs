@@ -261,13 +261,13 @@ fn of_a_plan_for_weaviate_alone_what_concerns_objects_stays() {
             Action::Unlink { row: MappingId(5) },
             Action::Write { object: Box::new(AgiraObject::of_item(&item())), change: Change::Create },
         ],
-        notes: vec![note(Question::Merge, false), note(Question::ObjectMissing, true), left],
+        notes: vec![note(Question::Merge, false), note(Question::ObjectMissing, true), left.clone(), left],
     };
-    assert_eq!(plan.objects_left(), 1);
+    assert_eq!(plan.objects_left(), 2);
     let writes = plan.only_writes();
     assert!(matches!(writes.actions.as_slice(), [Action::Write { .. }]));
     let asked: Vec<Question> = writes.notes.iter().map(|note| note.question).collect();
-    assert_eq!(asked, [Question::ObjectMissing, Question::ObjectStatus]);
+    assert_eq!(asked, [Question::ObjectMissing, Question::ObjectStatus, Question::ObjectStatus]);
     assert!(writes.outbox(time()).is_some_and(|outbox| outbox.item && outbox.object.is_none()));
     assert_eq!(Plan::default().outbox(time()), None);
 }

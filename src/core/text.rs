@@ -119,6 +119,12 @@ mod tests {
         check_json(b"\"\xff\xed\xa0\x80\"", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
     }
 
+    #[test]
+    fn what_somebody_said_is_quoted_from_its_beginning_and_printable() {
+        assert_eq!(quoted("no\u{1b}[2J luck"), "no\\u{1b}[2J luck");
+        assert_eq!(quoted(&"a".repeat(301)), format!("{}…", "a".repeat(300)));
+    }
+
     /// Unicode's list of characters that are Bidi_Control (PropList.txt).
     #[test]
     fn no_control_of_the_direction_of_text_is_printed() {

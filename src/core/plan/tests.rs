@@ -274,6 +274,17 @@ fn nothing_but_an_issue_that_is_open_again_is_told_as_such() {
 }
 
 #[test]
+fn a_closing_without_a_time_is_no_close_event() {
+    let mut world = closed();
+    if let Details::Issue { closed_at, .. } = &mut world.snapshot.details {
+        *closed_at = None;
+    }
+    let plan = planned(&world);
+    assert!(plan.actions.is_empty(), "{plan:?}");
+    check_note(&plan, "the issue is closed, but GitHub does not say since when");
+}
+
+#[test]
 fn a_closed_issue_moves_its_item_to_testing() {
     check(closed(), &MOVED);
 }
