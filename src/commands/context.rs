@@ -25,8 +25,6 @@ pub const GITHUB: &str = "github";
 const UNNAMED_PAUSE: Duration = Duration::from_secs(60);
 /// No pause is longer unless GitHub says so: its budgets are filled up every hour.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
-/// No pause that GitHub names is longer; one that is was not named by GitHub, or would end after all time that there is.
-const LONGEST_NAMED_PAUSE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// How long after its time budget a run is believed to be alive.
 const GRACE: Duration = Duration::from_secs(5 * 60);
 
@@ -245,8 +243,7 @@ impl Context {
             ServiceError::RateLimited { wait, reason } => {
                 let in_a_row = self.pause.as_ref().map_or(0, |pause| pause.count);
                 let unnamed = || UNNAMED_PAUSE * 2_u32.pow(in_a_row.clamp(0, 10).unsigned_abs());
-                let named = wait.map(|wait| wait.min(LONGEST_NAMED_PAUSE));
-                let delay = named.unwrap_or_else(|| unnamed().min(LONGEST_PAUSE));
+                let delay = wait.unwrap_or_else(|| unnamed().min(LONGEST_PAUSE));
                 let count = if wait.is_some() { 0 } else { in_a_row + 1 };
                 let pause = Pause { scope: GITHUB.to_owned(), until: self.now() + delay, reason, count };
                 let said = format!(

@@ -286,8 +286,8 @@ fn name(claimed: &Claimed, address: Option<&Address>) -> String {
 }
 
 fn show_line(ctx: &Context, text: &str) {
-    for line in Screen::of_stdout().wrapped(text) {
-        show_raw(ctx, &line);
+    if ctx.report.is_text() {
+        Screen::of_stdout().wrapped(text).iter().for_each(|line| show_raw(ctx, line));
     }
 }
 

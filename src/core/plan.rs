@@ -169,19 +169,23 @@ impl Plan {
     }
 
     fn yes(&mut self, question: Question, facts: impl Into<String>) {
-        self.notes.push(Note { question, answer: true, facts: facts.into(), attention: Attention::None });
+        self.note(question, true, Attention::None, facts);
     }
 
     fn no(&mut self, question: Question, facts: impl Into<String>) {
-        self.notes.push(Note { question, answer: false, facts: facts.into(), attention: Attention::None });
+        self.note(question, false, Attention::None, facts);
     }
 
     fn surprise(&mut self, question: Question, facts: impl Into<String>) {
-        self.notes.push(Note { question, answer: true, facts: facts.into(), attention: Attention::Surprising });
+        self.note(question, true, Attention::Surprising, facts);
     }
 
     fn warn(&mut self, question: Question, facts: impl Into<String>) {
-        self.notes.push(Note { question, answer: true, facts: facts.into(), attention: Attention::Warning });
+        self.note(question, true, Attention::Warning, facts);
+    }
+
+    fn note(&mut self, question: Question, answer: bool, attention: Attention, facts: impl Into<String>) {
+        self.notes.push(Note { question, answer, facts: facts.into(), attention });
     }
 }
 

@@ -184,7 +184,7 @@ impl App {
         for kind in ["orgs", "users"] {
             let answer = self.ask(http, &format!("{rest}/{kind}/{owner}/installation"), false)?;
             if answer.status.is_success() {
-                let found: Result<Found, _> = serde_json::from_slice(&answer.body);
+                let found: Result<Found, _> = answer.json();
                 let no_id =
                     |_| ServiceError::Unavailable(format!("the GitHub App's installation for {owner} has no id"));
                 return found.map(|found| Ok(found.id)).map_err(no_id);
