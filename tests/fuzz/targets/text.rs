@@ -40,7 +40,8 @@ fn environment(data: &[u8]) {
 fn boundary(text: &str) {
     let shown = Printable(text).to_string();
     assert!(!shown.chars().any(char::is_control));
-    let printed = printable_json(&serde_json::json!({ "text": text }).to_string());
+    let told = serde_json::json!({ "text": text }).to_string();
+    let printed = printable_json(&told);
     let read: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
     assert_eq!(read["text"].as_str(), Some(text));
     assert!(!printed.chars().any(char::is_control));
