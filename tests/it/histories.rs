@@ -26,7 +26,7 @@ use steps::History;
 /// Databases are made anew after so many histories: nobody vacuums them.
 const OF_ONE_DATABASE: usize = 200;
 /// Histories that go on at the same time.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 6;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))

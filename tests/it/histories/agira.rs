@@ -1,6 +1,7 @@
 //! The two Agiras of a history: the one that the runs work on, and its twin that nothing disturbs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use kit::postgres_pool::PostgresPool;
 use kit::postgres_server::{Cluster, Database, Dump, dumped, dumping};
@@ -11,12 +12,12 @@ use postgres::{Client, Row, Statement};
 pub struct Databases {
     pub real: Agira,
     pub twin: Agira,
-    pool: PostgresPool,
+    pub pool: Arc<PostgresPool>,
 }
 
 impl Databases {
     pub fn create() -> Self {
-        let pool = PostgresPool::start(Cluster::shared().port());
+        let pool = Arc::new(PostgresPool::start(Cluster::shared()));
         Self { real: Agira::create(), twin: Agira::create(), pool }
     }
 

@@ -5,6 +5,9 @@ GRANT USAGE ON SCHEMA clock TO agira_worker;
 CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql AS
     $$ SELECT pg_catalog.now() + coalesce(nullif(current_setting('kit.ahead', true), ''), '0')::interval $$;
 
+-- To plan costs more than to execute what finds so few rows.
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET plan_cache_mode = force_generic_plan', current_database()); END $$;
+
 CREATE TABLE kit_audit (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text, id bigint, old text, new text, item bigint, status text,
     by_worker boolean DEFAULT current_setting('application_name') = 'agira-worker', xid text DEFAULT pg_current_xact_id()::text
@@ -50,7 +53,8 @@ CREATE FUNCTION kit_dies() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE dies_at int := nullif(current_setting('kit.dies_at', true), ''); BEGIN
     IF dies_at IS NOT NULL THEN
         PERFORM set_config('kit.dies_at', (dies_at - 1)::text, false);
-        IF dies_at <= 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+        -- The pool cuts the connection then, as PostgreSQL would.
+        IF dies_at <= 1 THEN RAISE EXCEPTION USING ERRCODE = 'admin_shutdown'; END IF;
     END IF;
     RETURN NULL;
 END $$;

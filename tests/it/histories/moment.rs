@@ -1,10 +1,10 @@
 //! What happens in the middle of a run.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use kit::http::lock;
-use postgres::Client;
+use kit::postgres_pool::PostgresPool;
 
 /// What happens; `false`: the run is dead from then on.
 pub type Act = Box<dyn FnOnce() -> bool + Send>;
@@ -52,12 +52,9 @@ impl Moment {
 }
 
 /// The run dies: its connection is cut, and nothing that it sends is heard any more.
-pub fn dies(url: String) -> Act {
+pub fn dies(pool: Arc<PostgresPool>, url: String) -> Act {
     Box::new(move || {
-        let mut client = Client::connect(&url, postgres::NoTls).expect("PostgreSQL answers");
-        let cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-            WHERE datname = current_database() AND application_name = 'agira-worker'";
-        client.batch_execute(cut).expect("the connection is cut");
+        pool.cut(&url, "agira-worker");
         false
     })
 }

@@ -223,13 +223,15 @@ impl<'s, 'd> History<'s, 'd> {
         let requests = self.random.usize(1..9);
         match self.random.u32(0..10) {
             0 => {
-                dies_at = Some(self.random.usize(1..25));
-                self.tell(format!("{args:?} dies before its {dies_at:?}th writing statement"));
+                let statement = self.random.usize(1..25);
+                self.tell(format!("{args:?} dies before its {statement}th writing statement"));
+                dies_at = Some(statement);
             }
             1 => {
                 self.tell(format!("{args:?} dies before its {requests}th request"));
-                let url = self.stage.pooled(&self.stage.databases.real);
-                self.meanwhile(requests, dies(url), Disturbed::Killed);
+                let databases = &self.stage.databases;
+                let dies = dies(databases.pool.clone(), databases.real.database().url());
+                self.meanwhile(requests, dies, Disturbed::Killed);
             }
             2 | 3 => {
                 let others = self.args();

@@ -1,10 +1,15 @@
 //! Executing GraphQL for the simulators: parsing, validation and execution are apollo-compiler's, so that no query passes
 //! here that a real GraphQL server would not even look at.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use apollo_compiler::resolvers::{Execution, FieldError, ObjectValue, ResolveInfo, ResolvedValue};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Schema};
 use serde_json::{Map, Value, json};
+
+use crate::http::lock;
 
 /// What a field resolves to.
 pub enum Resolved<'a> {
@@ -102,6 +107,31 @@ fn serde_json_bytes_null() -> apollo_compiler::response::JsonValue {
 /// A document that does not fit the schema.
 #[derive(Debug, Clone)]
 pub struct Invalid(pub String);
+
+/// What was read once and is asked for again and again, by its text.
+pub struct Cache<T>(Mutex<BTreeMap<String, Arc<T>>>);
+
+impl<T> Default for Cache<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Cache<T> {
+    /// What this text is, or what makes it that.
+    ///
+    /// # Errors
+    /// Those of `read`, which are not kept.
+    pub fn get<E>(&self, text: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Result<Arc<T>, E> {
+        let mut known = lock(&self.0);
+        if let Some(known) = known.get(text) {
+            return Ok(known.clone());
+        }
+        let new = Arc::new(read(text)?);
+        known.insert(text.to_owned(), new.clone());
+        Ok(new)
+    }
+}
 
 /// Parses and validates a document.
 ///

@@ -5,6 +5,7 @@
 use std::io::{self, ErrorKind, Read};
 
 /// One message.
+#[derive(Clone)]
 pub struct Message {
     /// Its type.
     pub kind: u8,
@@ -47,12 +48,22 @@ pub fn body(from: &mut impl Read) -> io::Result<Vec<u8>> {
 }
 
 impl Message {
+    /// With this behind its length.
+    pub fn new(kind: u8, rest: &[u8]) -> Self {
+        let length = u32::try_from(rest.len() + 4).expect("a short message");
+        Self { kind, body: [&length.to_be_bytes(), rest].concat() }
+    }
+
     /// A simple query.
     pub fn query(sql: &str) -> Self {
-        let length = u32::try_from(sql.len() + 5).expect("a short statement");
-        let mut body = length.to_be_bytes().to_vec();
-        body.extend(sql.bytes().chain([0]));
-        Self { kind: b'Q', body }
+        Self::new(b'Q', &[sql.as_bytes(), b"\0"].concat())
+    }
+
+    /// Whether it is an ErrorResponse whose code begins so.
+    pub fn is_error(&self, code: &str) -> bool {
+        let mut fields = self.body.get(4..).unwrap_or_default().split(|byte| *byte == 0);
+        self.kind == b'E'
+            && fields.any(|field| field.strip_prefix(b"C").is_some_and(|at| at.starts_with(code.as_bytes())))
     }
 
     /// Appends it.

@@ -1,44 +1,65 @@
 //! A pool in session mode before PostgreSQL: who connects gets a session that somebody has left, as good as new. For tests
-//! that connect many thousand times: a new session costs PostgreSQL more than all statements of a short run.
+//! that connect many thousand times: a new session costs PostgreSQL more than all statements of a short run, and to
+//! prepare these more than to execute them.
+
+mod session;
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::http::lock;
-use crate::postgres_messages::{Message, batch, body, bytes, message};
+use tempfile::TempDir;
+
+use crate::postgres_messages::{batch, body, bytes};
+use crate::postgres_server::Cluster;
+use session::Session;
+
+/// As PostgreSQL names the socket of port 1.
+const SOCKET: &str = ".s.PGSQL.1";
 
 /// A running pool; dropping it ends the sessions that nobody uses.
 pub struct PostgresPool {
-    address: SocketAddr,
+    folder: TempDir,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    server: SocketAddr,
+    /// PostgreSQL's socket.
+    server: PathBuf,
     idle: Mutex<HashMap<Whose, Vec<Session>>>,
+    clients: Mutex<Vec<Arc<Client>>>,
     is_over: AtomicBool,
+}
+
+/// Who has a session.
+struct Client {
+    stream: UnixStream,
+    database: String,
+    /// What it calls itself.
+    application: String,
 }
 
 /// A user, and the database that sessions are for.
 type Whose = (String, String);
 
-/// A session of PostgreSQL.
-struct Session {
-    stream: BufReader<TcpStream>,
-    /// What PostgreSQL said when it began.
-    greeting: Vec<u8>,
-}
-
 impl PostgresPool {
-    /// A pool before the server on this loopback port.
-    pub fn start(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
-        let address = listener.local_addr().expect("a bound listener");
-        let server = SocketAddr::from(([127, 0, 0, 1], port));
-        let shared = Arc::new(Shared { server, idle: Mutex::default(), is_over: AtomicBool::new(false) });
+    /// A pool before this server. Both are reached by Unix sockets: they cost less than TCP.
+    pub fn start(cluster: &Cluster) -> Self {
+        let folder = tempfile::Builder::new().prefix("agira-worker-pool-").tempdir().expect("a temporary folder");
+        let listener = UnixListener::bind(folder.path().join(SOCKET)).expect("a socket");
+        let server = cluster.socket();
+        let shared = Arc::new(Shared {
+            server,
+            idle: Mutex::default(),
+            clients: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        });
         let serving = shared.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -50,44 +71,55 @@ impl PostgresPool {
                 std::thread::spawn(move || drop(serving.serve(client)));
             }
         });
-        Self { address, shared }
+        Self { folder, shared }
     }
 
-    /// The same address by way of this pool; `url` is one of [`crate::postgres_server::Database::url`], or has a `?` and
-    /// more behind it. Without TLS.
+    /// The same address by way of this pool; `url` is one of [`crate::postgres_server::Database::url`].
     pub fn url(&self, url: &str) -> String {
-        url.replacen(&self.shared.server.to_string(), &self.address.to_string(), 1)
+        let (before, database) = url.rsplit_once('/').expect("a database");
+        let (user, _) = before.rsplit_once('@').expect("a user");
+        let folder = self.folder.path().display().to_string().replace('/', "%2F");
+        format!("{user}@{folder}:1/{database}")
+    }
+
+    /// Cuts the connections to a database (its [`crate::postgres_server::Database::url`]) of who calls itself so, as if its
+    /// process had died, and waits until PostgreSQL has forgotten what was not committed.
+    pub fn cut(&self, url: &str, application: &str) {
+        let database = url.rsplit('/').next().unwrap_or_default();
+        let is_meant = |client: &&Arc<Client>| client.database == database && client.application == application;
+        let meant: Vec<Arc<Client>> = lock(&self.shared.clients).iter().filter(is_meant).cloned().collect();
+        for client in meant {
+            let _ = client.stream.shutdown(Shutdown::Both);
+            while lock(&self.shared.clients).iter().any(|other| Arc::ptr_eq(other, &client)) {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
     }
 }
 
 impl Drop for PostgresPool {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address); // wakes the thread that accepts
+        let _ = UnixStream::connect(self.folder.path().join(SOCKET)); // wakes the thread that accepts
         lock(&self.shared.idle).clear();
     }
 }
 
 impl Shared {
-    fn serve(&self, client: TcpStream) -> io::Result<()> {
-        client.set_nodelay(true)?;
-        let mut client = BufReader::new(client);
-        let wanted = wanted(&body(&mut client)?)?;
+    fn serve(&self, stream: UnixStream) -> io::Result<()> {
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let wanted = wanted(&body(&mut reader)?)?;
         let whose = (of(&wanted, "user"), of(&wanted, "database"));
+        let client =
+            Arc::new(Client { stream, database: whose.1.clone(), application: of(&wanted, "application_name") });
         let mut session = self.session(&whose, &settings(&wanted)?)?;
-        client.get_mut().write_all(&session.greeting)?;
-        let mut state = b'I';
-        while let Some(asked) = batch(&mut client)? {
-            let mut answer = Vec::new();
-            let answered = session.ask(&bytes(&asked), &mut answer);
-            client.get_mut().write_all(&answer)?;
-            state = answered?;
-        }
-        if state == b'I' {
-            session.query("DISCARD ALL")?;
+        lock(&self.clients).push(client.clone());
+        let served = exchange(&client.stream, &mut reader, &mut session);
+        if session.leave().is_ok() {
             lock(&self.idle).entry(whose).or_default().push(session);
         }
-        Ok(())
+        lock(&self.clients).retain(|other| !Arc::ptr_eq(other, &client));
+        served
     }
 
     /// A session with these settings: one that was left and still lives, or a new one.
@@ -95,7 +127,7 @@ impl Shared {
         loop {
             let left = lock(&self.idle).get_mut(whose).and_then(Vec::pop);
             let is_new = left.is_none();
-            let mut session = left.map_or_else(|| Session::begin(self.server, whose), Ok)?;
+            let mut session = left.map_or_else(|| Session::begin(&self.server, whose), Ok)?;
             match session.query(settings) {
                 Ok(()) => return Ok(session),
                 Err(error) if is_new => return Err(error),
@@ -105,40 +137,19 @@ impl Shared {
     }
 }
 
-impl Session {
-    fn begin(server: SocketAddr, (user, database): &Whose) -> io::Result<Self> {
-        let stream = TcpStream::connect(server)?;
-        stream.set_nodelay(true)?;
-        let mut session = Self { stream: BufReader::new(stream), greeting: Vec::new() };
-        let mut startup = 196_608_u32.to_be_bytes().to_vec(); // protocol 3.0
-        for text in ["user", user, "database", database, "client_encoding", "UTF8", ""] {
-            startup.extend(text.bytes().chain([0]));
-        }
-        let length = u32::try_from(startup.len() + 4).expect("a short message").to_be_bytes();
-        let mut greeting = Vec::new();
-        session.ask(&[&length, &startup[..]].concat(), &mut greeting)?;
-        session.greeting = greeting;
-        Ok(session)
-    }
-
-    /// Sends this, and gathers what PostgreSQL says until it is ready for more; whether it is in a transaction then.
-    fn ask(&mut self, asked: &[u8], answer: &mut Vec<u8>) -> io::Result<u8> {
-        self.stream.get_mut().write_all(asked)?;
-        loop {
-            let message = message(&mut self.stream)?;
-            message.write_to(answer);
-            if message.kind == b'Z' {
-                return Ok(message.body[4]); // ReadyForQuery
-            }
-        }
-    }
-
-    fn query(&mut self, sql: &str) -> io::Result<()> {
+/// Until the client goes, or PostgreSQL says that it ends the session.
+fn exchange(mut stream: &UnixStream, reader: &mut impl Read, session: &mut Session) -> io::Result<()> {
+    stream.write_all(&session.greeting)?;
+    while let Some(asked) = batch(reader)? {
         let mut answer = Vec::new();
-        self.ask(&bytes(&[Message::query(sql)]), &mut answer)?;
-        let failed = answer.first() == Some(&b'E'); // ErrorResponse
-        if failed { Err(io::Error::other(String::from_utf8_lossy(&answer))) } else { Ok(()) }
+        let answered = session.answer(asked, &mut answer);
+        stream.write_all(&bytes(&answer))?;
+        answered?;
+        if answer.iter().any(|message| message.is_error("57P01")) {
+            break; // admin_shutdown
+        }
     }
+    stream.shutdown(Shutdown::Both)
 }
 
 /// Names and values of a StartupMessage.
@@ -175,7 +186,7 @@ mod tests {
     use postgres::{Client, NoTls};
 
     use super::*;
-    use crate::postgres_server::{Cluster, Database};
+    use crate::postgres_server::Database;
 
     fn one(client: &mut Client, sql: &str) -> String {
         client.query_one(sql, &[]).unwrap().get(0)
@@ -184,7 +195,7 @@ mod tests {
     #[test]
     fn a_session_that_was_left_is_used_again_and_knows_nothing_of_who_left_it() {
         let database = Database::create();
-        let pool = PostgresPool::start(Cluster::shared().port());
+        let pool = PostgresPool::start(Cluster::shared());
         let url = |more: &str| format!("{}?sslmode=disable{more}", pool.url(&database.url()));
         let (pid, name) = ("SELECT pg_backend_pid()::text", "SHOW application_name");
         let told = "SELECT concat(current_setting('kit.told', true), current_setting('lock_timeout'))";
@@ -207,9 +218,9 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_died_or_is_in_a_transaction_is_not_used_again() {
+    fn a_session_that_died_is_not_used_again() {
         let database = Database::create();
-        let pool = PostgresPool::start(Cluster::shared().port());
+        let pool = PostgresPool::start(Cluster::shared());
         let url = format!("{}?sslmode=disable", pool.url(&database.url()));
         let mut first = Client::connect(&url, NoTls).unwrap();
         let pid: i32 = first.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
@@ -218,14 +229,56 @@ mod tests {
         let error = first.batch_execute("SELECT 1").unwrap_err();
         assert!(error.is_closed() || error.code().is_some(), "{error:?}");
         let mut second = Client::connect(&url, NoTls).unwrap();
-        second.batch_execute("BEGIN; CREATE TABLE never ()").unwrap();
-        drop(second);
-        let open = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        let mut watching = database.client();
-        while !watching.query(open, &[]).unwrap().is_empty() {
-            std::thread::yield_now();
+        assert_ne!(second.query_one("SELECT pg_backend_pid()", &[]).unwrap().get::<_, i32>(0), pid);
+    }
+
+    #[test]
+    fn of_a_client_that_is_cut_nothing_stays_that_was_not_committed() {
+        let database = Database::create();
+        let pool = PostgresPool::start(Cluster::shared());
+        let url = |name: &str| format!("{}?sslmode=disable&application_name={name}", pool.url(&database.url()));
+        let mut one = Client::connect(&url("one"), NoTls).unwrap();
+        let mut other = Client::connect(&url("other"), NoTls).unwrap();
+        one.batch_execute("BEGIN; CREATE TABLE never ()").unwrap();
+        pool.cut(&database.url(), "one");
+        assert!(one.batch_execute("SELECT 1").unwrap_err().is_closed());
+        let there = "SELECT to_regclass('never')::text, (SELECT count(*) FROM pg_locks WHERE relation > 16384)";
+        let row = other.query_one(there, &[]).unwrap();
+        assert_eq!((row.get::<_, Option<&str>>(0), row.get::<_, i64>(1)), (None, 0));
+    }
+
+    #[test]
+    fn a_client_is_cut_when_its_statement_fails_as_one_whose_session_is_ended() {
+        let database = Database::create();
+        let pool = PostgresPool::start(Cluster::shared());
+        let mut client = Client::connect(&format!("{}?sslmode=disable", pool.url(&database.url())), NoTls).unwrap();
+        let error = client.batch_execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57P01'; END $$").unwrap_err();
+        assert_eq!(error.code().map(|code| code.code()), Some("57P01"));
+        assert!(client.batch_execute("SELECT 1").unwrap_err().is_closed());
+    }
+
+    #[test]
+    fn what_somebody_prepared_need_not_be_prepared_again_and_means_the_same_for_everybody() {
+        let database = Database::create();
+        let pool = PostgresPool::start(Cluster::shared());
+        let url = format!("{}?sslmode=disable&options=-csearch_path=", pool.url(&database.url()));
+        database.client().batch_execute("CREATE SCHEMA a CREATE VIEW here AS SELECT 'a' AS schema").unwrap();
+        database.client().batch_execute("CREATE SCHEMA b CREATE VIEW here AS SELECT 'b' AS schema").unwrap();
+        let prepared = "SELECT concat(schema, count(*)) FROM here, pg_prepared_statements
+            WHERE statement = 'SELECT $1::int8 + 1' GROUP BY schema";
+        for schema in ["a", "b", "a"] {
+            let mut client = Client::connect(&format!("{url}{schema}"), NoTls).unwrap();
+            for number in [1_i64, 7] {
+                let row = client.query_one("SELECT $1::int8 + 1", &[&number]).unwrap();
+                assert_eq!(row.get::<_, i64>(0), number + 1);
+            }
+            let error = client.query("SELECT nothing", &[]).unwrap_err();
+            assert!(error.as_db_error().unwrap().message().contains("nothing"), "{error:?}");
+            assert_eq!(one(&mut client, prepared), format!("{schema}1"));
+            drop(client);
+            while lock(&pool.shared.idle).values().all(Vec::is_empty) {
+                std::thread::yield_now();
+            }
         }
-        assert!(lock(&pool.shared.idle).values().all(Vec::is_empty));
-        assert!(watching.batch_execute("SELECT FROM never").is_err());
     }
 }

@@ -140,6 +140,11 @@ impl Cluster {
         format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// The Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join(format!(".s.PGSQL.{}", self.port))
+    }
+
     fn client(&self, database: &str) -> Client {
         Client::connect(&self.url(database), NoTls).expect("the throwaway PostgreSQL answers")
     }

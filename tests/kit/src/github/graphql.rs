@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::rest::LIMIT;
 use super::world::{Closer, Event, Issue, PullRequest, Repository, Thread, World};
 use super::{Fault, State};
-use crate::graphql::{Object, Refused, Resolved, execute, validate};
+use crate::graphql::{Cache, Object, Refused, Resolved, execute, validate};
 use crate::http::Response;
 
 /// "Node limit" on GitHub's page "Rate limits and query limits for the GraphQL API".
@@ -34,7 +34,8 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
     let Some(query) = body["query"].as_str() else {
         return errors(json!([{ "message": "A query attribute must be specified and must be a string." }]));
     };
-    let document = match validate(&SCHEMA, query) {
+    static DOCUMENTS: LazyLock<Cache<Valid<ExecutableDocument>>> = LazyLock::new(Cache::default);
+    let document = match DOCUMENTS.get(query, |query| validate(&SCHEMA, query)) {
         Ok(document) => document,
         Err(invalid) => return errors(json!([{ "message": invalid.0, "extensions": { "code": "undefinedField" } }])),
     };

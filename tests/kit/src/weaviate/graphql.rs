@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use apollo_compiler::Schema;
+use apollo_compiler::validation::Valid;
 use serde_json::{Map, Value, json};
 
 use super::rest::failed;
 use super::store::Store;
 use super::{GraphQl, State};
-use crate::graphql::{Object, Refused, Resolved, execute, validate};
+use crate::graphql::{Cache, Object, Refused, Resolved, execute, validate};
 use crate::http::Response;
 
 /// No answer has more objects (QUERY_MAXIMUM_RESULTS).
@@ -38,9 +40,11 @@ pub fn answer(state: &State, body: &Value) -> Response {
     let errors = |message: String| {
         Response::json(200, &json!({ "errors": [{ "message": message, "locations": [], "path": null }] }))
     };
-    let schema = match Schema::parse_and_validate(sdl(&state.store), "schema.graphql") {
+    static SCHEMAS: LazyLock<Cache<Valid<Schema>>> = LazyLock::new(Cache::default);
+    let read = |sdl: &str| Schema::parse_and_validate(sdl, "schema.graphql").map_err(|invalid| invalid.to_string());
+    let schema = match SCHEMAS.get(&sdl(&state.store), read) {
         Ok(schema) => schema,
-        Err(invalid) => return failed(500, &invalid.to_string()),
+        Err(invalid) => return failed(500, &invalid),
     };
     let document = match validate(&schema, query) {
         Ok(document) => document,
