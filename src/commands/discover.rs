@@ -95,6 +95,8 @@ fn read(cursors: &Cursors, found: &Changes, begin: DateTime<Utc>) -> Polled {
         changes
             .iter()
             .map(|change| change.updated_at)
+            // As a cursor it would hide what changes until then.
+            .filter(|at| *at < begin + Duration::days(1))
             .max()
             .filter(|_| !found.is_far_behind)
             .map_or(cursor, |latest| latest.max(cursor))

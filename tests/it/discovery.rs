@@ -125,6 +125,19 @@ fn cursors_follow_what_was_seen_and_never_go_back() {
 }
 
 #[test]
+fn a_change_in_the_far_future_hides_no_other() {
+    let mut world = settled(3);
+    world.github.issue("acme/shop#1", |issue| issue.updated_at = "+12345-01-01T00:00:00Z".to_owned());
+    world.github.issue("acme/shop#2", |issue| issue.updated_at = "9999-12-31T23:59:59Z".to_owned());
+    world.sync().exits(0);
+    let (_, cursor, _) = cursors(&mut world).remove(0);
+    assert!(cursor < Utc::now() + Duration::minutes(10), "{cursor}");
+    world.github.close("acme/shop#3", &at(300));
+    world.sync().exits(0);
+    assert_eq!(world.item_status(3), "Testing");
+}
+
+#[test]
 fn a_clock_that_is_ten_minutes_off_loses_nothing() {
     for ahead in [-600, 600] {
         let mut world = World::new();
