@@ -40,50 +40,53 @@ pub fn push(
     vectors: &HashMap<Uuid, Map<String, Value>>,
 ) -> Result<(), Stop> {
     ctx.report.weaviate.unchanged += planned.iter().map(|one| one.plan.objects_left() as u64).sum::<u64>();
-    let objects = to_write(ctx, planned, vectors)?;
-    let answers = write(ctx, &objects);
-    let mut counted = HashSet::new();
+    let (objects, level) = to_write(ctx, planned, vectors)?;
+    ctx.report.weaviate.unchanged += level.len() as u64;
+    let mut answers = write(ctx, &objects);
+    answers.extend(level.iter().map(|key| (key.uuid(), Ok(()))));
+    let mut counted = level;
     for one in planned.iter_mut().filter(|one| one.progress == Progress::Done) {
         one.progress = settle(ctx, one, &answers, &mut counted);
     }
     Ok(())
 }
 
-/// The objects of all plans that were carried out. An item's object is composed from what the item is now: Django may
-/// have written a newer one, and a person may have been faster than the plan.
+/// The objects of all plans that were carried out; and the keys of those that need no writing any more. An item's object is
+/// composed from what the item is now: Django may have written a newer one, a person may have been faster than the plan, and
+/// the plans of two mappings may have led its status back to what Weaviate has.
 fn to_write(
     ctx: &mut Context,
     planned: &[Planned],
     vectors: &HashMap<Uuid, Map<String, Value>>,
-) -> Result<Vec<ToWrite>, Stop> {
-    let writes: Vec<&AgiraObject> = planned
+) -> Result<(Vec<ToWrite>, HashSet<ObjectKey>), Stop> {
+    // Two mappings of one item may both want the item's object written; the first plan knows what Weaviate has.
+    let mut keys = HashSet::new();
+    let writes: Vec<(&AgiraObject, &Change)> = planned
         .iter()
         .filter(|one| one.progress == Progress::Done)
         .flat_map(|one| &one.plan.actions)
         .filter_map(|action| match action {
-            Action::Write { object, change } if *change != Change::Decide => Some(&**object),
+            Action::Write { object, change } if *change != Change::Decide => Some((&**object, change)),
             _ => None,
         })
+        .filter(|(object, _)| keys.insert(object.key()))
         .collect();
-    let is_item = |object: &&&AgiraObject| object.object_type == ObjectType::Item;
-    let ids: Vec<ItemId> =
-        writes.iter().filter(is_item).filter_map(|object| object.object_id.parse().ok().map(ItemId)).collect();
+    let is_item = |object: &AgiraObject| object.object_type == ObjectType::Item;
+    let of_items = writes.iter().filter(|(object, _)| is_item(object));
+    let ids: Vec<ItemId> = of_items.filter_map(|(object, _)| object.object_id.parse().ok().map(ItemId)).collect();
     let items = if ids.is_empty() { HashMap::new() } else { ctx.db.items(&ids)? };
-    // Two mappings of one item may both want the item's object written.
-    let mut sent = HashSet::new();
-    Ok(writes
-        .into_iter()
-        .filter(|object| sent.insert(object.key()))
-        .map(|object| {
-            let item = object.object_id.parse().ok().and_then(|id| items.get(&ItemId(id)));
-            let object = match (object.object_type, item) {
-                (ObjectType::Item, Some(item)) => AgiraObject::of_item(item),
-                _ => object.clone(),
-            };
-            let vectors = vectors.get(&object.key().uuid()).cloned().unwrap_or_default();
-            ToWrite { object, vectors }
-        })
-        .collect())
+    let (mut objects, mut level) = (Vec::with_capacity(writes.len()), HashSet::new());
+    for (object, change) in writes {
+        let item = object.object_id.parse().ok().and_then(|id| items.get(&ItemId(id))).filter(|_| is_item(object));
+        let object = item.map_or_else(|| object.clone(), AgiraObject::of_item);
+        if matches!(change, Change::Update { from } if from.as_deref() == Some(&object.status)) {
+            level.insert(object.key());
+            continue;
+        }
+        let vectors = vectors.get(&object.key().uuid()).cloned().unwrap_or_default();
+        objects.push(ToWrite { object, vectors });
+    }
+    Ok((objects, level))
 }
 
 /// What Weaviate's answers mean for one mapping.
@@ -99,7 +102,7 @@ fn settle(ctx: &mut Context, one: &Planned, answers: &Answers, counted: &mut Has
                 log::info!(mapping = name.mapping, item = name.item; "{name}: {action}");
                 ctx.report.weaviate.written(change);
             }
-            Some(Ok(())) => {} // another mapping of the same item was first
+            Some(Ok(())) => {} // another mapping of the same item was first, or there was nothing to write any more
             Some(Err(reason)) => rejected.push(format!("Weaviate rejects {key}: {reason}")),
             None => waiting += 1,
         }

@@ -14,9 +14,9 @@ fn synced() -> (World, [String; 3], [Linked; 3]) {
     (world, keys, linked)
 }
 
-/// Late enough for discovery to see it as a change.
-fn soon() -> String {
-    (Utc::now() + chrono::Duration::seconds(10)).to_rfc3339_opts(SecondsFormat::Secs, true)
+/// At least ten: late enough for discovery to see it as a change.
+fn in_seconds(seconds: i64) -> String {
+    (Utc::now() + chrono::Duration::seconds(seconds)).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Both runs, in which these mappings are looked at first.
@@ -34,7 +34,7 @@ fn check_choice(world: &World, args: &[&str], expected: &[i64]) {
 #[test]
 fn a_dry_run_with_a_limit_chooses_what_the_run_then_chooses() {
     let (world, keys, linked) = synced();
-    let at = soon();
+    let at = in_seconds(10);
     keys.iter().for_each(|key| world.github.close(key, &at));
     for expected in &linked {
         check_choice(&world, &["sync", "--limit", "1"], &[expected.mapping]);
@@ -45,6 +45,33 @@ fn a_dry_run_with_a_limit_chooses_what_the_run_then_chooses() {
 #[test]
 fn a_dry_run_that_rechecks_all_with_a_limit_chooses_what_the_run_then_chooses() {
     let (world, keys, linked) = synced();
-    world.github.close(&keys[2], &soon());
+    world.github.close(&keys[2], &in_seconds(10));
     check_choice(&world, &["sync", "--recheck-now", "--limit", "2"], &[linked[0].mapping, linked[2].mapping]);
+}
+
+/// A person takes an item back, and in the same run one of its issues wants that written, and another one, which was
+/// closed, moves it again: Weaviate has that status already (invariant 7).
+#[test]
+fn an_item_whose_status_is_in_the_end_what_weaviate_has_is_not_written() {
+    let (mut world, keys, linked) = synced();
+    let item = linked[0].item;
+    world.execute(&format!("UPDATE core_externalissuemapping SET item_id = {item}"));
+    world.github.close(&keys[0], &in_seconds(10));
+    world.sync();
+    assert_eq!(world.item_status(item), "Testing");
+    world.execute(&format!("UPDATE core_item SET status = 'Backlog' WHERE id = {item}"));
+    world.github.close(&keys[1], &in_seconds(20));
+    world.execute("UPDATE core_externalissuemapping SET worker_due_at = now() - interval '1 h' WHERE number = 3");
+    world.weaviate.clear_log();
+    let report = world.run(&["sync", "--output", "json"]).exits(0).json();
+    assert_eq!(world.item_status(item), "Testing");
+    assert_eq!(report["mappings"][0]["actions"][0]["change"]["from"], "Testing", "{report}");
+    assert_eq!((&report["synced"], &report["weaviate"]["updated"]), (&2.into(), &1.into()), "{report}");
+    let written = world.weaviate.requests();
+    let written = written.iter().filter(|exchange| exchange.request.path == "/v1/batch/objects");
+    let written: Vec<serde_json::Value> =
+        written.map(|exchange| serde_json::from_slice(&exchange.request.body).unwrap()).collect();
+    let objects = written.iter().flat_map(|body| body["objects"].as_array().unwrap());
+    let types: Vec<&str> = objects.map(|object| object["properties"]["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["github_issue"]);
 }
