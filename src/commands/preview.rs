@@ -10,7 +10,7 @@ use super::context::{Context, Stop, WeaviateState};
 use super::observe::{Observation, Unseen};
 use super::report::{Outcome, say};
 use super::screen::Screen;
-use super::slice::Planned;
+use super::slice::{self, Planned};
 use crate::core::agira_object::AgiraObject;
 use crate::core::known::{Known, Row};
 use crate::core::model::*;
@@ -263,11 +263,28 @@ pub fn outboxes(waiting: &[Waiting], ctx: &Context) {
     }
 }
 
-/// Mappings that a run claimed and has not finished. A run that died is told from one that is at work by the end of its
-/// claim.
+/// Says that a run would take this mapping over from one that died; whether it would only park it.
+pub fn suspect_is_parked(ctx: &mut Context, claimed: &Claimed) -> bool {
+    let address = claimed.mapping.address(&claimed.item).ok();
+    let parked = claimed.parked_as_suspect(ctx.policy.max_attempts).map(|reason| slice::parked(&reason));
+    if parked.is_some() || !ctx.explain {
+        let said = [due(&claimed.mapping, ctx.now())].into_iter().chain(parked.clone());
+        show_mapping(ctx, claimed, address.as_ref(), None, &said.collect::<Vec<_>>());
+    }
+    let is_parked = parked.is_some();
+    if is_parked {
+        ctx.report.mapping(&claimed.mapping, address.as_ref(), Outcome::Failed, Vec::new(), parked);
+    }
+    is_parked
+}
+
+/// Mappings that another run holds, and suspects that are left to the next run.
 pub fn claimed(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<(), Stop> {
     let now = ctx.now();
     for claimed in ctx.db.claimed(ctx.access(), whole, limit)? {
+        if ctx.report.has(claimed.mapping.id) {
+            continue;
+        }
         let said = due(&claimed.mapping, now);
         show_mapping(ctx, &claimed, claimed.mapping.address(&claimed.item).ok().as_ref(), None, &[said]);
     }

@@ -181,9 +181,28 @@ fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: u
         slices(ctx, job.scope, batch)?;
     }
     match job.selection {
-        Selection::Due { .. } | Selection::Named => preview::claimed(ctx, &whole, limit),
-        Selection::Failed | Selection::NeverPushed => Ok(()),
+        Selection::Due { .. } => foresee_suspects(ctx, &whole, left.max(1))?,
+        Selection::Named if job.scope == Scope::Everything => foresee_suspects(ctx, &whole, left)?,
+        Selection::Named => {}
+        Selection::Failed | Selection::NeverPushed => return Ok(()),
     }
+    preview::claimed(ctx, &whole, limit)
+}
+
+/// What [`suspects`] would do.
+fn foresee_suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<(), Stop> {
+    let now = ctx.now();
+    for (taken, claimed) in ctx.db.preview_suspects(whole, most, now, ctx.run)?.into_iter().enumerate() {
+        if taken > 0 && ctx.over().is_some() {
+            return Ok(());
+        }
+        if preview::suspect_is_parked(ctx, &claimed) {
+            continue;
+        }
+        ctx.report.claimed += 1;
+        slices(ctx, Scope::Everything, vec![claimed])?;
+    }
+    Ok(())
 }
 
 /// Claims and works on batches until the limit, the time budget, or nothing is left; suspects come last.
@@ -294,7 +313,7 @@ fn suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<()
             }
             Some(Suspect::Parked(Claimed { mapping, item })) => {
                 let address = mapping.address(&item).ok();
-                let reason = format!("{}; parked after that", mapping.error.as_deref().unwrap_or_default());
+                let reason = slice::parked(mapping.error.as_deref().unwrap_or_default());
                 slice::log_failure(&mapping, address.as_ref(), &reason);
                 ctx.report.mapping(&mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(reason));
             }

@@ -58,6 +58,11 @@ pub enum Progress {
     GivenBack(String),
 }
 
+/// Why a mapping failed whose attempts are used up.
+pub fn parked(reason: &str) -> String {
+    format!("{reason}; parked after that")
+}
+
 /// Works on one slice; returns what comes next because of it: the rows inserted for pull requests, held by this run.
 ///
 /// Whatever ends the slice early, what it did not finish is given back.

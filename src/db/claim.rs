@@ -78,11 +78,16 @@ const LOCK: &str = "FOR UPDATE OF m SKIP LOCKED";
 pub(super) const HELD: &str = "m.id = ANY(ARRAY(
     SELECT h.id FROM core_externalissuemapping h WHERE h.id = ANY($2) AND h.worker_claim = $1 ORDER BY h.id";
 
-/// The ids of mappings whose claim expired; parameters: $2 now, $5 projects, $6 mappings.
+/// What is told of an attempt whose run died, behind its number.
+const UNFINISHED: &str = "did not finish: the run that made it died";
+
+/// The ids of mappings whose claim expired, in the order in which they are taken over; parameters: $1 how many, $2 now, $3
+/// projects, $4 mappings, $5 run whose own claims are left out. To be followed by how they are locked.
 const SUSPECTS: &str = "SELECT m.id FROM core_externalissuemapping m
     WHERE m.worker_claim IS NOT NULL AND m.worker_claimed_until < $2
-    AND ($5::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($5)))
-    AND ($6::bigint[] = '{}' OR m.id = ANY($6))";
+    AND ($3::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($3)))
+    AND ($4::bigint[] = '{}' OR m.id = ANY($4)) AND m.worker_claim <> $5
+    ORDER BY m.worker_attempts, m.id LIMIT $1";
 
 impl Claimed {
     pub(super) fn from_row(row: &Row) -> Self {
@@ -119,6 +124,12 @@ impl Claimed {
             project_repository: Repository::parse(&format!("{owner}/{name}")),
         };
         Self { mapping, item }
+    }
+
+    /// Taken over as a suspect it would be parked: why. `None`: it would be looked at.
+    pub fn parked_as_suspect(&self, max_attempts: i32) -> Option<String> {
+        let attempt = self.mapping.attempts + 1;
+        (attempt >= max_attempts).then(|| format!("attempt {attempt} {UNFINISHED}"))
     }
 
     /// Before which others it is worked on.
@@ -315,19 +326,18 @@ impl Db {
         let sql = format!(
             "UPDATE core_externalissuemapping m SET
                 worker_attempts = m.worker_attempts + 1,
-                worker_error = 'attempt ' || m.worker_attempts + 1 || ' did not finish: the run that made it died',
+                worker_error = 'attempt ' || m.worker_attempts + 1 || ' {UNFINISHED}',
                 worker_error_at = $2,
-                worker_claim = CASE WHEN m.worker_attempts + 1 < $1 THEN $3::uuid END,
-                worker_claimed_until = CASE WHEN m.worker_attempts + 1 < $1 THEN $4::timestamptz END,
-                worker_due_at = CASE WHEN m.worker_attempts + 1 < $1 THEN m.worker_due_at END,
-                worker_recheck_at = CASE WHEN m.worker_attempts + 1 < $1 THEN m.worker_recheck_at END
+                worker_claim = CASE WHEN m.worker_attempts + 1 < $7 THEN $5::uuid END,
+                worker_claimed_until = CASE WHEN m.worker_attempts + 1 < $7 THEN $6::timestamptz END,
+                worker_due_at = CASE WHEN m.worker_attempts + 1 < $7 THEN m.worker_due_at END,
+                worker_recheck_at = CASE WHEN m.worker_attempts + 1 < $7 THEN m.worker_recheck_at END
              FROM core_item i JOIN core_project p ON p.id = i.project_id
-             WHERE i.id = m.item_id AND m.id = ANY(ARRAY(
-                {SUSPECTS} AND m.worker_claim <> $3 ORDER BY m.worker_attempts, m.id LIMIT 1 {LOCK}))
+             WHERE i.id = m.item_id AND m.id = ANY(ARRAY({SUSPECTS} {LOCK}))
              RETURNING {COLUMNS}, m.worker_claim IS NOT NULL AS taken"
         );
         let rows = self
-            .query(&sql, &[&max_attempts, &now, &hold.run, &hold.until, &whole.projects, &whole.mappings])
+            .query(&sql, &[&1_i64, &now, &whole.projects, &whole.mappings, &hold.run, &hold.until, &max_attempts])
             .context("taking over a mapping whose run died failed")?;
         let Some(row) = rows.first() else { return Ok(None) };
         let claimed = Claimed::from_row(row);
@@ -338,6 +348,28 @@ impl Db {
             }
             false => Suspect::Parked(claimed),
         }))
+    }
+
+    /// The mappings that [`Db::claim_suspect`] would take over one after the other, as they are now.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub fn preview_suspects(
+        &mut self,
+        whole: &WholeSelection,
+        limit: usize,
+        now: DateTime<Utc>,
+        run: Uuid,
+    ) -> anyhow::Result<Vec<Claimed>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM core_externalissuemapping m
+             JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
+             WHERE m.id = ANY(ARRAY({SUSPECTS})) ORDER BY m.worker_attempts, m.id"
+        );
+        let rows = self
+            .read(Access::ReadOnly, &sql, &[&(limit as i64), &now, &whole.projects, &whole.mappings, &run])
+            .context("reading which mappings a dead run holds failed")?;
+        Ok(rows.iter().map(Claimed::from_row).collect())
     }
 
     /// Mappings of the selection that are claimed: held by another run, or, when the claim is over, suspects. At most

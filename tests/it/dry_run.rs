@@ -258,7 +258,7 @@ fn a_mapping_that_does_not_move_tells_why() {
     );
     check_why(
         "worker_claim = gen_random_uuid(), worker_claimed_until = now() - interval '1 hour'",
-        "): in work by a run that died; its claim expired ",
+        "    in work by a run that died; its claim expired ",
     );
 }
 
@@ -470,4 +470,38 @@ fn the_time_budget_ends_a_dry_run_where_it_ends_the_real_one() {
     world.github.settings().latency = std::time::Duration::from_millis(1100);
     let real = check_foreseen(&world, &["sync", "--time-budget", "2s"]);
     assert_eq!((&real["claimed"], &real["stopped_by"]), (&json!(1), &json!("time_budget")));
+}
+
+/// A mapping whose run died is looked at alone and last, beyond the limit, too.
+#[test]
+fn what_a_run_that_died_left_is_foreseen() {
+    let mut world = World::new();
+    let linked = [1, 2, 3, 4].map(|number| world.issue(&format!("acme/shop#{number}"), "Working"));
+    (1..=4).for_each(|number| world.github.close(&format!("acme/shop#{number}"), CLOSED_AT));
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_attempts = 1,
+            worker_claimed_until = now() - interval '1 hour' WHERE number IN (1, 2)",
+    );
+    let [first, second] = [0, 1].map(|index| linked[index].mapping);
+    let died = ": in work by a run that died; its claim expired ";
+    world.run(&["sync", "--limit", "3", "--dry-run"]).exits(0).prints(&format!("mapping {first} (")).prints(died);
+    check_foreseen(&world, &["sync", "--limit", "1"]);
+    assert_eq!(world.item_status(linked[0].item), "Testing");
+    world
+        .run(&["sync", "--mapping", &second.to_string(), "--dry-run"])
+        .exits(0)
+        .prints("died; its claim expired ")
+        .prints("        item status: Working => Testing");
+    check_foreseen(&world, &["sync", "--mapping", &second.to_string()]);
+    assert_eq!(world.item_status(linked[1].item), "Testing");
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_attempts = 9,
+            worker_claimed_until = now() - interval '1 hour' WHERE number = 3",
+    );
+    let parked = "attempt 10 did not finish: the run that made it died; parked after that";
+    world.run(&["sync", "--dry-run"]).exits(3).prints(parked);
+    let [dry, real] =
+        [&["--dry-run"][..], &[]].map(|dry| world.run(&[&["sync", "--output", "json"], dry].concat()).exits(3).json());
+    assert_eq!(told(&dry), told(&real));
+    assert_eq!((&dry["claimed"], &dry["failed"]), (&real["claimed"], &real["failed"]));
 }

@@ -212,6 +212,9 @@ fn no_claim_of_one_project_scans_the_table() {
 #[test]
 fn suspects_and_outboxes_are_found_without_reading_the_table() {
     let grown = grown();
+    grown.check("preview_suspects", FEW, |db, hold| {
+        assert_eq!(db.preview_suspects(&due(), 3, grown.at(0), hold.run).unwrap().len(), 3);
+    });
     grown.check("claim_suspect", FEW, |db, hold| {
         let taken = [(); 3]
             .map(|()| taken(db.claim_suspect(&due(), 10, grown.at(0), hold).unwrap()).expect("a suspect").mapping.id);
