@@ -96,6 +96,9 @@ cargo clippy --workspace --all-targets --locked -- --deny warnings
 step 'tests'
 cargo test --workspace --locked
 
+step 'fuzz targets, over their seeds'
+tests/fuzz.sh --seeds
+
 step "GraphQL against GitHub's published schema"
 if fetch_schema; then
     GITHUB_SCHEMA="$PWD/$schema_folder/package/schema.graphql" \

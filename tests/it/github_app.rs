@@ -257,8 +257,11 @@ fn what_is_set_wrongly_is_one_clear_line_before_any_request() {
         assert!(!run.all().contains("hunter2"), "{}", run.all());
     };
     check("", &[], "app.pem, which GITHUB_APP_PRIVATE_KEY_FILE names, is empty");
-    let unreadable = "cannot read /nowhere/key, which GITHUB_APP_PRIVATE_KEY_FILE names";
-    check(&key, &[("GITHUB_APP_PRIVATE_KEY_FILE", "/nowhere/key")], unreadable);
+    // A folder is what nobody can read, root included.
+    for path in ["/nowhere/key", "/"] {
+        let unreadable = format!("cannot read {path}, which GITHUB_APP_PRIVATE_KEY_FILE names");
+        check(&key, &[("GITHUB_APP_PRIVATE_KEY_FILE", path)], &unreadable);
+    }
     let pem = |kind: &str| format!("-----BEGIN {kind}-----\nhunter2hunter2hunter2hunter2\n-----END {kind}-----\n");
     let of_another_kind = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let half: String =
