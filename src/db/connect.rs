@@ -46,13 +46,23 @@ impl Db {
                 &[&tables, &columns],
             )
             .context("cannot read the database's catalogue")?;
-        let missing: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-        let is_ours = |name: &&String| name.contains(".worker_") || name.starts_with("worker_");
-        if let Some(agiras) = missing.iter().find(|name| !is_ours(name)) {
-            bail!("this is not Agira's database: it lacks {agiras}; check DATABASE_URL (database name, search_path)");
+        let is_ours = |name: &str| name.contains(".worker_") || name.starts_with("worker_");
+        let (ours, agiras): (Vec<String>, Vec<String>) =
+            rows.iter().map(|row| row.get::<_, String>(0)).partition(|name| is_ours(name));
+        if let Some(first) = agiras.first() {
+            let needed = tables.iter().zip(&columns).filter(|(table, column)| !is_ours(&format!("{table}.{column}")));
+            if agiras.len() == needed.count() {
+                bail!(
+                    "this is not Agira's database: it lacks {first}; check DATABASE_URL (database name, search_path)"
+                );
+            }
+            bail!(
+                "Agira's database lacks {first}: run Agira's migrations; if they took it away, use a version of agira-worker \
+                 that knows this Agira"
+            );
         }
-        if let Some(ours) = missing.first() {
-            bail!("the database lacks {ours}; run: psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql");
+        if let Some(first) = ours.first() {
+            bail!("the database lacks {first}; run: psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql");
         }
         let item_type = self
             .query("SELECT FROM django_content_type WHERE app_label = 'core' AND model = 'item'", &[])

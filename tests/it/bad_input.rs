@@ -322,7 +322,7 @@ fn a_database_with_half_of_the_workers_columns_says_what_to_do() {
     world.execute("ALTER TABLE core_externalissuemapping DROP COLUMN worker_outbox");
     refused(&world, &["sync"], &|_| {}, &["lacks core_externalissuemapping.worker_outbox", "-f sql/worker.sql"]);
     world.execute("ALTER TABLE core_item DROP COLUMN solution_description");
-    refused(&world, &["sync"], &|_| {}, &["not Agira's database", "core_item.solution_description"]);
+    refused(&world, &["sync"], &|_| {}, &["Agira's database lacks core_item.solution_description: run Agira's"]);
 }
 
 /// As in `agira-worker status | head -1`.
