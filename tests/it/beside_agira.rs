@@ -162,7 +162,7 @@ fn a_column_that_we_need_and_that_is_gone_is_named_before_any_request() {
     life.migrate("ALTER TABLE core_item RENAME COLUMN solution_description TO solution");
     life.world.github.clear_log();
     life.world.weaviate.clear_log();
-    life.world.run(&["sync"]).exits(1).logs("it lacks core_item.solution_description");
+    life.world.run(&["sync"]).exits(1).logs("lacks core_item.solution_description: run Agira");
     assert_eq!((life.world.github.requests().len(), life.world.weaviate.requests().len()), (0, 0));
 }
 
