@@ -91,6 +91,9 @@ pub fn observe(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, St
     read_objects(ctx, &uuids, &mut observation)?;
     if ctx.mode == Mode::Preview {
         observation.known.overlay(&ctx.carried);
+        // Discovery would have made them due.
+        let marked = observation.known.rows.iter_mut().filter(|row| ctx.marked.contains(&row.id.0));
+        marked.for_each(|row| row.look_comes = true);
     }
     Ok(observation)
 }

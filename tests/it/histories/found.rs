@@ -75,3 +75,21 @@ fn an_item_whose_status_is_in_the_end_what_weaviate_has_is_not_written() {
     let types: Vec<&str> = objects.map(|object| object["properties"]["type"].as_str().unwrap()).collect();
     assert_eq!(types, ["github_issue"]);
 }
+
+/// Discovery sees that a pull request was merged, and so the look at the issue that it closed need not make it due.
+#[test]
+fn a_dry_run_knows_what_discovery_would_have_made_due() {
+    let mut world = World::new();
+    let (issue, pull_request) = ("acme/shop#1", "acme/shop#2");
+    world.issue(issue, "Working");
+    world.github.pull_request(pull_request, |_| {});
+    world.github.issue(issue, |issue| issue.references = vec![pull_request.to_owned()]);
+    world.sync();
+    world.github.merge(pull_request, &in_seconds(10));
+    let [dry, real] = [&["--dry-run"][..], &[]].map(|dry| {
+        let args = [&["sync", "--limit", "1", "--output", "json"], dry].concat();
+        world.run(&args).exits(0).json()["mappings"][0]["actions"].clone()
+    });
+    assert_eq!(dry, real);
+    assert_eq!(real[0]["action"], "record_state", "{real}");
+}
