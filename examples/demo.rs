@@ -42,9 +42,20 @@ impl Story {
         let database = Database::create();
         let client = database.client();
         let weaviate = Weaviate::start();
-        let what = if weaviate.real().is_some() { "a real server" } else { "a simulator" };
+        let what = if weaviate.real().is_some() {
+            "a real server"
+        } else {
+            "a simulator"
+        };
         println!("\n  PostgreSQL is a real server, GitHub is a simulator, and Weaviate is {what}.");
-        Self { program, database, client, github: Github::start(), weaviate, as_told: true }
+        Self {
+            program,
+            database,
+            client,
+            github: Github::start(),
+            weaviate,
+            as_told: true,
+        }
     }
 
     fn tell(mut self) -> bool {
@@ -55,10 +66,15 @@ impl Story {
         say("What would a run do? A dry run asks GitHub and Weaviate, and changes nothing");
         self.run(&["sync", "--dry-run"], 3);
 
-        say("The run itself. One issue was deleted at GitHub: that is reported (exit code 3) and stops nobody else");
+        say(
+            "The run itself. One issue was deleted at GitHub: that is reported (exit code 3) and stops nobody else",
+        );
         self.run(&["sync"], 3);
         self.show_items();
-        println!("\n  Weaviate now holds {} objects.", self.weaviate.objects().len());
+        println!(
+            "\n  Weaviate now holds {} objects.",
+            self.weaviate.objects().len()
+        );
         self.expect(self.weaviate.objects().len() == 14);
 
         say("Is everything all right?");
@@ -69,8 +85,13 @@ impl Story {
         self.run(&["sync"], 0);
         self.expect(self.database.dump("worker_") == before);
 
-        say("A developer closes the issue about the dark mode, in GitHub: the next run moves its item");
-        self.github.close("acme/shop#14", &Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true));
+        say(
+            "A developer closes the issue about the dark mode, in GitHub: the next run moves its item",
+        );
+        self.github.close(
+            "acme/shop#14",
+            &Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
+        );
         self.run(&["sync"], 0);
         let status = agira::item_status(&mut self.client, dark_mode);
         self.expect(status == "Testing");
@@ -78,14 +99,18 @@ impl Story {
         say("A tester finds that the cart still loses items, and moves item 1 back to Working");
         agira::person_sets_status(&mut self.client, cart, "Working");
 
-        say("The next look leaves the item where the person put it, although the issue is still closed");
+        say(
+            "The next look leaves the item where the person put it, although the issue is still closed",
+        );
         self.run(&["sync", "--recheck-now"], 0);
         self.show_items();
         let status = agira::item_status(&mut self.client, cart);
         self.expect(status == "Working");
 
         if self.as_told {
-            say("That is all: install sql/worker.sql, set three variables, and put `agira-worker sync` into cron");
+            say(
+                "That is all: install sql/worker.sql, set three variables, and put `agira-worker sync` into cron",
+            );
         } else {
             say("THE STORY DID NOT GO AS TOLD: see above");
         }
@@ -102,7 +127,12 @@ impl Story {
         let dark_mode = self.item(shop, "Dark mode", "Backlog", "acme/shop#14");
         self.item(shop, "Login times out", "Working", "acme/shop#16");
         self.item(backend, "Export orders as CSV", "Review", "acme/backend#3");
-        self.item(docs, "Typo on the start page", "ReadyForRelease", "acme/docs#2");
+        self.item(
+            docs,
+            "Typo on the start page",
+            "ReadyForRelease",
+            "acme/docs#2",
+        );
         self.item(shop, "Import from the old shop", "Working", "acme/shop#9");
 
         let github = &self.github;
@@ -110,10 +140,15 @@ impl Story {
             pull_request.title = "Keep the cart in the session".to_owned();
             pull_request.body = "Fixes #12, fixes #13".to_owned();
             pull_request.files = vec!["src/cart.rs".to_owned(), "tests/cart.rs".to_owned()];
-            pull_request.commits = vec!["Keep the cart in the session".to_owned(), "Round once, at the end".to_owned()];
+            pull_request.commits = vec![
+                "Keep the cart in the session".to_owned(),
+                "Round once, at the end".to_owned(),
+            ];
         });
         for key in ["acme/shop#12", "acme/shop#13"] {
-            github.issue(key, |issue| issue.references = vec!["acme/shop#15".to_owned()]);
+            github.issue(key, |issue| {
+                issue.references = vec!["acme/shop#15".to_owned()]
+            });
         }
         github.merge("acme/shop#15", CLOSED_AT);
         github.pull_request("acme/backend#7", |pull_request| {
@@ -130,11 +165,24 @@ impl Story {
     }
 
     fn item(&mut self, project: i64, title: &str, status: &str, key: &str) -> i64 {
-        let github_id = self.github.issue(key, |issue| issue.title = title.to_owned());
-        let new = NewItem { title: title.to_owned(), status: status.to_owned(), ..NewItem::default() };
+        let github_id = self
+            .github
+            .issue(key, |issue| issue.title = title.to_owned());
+        let new = NewItem {
+            title: title.to_owned(),
+            status: status.to_owned(),
+            ..NewItem::default()
+        };
         let item = agira::insert_item(&mut self.client, project, &new);
         let (repository, number) = key.split_once('#').expect("owner/name#number");
-        agira::issue(&mut self.client, item, github_id, repository, number.parse().expect("a number"), "open");
+        agira::issue(
+            &mut self.client,
+            item,
+            github_id,
+            repository,
+            number.parse().expect("a number"),
+            "open",
+        );
         item
     }
 
@@ -148,7 +196,8 @@ impl Story {
         );
         println!("\n  {:<5}{:<27}{:<17}linked", "item", "title", "status");
         for row in rows.expect("the items") {
-            let (id, title, status, linked): (i64, &str, &str, &str) = (row.get(0), row.get(1), row.get(2), row.get(3));
+            let (id, title, status, linked): (i64, &str, &str, &str) =
+                (row.get(0), row.get(1), row.get(2), row.get(3));
             println!("  {id:<5}{title:<27}{status:<17}{linked}");
         }
     }

@@ -44,11 +44,16 @@ fn write(folder: &Path) -> std::io::Result<()> {
 fn page(command: &Command, folder: &Path) -> std::io::Result<()> {
     let today = Utc::now().format("%Y-%m-%d").to_string();
     let source = concat!("agira-worker ", env!("CARGO_PKG_VERSION"));
-    let page = Man::new(command.clone()).date(today).source(source).manual("Agira");
+    let page = Man::new(command.clone())
+        .date(today)
+        .source(source)
+        .manual("Agira");
     let mut text = Vec::new();
     page.render(&mut text)?;
     let text = String::from_utf8(text).map_err(std::io::Error::other)?;
     // mandoc warns of a blank line between two breaks, and readers look for exit codes under this name.
-    let text = text.replace(".br\n\n.br\n", ".sp\n").replace(".SH EXTRA\nExit codes:\n", ".SH \"EXIT STATUS\"\n");
+    let text = text
+        .replace(".br\n\n.br\n", ".sp\n")
+        .replace(".SH EXTRA\nExit codes:\n", ".SH \"EXIT STATUS\"\n");
     std::fs::write(folder.join(page.get_filename()), text)
 }

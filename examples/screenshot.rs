@@ -33,21 +33,36 @@ fn main() -> ExitCode {
 
 /// From the first command after the headline on.
 fn shown(text: &str) -> impl Iterator<Item = &str> {
-    let part = text.lines().skip_while(|line| !line.starts_with(FIRST)).take_while(|line| !line.starts_with(NEXT));
+    let part = text
+        .lines()
+        .skip_while(|line| !line.starts_with(FIRST))
+        .take_while(|line| !line.starts_with(NEXT));
     let part: Vec<&str> = part.skip_while(|line| !line.starts_with('$')).collect();
-    let length = part.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
+    let length = part
+        .iter()
+        .rposition(|line| !line.is_empty())
+        .map_or(0, |last| last + 1);
     part.into_iter().take(length)
 }
 
 /// The time of a log line is another one in every run.
 fn without_time(line: &str) -> String {
-    let stamped =
-        line.strip_prefix('[').and_then(|rest| rest.split_once(' ')).and_then(|(_, rest)| rest.split_once(']'));
-    stamped.map_or_else(|| line.to_owned(), |(level, rest)| format!("{level:<5}{rest}"))
+    let stamped = line
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(' '))
+        .and_then(|(_, rest)| rest.split_once(']'));
+    stamped.map_or_else(
+        || line.to_owned(),
+        |(level, rest)| format!("{level:<5}{rest}"),
+    )
 }
 
 fn svg(lines: &[String]) -> String {
-    let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let longest = lines
+        .iter()
+        .map(|line| line.chars().count())
+        .max()
+        .unwrap_or(0);
     let width = (longest as f64 * WIDTH).ceil() as usize + 2 * BORDER;
     let height = lines.len() * HEIGHT + 2 * BORDER;
     let mut svg = format!(
@@ -55,7 +70,11 @@ fn svg(lines: &[String]) -> String {
          font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\" font-size=\"12\" fill=\"#d8dee9\">\n\
          <rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"#1e222a\"/>\n"
     );
-    for (place, line) in lines.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
+    for (place, line) in lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty())
+    {
         let y = BORDER + place * HEIGHT + HEIGHT * 3 / 4;
         let indent = line.chars().take_while(|letter| *letter == ' ').count();
         let x = BORDER as f64 + indent as f64 * WIDTH;
@@ -84,5 +103,7 @@ fn colour(line: &str) -> &'static str {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }

@@ -39,7 +39,9 @@ pub enum Command {
 }
 
 fn exit_codes() -> String {
-    let lines = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code:<3} {meaning}\n"));
+    let lines = EXIT_CODES
+        .iter()
+        .map(|(code, meaning)| format!("  {code:<3} {meaning}\n"));
     format!("Exit codes:\n{}", lines.collect::<String>())
 }
 

@@ -49,15 +49,24 @@ pub enum ServiceError {
 impl fmt::Display for ServiceError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RateLimited { wait: Some(wait), reason } => {
-                write!(out, "rate limit reached, to be asked again in {} s: {reason}", wait.as_secs())
+            Self::RateLimited {
+                wait: Some(wait),
+                reason,
+            } => {
+                write!(
+                    out,
+                    "rate limit reached, to be asked again in {} s: {reason}",
+                    wait.as_secs()
+                )
             }
             Self::RateLimited { wait: None, reason } => write!(out, "rate limit reached: {reason}"),
             Self::Refused(reason) => write!(out, "credentials refused: {reason}"),
             Self::Unavailable(reason) => write!(out, "not available: {reason}"),
             Self::Interrupted(signal) => write!(out, "stopped by {}", signal.as_str()),
             Self::TooHeavy(reason) => write!(out, "could not answer in time: {reason}"),
-            Self::Rejected { status, reason } => write!(out, "request rejected with status {status}: {reason}"),
+            Self::Rejected { status, reason } => {
+                write!(out, "request rejected with status {status}: {reason}")
+            }
         }
     }
 }
@@ -68,11 +77,17 @@ impl ServiceError {
     /// The failure that an answer with that status tells of.
     pub(crate) fn of(failure: Failure, status: StatusCode, reason: String) -> Self {
         match failure {
-            Failure::Limited(wait) => Self::RateLimited { wait: wait.map(Duration::from_secs), reason },
+            Failure::Limited(wait) => Self::RateLimited {
+                wait: wait.map(Duration::from_secs),
+                reason,
+            },
             Failure::Refused => Self::Refused(reason),
             Failure::Unavailable => Self::Unavailable(reason),
             Failure::TooHeavy => Self::TooHeavy(reason),
-            Failure::Rejected => Self::Rejected { status: status.as_u16(), reason },
+            Failure::Rejected => Self::Rejected {
+                status: status.as_u16(),
+                reason,
+            },
         }
     }
 }
@@ -92,18 +107,35 @@ impl Answer {
     /// The beginning of the body for an error message: what the service says, whatever form it says it in. Both
     /// services have several forms, and a proxy between has its own.
     pub fn reason(&self) -> String {
-        let location = self.header("location").filter(|_| self.status.is_redirection());
+        let location = self
+            .header("location")
+            .filter(|_| self.status.is_redirection());
         if let Some(target) = location.and_then(|location| location.parse::<Url>().ok()) {
             // The rest of the address may hold what a log must not.
-            let target = format!("{}://{}", target.scheme(), target.host_str().unwrap_or_default());
-            return format!("{} leads to {}, where nothing is sent", self.status, quoted(&target));
+            let target = format!(
+                "{}://{}",
+                target.scheme(),
+                target.host_str().unwrap_or_default()
+            );
+            return format!(
+                "{} leads to {}, where nothing is sent",
+                self.status,
+                quoted(&target)
+            );
         }
         let parsed: Option<serde_json::Value> = self.json().ok();
         let said = parsed.as_ref().and_then(|body| {
-            body["message"].as_str().or_else(|| body["error"][0]["message"].as_str()).map(str::to_owned)
+            body["message"]
+                .as_str()
+                .or_else(|| body["error"][0]["message"].as_str())
+                .map(str::to_owned)
         });
-        let text = said
-            .unwrap_or_else(|| String::from_utf8_lossy(&self.body).split_whitespace().collect::<Vec<_>>().join(" "));
+        let text = said.unwrap_or_else(|| {
+            String::from_utf8_lossy(&self.body)
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        });
         if text.is_empty() {
             return format!("{} without a body", self.status);
         }
@@ -112,13 +144,16 @@ impl Answer {
 
     /// The body as JSON; what no text can hold of it is replaced, since a stranger may have written it.
     pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_slice(&self.body).or_else(|_| serde_json::from_str(&well_formed_json(&self.body)))
+        serde_json::from_slice(&self.body)
+            .or_else(|_| serde_json::from_str(&well_formed_json(&self.body)))
     }
 
     /// The same answer; where it tells of a failure, without the secret that it may repeat: a proxy's page does.
     fn without(mut self, secret: Option<&str>) -> Self {
         if let Some(secret) = secret.filter(|_| !self.status.is_success()) {
-            self.body = String::from_utf8_lossy(&self.body).replace(secret, "(secret)").into_bytes();
+            self.body = String::from_utf8_lossy(&self.body)
+                .replace(secret, "(secret)")
+                .into_bytes();
         }
         self
     }
@@ -141,7 +176,10 @@ pub struct Patience {
 impl Default for Patience {
     /// Short enough for a run to end within its grace after a signal; design, section 5.
     fn default() -> Self {
-        Self { answer: Duration::from_secs(15), retry: Duration::from_millis(250) }
+        Self {
+            answer: Duration::from_secs(15),
+            retry: Duration::from_millis(250),
+        }
     }
 }
 
@@ -167,8 +205,11 @@ impl Http {
         let authorization = headers.remove(AUTHORIZATION);
         let builder = Client::builder();
         // Nobody's certificate is asked for over plain http: reading the system's roots would be most of a short run.
-        let builder =
-            if address.starts_with("https:") { builder } else { builder.no_proxy().tls_certs_only(std::iter::empty()) };
+        let builder = if address.starts_with("https:") {
+            builder
+        } else {
+            builder.no_proxy().tls_certs_only(std::iter::empty())
+        };
         let client = builder
             .user_agent(concat!("agira-worker/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
@@ -176,7 +217,13 @@ impl Http {
             .pool_max_idle_per_host(1)
             .build()
             .context("setting up HTTP failed")?;
-        Ok(Self { client, authorization, requests: 0, patience: Patience::default(), signals: Signals::default() })
+        Ok(Self {
+            client,
+            authorization,
+            requests: 0,
+            patience: Patience::default(),
+            signals: Signals::default(),
+        })
     }
 
     /// Sends this with every request from now on.
@@ -200,7 +247,10 @@ impl Http {
         read: impl Fn(Answer) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
         let (client, requests, patience) = (&self.client, &mut self.requests, self.patience);
-        let secret = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let secret = self
+            .authorization
+            .as_ref()
+            .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let authorized = || match &self.authorization {
             Some(authorization) => build(client).header(AUTHORIZATION, authorization),
             None => build(client),
@@ -212,7 +262,9 @@ impl Http {
                 return Err(ServiceError::Interrupted(signal));
             }
             *requests += 1;
-            let result = answer(authorized(), patience.answer).map(|answer| answer.without(secret)).and_then(&read);
+            let result = answer(authorized(), patience.answer)
+                .map(|answer| answer.without(secret))
+                .and_then(&read);
             match (result, signals.caught()) {
                 // Whether the service is to blame will not be found out any more.
                 (Err(ServiceError::Unavailable(_) | ServiceError::TooHeavy(_)), Some(signal)) => {
@@ -221,7 +273,10 @@ impl Http {
                 (result, _) => result,
             }
         };
-        let backoff = ExponentialBuilder::default().with_min_delay(patience.retry).with_max_times(2).with_jitter();
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(patience.retry)
+            .with_max_times(2)
+            .with_jitter();
         once.retry(backoff)
             .when(|error| matches!(error, ServiceError::Unavailable(_)))
             .notify(|error, delay| log::debug!("{error}; trying again in {delay:?}"))
@@ -234,21 +289,35 @@ fn answer(request: RequestBuilder, timeout: Duration) -> Result<Answer, ServiceE
     let failed = |error: reqwest::Error| match error.is_timeout() {
         true => too_late(),
         // The address may hold what nobody needs to see in a log; the caller names the service.
-        false => ServiceError::Unavailable(format!("{:#}", anyhow::Error::from(error.without_url()))),
+        false => {
+            ServiceError::Unavailable(format!("{:#}", anyhow::Error::from(error.without_url())))
+        }
     };
     let mut response = request.timeout(timeout).send().map_err(failed)?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
-    let read = response.by_ref().take(MOST_BYTES + 1).read_to_end(&mut body);
+    let read = response
+        .by_ref()
+        .take(MOST_BYTES + 1)
+        .read_to_end(&mut body);
     read.map_err(|error| match error.downcast::<reqwest::Error>() {
         Ok(error) if error.is_timeout() => too_late(),
-        Ok(error) => ServiceError::Unavailable(format!("the answer was cut off: {}", error.without_url())),
+        Ok(error) => {
+            ServiceError::Unavailable(format!("the answer was cut off: {}", error.without_url()))
+        }
         Err(error) => ServiceError::Unavailable(format!("the answer was cut off: {error}")),
     })?;
     if body.len() as u64 > MOST_BYTES {
-        return Err(ServiceError::TooHeavy(format!("the answer has more than {} MiB", MOST_BYTES >> 20)));
+        return Err(ServiceError::TooHeavy(format!(
+            "the answer has more than {} MiB",
+            MOST_BYTES >> 20
+        )));
     }
-    Ok(Answer { status, headers, body })
+    Ok(Answer {
+        status,
+        headers,
+        body,
+    })
 }
 
 /// An `Authorization` header that no log shows; `None`: the secret has a character that no token has, such as a space or
@@ -267,7 +336,10 @@ mod tests {
 
     #[test]
     fn only_what_can_be_a_token_becomes_a_header() {
-        assert!(bearer("github_pat_1").is_some_and(|header| header == "Bearer github_pat_1" && header.is_sensitive()));
+        assert!(
+            bearer("github_pat_1")
+                .is_some_and(|header| header == "Bearer github_pat_1" && header.is_sensitive())
+        );
         for bad in ["two\nlines", "two words", "t\u{1}ken", "t\u{f6}ken"] {
             assert_eq!(bearer(bad), None, "{bad:?}");
         }

@@ -65,7 +65,11 @@ pub use commands::{EXIT_CODES, METRICS};
 
 /// Runs one command and turns its end into an exit code (design, section 6).
 pub fn run(cli: Cli) -> ExitCode {
-    let Cli { command, allow_http, output } = cli;
+    let Cli {
+        command,
+        allow_http,
+        output,
+    } = cli;
     let run = Uuid::new_v4();
     let progress = logging::init(&output, run);
     secret::keep_memory_private();
@@ -75,9 +79,15 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     ExitCode::from(match command {
         Command::Sync(args) => commands::sync(&args, &output, start(), progress).print(),
-        Command::PushWeaviate(args) => commands::push_weaviate(&args, &output, start(), progress).print(),
-        Command::Status(args) => commands::status(&args, &output, config::database_url(&config::environment)),
-        Command::RetryFailed(args) => commands::retry_failed(&args, &output, start(), progress).print(),
+        Command::PushWeaviate(args) => {
+            commands::push_weaviate(&args, &output, start(), progress).print()
+        }
+        Command::Status(args) => {
+            commands::status(&args, &output, config::database_url(&config::environment))
+        }
+        Command::RetryFailed(args) => {
+            commands::retry_failed(&args, &output, start(), progress).print()
+        }
     })
 }
 
@@ -99,9 +109,21 @@ pub fn run_inside(
     environment: &dyn Fn(&str) -> Option<OsString>,
     retry: Duration,
 ) -> anyhow::Result<(u8, String)> {
-    let Cli { command, allow_http, output } = cli;
-    let start = config::settings(environment, allow_http)
-        .map(|settings| (commands::Settings { retry: Some(retry), ..settings }, Signals::default(), Uuid::new_v4()));
+    let Cli {
+        command,
+        allow_http,
+        output,
+    } = cli;
+    let start = config::settings(environment, allow_http).map(|settings| {
+        (
+            commands::Settings {
+                retry: Some(retry),
+                ..settings
+            },
+            Signals::default(),
+            Uuid::new_v4(),
+        )
+    });
     let progress = indicatif::ProgressBar::hidden();
     let mut report = match command {
         Command::Sync(args) => commands::sync(&args, &output, start, progress),

@@ -14,7 +14,9 @@ use crate::core::text::{Printable, printable_json};
 /// Sets up the logger, whose JSON lines all have the id of the run; returns the bar that the run moves, which is hidden where nobody would see it.
 pub fn init(output: &Output, run: Uuid) -> ProgressBar {
     let terminal = std::io::stderr().is_terminal();
-    let progress = progress(terminal && !output.no_progress && output.log_format == Format::Text && !output.quiet);
+    let progress = progress(
+        terminal && !output.no_progress && output.log_format == Format::Text && !output.quiet,
+    );
     let (ours, others) = match (output.quiet, output.verbose) {
         (true, _) => (LevelFilter::Warn, LevelFilter::Warn),
         (false, 0) => (LevelFilter::Info, LevelFilter::Warn),
@@ -26,7 +28,9 @@ pub fn init(output: &Output, run: Uuid) -> ProgressBar {
     if std::env::var_os("RUST_LOG").is_some_and(|directives| !directives.is_empty()) {
         builder.parse_default_env();
     } else {
-        builder.filter_level(others).filter_module("agira_worker", ours);
+        builder
+            .filter_level(others)
+            .filter_module("agira_worker", ours);
     }
     builder.target(Target::Pipe(Box::new(BesideProgress(progress.clone()))));
     // A second logger can only be a test's, which wants its own.
@@ -37,18 +41,30 @@ pub fn init(output: &Output, run: Uuid) -> ProgressBar {
 /// What a line looks like, whoever logs it: whatever text it quotes, it is one line that drives no terminal.
 pub fn logger(format: Format, coloured: bool, run: Uuid) -> Builder {
     let mut builder = Builder::new();
-    builder.write_style(if coloured { WriteStyle::Always } else { WriteStyle::Never });
+    builder.write_style(if coloured {
+        WriteStyle::Always
+    } else {
+        WriteStyle::Never
+    });
     match format {
         Format::Text => builder.format(|out, record| {
             let (time, level) = (out.timestamp_seconds(), record.level());
             let style = out.default_level_style(level);
             let message = record.args().to_string();
-            writeln!(out, "[{time} {style}{level:<5}{style:#}] {}", Printable(&message))
+            writeln!(
+                out,
+                "[{time} {style}{level:<5}{style:#}] {}",
+                Printable(&message)
+            )
         }),
         Format::Json => builder.format(move |out, record| {
             let value = |name| record.key_values().get(Key::from_str(name));
             // A row that a dry run would insert has none.
-            let id = |name| value(name).and_then(|value| value.to_i64()).filter(|id| *id > 0);
+            let id = |name| {
+                value(name)
+                    .and_then(|value| value.to_i64())
+                    .filter(|id| *id > 0)
+            };
             let line = serde_json::json!({
                 "run": run,
                 "mapping": id("mapping"),

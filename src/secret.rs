@@ -30,7 +30,9 @@ impl fmt::Debug for Secret {
 /// secrets that nobody wipes (headers, the database driver's configuration), as has the environment.
 pub fn keep_memory_private() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+    if let Err(error) =
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
         log::warn!("a core dump of this process would have its secrets: {error}");
     }
 }
@@ -41,7 +43,9 @@ pub fn warn_if_world_readable(name: &str, path: &Path) {
     // A file that cannot be looked at cannot be read either, which is told where it is read.
     if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
         let path = path.display();
-        log::warn!("{path}, which {name} names, can be read by every user of this machine; run: chmod o= {path}");
+        log::warn!(
+            "{path}, which {name} names, can be read by every user of this machine; run: chmod o= {path}"
+        );
     }
 }
 
@@ -51,6 +55,9 @@ mod tests {
 
     #[test]
     fn a_secret_does_not_show_itself() {
-        assert_eq!(format!("{:?}", Secret::new("tok-1234".to_owned())), "(secret)");
+        assert_eq!(
+            format!("{:?}", Secret::new("tok-1234".to_owned())),
+            "(secret)"
+        );
     }
 }

@@ -70,6 +70,8 @@ impl Signals {
     /// The signal that was caught.
     pub fn caught(&self) -> Option<Signal> {
         let code = self.0.load(Ordering::Relaxed);
-        Signal::ALL.into_iter().find(|signal| usize::from(signal.exit_code()) == code)
+        Signal::ALL
+            .into_iter()
+            .find(|signal| usize::from(signal.exit_code()) == code)
     }
 }

@@ -34,7 +34,9 @@ pub fn draw(path: &Path) {
             name: "agira-worker, first run, all closed",
             colour: RGBColor(40, 90, 180),
             points: measured(&[10, 30, 100, 300, 1_000, 3_000], |mappings| {
-                all_closed(mappings).measure(&["--limit", &mappings.to_string(), "--time-budget", "1h"]).0
+                all_closed(mappings)
+                    .measure(&["--limit", &mappings.to_string(), "--time-budget", "1h"])
+                    .0
             }),
         },
         Line {
@@ -50,8 +52,20 @@ pub fn draw(path: &Path) {
     let root = SVGBackend::new(path, (960, 420)).into_drawing_area();
     root.fill(&WHITE).expect("the picture's ground");
     let (left, right) = root.split_horizontally(480);
-    chart(&left, "Requests to GitHub and Weaviate", 1e4, &lines, |cost| (cost.github + cost.weaviate) as f64);
-    chart(&right, "Seconds, with 80 ms for every answer", 1e3, &lines, |cost| cost.elapsed.as_secs_f64());
+    chart(
+        &left,
+        "Requests to GitHub and Weaviate",
+        1e4,
+        &lines,
+        |cost| (cost.github + cost.weaviate) as f64,
+    );
+    chart(
+        &right,
+        "Seconds, with 80 ms for every answer",
+        1e3,
+        &lines,
+        |cost| cost.elapsed.as_secs_f64(),
+    );
     root.present().expect("the picture is written");
 }
 
@@ -87,8 +101,17 @@ fn chart(
         .y_label_formatter(&|value| value.to_string())
         .draw()
         .expect("a mesh");
-    for Line { name, colour, points } in lines {
-        let points = || points.iter().map(|(mappings, cost)| (*mappings, value(cost)));
+    for Line {
+        name,
+        colour,
+        points,
+    } in lines
+    {
+        let points = || {
+            points
+                .iter()
+                .map(|(mappings, cost)| (*mappings, value(cost)))
+        };
         let colour = *colour;
         chart
             .draw_series(LineSeries::new(points(), colour.stroke_width(2)).point_size(3))

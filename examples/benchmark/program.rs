@@ -42,7 +42,10 @@ fn beside(name: &str) -> PathBuf {
 /// When it does not end with 0.
 pub fn run(command: &mut Command) -> Finished {
     let start = Instant::now();
-    let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
     let mut stdout = child.stdout.take().expect("a pipe");
     let reader = std::thread::spawn(move || {
         let mut printed = Vec::new();
@@ -58,11 +61,17 @@ pub fn run(command: &mut Command) -> Finished {
         let shown = std::fs::read_to_string(&path).unwrap_or_default();
         let line = shown.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         // It is gone from the file while the process ends.
-        peak = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).or(peak);
+        peak = line
+            .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+            .or(peak);
         std::thread::sleep(Duration::from_millis(2));
     };
     let elapsed = start.elapsed();
     assert!(status.success(), "{command:?}: {status}");
     let printed = reader.join().expect("its output");
-    Finished { elapsed, peak, report: serde_json::from_slice(&printed).unwrap_or_default() }
+    Finished {
+        elapsed,
+        peak,
+        report: serde_json::from_slice(&printed).unwrap_or_default(),
+    }
 }

@@ -19,19 +19,59 @@ pub struct Scenario {
 
 /// All scenarios.
 pub const SCENARIOS: [Scenario; 9] = [
-    Scenario { name: "unchanged", is_long: false, measure: unchanged },
-    Scenario { name: "repositories", is_long: false, measure: repositories },
-    Scenario { name: "changes", is_long: false, measure: changes },
-    Scenario { name: "pull-request", is_long: false, measure: pull_request },
-    Scenario { name: "overdue", is_long: false, measure: overdue },
-    Scenario { name: "first-run", is_long: false, measure: first_run },
-    Scenario { name: "processes", is_long: false, measure: processes },
-    Scenario { name: "status", is_long: false, measure: status },
-    Scenario { name: "long", is_long: true, measure: long },
+    Scenario {
+        name: "unchanged",
+        is_long: false,
+        measure: unchanged,
+    },
+    Scenario {
+        name: "repositories",
+        is_long: false,
+        measure: repositories,
+    },
+    Scenario {
+        name: "changes",
+        is_long: false,
+        measure: changes,
+    },
+    Scenario {
+        name: "pull-request",
+        is_long: false,
+        measure: pull_request,
+    },
+    Scenario {
+        name: "overdue",
+        is_long: false,
+        measure: overdue,
+    },
+    Scenario {
+        name: "first-run",
+        is_long: false,
+        measure: first_run,
+    },
+    Scenario {
+        name: "processes",
+        is_long: false,
+        measure: processes,
+    },
+    Scenario {
+        name: "status",
+        is_long: false,
+        measure: status,
+    },
+    Scenario {
+        name: "long",
+        is_long: true,
+        measure: long,
+    },
 ];
 
 fn row(name: impl Into<String>, cost: Cost, bounds: Vec<Bound>) -> Row {
-    Row { name: name.into(), cost, bounds }
+    Row {
+        name: name.into(),
+        cost,
+        bounds,
+    }
 }
 
 /// The bounds of the requests and statements of a run.
@@ -63,10 +103,17 @@ fn unchanged() -> Vec<Row> {
             Some(first) => {
                 let ratio = cost.elapsed.as_secs_f64() / first.as_secs_f64();
                 bounds.push(Bound::new("no scan of the mapping table", scans == 0));
-                bounds.push(Bound::new(format!("at most 1.5 times as long as 1,000: {ratio:.2}"), ratio <= 1.5));
+                bounds.push(Bound::new(
+                    format!("at most 1.5 times as long as 1,000: {ratio:.2}"),
+                    ratio <= 1.5,
+                ));
             }
         }
-        rows.push(row(format!("{shown} mappings, nothing changed (median of 5 runs)"), cost, bounds));
+        rows.push(row(
+            format!("{shown} mappings, nothing changed (median of 5 runs)"),
+            cost,
+            bounds,
+        ));
     }
     rows
 }
@@ -87,13 +134,25 @@ fn changes() -> Vec<Row> {
     services.settle();
     for number in 1..=20 {
         services.pull_request(number, &at(5));
-        services.github.merge(&services.pull_request_key(number), &at(5));
+        services
+            .github
+            .merge(&services.pull_request_key(number), &at(5));
     }
     let (cost, run) = services.measure(&[]);
     let mut bounds = requests(&cost, 4, 4, 260);
-    bounds.push(Bound::new("20 items moved", count(&run.report, "items_moved") == 20));
-    bounds.push(Bound::new("20 pull requests linked", count(&run.report, "pull_requests_linked") == 20));
-    vec![row("1,000 mappings, 20 issues closed by 20 new pull requests", cost, bounds)]
+    bounds.push(Bound::new(
+        "20 items moved",
+        count(&run.report, "items_moved") == 20,
+    ));
+    bounds.push(Bound::new(
+        "20 pull requests linked",
+        count(&run.report, "pull_requests_linked") == 20,
+    ));
+    vec![row(
+        "1,000 mappings, 20 issues closed by 20 new pull requests",
+        cost,
+        bounds,
+    )]
 }
 
 /// A pull request is followed even when nothing happens to its issue.
@@ -102,21 +161,30 @@ fn pull_request() -> Vec<Row> {
     services.at_github(1..=1_000);
     services.pull_request(7, &at(-3600));
     services.settle();
-    services.github.pull_request(&services.pull_request_key(7), |found| {
-        found.state = "CLOSED";
-        found.updated_at = at(5);
-    });
+    services
+        .github
+        .pull_request(&services.pull_request_key(7), |found| {
+            found.state = "CLOSED";
+            found.updated_at = at(5);
+        });
     let (cost, _) = services.measure(&[]);
-    let state: String = services.one("SELECT state FROM core_externalissuemapping WHERE kind = 'PR'");
+    let state: String =
+        services.one("SELECT state FROM core_externalissuemapping WHERE kind = 'PR'");
     let objects = services.weaviate.objects();
-    let mut of_pull_requests = objects.values().filter(|object| object["properties"]["type"] == "github_pr");
+    let mut of_pull_requests = objects
+        .values()
+        .filter(|object| object["properties"]["type"] == "github_pr");
     let is_followed = of_pull_requests.all(|object| object["properties"]["status"] == "closed");
     let bounds = vec![
         Bound::at_most("GitHub", 3, cost.github as i64),
         Bound::new("its state followed", state == "closed"),
         Bound::new("its Weaviate object followed", is_followed),
     ];
-    vec![row("1,000 mappings, one pull request closed, its issue untouched", cost, bounds)]
+    vec![row(
+        "1,000 mappings, one pull request closed, its issue untouched",
+        cost,
+        bounds,
+    )]
 }
 
 /// A backlog of rechecks does not keep news waiting.
@@ -131,8 +199,15 @@ fn overdue() -> Vec<Row> {
     services.at_github((1..=100).chain([77_777]));
     services.github.close(&services.key(77_777), &at(5));
     let (cost, run) = services.measure(&[]);
-    let bounds = vec![Bound::new("moved in that run", count(&run.report, "items_moved") == 1)];
-    vec![row("100,000 rechecks overdue, one issue closed, --limit 50", cost, bounds)]
+    let bounds = vec![Bound::new(
+        "moved in that run",
+        count(&run.report, "items_moved") == 1,
+    )];
+    vec![row(
+        "100,000 rechecks overdue, one issue closed, --limit 50",
+        cost,
+        bounds,
+    )]
 }
 
 /// New mappings of closed issues; every third was closed by a pull request.
@@ -141,7 +216,9 @@ pub fn all_closed(mappings: i32) -> Services {
     services.at_github(1..=mappings);
     for number in (3..=mappings).step_by(3) {
         services.pull_request(number, "2026-03-01T10:00:00Z");
-        services.github.merge(&services.pull_request_key(number), "2026-03-01T10:00:00Z");
+        services
+            .github
+            .merge(&services.pull_request_key(number), "2026-03-01T10:00:00Z");
     }
     services.close((1..=mappings).filter(|number| number % 3 != 0));
     services.latency(LATENCY);
@@ -162,7 +239,11 @@ fn first_run() -> Vec<Row> {
         Bound::at_least_times("faster than the baseline", 40.0, ratio),
     ];
     vec![
-        row("200 mappings, first run, all closed: the baseline's requests", theirs, Vec::new()),
+        row(
+            "200 mappings, first run, all closed: the baseline's requests",
+            theirs,
+            Vec::new(),
+        ),
         row("200 mappings, first run, all closed", ours, bounds),
     ]
 }
@@ -183,10 +264,14 @@ fn looping(services: &Services, args: &[&str]) -> Vec<Finished> {
 /// Whether that many mappings were each worked on once: claimed once, moved once, their two objects written once.
 fn each_once(services: &Services, mappings: i64, runs: &[Finished]) -> Bound {
     let claimed: i64 = runs.iter().map(|run| count(&run.report, "claimed")).sum();
-    let moves: i64 = services.one("SELECT count(*) FROM core_activity WHERE verb = 'item.status_changed'");
+    let moves: i64 =
+        services.one("SELECT count(*) FROM core_activity WHERE verb = 'item.status_changed'");
     let writes = services.weaviate.writes() as i64;
     let is_once = (claimed, moves, writes) == (mappings, mappings, 2 * mappings);
-    Bound::new(format!("each mapping once ({claimed} claimed, {moves} moved, {writes} objects written)"), is_once)
+    Bound::new(
+        format!("each mapping once ({claimed} claimed, {moves} moved, {writes} objects written)"),
+        is_once,
+    )
 }
 
 /// Runs at the same time share the work.
@@ -200,9 +285,13 @@ fn processes() -> Vec<Row> {
         let mut runs = Vec::new();
         let cost = services.cost(|services| {
             std::thread::scope(|scope| {
-                let started: Vec<_> =
-                    (0..processes).map(|_| scope.spawn(|| looping(services, &["--limit", "500"]))).collect();
-                runs = started.into_iter().flat_map(|one| one.join().expect("its runs")).collect();
+                let started: Vec<_> = (0..processes)
+                    .map(|_| scope.spawn(|| looping(services, &["--limit", "500"])))
+                    .collect();
+                runs = started
+                    .into_iter()
+                    .flat_map(|one| one.join().expect("its runs"))
+                    .collect();
             });
             runs.clone()
         });
@@ -213,11 +302,18 @@ fn processes() -> Vec<Row> {
     let (four, once_together) = measure(4);
     let ratio = one.elapsed.as_secs_f64() / four.elapsed.as_secs_f64();
     vec![
-        row("5,000 due mappings, 1 process looping over --limit 500", one, vec![once_alone]),
+        row(
+            "5,000 due mappings, 1 process looping over --limit 500",
+            one,
+            vec![once_alone],
+        ),
         row(
             "5,000 due mappings, 4 processes looping over --limit 500",
             four,
-            vec![once_together, Bound::at_least_times("faster than one", 2.5, ratio)],
+            vec![
+                once_together,
+                Bound::at_least_times("faster than one", 2.5, ratio),
+            ],
         ),
     ]
 }
@@ -238,7 +334,11 @@ fn status() -> Vec<Row> {
             Bound::at_most("Weaviate", 0, cost.weaviate as i64),
             Bound::new("within 300 ms", cost.elapsed < AT_ONCE),
         ];
-        row(format!("100,000 mappings, 1,000,000 activities, {name} (median of 5 runs)"), cost, bounds)
+        row(
+            format!("100,000 mappings, 1,000,000 activities, {name} (median of 5 runs)"),
+            cost,
+            bounds,
+        )
     };
     vec![
         median("status", &[]),
@@ -269,15 +369,32 @@ fn long() -> Vec<Row> {
     }
     let slowest = runs.iter().map(|run| run.elapsed).max().unwrap_or_default();
     let claimed: i64 = runs.iter().map(|run| count(&run.report, "claimed")).sum();
-    let moves: i64 = services.one("SELECT count(*) FROM core_activity WHERE verb = 'item.status_changed'");
+    let moves: i64 =
+        services.one("SELECT count(*) FROM core_activity WHERE verb = 'item.status_changed'");
     let bounds = vec![
-        Bound::new(format!("done after 10 runs: {}", runs.len()), runs.len() == 10),
+        Bound::new(
+            format!("done after 10 runs: {}", runs.len()),
+            runs.len() == 10,
+        ),
         Bound::new(
             format!("each mapping once ({claimed} claimed, {moves} moved)"),
             (claimed, moves) == (i64::from(MAPPINGS), i64::from(MAPPINGS)),
         ),
-        Bound::new(format!("every run within its time budget of 300 s: {} s", slowest.as_secs()), slowest <= BUDGET),
-        Bound::new("below 96 MB", total.peak.is_some_and(|peak| peak < 96 * 1024)),
+        Bound::new(
+            format!(
+                "every run within its time budget of 300 s: {} s",
+                slowest.as_secs()
+            ),
+            slowest <= BUDGET,
+        ),
+        Bound::new(
+            "below 96 MB",
+            total.peak.is_some_and(|peak| peak < 96 * 1024),
+        ),
     ];
-    vec![row("100,000 due mappings, runs of --limit 10000, together", total, bounds)]
+    vec![row(
+        "100,000 due mappings, runs of --limit 10000, together",
+        total,
+        bounds,
+    )]
 }

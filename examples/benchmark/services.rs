@@ -39,7 +39,12 @@ impl Services {
         let (github, weaviate) = (Github::start(), Weaviate::start());
         weaviate.create_agira_class();
         github.settings().points = 1_000_000_000;
-        let services = Self { database, github, weaviate, repositories };
+        let services = Self {
+            database,
+            github,
+            weaviate,
+            repositories,
+        };
         services.at_github(1..=repositories.min(mappings));
         services
     }
@@ -51,7 +56,11 @@ impl Services {
 
     /// `owner/name#number` of the pull request that closes the issue of a mapping.
     pub fn pull_request_key(&self, number: i32) -> String {
-        format!("acme/repo-{}#{}", number % self.repositories, 1_000_000 + number)
+        format!(
+            "acme/repo-{}#{}",
+            number % self.repositories,
+            1_000_000 + number
+        )
     }
 
     /// Lets GitHub have the issues of these mappings.
@@ -67,10 +76,14 @@ impl Services {
     /// Gives an issue an open pull request that will close it, changed at that time.
     pub fn pull_request(&self, number: i32, at: &str) {
         let source = self.pull_request_key(number);
-        self.github.pull_request(&source, |found| found.updated_at = at.to_owned());
+        self.github
+            .pull_request(&source, |found| found.updated_at = at.to_owned());
         self.github.issue(&self.key(number), |issue| {
             issue.references.push(source.clone());
-            issue.timeline.push(Event::CrossReferenced { source, will_close: true });
+            issue.timeline.push(Event::CrossReferenced {
+                source,
+                will_close: true,
+            });
         });
     }
 
@@ -126,14 +139,23 @@ impl Services {
 
     /// A run of the worker.
     pub fn run(&self, args: &[&str]) -> Finished {
-        program::run(self.command(&program::worker()).args(args).args(["--quiet", "--output", "json"]))
+        program::run(
+            self.command(&program::worker())
+                .args(args)
+                .args(["--quiet", "--output", "json"]),
+        )
     }
 
     /// A program with the environment of the worker.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.env_clear().env("DATABASE_URL", self.database.worker_url()).env("GITHUB_API_URL", self.github.url());
-        command.env("GITHUB_TOKEN", TOKEN).env("WEAVIATE_URL", self.weaviate.url());
+        command
+            .env_clear()
+            .env("DATABASE_URL", self.database.worker_url())
+            .env("GITHUB_API_URL", self.github.url());
+        command
+            .env("GITHUB_TOKEN", TOKEN)
+            .env("WEAVIATE_URL", self.weaviate.url());
         command
     }
 
@@ -164,8 +186,17 @@ impl Services {
             github: exchanges[0].len(),
             points: self.github.spent() - spent,
             weaviate: exchanges[1].len(),
-            statements: self.database.statements().iter().map(|(_, calls)| calls).sum(),
-            bytes: exchanges.iter().flatten().map(|one| one.request.body.len() + one.sent_bytes).sum(),
+            statements: self
+                .database
+                .statements()
+                .iter()
+                .map(|(_, calls)| calls)
+                .sum(),
+            bytes: exchanges
+                .iter()
+                .flatten()
+                .map(|one| one.request.body.len() + one.sent_bytes)
+                .sum(),
             elapsed,
             peak: finished.iter().filter_map(|run| run.peak).max(),
         }
@@ -174,31 +205,43 @@ impl Services {
     /// Sequential scans of the mapping table, and rows of it that were written, since the database began.
     pub fn touched(&self) -> (i64, i64) {
         // The counts of a connection arrive when its server process ends, which is after its client's end.
-        let others =
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
         while self.one::<i64>(others) > 0 {
             std::thread::sleep(Duration::from_millis(5));
         }
         let sql = "SELECT seq_scan, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables
             WHERE relname = 'core_externalissuemapping'";
-        let row = self.database.client().query_one(sql, &[]).expect("the mapping table");
+        let row = self
+            .database
+            .client()
+            .query_one(sql, &[])
+            .expect("the mapping table");
         (row.get(0), row.get(1))
     }
 
     /// One value.
     pub fn one<T: postgres::types::FromSqlOwned>(&self, sql: &str) -> T {
-        self.database.client().query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+        self.database
+            .client()
+            .query_one(sql, &[])
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+            .get(0)
     }
 
     /// One statement.
     pub fn execute(&self, sql: &str) {
-        self.database.client().batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.database
+            .client()
+            .batch_execute(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 }
 
 /// What a report says about a count.
 pub fn count(report: &Value, name: &str) -> i64 {
-    report[name].as_i64().unwrap_or_else(|| panic!("no count {name} in {report}"))
+    report[name]
+        .as_i64()
+        .unwrap_or_else(|| panic!("no count {name} in {report}"))
 }
 
 /// A time of GitHub's, so many seconds from now.

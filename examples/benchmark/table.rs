@@ -47,17 +47,26 @@ pub struct Bound {
 impl Bound {
     /// A promise of any kind.
     pub fn new(what: impl Into<String>, holds: bool) -> Self {
-        Self { what: what.into(), holds }
+        Self {
+            what: what.into(),
+            holds,
+        }
     }
 
     /// At most so much.
     pub fn at_most(what: &str, most: i64, found: i64) -> Self {
-        Self { what: format!("at most {most} {what}"), holds: found <= most }
+        Self {
+            what: format!("at most {most} {what}"),
+            holds: found <= most,
+        }
     }
 
     /// A ratio that has to be reached, and the one that was.
     pub fn at_least_times(what: &str, least: f64, found: f64) -> Self {
-        Self { what: format!("at least {least} times {what}: {found:.1}"), holds: found >= least }
+        Self {
+            what: format!("at least {least} times {what}: {found:.1}"),
+            holds: found >= least,
+        }
     }
 }
 
@@ -86,7 +95,9 @@ pub fn markdown(rows: &[Row]) -> String {
         |---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
     for Row { name, cost, bounds } in rows {
-        let peak = cost.peak.map_or("?".to_owned(), |peak| (peak / 1024).to_string());
+        let peak = cost
+            .peak
+            .map_or("?".to_owned(), |peak| (peak / 1024).to_string());
         let bounds: Vec<String> = bounds
             .iter()
             .map(|bound| match bound.holds {

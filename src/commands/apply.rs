@@ -27,21 +27,32 @@ pub fn apply(ctx: &mut Context, planned: &mut [Planned]) -> Result<Vec<MappingId
             continue;
         }
         if not_applied.contains(&mapping.item_id) {
-            one.progress = Progress::GivenBack("another mapping of its item comes first, and failed".to_owned());
+            one.progress = Progress::GivenBack(
+                "another mapping of its item comes first, and failed".to_owned(),
+            );
             continue;
         }
         let outbox = one.plan.outbox(ctx.clock.now());
         let (now, hold) = (ctx.now(), ctx.hold());
-        match ctx.db.apply(&one.claimed, &one.plan, outbox.as_ref(), now, hold) {
+        match ctx
+            .db
+            .apply(&one.claimed, &one.plan, outbox.as_ref(), now, hold)
+        {
             Ok(applied) => {
                 log_actions(one, applied.moved);
                 if applied.moved == Some(false) {
-                    one.plan.actions.retain(|action| !matches!(action, Action::MoveItem { .. }));
+                    one.plan
+                        .actions
+                        .retain(|action| !matches!(action, Action::MoveItem { .. }));
                 }
                 ctx.report.items_moved += u64::from(applied.moved == Some(true));
                 ctx.report.pull_requests_linked += applied.linked;
                 inserted.extend(applied.inserted);
-                one.progress = if one.plan.actions.is_empty() { Progress::Unchanged } else { Progress::Done };
+                one.progress = if one.plan.actions.is_empty() {
+                    Progress::Unchanged
+                } else {
+                    Progress::Done
+                };
             }
             Err(NotApplied::GivenBack(reason) | NotApplied::Held(reason)) => {
                 not_applied.insert(mapping.item_id);
@@ -68,7 +79,9 @@ fn log_actions(one: &Planned, moved: Option<bool>) {
                 log::info!(mapping = name.mapping, item = name.item; "{name}: item left: somebody changed its status meanwhile");
             }
             Action::Write { .. } => {} // logged when Weaviate has answered
-            Action::RememberClose { .. } => log::debug!(mapping = name.mapping, item = name.item; "{name}: {action}"),
+            Action::RememberClose { .. } => {
+                log::debug!(mapping = name.mapping, item = name.item; "{name}: {action}")
+            }
             _ => log::info!(mapping = name.mapping, item = name.item; "{name}: {action}"),
         }
     }
@@ -78,9 +91,15 @@ fn log_notes(one: &Planned) {
     let name = name(&one.claimed.mapping, Some(&one.snapshot.address));
     for note in &one.plan.notes {
         match note.attention {
-            Attention::Warning => log::warn!(mapping = name.mapping, item = name.item; "{name}: {note}"),
-            Attention::Surprising => log::info!(mapping = name.mapping, item = name.item; "{name}: {note}"),
-            Attention::None => log::debug!(mapping = name.mapping, item = name.item; "{name}: {}", note.explained()),
+            Attention::Warning => {
+                log::warn!(mapping = name.mapping, item = name.item; "{name}: {note}")
+            }
+            Attention::Surprising => {
+                log::info!(mapping = name.mapping, item = name.item; "{name}: {note}")
+            }
+            Attention::None => {
+                log::debug!(mapping = name.mapping, item = name.item; "{name}: {}", note.explained())
+            }
         }
     }
 }

@@ -106,19 +106,26 @@ impl PolicyArgs {
             ignore_closed_before: self.ignore_closed_before,
             replace_foreign: self.replace_foreign,
             // Bounded by `duration` to a year, which fits.
-            recheck_after: chrono::Duration::from_std(self.recheck_after).unwrap_or(chrono::Duration::hours(24)),
+            recheck_after: chrono::Duration::from_std(self.recheck_after)
+                .unwrap_or(chrono::Duration::hours(24)),
             max_attempts: self.max_attempts,
         }
     }
 }
 
 fn close_reasons() -> [&'static str; 3] {
-    [CloseReason::Completed, CloseReason::NotPlanned, CloseReason::Duplicate].map(CloseReason::as_str)
+    [
+        CloseReason::Completed,
+        CloseReason::NotPlanned,
+        CloseReason::Duplicate,
+    ]
+    .map(CloseReason::as_str)
 }
 
 /// A duration between one second and a year.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s, 5m or 24h"))?;
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it like 90s, 5m or 24h"))?;
     let (least, most) = (1, 365 * 24 * 60 * 60);
     match duration.as_secs() {
         seconds if seconds < least => Err("it must be at least 1s".to_owned()),
@@ -151,8 +158,14 @@ mod tests {
 
     #[test]
     fn a_date_means_its_first_moment() {
-        assert_eq!(time("2026-01-31"), Ok("2026-01-31T00:00:00Z".parse().unwrap()));
-        assert_eq!(time("2026-01-31T12:00:00+02:00"), Ok("2026-01-31T10:00:00Z".parse().unwrap()));
+        assert_eq!(
+            time("2026-01-31"),
+            Ok("2026-01-31T00:00:00Z".parse().unwrap())
+        );
+        assert_eq!(
+            time("2026-01-31T12:00:00+02:00"),
+            Ok("2026-01-31T10:00:00Z".parse().unwrap())
+        );
         assert!(time("yesterday").is_err());
     }
 }

@@ -47,7 +47,10 @@ pub struct Clock {
 impl Clock {
     /// A clock that shows `started_at` (UTC) now.
     pub fn starting_at(started_at: DateTime<Utc>) -> Self {
-        Self { started_at, started: Instant::now() }
+        Self {
+            started_at,
+            started: Instant::now(),
+        }
     }
 
     /// The time now (UTC).
@@ -112,10 +115,17 @@ pub enum Stop {
 
 impl From<anyhow::Error> for Stop {
     fn from(error: anyhow::Error) -> Self {
-        let cause = error.chain().find_map(|cause| cause.downcast_ref::<postgres::Error>());
-        let advice = cause.and_then(advice).map(|advice| format!("{error:#}; {advice}"));
+        let cause = error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<postgres::Error>());
+        let advice = cause
+            .and_then(advice)
+            .map(|advice| format!("{error:#}; {advice}"));
         if cause.is_some_and(passes) {
-            Self::Later(StoppedBy::Database, advice.unwrap_or_else(|| format!("{error:#}")))
+            Self::Later(
+                StoppedBy::Database,
+                advice.unwrap_or_else(|| format!("{error:#}")),
+            )
         } else {
             Self::Fatal(advice.map_or(error, |said| anyhow::anyhow!(said)))
         }
@@ -194,7 +204,10 @@ impl Context {
 
     /// What this run's claims look like if they are made now.
     pub fn hold(&self) -> Hold {
-        Hold { run: self.run, until: self.now() + self.time_budget + GRACE }
+        Hold {
+            run: self.run,
+            until: self.now() + self.time_budget + GRACE,
+        }
     }
 
     /// How single reads are made.
@@ -208,7 +221,10 @@ impl Context {
     /// What keeps this run from starting anything more: a signal, or a time budget that is used up.
     pub fn over(&self) -> Option<StoppedBy> {
         let is_late = self.clock.elapsed() >= self.time_budget;
-        self.signals.caught().map(StoppedBy::Signal).or_else(|| is_late.then_some(StoppedBy::TimeBudget))
+        self.signals
+            .caught()
+            .map(StoppedBy::Signal)
+            .or_else(|| is_late.then_some(StoppedBy::TimeBudget))
     }
 
     /// Reads the pause anew: another run may have met a limit since.
@@ -231,7 +247,11 @@ impl Context {
         match &self.pause {
             Some(pause) if pause.until > self.now() => Err(Stop::Later(
                 StoppedBy::RateLimit,
-                format!("GitHub is not asked before {}: {}", crate::core::plan::time(pause.until), pause.reason),
+                format!(
+                    "GitHub is not asked before {}: {}",
+                    crate::core::plan::time(pause.until),
+                    pause.reason
+                ),
             )),
             _ => Ok(()),
         }
@@ -245,13 +265,22 @@ impl Context {
                 let unnamed = || UNNAMED_PAUSE * 2_u32.pow(in_a_row.clamp(0, 10).unsigned_abs());
                 let delay = wait.unwrap_or_else(|| unnamed().min(LONGEST_PAUSE));
                 let count = if wait.is_some() { 0 } else { in_a_row + 1 };
-                let pause = Pause { scope: GITHUB.to_owned(), until: self.now() + delay, reason, count };
+                let pause = Pause {
+                    scope: GITHUB.to_owned(),
+                    until: self.now() + delay,
+                    reason,
+                    count,
+                };
                 let said = format!(
                     "GitHub's rate limit is reached; no run asks GitHub before {}: {}",
                     crate::core::plan::time(pause.until),
                     pause.reason
                 );
-                let stored = if self.mode == Mode::Apply { self.db.store_pause(&pause) } else { Ok(()) };
+                let stored = if self.mode == Mode::Apply {
+                    self.db.store_pause(&pause)
+                } else {
+                    Ok(())
+                };
                 self.pause = Some(pause);
                 match stored {
                     Ok(()) => Stop::Later(StoppedBy::RateLimit, said),
@@ -263,7 +292,9 @@ impl Context {
                 let (refused, check) = self.github.login();
                 Stop::Fatal(anyhow::anyhow!("{refused} ({reason}); check {check}"))
             }
-            ServiceError::Rejected { .. } => Stop::Fatal(anyhow::anyhow!("GitHub: {error}; check GITHUB_API_URL")),
+            ServiceError::Rejected { .. } => {
+                Stop::Fatal(anyhow::anyhow!("GitHub: {error}; check GITHUB_API_URL"))
+            }
             error => Stop::Later(StoppedBy::Github, format!("GitHub: {error}")),
         }
     }
@@ -284,11 +315,15 @@ impl Context {
         self.weaviate_state = WeaviateState::Down;
         match error {
             ServiceError::Refused(_) | ServiceError::Rejected { .. } => {
-                let error = format!("Weaviate: {error}; check WEAVIATE_URL, WEAVIATE_API_KEY and what the key may do");
+                let error = format!(
+                    "Weaviate: {error}; check WEAVIATE_URL, WEAVIATE_API_KEY and what the key may do"
+                );
                 log::error!("{error}; objects wait in the outboxes");
                 self.report.fatal(error);
             }
-            ServiceError::Interrupted(signal) => self.report.stopped(StoppedBy::Signal(*signal), error.to_string()),
+            ServiceError::Interrupted(signal) => self
+                .report
+                .stopped(StoppedBy::Signal(*signal), error.to_string()),
             error => {
                 let error = format!("Weaviate: {error}");
                 log::warn!("{error}; objects wait in the outboxes");
@@ -299,5 +334,8 @@ impl Context {
 }
 
 fn stopped(signal: Signal) -> Stop {
-    Stop::Later(StoppedBy::Signal(signal), ServiceError::Interrupted(signal).to_string())
+    Stop::Later(
+        StoppedBy::Signal(signal),
+        ServiceError::Interrupted(signal).to_string(),
+    )
 }

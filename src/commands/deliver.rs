@@ -18,14 +18,21 @@ use crate::db::{Failed, Waiting, WholeSelection};
 use crate::weaviate::{Found, ToWrite};
 
 /// Delivers up to `limit` outboxes; returns the mappings that were worked on.
-pub fn deliver(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<Vec<MappingId>, Stop> {
+pub fn deliver(
+    ctx: &mut Context,
+    whole: &WholeSelection,
+    limit: usize,
+) -> Result<Vec<MappingId>, Stop> {
     if ctx.mode == Mode::Preview {
         return foresee(ctx, whole, limit);
     }
     let (mut worked, mut after) = (Vec::new(), MappingId(0));
-    while worked.len() < limit && ctx.over().is_none() && ctx.weaviate_state != WeaviateState::Down {
+    while worked.len() < limit && ctx.over().is_none() && ctx.weaviate_state != WeaviateState::Down
+    {
         let hold = ctx.hold();
-        let batch = ctx.db.claim_waiting(whole, (limit - worked.len()).min(slice::MOST), after, hold)?;
+        let batch =
+            ctx.db
+                .claim_waiting(whole, (limit - worked.len()).min(slice::MOST), after, hold)?;
         let Some(last) = batch.last() else { break };
         after = last.claimed.mapping.id;
         let ids: Vec<MappingId> = batch.iter().map(|one| one.claimed.mapping.id).collect();
@@ -39,7 +46,11 @@ pub fn deliver(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Resul
 }
 
 /// Shows what waits; the plans that follow take what would be delivered for delivered.
-fn foresee(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<Vec<MappingId>, Stop> {
+fn foresee(
+    ctx: &mut Context,
+    whole: &WholeSelection,
+    limit: usize,
+) -> Result<Vec<MappingId>, Stop> {
     let waiting = ctx.db.preview_waiting(whole, limit)?;
     preview::outboxes(&waiting, ctx);
     if waiting.is_empty() {
@@ -54,7 +65,13 @@ fn foresee(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<Ve
         for object in objects(one, &mut outdated) {
             let parentless = object.parent_object_id.is_none();
             let uuid = object.key().uuid();
-            ctx.carried.objects.insert(uuid, Stored::Present { status: Some(object.status), parentless });
+            ctx.carried.objects.insert(
+                uuid,
+                Stored::Present {
+                    status: Some(object.status),
+                    parentless,
+                },
+            );
         }
     }
     ctx.marked.extend(outdated.iter().map(|id| id.0));
@@ -70,7 +87,11 @@ struct Decided {
 
 fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
     ready_weaviate(ctx)?;
-    let waiting: usize = batch.iter().filter_map(|one| one.outbox.as_ref().ok()).map(Outbox::len).sum();
+    let waiting: usize = batch
+        .iter()
+        .filter_map(|one| one.outbox.as_ref().ok())
+        .map(Outbox::len)
+        .sum();
     if ctx.weaviate_state != WeaviateState::Ready {
         ctx.report.weaviate.pending += waiting as u64;
         return Ok(());
@@ -81,8 +102,11 @@ fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
         let objects = objects(&one, &mut outdated);
         wanted.push((one, objects));
     }
-    let mut uuids: Vec<Uuid> =
-        wanted.iter().flat_map(|(_, objects)| objects).map(|object| object.key().uuid()).collect();
+    let mut uuids: Vec<Uuid> = wanted
+        .iter()
+        .flat_map(|(_, objects)| objects)
+        .map(|object| object.key().uuid())
+        .collect();
     uuids.sort_unstable();
     uuids.dedup();
     let found = match ctx.weaviate.statuses(&uuids) {
@@ -95,7 +119,15 @@ fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
     };
     let decided: Vec<(Waiting, Vec<Decided>)> = wanted
         .into_iter()
-        .map(|(one, objects)| (one, objects.into_iter().map(|object| decide(ctx, object, &found)).collect()))
+        .map(|(one, objects)| {
+            (
+                one,
+                objects
+                    .into_iter()
+                    .map(|object| decide(ctx, object, &found))
+                    .collect(),
+            )
+        })
         .collect();
     let answers = push::write(ctx, &to_write(&decided, &found));
     settle(ctx, &decided, &answers, &outdated)
@@ -114,8 +146,10 @@ fn objects(one: &Waiting, outdated: &mut Vec<MappingId>) -> Vec<AgiraObject> {
         }
     };
     let item = outbox.item.then(|| AgiraObject::of_item(&one.claimed.item));
-    let own =
-        outbox.object.clone().filter(|object| object.key() == mapping_key(mapping) && object.status == mapping.state);
+    let own = outbox
+        .object
+        .clone()
+        .filter(|object| object.key() == mapping_key(mapping) && object.status == mapping.state);
     if outbox.object.is_some() && own.is_none() {
         log::info!(mapping = name.mapping, item = name.item; "{name}: what waited for Weaviate is outdated; it is planned again");
         outdated.push(mapping.id);
@@ -125,8 +159,16 @@ fn objects(one: &Waiting, outdated: &mut Vec<MappingId>) -> Vec<AgiraObject> {
 
 fn decide(ctx: &Context, object: AgiraObject, found: &HashMap<Uuid, Found>) -> Decided {
     let uuid = object.key().uuid();
-    let change = change(found.get(&uuid).map(|found| &found.stored), &object, &ctx.policy);
-    Decided { uuid, object, change }
+    let change = change(
+        found.get(&uuid).map(|found| &found.stored),
+        &object,
+        &ctx.policy,
+    );
+    Decided {
+        uuid,
+        object,
+        change,
+    }
 }
 
 fn to_write(decided: &[(Waiting, Vec<Decided>)], found: &HashMap<Uuid, Found>) -> Vec<ToWrite> {
@@ -134,8 +176,14 @@ fn to_write(decided: &[(Waiting, Vec<Decided>)], found: &HashMap<Uuid, Found>) -
     let mut sent = HashSet::new();
     for one in decided.iter().flat_map(|(_, objects)| objects) {
         if one.change.is_some() && sent.insert(one.uuid) {
-            let vectors = found.get(&one.uuid).map(|found| found.vectors.clone()).unwrap_or_default();
-            objects.push(ToWrite { object: one.object.clone(), vectors });
+            let vectors = found
+                .get(&one.uuid)
+                .map(|found| found.vectors.clone())
+                .unwrap_or_default();
+            objects.push(ToWrite {
+                object: one.object.clone(),
+                vectors,
+            });
         }
     }
     objects
@@ -156,7 +204,12 @@ fn settle(
         let address = mapping.address(&one.claimed.item).ok();
         let name = name(mapping, address.as_ref());
         let (mut rejected, mut waiting) = (Vec::new(), 0);
-        for Decided { uuid, object, change } in objects {
+        for Decided {
+            uuid,
+            object,
+            change,
+        } in objects
+        {
             match (change, answers.get(uuid)) {
                 (None, _) => ctx.report.weaviate.unchanged += 1,
                 (Some(change), Some(Ok(()))) => {
@@ -165,7 +218,9 @@ fn settle(
                         ctx.report.weaviate.written(change);
                     }
                 }
-                (Some(_), Some(Err(reason))) => rejected.push(format!("Weaviate rejects {}: {reason}", object.key())),
+                (Some(_), Some(Err(reason))) => {
+                    rejected.push(format!("Weaviate rejects {}: {reason}", object.key()))
+                }
                 (Some(_), None) => waiting += 1,
             }
         }
@@ -176,14 +231,29 @@ fn settle(
             log_failure(mapping, address.as_ref(), &reason);
             let failure = failure(ctx, mapping, &Unseen::Failed(reason.clone()), now);
             let due_at = failure.due_at.filter(|_| !mapping.is_parked());
-            failed.push(Failed { looked: false, outbox_done: waiting == 0, due_at, ..failure });
-            ctx.report.mapping(mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(reason));
+            failed.push(Failed {
+                looked: false,
+                outbox_done: waiting == 0,
+                due_at,
+                ..failure
+            });
+            ctx.report.mapping(
+                mapping,
+                address.as_ref(),
+                Outcome::Failed,
+                Vec::new(),
+                Some(reason),
+            );
         } else if waiting == 0 {
             delivered.push(mapping.id);
         }
     }
     // One that still waits is still held: it is decided again with what waits.
-    let outdated: Vec<MappingId> = outdated.iter().copied().filter(|id| delivered.contains(id)).collect();
+    let outdated: Vec<MappingId> = outdated
+        .iter()
+        .copied()
+        .filter(|id| delivered.contains(id))
+        .collect();
     ctx.db.delivered(ctx.run, &delivered, &outdated, now)?;
     if !failed.is_empty() {
         ctx.db.fail(ctx.run, &failed, now, now)?;

@@ -17,18 +17,29 @@ pub const OVERLAP: Duration = Duration::seconds(60);
 pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
     let (now, access) = (ctx.now(), ctx.access());
     let (cursors, last_sync) = ctx.db.repositories_to_poll(access, now)?;
-    ctx.repositories.extend(cursors.iter().filter(|one| one.seen.is_some()).map(|one| one.name.clone()));
+    ctx.repositories.extend(
+        cursors
+            .iter()
+            .filter(|one| one.seen.is_some())
+            .map(|one| one.name.clone()),
+    );
     let is_first_today = last_sync.is_some_and(|last| last.date_naive() < now.date_naive());
     if is_first_today && ctx.mode == Mode::Apply {
         let count = ctx.db.forget_repositories()?;
         log::debug!("{count} repositories are no longer named by any mapping or project");
     }
-    let polled: Vec<(&Cursors, Poll)> = cursors.iter().filter_map(|one| Some((one, poll(one, now)?))).collect();
+    let polled: Vec<(&Cursors, Poll)> = cursors
+        .iter()
+        .filter_map(|one| Some((one, poll(one, now)?)))
+        .collect();
     if polled.is_empty() {
         return Ok(());
     }
     let polls: Vec<Poll> = polled.iter().map(|(_, poll)| poll.clone()).collect();
-    let answers = ctx.github.changes(&polls).map_err(|error| ctx.github_failed(error))?;
+    let answers = ctx
+        .github
+        .changes(&polls)
+        .map_err(|error| ctx.github_failed(error))?;
     ctx.github_answered()?;
     let begin = ctx.github.seen_at().unwrap_or(now) - OVERLAP;
     let mut changes: Vec<Change> = Vec::new();
@@ -51,20 +62,32 @@ pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
     }
     ctx.report.repositories_failed = failed;
     if hidden > 0 && hidden == results.len() {
-        let first = results.iter().find_map(|result| result.error.as_deref()).unwrap_or_default();
-        let error = format!("no repository can be read: {first}; check {}", ctx.github.login().1);
+        let first = results
+            .iter()
+            .find_map(|result| result.error.as_deref())
+            .unwrap_or_default();
+        let error = format!(
+            "no repository can be read: {first}; check {}",
+            ctx.github.login().1
+        );
         log::error!("{error}");
         ctx.report.fatal(error);
     }
     let seen = concerned(ctx, &changes)?;
     let marks = marks(&changes, &seen);
     ctx.report.discovered = marks.len() as u64;
-    log::debug!("{} changes in {} repositories concern {} mappings", changes.len(), results.len(), marks.len());
+    log::debug!(
+        "{} changes in {} repositories concern {} mappings",
+        changes.len(),
+        results.len(),
+        marks.len()
+    );
     match ctx.mode {
         Mode::Apply => ctx.db.discovered(&marks, &results, now)?,
         Mode::Preview => ctx.marked.extend(marks.iter().map(|id| id.0)),
     }
-    ctx.repositories.extend(results.into_iter().map(|result| result.name));
+    ctx.repositories
+        .extend(results.into_iter().map(|result| result.name));
     Ok(())
 }
 
@@ -81,7 +104,11 @@ fn poll(cursors: &Cursors, now: DateTime<Utc>) -> Option<Poll> {
         return None;
     };
     let (issues, pull_requests) = cursors.seen.unwrap_or((now, now));
-    Some(Poll { repository, issues_since: issues - OVERLAP, pull_requests_since: pull_requests - OVERLAP })
+    Some(Poll {
+        repository,
+        issues_since: issues - OVERLAP,
+        pull_requests_since: pull_requests - OVERLAP,
+    })
 }
 
 /// The new cursors of a repository that was read: the latest change that was seen. One that is met for the first time, or
@@ -102,7 +129,10 @@ fn read(cursors: &Cursors, found: &Changes, begin: DateTime<Utc>) -> Polled {
             .map_or(cursor, |latest| latest.max(cursor))
     };
     if found.is_far_behind {
-        log::warn!("{}: too many changes to read one by one; its mappings are rechecked instead", cursors.name);
+        log::warn!(
+            "{}: too many changes to read one by one; its mappings are rechecked instead",
+            cursors.name
+        );
     }
     Polled {
         name: cursors.name.clone(),
@@ -114,9 +144,13 @@ fn read(cursors: &Cursors, found: &Changes, begin: DateTime<Utc>) -> Polled {
 }
 
 fn unreadable(cursors: &Cursors, error: &LookError, begin: DateTime<Utc>) -> Polled {
-    let (LookError::Gone(reason) | LookError::RepositoryHidden(reason) | LookError::Failed(reason)) = error;
+    let (LookError::Gone(reason) | LookError::RepositoryHidden(reason) | LookError::Failed(reason)) =
+        error;
     let reason = Printable(&shortened(reason, 1000)).to_string();
-    log::error!("{}: {reason}; it is asked about again after an hour", cursors.name);
+    log::error!(
+        "{}: {reason}; it is asked about again after an hour",
+        cursors.name
+    );
     let (issues_cursor, pull_requests_cursor) = cursors.seen.unwrap_or((begin, begin));
     Polled {
         name: cursors.name.clone(),
@@ -132,8 +166,15 @@ fn concerned(ctx: &mut Context, changes: &[Change]) -> Result<Vec<Seen>, Stop> {
     if changes.is_empty() {
         return Ok(Vec::new());
     }
-    let named = || changes.iter().flat_map(|change| std::iter::once(&change.named).chain(&change.closes));
-    let ids: Vec<i64> = named().filter_map(|named| named.github_id).map(|id| id.0).collect();
+    let named = || {
+        changes
+            .iter()
+            .flat_map(|change| std::iter::once(&change.named).chain(&change.closes))
+    };
+    let ids: Vec<i64> = named()
+        .filter_map(|named| named.github_id)
+        .map(|id| id.0)
+        .collect();
     let urls: Vec<String> = named().map(|named| named.url.to_lowercase()).collect();
     Ok(ctx.db.seen(ctx.access(), &ids, &urls)?)
 }

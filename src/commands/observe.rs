@@ -31,7 +31,10 @@ impl Unseen {
     /// What happened.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Failed(reason) | Self::Gone(reason) | Self::PutOff(reason) | Self::NotAsked(reason) => reason,
+            Self::Failed(reason)
+            | Self::Gone(reason)
+            | Self::PutOff(reason)
+            | Self::NotAsked(reason) => reason,
         }
     }
 }
@@ -71,20 +74,36 @@ pub fn observe(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, St
         observation.known = ctx.carried.clone();
         return Ok(observation);
     }
-    let (rows, links) = ctx.db.related(ctx.access(), ctx.run, &slice, &items, &github_ids)?;
-    let items = seen.iter().map(|one| (one.claimed.item.id, one.claimed.item.clone())).collect();
+    let (rows, links) = ctx
+        .db
+        .related(ctx.access(), ctx.run, &slice, &items, &github_ids)?;
+    let items = seen
+        .iter()
+        .map(|one| (one.claimed.item.id, one.claimed.item.clone()))
+        .collect();
     let keys: Vec<_> = seen
         .iter()
         .flat_map(|one| {
             let Claimed { mapping, item } = &one.claimed;
             let item = (mapping.kind == Kind::Issue).then(|| item_key(item));
             let may_exist = mapping.id.is_stored() && !ctx.inserted.contains(&mapping.id);
-            item.into_iter().chain(may_exist.then(|| mapping_key(mapping)))
+            item.into_iter()
+                .chain(may_exist.then(|| mapping_key(mapping)))
         })
         .collect();
-    let new = seen.iter().map(|one| &one.claimed.mapping).filter(|mapping| ctx.inserted.contains(&mapping.id));
-    let objects = new.map(|mapping| (mapping_key(mapping).uuid(), Stored::Missing)).collect();
-    observation.known = Known { items, rows, links, objects };
+    let new = seen
+        .iter()
+        .map(|one| &one.claimed.mapping)
+        .filter(|mapping| ctx.inserted.contains(&mapping.id));
+    let objects = new
+        .map(|mapping| (mapping_key(mapping).uuid(), Stored::Missing))
+        .collect();
+    observation.known = Known {
+        items,
+        rows,
+        links,
+        objects,
+    };
     let mut uuids: Vec<Uuid> = keys.iter().map(|key| key.uuid()).collect();
     uuids.sort_unstable();
     uuids.dedup();
@@ -92,7 +111,11 @@ pub fn observe(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, St
     if ctx.mode == Mode::Preview {
         observation.known.overlay(&ctx.carried);
         // Discovery would have made them due.
-        let marked = observation.known.rows.iter_mut().filter(|row| ctx.marked.contains(&row.id.0));
+        let marked = observation
+            .known
+            .rows
+            .iter_mut()
+            .filter(|row| ctx.marked.contains(&row.id.0));
         marked.for_each(|row| row.look_comes = true);
     }
     Ok(observation)
@@ -132,7 +155,10 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
         None => ctx.github_answered()?,
     }
     for (claimed, address) in addressed {
-        let look = targets.iter().position(|target| *target == address).and_then(|index| answers.get(index));
+        let look = targets
+            .iter()
+            .position(|target| *target == address)
+            .and_then(|index| answers.get(index));
         match look {
             Some(Ok(snapshot)) if is_elsewhere(&claimed.mapping.html_url, &snapshot.url) => {
                 let reason = format!(
@@ -143,7 +169,10 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
                 observation.unseen.push((claimed, Unseen::Failed(reason)));
             }
             Some(Ok(snapshot)) if snapshot.kind() == claimed.mapping.kind => {
-                observation.seen.push(Seen { claimed, snapshot: snapshot.clone() });
+                observation.seen.push(Seen {
+                    claimed,
+                    snapshot: snapshot.clone(),
+                });
             }
             Some(Ok(snapshot)) => {
                 let reason = format!(
@@ -173,7 +202,9 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
             }
         }
     }
-    observation.seen.sort_by_key(|one| (one.claimed.item.id, closed_at(&one.snapshot)));
+    observation
+        .seen
+        .sort_by_key(|one| (one.claimed.item.id, closed_at(&one.snapshot)));
     Ok(observation)
 }
 
@@ -181,8 +212,10 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
 /// not sure to be looked at should this run be ended first.
 fn begin_looks(ctx: &mut Context, addressed: &[(Claimed, Address)]) -> Result<(), Stop> {
     let mappings = addressed.iter().map(|(claimed, _)| &claimed.mapping);
-    let failed: Vec<MappingId> =
-        mappings.filter(|mapping| mapping.attempts > 0 && !mapping.is_parked()).map(|mapping| mapping.id).collect();
+    let failed: Vec<MappingId> = mappings
+        .filter(|mapping| mapping.attempts > 0 && !mapping.is_parked())
+        .map(|mapping| mapping.id)
+        .collect();
     match ctx.github.seen_at() {
         Some(seen_at) if ctx.mode == Mode::Apply && !failed.is_empty() => {
             Ok(ctx.db.begin_looks(ctx.run, &failed, seen_at)?)
@@ -197,7 +230,11 @@ fn is_elsewhere(html_url: &str, found: &str) -> bool {
 }
 
 /// The status of every object concerned; without an answer they stay unknown.
-fn read_objects(ctx: &mut Context, uuids: &[Uuid], observation: &mut Observation) -> Result<(), Stop> {
+fn read_objects(
+    ctx: &mut Context,
+    uuids: &[Uuid],
+    observation: &mut Observation,
+) -> Result<(), Stop> {
     ready_weaviate(ctx)?;
     match ctx.weaviate_state {
         WeaviateState::Ready => {}
@@ -236,12 +273,17 @@ pub fn ready_weaviate(ctx: &mut Context) -> Result<(), Stop> {
         }
         Ok(ClassState::Missing) => match ctx.weaviate.create_class() {
             Ok(()) => {
-                log::info!("Weaviate had no class {}; created it", crate::core::agira_object::CLASS);
+                log::info!(
+                    "Weaviate had no class {}; created it",
+                    crate::core::agira_object::CLASS
+                );
                 ctx.weaviate_state = WeaviateState::Ready;
             }
             Err(error) => ctx.weaviate_failed(&error),
         },
-        Ok(ClassState::Unfit(problems)) => return Err(Stop::Fatal(anyhow::anyhow!("Weaviate: {problems}"))),
+        Ok(ClassState::Unfit(problems)) => {
+            return Err(Stop::Fatal(anyhow::anyhow!("Weaviate: {problems}")));
+        }
         Err(error) => ctx.weaviate_failed(&error),
     }
     Ok(())
@@ -250,7 +292,11 @@ pub fn ready_weaviate(ctx: &mut Context) -> Result<(), Stop> {
 fn ids(snapshot: &Snapshot) -> Vec<GithubId> {
     let mut ids = vec![snapshot.github_id];
     if let Details::Issue { pull_requests, .. } = &snapshot.details {
-        ids.extend(pull_requests.iter().map(|pull_request| pull_request.github_id));
+        ids.extend(
+            pull_requests
+                .iter()
+                .map(|pull_request| pull_request.github_id),
+        );
     }
     ids
 }

@@ -59,7 +59,11 @@ struct ObjectDiff {
 }
 
 /// Shows the plans of a slice; returns the rows that would be inserted, as the next slice.
-pub fn show(ctx: &mut Context, observation: Observation, planned: Vec<Planned>) -> Result<Vec<Claimed>, Stop> {
+pub fn show(
+    ctx: &mut Context,
+    observation: Observation,
+    planned: Vec<Planned>,
+) -> Result<Vec<Claimed>, Stop> {
     for (claimed, unseen) in &observation.unseen {
         let (outcome, word) = match unseen {
             Unseen::NotAsked(_) => (Outcome::GivenBack, "not asked about"),
@@ -68,20 +72,30 @@ pub fn show(ctx: &mut Context, observation: Observation, planned: Vec<Planned>) 
         let address = claimed.mapping.address(&claimed.item).ok();
         let address = address.as_ref();
         let said = vec![format!("{word}: {}", unseen.reason())];
-        let explanation = ctx.explain.then(|| explanation(ctx, claimed, None, &Plan::default()));
+        let explanation = ctx
+            .explain
+            .then(|| explanation(ctx, claimed, None, &Plan::default()));
         show_mapping(ctx, claimed, address, explanation.as_ref(), &said);
         let reason = Some(unseen.reason().to_owned());
         let explanation = explanation.map(|explanation| json!(explanation));
-        ctx.report.explained(&claimed.mapping, address, outcome, Vec::new(), reason, explanation);
+        ctx.report.explained(
+            &claimed.mapping,
+            address,
+            outcome,
+            Vec::new(),
+            reason,
+            explanation,
+        );
     }
     let mut inserted = Vec::new();
     for one in &planned {
         show_plan(ctx, one);
         inserted.extend(inserted_rows(one, &observation.known));
-        ctx.marked.extend(one.plan.actions.iter().filter_map(|action| match action {
-            Action::MakeDue { row, .. } => Some(row.0),
-            _ => None,
-        }));
+        ctx.marked
+            .extend(one.plan.actions.iter().filter_map(|action| match action {
+                Action::MakeDue { row, .. } => Some(row.0),
+                _ => None,
+            }));
     }
     // What was overlaid on it is in it: the slice's knowledge is the newest.
     ctx.carried = observation.known;
@@ -89,9 +103,16 @@ pub fn show(ctx: &mut Context, observation: Observation, planned: Vec<Planned>) 
 }
 
 fn show_plan(ctx: &mut Context, one: &Planned) {
-    let Planned { claimed, snapshot, plan, .. } = one;
+    let Planned {
+        claimed,
+        snapshot,
+        plan,
+        ..
+    } = one;
     let address = Some(&snapshot.address);
-    let explanation = ctx.explain.then(|| explanation(ctx, claimed, Some(snapshot), plan));
+    let explanation = ctx
+        .explain
+        .then(|| explanation(ctx, claimed, Some(snapshot), plan));
     let mut said: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
     if explanation.is_some() {
         if said.is_empty() {
@@ -100,14 +121,28 @@ fn show_plan(ctx: &mut Context, one: &Planned) {
         show_mapping(ctx, claimed, address, explanation.as_ref(), &said);
     } else if !said.is_empty() {
         // What a person may wonder about.
-        let notes = plan.notes.iter().filter(|note| note.attention > Attention::None);
+        let notes = plan
+            .notes
+            .iter()
+            .filter(|note| note.attention > Attention::None);
         said.extend(notes.map(ToString::to_string));
         show_mapping(ctx, claimed, address, None, &said);
     }
-    let outcome = if plan.actions.is_empty() { Outcome::Unchanged } else { Outcome::Planned };
+    let outcome = if plan.actions.is_empty() {
+        Outcome::Unchanged
+    } else {
+        Outcome::Planned
+    };
     let actions = plan.actions.iter().map(|action| json!(action)).collect();
     let explanation = explanation.map(|explanation| json!(explanation));
-    ctx.report.explained(&claimed.mapping, address, outcome, actions, None, explanation);
+    ctx.report.explained(
+        &claimed.mapping,
+        address,
+        outcome,
+        actions,
+        None,
+        explanation,
+    );
 }
 
 /// A line, or with an explanation a paragraph.
@@ -119,7 +154,9 @@ fn show_mapping(
     said: &[String],
 ) {
     let name = name(claimed, address);
-    let Some(explanation) = explanation else { return show_line(ctx, &format!("{name}: {}", said.join("; "))) };
+    let Some(explanation) = explanation else {
+        return show_line(ctx, &format!("{name}: {}", said.join("; ")));
+    };
     show_line(ctx, &name);
     for fact in explanation.facts(claimed.mapping.item_id) {
         show_line(ctx, &format!("    {fact}"));
@@ -127,11 +164,15 @@ fn show_mapping(
     let reasons: Vec<String> = explanation.reasons.iter().map(Note::explained).collect();
     if reasons.is_empty() {
         // Nothing could be decided.
-        return said.iter().for_each(|line| show_line(ctx, &format!("    {line}")));
+        return said
+            .iter()
+            .for_each(|line| show_line(ctx, &format!("    {line}")));
     }
     for (title, lines) in [("why", reasons.as_slice()), ("plan", said)] {
         show_line(ctx, &format!("    {title}:"));
-        lines.iter().for_each(|line| show_line(ctx, &format!("        {line}")));
+        lines
+            .iter()
+            .for_each(|line| show_line(ctx, &format!("        {line}")));
     }
     for ObjectDiff { object, diff } in &explanation.text_diffs {
         show_line(ctx, &format!("    text of {object}:"));
@@ -142,15 +183,29 @@ fn show_mapping(
 }
 
 /// Reads what the decision itself did not need: the texts that Weaviate holds.
-fn explanation(ctx: &mut Context, claimed: &Claimed, snapshot: Option<&Snapshot>, plan: &Plan) -> Explanation {
+fn explanation(
+    ctx: &mut Context,
+    claimed: &Claimed,
+    snapshot: Option<&Snapshot>,
+    plan: &Plan,
+) -> Explanation {
     let Claimed { mapping, item } = claimed;
     let github = snapshot.map(|snapshot| {
         let (closed_at, reason) = match snapshot.details {
-            Details::Issue { closed_at, close_reason, .. } => (closed_at, close_reason),
+            Details::Issue {
+                closed_at,
+                close_reason,
+                ..
+            } => (closed_at, close_reason),
             Details::PullRequest { .. } => (None, None),
         };
         let (state, updated_at) = (snapshot.state.as_str(), snapshot.updated_at);
-        AtGithub { state, closed_at, close_reason: reason.map(CloseReason::as_str), updated_at }
+        AtGithub {
+            state,
+            closed_at,
+            close_reason: reason.map(CloseReason::as_str),
+            updated_at,
+        }
     });
     Explanation {
         due: due(mapping, ctx.now()),
@@ -170,14 +225,28 @@ impl Explanation {
     fn facts(&self, item: ItemId) -> Vec<String> {
         let mut facts = vec![self.due.clone()];
         if let Some(error) = &self.last_error {
-            facts.push(format!("last failure (attempt {}): {}", self.attempts, error));
+            facts.push(format!(
+                "last failure (attempt {}): {}",
+                self.attempts, error
+            ));
         }
         let (title, status) = (quoted(&self.item_title), &self.item_status);
         facts.push(format!("item {item} {title:?} is in {status}"));
-        if let Some(AtGithub { state, closed_at, close_reason, updated_at }) = &self.github {
+        if let Some(AtGithub {
+            state,
+            closed_at,
+            close_reason,
+            updated_at,
+        }) = &self.github
+        {
             let reason = close_reason.unwrap_or("no reason given");
-            let closed = closed_at.map(|closed_at| format!(", closed {} as {reason}", time(closed_at)));
-            facts.push(format!("GitHub: {state}{}, last changed {}", closed.unwrap_or_default(), time(*updated_at)));
+            let closed =
+                closed_at.map(|closed_at| format!(", closed {} as {reason}", time(closed_at)));
+            facts.push(format!(
+                "GitHub: {state}{}, last changed {}",
+                closed.unwrap_or_default(),
+                time(*updated_at)
+            ));
         }
         let dealt = self.dealt_closed_at.map_or("none".to_owned(), time);
         facts.push(format!("close event dealt with before: {dealt}"));
@@ -203,8 +272,13 @@ pub fn due(mapping: &Mapping, now: DateTime<Utc>) -> String {
     match (mapping.due_at, mapping.recheck_at) {
         (Some(due), _) if due <= now => format!("due since {}", time(due)),
         (Some(due), _) => format!("not due before {} (backing off)", time(due)),
-        (None, Some(recheck)) => format!("no reason to look known; next look without one at {}", time(recheck)),
-        (None, None) => "parked: looked at again when it changes at GitHub, or by retry-failed".to_owned(),
+        (None, Some(recheck)) => format!(
+            "no reason to look known; next look without one at {}",
+            time(recheck)
+        ),
+        (None, None) => {
+            "parked: looked at again when it changes at GitHub, or by retry-failed".to_owned()
+        }
     }
 }
 
@@ -227,11 +301,19 @@ fn text_diffs(ctx: &mut Context, plan: &Plan) -> Vec<ObjectDiff> {
         };
         match held {
             Ok(held) => {
-                let old = held.and_then(|held| held["properties"]["text"].as_str().map(str::to_owned));
+                let old =
+                    held.and_then(|held| held["properties"]["text"].as_str().map(str::to_owned));
                 let old = old.unwrap_or_default();
                 let diff = TextDiff::from_lines(&old, &object.text);
-                let diff = diff.unified_diff().context_radius(3).missing_newline_hint(false).to_string();
-                diffs.push(ObjectDiff { object: key.to_string(), diff });
+                let diff = diff
+                    .unified_diff()
+                    .context_radius(3)
+                    .missing_newline_hint(false)
+                    .to_string();
+                diffs.push(ObjectDiff {
+                    object: key.to_string(),
+                    diff,
+                });
             }
             Err(error) => ctx.weaviate_failed(&error),
         }
@@ -245,35 +327,73 @@ fn inserted_rows(one: &Planned, known: &Known) -> Vec<Claimed> {
         Action::InsertPullRequest { pull_request } => known.row_of(pull_request.github_id),
         _ => None,
     });
-    rows.map(|row| Claimed { mapping: placeholder(row), item: one.claimed.item.clone() }).collect()
+    rows.map(|row| Claimed {
+        mapping: placeholder(row),
+        item: one.claimed.item.clone(),
+    })
+    .collect()
 }
 
 fn placeholder(row: &Row) -> Mapping {
-    Mapping::inserted(row.id, row.item_id, row.github_id, row.number, row.kind, &row.state, &row.html_url)
+    Mapping::inserted(
+        row.id,
+        row.item_id,
+        row.github_id,
+        row.number,
+        row.kind,
+        &row.state,
+        &row.html_url,
+    )
 }
 
 /// What waits for Weaviate.
 pub fn outboxes(waiting: &[Waiting], ctx: &Context) {
     for Waiting { claimed, outbox } in waiting {
         let said = match outbox {
-            Ok(outbox) => format!("{} objects wait for Weaviate since {}", outbox.len(), time(outbox.planned_at)),
+            Ok(outbox) => format!(
+                "{} objects wait for Weaviate since {}",
+                outbox.len(),
+                time(outbox.planned_at)
+            ),
             Err(error) => format!("its outbox cannot be read and would be planned again: {error}"),
         };
-        show_mapping(ctx, claimed, claimed.mapping.address(&claimed.item).ok().as_ref(), None, &[said]);
+        show_mapping(
+            ctx,
+            claimed,
+            claimed.mapping.address(&claimed.item).ok().as_ref(),
+            None,
+            &[said],
+        );
     }
 }
 
 /// Says that a run would take this mapping over from one that died; whether it would only park it.
 pub fn suspect_is_parked(ctx: &mut Context, claimed: &Claimed) -> bool {
     let address = claimed.mapping.address(&claimed.item).ok();
-    let parked = claimed.parked_as_suspect(ctx.policy.max_attempts).map(|reason| slice::parked(&reason));
+    let parked = claimed
+        .parked_as_suspect(ctx.policy.max_attempts)
+        .map(|reason| slice::parked(&reason));
     if parked.is_some() || !ctx.explain {
-        let said = [due(&claimed.mapping, ctx.now())].into_iter().chain(parked.clone());
-        show_mapping(ctx, claimed, address.as_ref(), None, &said.collect::<Vec<_>>());
+        let said = [due(&claimed.mapping, ctx.now())]
+            .into_iter()
+            .chain(parked.clone());
+        show_mapping(
+            ctx,
+            claimed,
+            address.as_ref(),
+            None,
+            &said.collect::<Vec<_>>(),
+        );
     }
     let is_parked = parked.is_some();
     if is_parked {
-        ctx.report.mapping(&claimed.mapping, address.as_ref(), Outcome::Failed, Vec::new(), parked);
+        ctx.report.mapping(
+            &claimed.mapping,
+            address.as_ref(),
+            Outcome::Failed,
+            Vec::new(),
+            parked,
+        );
     }
     is_parked
 }
@@ -286,25 +406,45 @@ pub fn claimed(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Resul
             continue;
         }
         let said = due(&claimed.mapping, now);
-        show_mapping(ctx, &claimed, claimed.mapping.address(&claimed.item).ok().as_ref(), None, &[said]);
+        show_mapping(
+            ctx,
+            &claimed,
+            claimed.mapping.address(&claimed.item).ok().as_ref(),
+            None,
+            &[said],
+        );
     }
     Ok(())
 }
 
 /// The class that a real run would create.
 pub fn class_missing(ctx: &Context) {
-    show_line(ctx, &format!("Weaviate has no class {}: it would be created", crate::core::agira_object::CLASS));
+    show_line(
+        ctx,
+        &format!(
+            "Weaviate has no class {}: it would be created",
+            crate::core::agira_object::CLASS
+        ),
+    );
 }
 
 fn name(claimed: &Claimed, address: Option<&Address>) -> String {
     let Claimed { mapping, .. } = claimed;
     let address = address.map_or_else(|| format!("#{}", mapping.number), ToString::to_string);
-    format!("mapping {} (item {}, {} {address})", mapping.id, mapping.item_id, mapping.kind.words())
+    format!(
+        "mapping {} (item {}, {} {address})",
+        mapping.id,
+        mapping.item_id,
+        mapping.kind.words()
+    )
 }
 
 fn show_line(ctx: &Context, text: &str) {
     if ctx.report.is_text() {
-        Screen::of_stdout().wrapped(text).iter().for_each(|line| show_raw(ctx, line));
+        Screen::of_stdout()
+            .wrapped(text)
+            .iter()
+            .for_each(|line| show_raw(ctx, line));
     }
 }
 

@@ -26,7 +26,12 @@ pub fn write(ctx: &mut Context, objects: &[ToWrite]) -> Answers {
             break;
         }
         match ctx.weaviate.write(batch) {
-            Ok(results) => answers.extend(batch.iter().map(|sent| sent.object.key().uuid()).zip(results)),
+            Ok(results) => answers.extend(
+                batch
+                    .iter()
+                    .map(|sent| sent.object.key().uuid())
+                    .zip(results),
+            ),
             Err(error) => ctx.weaviate_failed(&error),
         }
     }
@@ -39,13 +44,19 @@ pub fn push(
     planned: &mut [Planned],
     vectors: &HashMap<Uuid, Map<String, Value>>,
 ) -> Result<(), Stop> {
-    ctx.report.weaviate.unchanged += planned.iter().map(|one| one.plan.objects_left() as u64).sum::<u64>();
+    ctx.report.weaviate.unchanged += planned
+        .iter()
+        .map(|one| one.plan.objects_left() as u64)
+        .sum::<u64>();
     let (objects, level) = to_write(ctx, planned, vectors)?;
     ctx.report.weaviate.unchanged += level.len() as u64;
     let mut answers = write(ctx, &objects);
     answers.extend(level.iter().map(|key| (key.uuid(), Ok(()))));
     let mut counted = level;
-    for one in planned.iter_mut().filter(|one| one.progress == Progress::Done) {
+    for one in planned
+        .iter_mut()
+        .filter(|one| one.progress == Progress::Done)
+    {
         one.progress = settle(ctx, one, &answers, &mut counted);
     }
     Ok(())
@@ -66,36 +77,59 @@ fn to_write(
         .filter(|one| one.progress == Progress::Done)
         .flat_map(|one| &one.plan.actions)
         .filter_map(|action| match action {
-            Action::Write { object, change } if *change != Change::Decide => Some((&**object, change)),
+            Action::Write { object, change } if *change != Change::Decide => {
+                Some((&**object, change))
+            }
             _ => None,
         })
         .filter(|(object, _)| keys.insert(object.key()))
         .collect();
     let is_item = |object: &AgiraObject| object.object_type == ObjectType::Item;
     let of_items = writes.iter().filter(|(object, _)| is_item(object));
-    let ids: Vec<ItemId> = of_items.filter_map(|(object, _)| object.object_id.parse().ok().map(ItemId)).collect();
-    let items = if ids.is_empty() { HashMap::new() } else { ctx.db.items(&ids)? };
+    let ids: Vec<ItemId> = of_items
+        .filter_map(|(object, _)| object.object_id.parse().ok().map(ItemId))
+        .collect();
+    let items = if ids.is_empty() {
+        HashMap::new()
+    } else {
+        ctx.db.items(&ids)?
+    };
     let (mut objects, mut level) = (Vec::with_capacity(writes.len()), HashSet::new());
     for (object, change) in writes {
-        let item = object.object_id.parse().ok().and_then(|id| items.get(&ItemId(id))).filter(|_| is_item(object));
+        let item = object
+            .object_id
+            .parse()
+            .ok()
+            .and_then(|id| items.get(&ItemId(id)))
+            .filter(|_| is_item(object));
         let object = item.map_or_else(|| object.clone(), AgiraObject::of_item);
         if matches!(change, Change::Update { from } if from.as_deref() == Some(&object.status)) {
             level.insert(object.key());
             continue;
         }
-        let vectors = vectors.get(&object.key().uuid()).cloned().unwrap_or_default();
+        let vectors = vectors
+            .get(&object.key().uuid())
+            .cloned()
+            .unwrap_or_default();
         objects.push(ToWrite { object, vectors });
     }
     Ok((objects, level))
 }
 
 /// What Weaviate's answers mean for one mapping.
-fn settle(ctx: &mut Context, one: &Planned, answers: &Answers, counted: &mut HashSet<ObjectKey>) -> Progress {
+fn settle(
+    ctx: &mut Context,
+    one: &Planned,
+    answers: &Answers,
+    counted: &mut HashSet<ObjectKey>,
+) -> Progress {
     let name = name(&one.claimed.mapping, Some(&one.snapshot.address));
     let mut rejected = Vec::new();
     let mut waiting = 0;
     for action in &one.plan.actions {
-        let Action::Write { object, change } = action else { continue };
+        let Action::Write { object, change } = action else {
+            continue;
+        };
         let key = object.key();
         match answers.get(&key.uuid()) {
             Some(Ok(())) if counted.insert(key.clone()) => {

@@ -21,13 +21,22 @@ pub struct PushArgs {
 }
 
 /// `push-weaviate`.
-pub fn push_weaviate(args: &PushArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
+pub fn push_weaviate(
+    args: &PushArgs,
+    output: &Output,
+    start: anyhow::Result<Start>,
+    progress: ProgressBar,
+) -> Report {
     let named = !args.batch.narrowed.mappings.is_empty();
     let job = Job {
         name: "push-weaviate",
         batch: &args.batch,
         policy: args.policy.policy(),
-        selection: if named { Selection::Named } else { Selection::NeverPushed },
+        selection: if named {
+            Selection::Named
+        } else {
+            Selection::NeverPushed
+        },
         scope: Scope::WeaviateOnly,
         discovers: false,
         recheck_now: false,

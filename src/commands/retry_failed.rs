@@ -21,7 +21,12 @@ pub struct RetryArgs {
 }
 
 /// `retry-failed`.
-pub fn retry_failed(args: &RetryArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
+pub fn retry_failed(
+    args: &RetryArgs,
+    output: &Output,
+    start: anyhow::Result<Start>,
+    progress: ProgressBar,
+) -> Report {
     let job = Job {
         name: "retry-failed",
         batch: &args.batch,

@@ -45,10 +45,23 @@ pub struct Job<'a> {
 }
 
 /// Runs a job to its end, whatever that is, and writes the metrics; the report is still to be printed.
-pub fn carry_out(job: &Job<'_>, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
-    let mode = if job.batch.dry_run { Mode::Preview } else { Mode::Apply };
+pub fn carry_out(
+    job: &Job<'_>,
+    output: &Output,
+    start: anyhow::Result<Start>,
+    progress: ProgressBar,
+) -> Report {
+    let mode = if job.batch.dry_run {
+        Mode::Preview
+    } else {
+        Mode::Apply
+    };
     let mut report = Report::new(job.name, mode, output.output);
-    let wanted = job.batch.metrics_file.as_deref().filter(|_| mode == Mode::Apply);
+    let wanted = job
+        .batch
+        .metrics_file
+        .as_deref()
+        .filter(|_| mode == Mode::Apply);
     let mut after = None;
     match start.and_then(|start| prepare(job, mode, start, progress)) {
         Ok(mut ctx) => {
@@ -72,28 +85,49 @@ pub fn carry_out(job: &Job<'_>, output: &Output, start: anyhow::Result<Start>, p
 }
 
 /// Opens the database; no service is asked.
-fn prepare(job: &Job<'_>, mode: Mode, start: Start, progress: ProgressBar) -> anyhow::Result<Context> {
+fn prepare(
+    job: &Job<'_>,
+    mode: Mode,
+    start: Start,
+    progress: ProgressBar,
+) -> anyhow::Result<Context> {
     let (settings, signals, run) = start;
-    let patience =
-        Patience { answer: job.batch.answer_timeout, retry: settings.retry.unwrap_or(Patience::default().retry) };
+    let patience = Patience {
+        answer: job.batch.answer_timeout,
+        retry: settings.retry.unwrap_or(Patience::default().retry),
+    };
     let github = match settings.github_login {
         GithubLogin::Token(token) => Github::new(&settings.github_url, token.expose())?,
         GithubLogin::App(app) => Github::with_app(&settings.github_url, *app)?,
     };
     let github = github.with_patience(patience).with_signals(signals.clone());
-    let weaviate = Weaviate::new(&settings.weaviate_url, settings.weaviate_key.as_ref().map(Secret::expose))?;
-    let weaviate = weaviate.with_patience(patience).with_signals(signals.clone());
+    let weaviate = Weaviate::new(
+        &settings.weaviate_url,
+        settings.weaviate_key.as_ref().map(Secret::expose),
+    )?;
+    let weaviate = weaviate
+        .with_patience(patience)
+        .with_signals(signals.clone());
     let (mut db, now) = Db::connect(settings.database_url.expose())?;
-    let access = if mode == Mode::Preview { Access::ReadOnly } else { Access::ReadWrite };
+    let access = if mode == Mode::Preview {
+        Access::ReadOnly
+    } else {
+        Access::ReadWrite
+    };
     db.check_privileges(access)?;
     let narrowed = &job.batch.narrowed;
     if !(narrowed.projects.is_empty() && narrowed.mappings.is_empty()) {
         let unknown = db.unknown(access, &narrowed.projects, &narrowed.mappings)?;
         if !unknown.is_empty() {
-            bail!("there is no {}; see status for those that there are", unknown.join(", no "));
+            bail!(
+                "there is no {}; see status for those that there are",
+                unknown.join(", no ")
+            );
         }
     }
-    let pause = db.pause(access, GITHUB).context("cannot tell whether GitHub may be asked")?;
+    let pause = db
+        .pause(access, GITHUB)
+        .context("cannot tell whether GitHub may be asked")?;
     Ok(Context {
         db,
         github,
@@ -154,7 +188,10 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
         Mode::Preview => {
             if job.selection == Selection::NeverPushed {
                 // What would be delivered counts as pushed, what would be dropped as outdated does not.
-                let pushed = delivered.iter().map(|id| id.0).filter(|id| !ctx.marked.contains(id));
+                let pushed = delivered
+                    .iter()
+                    .map(|id| id.0)
+                    .filter(|id| !ctx.marked.contains(id));
                 whole.left_out = pushed.collect();
             }
             foresee(ctx, job, whole, limit)
@@ -163,7 +200,12 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
 }
 
 /// What [`work`] would do, without claiming: rows that plans make due come after the others.
-fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usize) -> Result<(), Stop> {
+fn foresee(
+    ctx: &mut Context,
+    job: &Job<'_>,
+    mut whole: WholeSelection,
+    limit: usize,
+) -> Result<(), Stop> {
     let mut left = limit;
     while left > 0 {
         if let Some(by) = ctx.over() {
@@ -177,7 +219,9 @@ fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: u
         }
         left -= batch.len();
         ctx.report.claimed += batch.len() as u64;
-        whole.left_out.extend(batch.iter().map(|claimed| claimed.mapping.id.0));
+        whole
+            .left_out
+            .extend(batch.iter().map(|claimed| claimed.mapping.id.0));
         slices(ctx, job.scope, batch)?;
     }
     match job.selection {
@@ -192,7 +236,12 @@ fn foresee(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: u
 /// What [`suspects`] would do.
 fn foresee_suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<(), Stop> {
     let now = ctx.now();
-    for (taken, claimed) in ctx.db.preview_suspects(whole, most, now, ctx.run)?.into_iter().enumerate() {
+    for (taken, claimed) in ctx
+        .db
+        .preview_suspects(whole, most, now, ctx.run)?
+        .into_iter()
+        .enumerate()
+    {
         if taken > 0 && ctx.over().is_some() {
             return Ok(());
         }
@@ -206,7 +255,12 @@ fn foresee_suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> R
 }
 
 /// Claims and works on batches until the limit, the time budget, or nothing is left; suspects come last.
-fn work(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usize) -> Result<(), Stop> {
+fn work(
+    ctx: &mut Context,
+    job: &Job<'_>,
+    mut whole: WholeSelection,
+    limit: usize,
+) -> Result<(), Stop> {
     let (mut left, mut after) = (limit, MappingId(0));
     while left > 0 {
         if let Some(by) = ctx.over() {
@@ -215,8 +269,12 @@ fn work(ctx: &mut Context, job: &Job<'_>, mut whole: WholeSelection, limit: usiz
         }
         let (now, hold) = (ctx.now(), ctx.hold());
         whole.left_out.clone_from(&ctx.given_back);
-        let batch = ctx.db.claim(&whole, left.min(slice::MOST), after, now, hold)?;
-        let Some(last) = batch.iter().map(|claimed| claimed.mapping.id).max() else { break };
+        let batch = ctx
+            .db
+            .claim(&whole, left.min(slice::MOST), after, now, hold)?;
+        let Some(last) = batch.iter().map(|claimed| claimed.mapping.id).max() else {
+            break;
+        };
         after = last;
         left -= batch.len();
         ctx.report.claimed += batch.len() as u64;
@@ -283,7 +341,13 @@ fn give_back(ctx: &mut Context, queue: &std::collections::VecDeque<Claimed>) {
     for Claimed { mapping, item } in queue {
         ids.push(mapping.id);
         let address = mapping.address(item).ok();
-        ctx.report.mapping(mapping, address.as_ref(), Outcome::GivenBack, Vec::new(), None);
+        ctx.report.mapping(
+            mapping,
+            address.as_ref(),
+            Outcome::GivenBack,
+            Vec::new(),
+            None,
+        );
     }
     if let Err(error) = ctx.db.give_back(ctx.run, &ids) {
         log::warn!("{error:#}; the claims will expire");
@@ -306,7 +370,10 @@ fn suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<()
         match ctx.db.claim_suspect(whole, max_attempts, now, hold)? {
             None => return Ok(()),
             Some(Suspect::Taken(claimed)) => {
-                let name = slice::name(&claimed.mapping, claimed.mapping.address(&claimed.item).ok().as_ref());
+                let name = slice::name(
+                    &claimed.mapping,
+                    claimed.mapping.address(&claimed.item).ok().as_ref(),
+                );
                 log::warn!(mapping = name.mapping, item = name.item; "{name}: the run that held it died; looking at it alone");
                 ctx.report.claimed += 1;
                 slices(ctx, Scope::Everything, vec![claimed])?;
@@ -315,7 +382,13 @@ fn suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<()
                 let address = mapping.address(&item).ok();
                 let reason = slice::parked(mapping.error.as_deref().unwrap_or_default());
                 slice::log_failure(&mapping, address.as_ref(), &reason);
-                ctx.report.mapping(&mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(reason));
+                ctx.report.mapping(
+                    &mapping,
+                    address.as_ref(),
+                    Outcome::Failed,
+                    Vec::new(),
+                    Some(reason),
+                );
             }
         }
     }

@@ -68,14 +68,22 @@ pub fn parked(reason: &str) -> String {
 /// Whatever ends the slice early, what it did not finish is given back.
 pub fn run(ctx: &mut Context, scope: Scope, slice: Vec<Claimed>) -> Result<Vec<Claimed>, Stop> {
     let mut held: Vec<MappingId> = slice.iter().map(|claimed| claimed.mapping.id).collect();
-    let addresses = slice.iter().map(|one| (one.mapping.clone(), one.mapping.address(&one.item).ok()));
+    let addresses = slice
+        .iter()
+        .map(|one| (one.mapping.clone(), one.mapping.address(&one.item).ok()));
     let addresses: Vec<(Mapping, Option<Address>)> = addresses.collect();
     let result = steps(ctx, scope, slice, &mut held);
     if let (Err(stop), Mode::Apply) = (&result, ctx.mode) {
         log::debug!("giving back what is left of the slice: {stop}");
         for (mapping, address) in &addresses {
             if !ctx.report.has(mapping.id) {
-                ctx.report.mapping(mapping, address.as_ref(), Outcome::GivenBack, Vec::new(), None);
+                ctx.report.mapping(
+                    mapping,
+                    address.as_ref(),
+                    Outcome::GivenBack,
+                    Vec::new(),
+                    None,
+                );
             }
         }
         if let Err(error) = ctx.db.give_back(ctx.run, &held) {
@@ -117,26 +125,49 @@ fn plan_all(ctx: &Context, scope: Scope, observation: &mut Observation) -> Vec<P
     let policy = match scope {
         Scope::Everything => ctx.policy.clone(),
         // The item's object is to be what the item is now, not what `sync` will make of it.
-        Scope::WeaviateOnly => Policy { ignore_closed_before: Some(DateTime::<Utc>::MAX_UTC), ..ctx.policy.clone() },
+        Scope::WeaviateOnly => Policy {
+            ignore_closed_before: Some(DateTime::<Utc>::MAX_UTC),
+            ..ctx.policy.clone()
+        },
     };
     let known = &mut observation.known;
     let mut planned = Vec::with_capacity(observation.seen.len());
-    for Seen { mut claimed, snapshot } in observation.seen.drain(..) {
+    for Seen {
+        mut claimed,
+        snapshot,
+    } in observation.seen.drain(..)
+    {
         if let Some(item) = known.items.get(&claimed.item.id) {
             claimed.item = item.clone();
         }
         let Claimed { mapping, item } = &claimed;
-        let mut plan = plan(&Observed { mapping, item, snapshot: &snapshot, known, policy: &policy });
+        let mut plan = plan(&Observed {
+            mapping,
+            item,
+            snapshot: &snapshot,
+            known,
+            policy: &policy,
+        });
         if scope == Scope::WeaviateOnly {
             plan = plan.only_writes();
         }
         carry(known, mapping, &plan);
-        planned.push(Planned { claimed, snapshot, plan, progress: Progress::Unchanged });
+        planned.push(Planned {
+            claimed,
+            snapshot,
+            plan,
+            progress: Progress::Unchanged,
+        });
     }
     planned
 }
 
-fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(Claimed, Unseen)>) -> Result<(), Stop> {
+fn finish(
+    ctx: &mut Context,
+    scope: Scope,
+    planned: Vec<Planned>,
+    unseen: Vec<(Claimed, Unseen)>,
+) -> Result<(), Stop> {
     let now = ctx.now();
     let (mut finished, mut failed, mut given_back) = (Vec::new(), Vec::new(), Vec::new());
     for (claimed, unseen) in &unseen {
@@ -144,12 +175,24 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
         let address = mapping.address(item).ok();
         if let Unseen::NotAsked(reason) = unseen {
             let reason = Some(reason.clone());
-            ctx.report.mapping(mapping, address.as_ref(), Outcome::GivenBack, Vec::new(), reason);
+            ctx.report.mapping(
+                mapping,
+                address.as_ref(),
+                Outcome::GivenBack,
+                Vec::new(),
+                reason,
+            );
             given_back.push(mapping.id);
             continue;
         }
         log_failure(mapping, address.as_ref(), unseen.reason());
-        ctx.report.mapping(mapping, address.as_ref(), Outcome::Failed, Vec::new(), Some(unseen.reason().to_owned()));
+        ctx.report.mapping(
+            mapping,
+            address.as_ref(),
+            Outcome::Failed,
+            Vec::new(),
+            Some(unseen.reason().to_owned()),
+        );
         match scope {
             Scope::Everything => failed.push(failure(ctx, mapping, unseen, now)),
             Scope::WeaviateOnly => given_back.push(mapping.id),
@@ -164,10 +207,21 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
             Progress::GivenBack(reason) => (Outcome::GivenBack, Some(reason.clone())),
         };
         let actions = match outcome {
-            Outcome::Synced => one.plan.actions.iter().map(|action| serde_json::json!(action)).collect(),
+            Outcome::Synced => one
+                .plan
+                .actions
+                .iter()
+                .map(|action| serde_json::json!(action))
+                .collect(),
             _ => Vec::new(),
         };
-        ctx.report.mapping(mapping, Some(&one.snapshot.address), outcome, actions, error);
+        ctx.report.mapping(
+            mapping,
+            Some(&one.snapshot.address),
+            outcome,
+            actions,
+            error,
+        );
         match &one.progress {
             Progress::Failed(reason, outbox_done) => {
                 log_failure(mapping, Some(&one.snapshot.address), reason);
@@ -175,7 +229,12 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
                 // push-weaviate has not dealt with what changed at GitHub: that is left to be noticed by sync.
                 let looked = scope == Scope::Everything;
                 let external_updated_at = looked.then_some(one.snapshot.updated_at);
-                failed.push(Failed { external_updated_at, looked, outbox_done: *outbox_done, ..failure });
+                failed.push(Failed {
+                    external_updated_at,
+                    looked,
+                    outbox_done: *outbox_done,
+                    ..failure
+                });
             }
             Progress::GivenBack(reason) => {
                 let name = name(mapping, Some(&one.snapshot.address));
@@ -183,11 +242,17 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
                 given_back.push(mapping.id);
             }
             Progress::Unchanged | Progress::Done | Progress::Waiting => {
-                let settled = one.snapshot.state != State::Open && item.status.0 == ItemStatus::CLOSED;
+                let settled =
+                    one.snapshot.state != State::Open && item.status.0 == ItemStatus::CLOSED;
                 finished.push(Finished {
                     id: mapping.id,
                     due_at: mapping.due_at,
-                    recheck_at: backoff::recheck(mapping.id, settled, ctx.policy.recheck_after, now),
+                    recheck_at: backoff::recheck(
+                        mapping.id,
+                        settled,
+                        ctx.policy.recheck_after,
+                        now,
+                    ),
                     external_updated_at: one.snapshot.updated_at,
                     pushed: one.progress != Progress::Waiting,
                 });
@@ -200,7 +265,8 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
         match scope {
             Scope::Everything => ctx.db.finish(ctx.run, &finished, now, seen_at)?,
             Scope::WeaviateOnly => {
-                let (pushed, waiting): (Vec<_>, Vec<_>) = finished.iter().partition(|one| one.pushed);
+                let (pushed, waiting): (Vec<_>, Vec<_>) =
+                    finished.iter().partition(|one| one.pushed);
                 given_back.extend(waiting.iter().map(|one| one.id));
                 let pushed: Vec<MappingId> = pushed.iter().map(|one| one.id).collect();
                 ctx.db.delivered(ctx.run, &pushed, &[], now)?;
@@ -218,9 +284,17 @@ fn finish(ctx: &mut Context, scope: Scope, planned: Vec<Planned>, unseen: Vec<(C
 }
 
 /// A repository that an answer names is polled from then on.
-fn meet_repositories(ctx: &mut Context, planned: &[Planned], seen_at: DateTime<Utc>) -> Result<(), Stop> {
-    let names = planned.iter().map(|one| one.snapshot.address.repository.key());
-    let new: BTreeSet<String> = names.filter(|name| !ctx.repositories.contains(name)).collect();
+fn meet_repositories(
+    ctx: &mut Context,
+    planned: &[Planned],
+    seen_at: DateTime<Utc>,
+) -> Result<(), Stop> {
+    let names = planned
+        .iter()
+        .map(|one| one.snapshot.address.repository.key());
+    let new: BTreeSet<String> = names
+        .filter(|name| !ctx.repositories.contains(name))
+        .collect();
     if !new.is_empty() {
         let new: Vec<String> = new.into_iter().collect();
         ctx.db.enter_repositories(&new, seen_at - OVERLAP)?;
@@ -233,7 +307,10 @@ fn meet_repositories(ctx: &mut Context, planned: &[Planned], seen_at: DateTime<U
 pub fn failure(ctx: &Context, mapping: &Mapping, unseen: &Unseen, now: DateTime<Utc>) -> Failed {
     let attempts = mapping.attempts.saturating_add(1);
     let (attempts, next) = match unseen {
-        Unseen::Failed(_) => (attempts, backoff::after_failure(mapping.id, attempts, ctx.policy.max_attempts, now)),
+        Unseen::Failed(_) => (
+            attempts,
+            backoff::after_failure(mapping.id, attempts, ctx.policy.max_attempts, now),
+        ),
         Unseen::Gone(_) => (attempts, Next::Park),
         Unseen::PutOff(_) | Unseen::NotAsked(_) => (mapping.attempts, Next::RetryAt(now + PUT_OFF)),
     };
@@ -243,7 +320,15 @@ pub fn failure(ctx: &Context, mapping: &Mapping, unseen: &Unseen, now: DateTime<
     };
     let error = Printable(&crate::core::text::shortened(unseen.reason(), 1000)).to_string();
     let looked = matches!(unseen, Unseen::Failed(_) | Unseen::Gone(_));
-    Failed { id: mapping.id, attempts, error, due_at, external_updated_at: None, looked, outbox_done: false }
+    Failed {
+        id: mapping.id,
+        attempts,
+        error,
+        due_at,
+        external_updated_at: None,
+        looked,
+        outbox_done: false,
+    }
 }
 
 /// How log lines name a mapping: greppable by mapping, item and GitHub's own name.
@@ -265,7 +350,11 @@ impl fmt::Display for Name {
 pub fn name(mapping: &Mapping, address: Option<&Address>) -> Name {
     let address = address.map_or_else(|| format!("#{}", mapping.number), ToString::to_string);
     let text = format!("mapping={} item={} {address}", mapping.id, mapping.item_id);
-    Name { mapping: mapping.id.0, item: mapping.item_id.0, text }
+    Name {
+        mapping: mapping.id.0,
+        item: mapping.item_id.0,
+        text,
+    }
 }
 
 /// The one log line of a failure.

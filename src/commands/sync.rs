@@ -24,14 +24,23 @@ pub struct SyncArgs {
 }
 
 /// `sync`.
-pub fn sync(args: &SyncArgs, output: &Output, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
+pub fn sync(
+    args: &SyncArgs,
+    output: &Output,
+    start: anyhow::Result<Start>,
+    progress: ProgressBar,
+) -> Report {
     let named = !args.batch.narrowed.mappings.is_empty();
     let recheck_all = args.recheck_now && args.batch.dry_run;
     let job = Job {
         name: "sync",
         batch: &args.batch,
         policy: args.policy.policy(),
-        selection: if named { Selection::Named } else { Selection::Due { recheck_all } },
+        selection: if named {
+            Selection::Named
+        } else {
+            Selection::Due { recheck_all }
+        },
         scope: Scope::Everything,
         discovers: !named,
         recheck_now: args.recheck_now,

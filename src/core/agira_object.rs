@@ -100,7 +100,10 @@ impl AgiraObject {
     pub fn of_item(item: &Item) -> Self {
         let mut text = format!("Status: {}\n\n{}", item.status, item.description);
         if !item.solution_description.is_empty() {
-            section(&mut text, &format!("Solution:\n{}", item.solution_description));
+            section(
+                &mut text,
+                &format!("Solution:\n{}", item.solution_description),
+            );
         }
         Self {
             object_type: ObjectType::Item,
@@ -143,13 +146,19 @@ impl AgiraObject {
 
     /// Type and id.
     pub fn key(&self) -> ObjectKey {
-        ObjectKey { object_type: self.object_type, object_id: self.object_id.clone() }
+        ObjectKey {
+            object_type: self.object_type,
+            object_id: self.object_id.clone(),
+        }
     }
 }
 
 /// Type and id of an item's object.
 pub fn item_key(item: &Item) -> ObjectKey {
-    ObjectKey { object_type: ObjectType::Item, object_id: item.id.to_string() }
+    ObjectKey {
+        object_type: ObjectType::Item,
+        object_id: item.id.to_string(),
+    }
 }
 
 /// Type and id of a mapping's own object.
@@ -158,7 +167,10 @@ pub fn mapping_key(mapping: &Mapping) -> ObjectKey {
         Kind::PullRequest => ObjectType::GithubPr,
         Kind::Issue | Kind::Unknown => ObjectType::GithubIssue,
     };
-    ObjectKey { object_type, object_id: object_id(mapping.id) }
+    ObjectKey {
+        object_type,
+        object_id: object_id(mapping.id),
+    }
 }
 
 fn object_id(id: MappingId) -> String {
@@ -172,7 +184,10 @@ fn text_of(snapshot: &Snapshot) -> String {
         list(&mut text, "Commits", commits);
     }
     if !snapshot.labels.is_empty() {
-        section(&mut text, &format!("Labels: {}", snapshot.labels.join(", ")));
+        section(
+            &mut text,
+            &format!("Labels: {}", snapshot.labels.join(", ")),
+        );
     }
     text
 }
@@ -208,13 +223,24 @@ mod tests {
 
     #[track_caller]
     fn check_uuid(object_type: ObjectType, expected: &str) {
-        assert_eq!(ObjectKey { object_type, object_id: "1".to_owned() }.uuid().to_string(), expected);
+        assert_eq!(
+            ObjectKey {
+                object_type,
+                object_id: "1".to_owned()
+            }
+            .uuid()
+            .to_string(),
+            expected
+        );
     }
 
     #[test]
     fn uuids_are_agiras() {
         check_uuid(ObjectType::Item, "00a700b1-f9b6-5e47-9438-d49140cd8928");
-        check_uuid(ObjectType::GithubIssue, "8f269b6e-47db-5157-9f1b-0ff2ee824feb");
+        check_uuid(
+            ObjectType::GithubIssue,
+            "8f269b6e-47db-5157-9f1b-0ff2ee824feb",
+        );
         check_uuid(ObjectType::GithubPr, "4dd76b06-64a2-5478-bb06-3c80f473017e");
     }
 
@@ -240,7 +266,10 @@ mod tests {
     fn snapshot(details: Details) -> Snapshot {
         Snapshot {
             github_id: GithubId(4_000_000_001),
-            address: Address { repository: Repository::parse("acme/shop").unwrap(), number: 12 },
+            address: Address {
+                repository: Repository::parse("acme/shop").unwrap(),
+                number: 12,
+            },
             url: "https://github.com/acme/shop/issues/12".to_owned(),
             state: State::Closed,
             title: "Cart loses items".to_owned(),
@@ -283,16 +312,33 @@ mod tests {
 
     #[test]
     fn an_item_without_organisation_has_no_org_id() {
-        let alone = Item { organisation_id: None, ..item() };
-        assert!(serde_json::to_value(AgiraObject::of_item(&alone)).unwrap().get("org_id").is_none());
+        let alone = Item {
+            organisation_id: None,
+            ..item()
+        };
+        assert!(
+            serde_json::to_value(AgiraObject::of_item(&alone))
+                .unwrap()
+                .get("org_id")
+                .is_none()
+        );
     }
 
     #[test]
     fn an_issue_has_githubs_content_and_the_items_place() {
-        let details =
-            Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new(), some_hidden: false };
+        let details = Details::Issue {
+            closed_at: None,
+            close_reason: None,
+            pull_requests: Vec::new(),
+            some_hidden: false,
+        };
         assert_eq!(
-            serde_json::to_value(AgiraObject::of_mapping(&mapping(Kind::Issue), &item(), &snapshot(details))).unwrap(),
+            serde_json::to_value(AgiraObject::of_mapping(
+                &mapping(Kind::Issue),
+                &item(),
+                &snapshot(details)
+            ))
+            .unwrap(),
             json!({
                 "type": "github_issue", "object_id": "42", "project_id": "1", "org_id": "1", "title": "Cart loses items",
                 "text": "State: closed\n\nSteps\n\n\nLabels: bug, ui", "status": "closed",
@@ -308,10 +354,17 @@ mod tests {
         let details = Details::PullRequest {
             merged_at: None,
             merge_commit_sha: None,
-            files: Bounded { first: vec!["src/cart.rs".to_owned()], total: 3 },
-            commits: Bounded { first: vec!["Keep the cart".to_owned()], total: 1 },
+            files: Bounded {
+                first: vec!["src/cart.rs".to_owned()],
+                total: 3,
+            },
+            commits: Bounded {
+                first: vec!["Keep the cart".to_owned()],
+                total: 1,
+            },
         };
-        let object = AgiraObject::of_mapping(&mapping(Kind::PullRequest), &item(), &snapshot(details));
+        let object =
+            AgiraObject::of_mapping(&mapping(Kind::PullRequest), &item(), &snapshot(details));
         assert_eq!(object.object_type, ObjectType::GithubPr);
         assert_eq!(
             object.text,

@@ -27,15 +27,26 @@ pub fn after_failure(id: MappingId, attempts: i32, max_attempts: i32, now: DateT
     if attempts >= max_attempts {
         return Next::Park;
     }
-    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(16);
+    let doublings = u32::try_from(attempts.saturating_sub(1))
+        .unwrap_or(0)
+        .min(16);
     let delay = (FIRST_DELAY * 2_i32.pow(doublings)).min(LONGEST_DELAY);
     Next::RetryAt(now + scaled(delay, 0.75 + 0.5 * chance(id, now)))
 }
 
 /// When to look at a healthy mapping without a reason: at the earliest after `recheck_after`, at the latest after half
 /// as much again, so that what was looked at together does not come back together (design, section 3, step 8).
-pub fn recheck(id: MappingId, settled: bool, recheck_after: Duration, now: DateTime<Utc>) -> DateTime<Utc> {
-    let at_least = if settled { recheck_after.max(SETTLED_RECHECK) } else { recheck_after };
+pub fn recheck(
+    id: MappingId,
+    settled: bool,
+    recheck_after: Duration,
+    now: DateTime<Utc>,
+) -> DateTime<Utc> {
+    let at_least = if settled {
+        recheck_after.max(SETTLED_RECHECK)
+    } else {
+        recheck_after
+    };
     now + scaled(at_least, 1.0 + 0.5 * chance(id, now))
 }
 
@@ -47,7 +58,10 @@ fn scaled(delay: Duration, factor: f64) -> Duration {
 /// A number from 0 up to 1 that differs from mapping to mapping and from time to time, without a source of chance: a
 /// hash of both.
 fn chance(id: MappingId, now: DateTime<Utc>) -> f64 {
-    let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{}", id.0, now.timestamp_micros()).as_bytes());
+    let hash = Uuid::new_v5(
+        &Uuid::NAMESPACE_OID,
+        format!("{}/{}", id.0, now.timestamp_micros()).as_bytes(),
+    );
     f64::from(hash.as_fields().0) / (f64::from(u32::MAX) + 1.0)
 }
 
@@ -75,9 +89,16 @@ mod tests {
 
     #[test]
     fn the_delay_doubles_up_to_six_hours() {
-        for (attempts, minutes) in
-            [(1, 1), (2, 2), (3, 4), (8, 128), (9, 256), (10, 360), (60, 360), (i32::MAX - 1, 360)]
-        {
+        for (attempts, minutes) in [
+            (1, 1),
+            (2, 2),
+            (3, 4),
+            (8, 128),
+            (9, 256),
+            (10, 360),
+            (60, 360),
+            (i32::MAX - 1, 360),
+        ] {
             check(attempts, minutes);
         }
         check(0, 1);
@@ -86,7 +107,10 @@ mod tests {
 
     #[test]
     fn the_last_attempt_parks() {
-        assert!(matches!(after_failure(MappingId(1), 9, 10, now()), Next::RetryAt(_)));
+        assert!(matches!(
+            after_failure(MappingId(1), 9, 10, now()),
+            Next::RetryAt(_)
+        ));
         assert_eq!(after_failure(MappingId(1), 10, 10, now()), Next::Park);
         assert_eq!(after_failure(MappingId(1), 11, 10, now()), Next::Park);
     }
@@ -94,15 +118,28 @@ mod tests {
     #[test]
     fn rechecks_are_spread_and_never_early() {
         let day = Duration::hours(24);
-        let times: Vec<_> = (1..1000).map(|id| recheck(MappingId(id), false, day, now()) - now()).collect();
-        assert!(times.iter().all(|delay| *delay >= day && *delay <= day + day / 2));
+        let times: Vec<_> = (1..1000)
+            .map(|id| recheck(MappingId(id), false, day, now()) - now())
+            .collect();
+        assert!(
+            times
+                .iter()
+                .all(|delay| *delay >= day && *delay <= day + day / 2)
+        );
         let in_first_half = times.iter().filter(|delay| **delay < day + day / 4).count();
-        assert!((400..600).contains(&in_first_half), "{in_first_half} of 999 in the first half");
+        assert!(
+            (400..600).contains(&in_first_half),
+            "{in_first_half} of 999 in the first half"
+        );
     }
 
     #[test]
     fn a_settled_mapping_is_looked_at_after_a_month() {
-        assert!(recheck(MappingId(1), true, Duration::hours(24), now()) >= now() + Duration::days(30));
-        assert!(recheck(MappingId(1), true, Duration::days(90), now()) >= now() + Duration::days(90));
+        assert!(
+            recheck(MappingId(1), true, Duration::hours(24), now()) >= now() + Duration::days(30)
+        );
+        assert!(
+            recheck(MappingId(1), true, Duration::days(90), now()) >= now() + Duration::days(90)
+        );
     }
 }

@@ -9,7 +9,10 @@ use regex::Regex;
 
 use super::model::{Address, Repository};
 
-#[expect(clippy::expect_used, reason = "the pattern is a constant that every test here compiles")]
+#[expect(
+    clippy::expect_used,
+    reason = "the pattern is a constant that every test here compiles"
+)]
 static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?ix) \b (?: close[sd]? | fix(?:e[sd])? | resolve[sd]? ) :? \s+
@@ -23,7 +26,9 @@ pub fn closes(text: &str, home: &Repository, issue: &Address) -> bool {
     PATTERN.captures_iter(text).any(|found| {
         let named = found.name("full").or_else(|| found.name("url"));
         let same_repository = match named {
-            Some(name) => name.as_str().eq_ignore_ascii_case(issue.repository.as_str()),
+            Some(name) => name
+                .as_str()
+                .eq_ignore_ascii_case(issue.repository.as_str()),
             None => *home == issue.repository,
         };
         same_repository && found["number"].parse() == Ok(issue.number)
@@ -35,17 +40,26 @@ mod tests {
     use super::*;
 
     fn issue() -> Address {
-        Address { repository: Repository::parse("acme/shop").unwrap(), number: 12 }
+        Address {
+            repository: Repository::parse("acme/shop").unwrap(),
+            number: 12,
+        }
     }
 
     #[track_caller]
     fn check(text: &str, home: &str, expected: bool) {
-        assert_eq!(closes(text, &Repository::parse(home).unwrap(), &issue()), expected, "{text:?} in {home}");
+        assert_eq!(
+            closes(text, &Repository::parse(home).unwrap(), &issue()),
+            expected,
+            "{text:?} in {home}"
+        );
     }
 
     #[test]
     fn every_keyword_counts_in_any_case_and_with_a_colon() {
-        for word in ["close", "closes", "closed", "fix", "fixes", "fixed", "resolve", "resolves", "resolved"] {
+        for word in [
+            "close", "closes", "closed", "fix", "fixes", "fixed", "resolve", "resolves", "resolved",
+        ] {
             check(&format!("text\n{word} #12."), "acme/shop", true);
             check(&format!("{}: #12", word.to_uppercase()), "acme/shop", true);
         }
@@ -54,14 +68,27 @@ mod tests {
     #[test]
     fn the_issue_can_be_named_in_three_ways() {
         check("fixes ACME/shop#12", "acme/other", true);
-        check("fixes https://github.com/acme/shop/issues/12", "acme/other", true);
+        check(
+            "fixes https://github.com/acme/shop/issues/12",
+            "acme/other",
+            true,
+        );
         check("fixes #12", "acme/other", false);
         check("fixes acme/other#12", "acme/shop", false);
     }
 
     #[test]
     fn a_mention_is_not_a_keyword() {
-        for text in ["see #12", "fixes #123", "fixes #1", "prefixes #12", "fixes 12", "fixes#12", "fixing #12", ""] {
+        for text in [
+            "see #12",
+            "fixes #123",
+            "fixes #1",
+            "prefixes #12",
+            "fixes 12",
+            "fixes#12",
+            "fixing #12",
+            "",
+        ] {
             check(text, "acme/shop", false);
         }
     }

@@ -50,7 +50,8 @@ pub struct Seen {
 impl Seen {
     /// Whether the last look may have been too early for a change at that time.
     fn may_have_missed(&self, change: DateTime<Utc>) -> bool {
-        self.checked_at.is_none_or(|checked_at| checked_at < change + SAME_MOMENT)
+        self.checked_at
+            .is_none_or(|checked_at| checked_at < change + SAME_MOMENT)
     }
 
     fn knows(&self, change: DateTime<Utc>) -> bool {
@@ -76,15 +77,28 @@ pub fn marks(changes: &[Change], seen: &[Seen]) -> Vec<MappingId> {
         by_url.entry(&row.url).or_default().push(row);
     }
     let rows = |named: &Named| -> Vec<&Seen> {
-        let with_id = named.github_id.and_then(|id| by_id.get(&id)).into_iter().flatten();
-        let there = by_url.get(named.url.to_lowercase().as_str()).into_iter().flatten();
+        let with_id = named
+            .github_id
+            .and_then(|id| by_id.get(&id))
+            .into_iter()
+            .flatten();
+        let there = by_url
+            .get(named.url.to_lowercase().as_str())
+            .into_iter()
+            .flatten();
         with_id.chain(there).copied().collect()
     };
     let mut marked = BTreeSet::new();
     for change in changes {
-        let own = rows(&change.named).into_iter().filter(|row| !row.knows(change.updated_at));
+        let own = rows(&change.named)
+            .into_iter()
+            .filter(|row| !row.knows(change.updated_at));
         marked.extend(own.map(|row| row.id));
-        let issues = change.closes.iter().flat_map(&rows).filter(|row| row.may_have_missed(change.updated_at));
+        let issues = change
+            .closes
+            .iter()
+            .flat_map(&rows)
+            .filter(|row| row.may_have_missed(change.updated_at));
         marked.extend(issues.map(|row| row.id));
     }
     marked.into_iter().collect()
@@ -99,7 +113,10 @@ mod tests {
     }
 
     fn named(number: i64) -> Named {
-        Named { github_id: Some(GithubId(number)), url: format!("https://github.com/Acme/shop/issues/{number}") }
+        Named {
+            github_id: Some(GithubId(number)),
+            url: format!("https://github.com/Acme/shop/issues/{number}"),
+        }
     }
 
     /// A row that was looked at in second 30 and had changed in second 10.
@@ -115,7 +132,11 @@ mod tests {
     }
 
     fn change(number: i64, second: u32) -> Change {
-        Change { named: named(number), updated_at: at(second), closes: Vec::new() }
+        Change {
+            named: named(number),
+            updated_at: at(second),
+            closes: Vec::new(),
+        }
     }
 
     #[track_caller]
@@ -129,34 +150,86 @@ mod tests {
         check(change(1, 10), row(1), false);
         check(change(1, 9), row(1), false);
         check(change(1, 11), row(1), true);
-        check(change(1, 10), Seen { updated_at: None, checked_at: None, ..row(1) }, true);
+        check(
+            change(1, 10),
+            Seen {
+                updated_at: None,
+                checked_at: None,
+                ..row(1)
+            },
+            true,
+        );
         check(change(2, 11), row(1), false);
     }
 
     #[test]
     fn a_look_in_the_same_moment_may_have_missed_it() {
-        check(change(1, 10), Seen { checked_at: Some(at(11)), ..row(1) }, true);
-        check(change(1, 10), Seen { checked_at: Some(at(12)), ..row(1) }, false);
+        check(
+            change(1, 10),
+            Seen {
+                checked_at: Some(at(11)),
+                ..row(1)
+            },
+            true,
+        );
+        check(
+            change(1, 10),
+            Seen {
+                checked_at: Some(at(12)),
+                ..row(1)
+            },
+            false,
+        );
     }
 
     #[test]
     fn what_is_parked_is_marked_by_what_changed_after_its_look() {
-        let parked = || Seen { is_parked: true, ..row(1) };
+        let parked = || Seen {
+            is_parked: true,
+            ..row(1)
+        };
         check(change(1, 28), parked(), false);
         check(change(1, 28), row(1), true);
         check(change(1, 29), parked(), true);
-        check(change(1, 29), Seen { checked_at: None, ..parked() }, true);
+        check(
+            change(1, 29),
+            Seen {
+                checked_at: None,
+                ..parked()
+            },
+            true,
+        );
     }
 
     #[test]
     fn a_row_with_a_wrong_id_is_found_by_its_address() {
-        check(change(1, 11), Seen { github_id: GithubId(-7), ..row(1) }, true);
-        check(Change { named: Named { github_id: None, ..named(1) }, ..change(1, 11) }, row(1), true);
+        check(
+            change(1, 11),
+            Seen {
+                github_id: GithubId(-7),
+                ..row(1)
+            },
+            true,
+        );
+        check(
+            Change {
+                named: Named {
+                    github_id: None,
+                    ..named(1)
+                },
+                ..change(1, 11)
+            },
+            row(1),
+            true,
+        );
     }
 
     #[test]
     fn a_pull_request_marks_the_issues_that_it_closes_unless_they_were_looked_at_since() {
-        let closing = |second| Change { closes: vec![named(1)], ..change(50, second) };
+        let closing = |second| Change {
+            closes: vec![named(1)],
+            ..change(50, second)
+        };
         check(closing(31), row(1), true);
         check(closing(29), row(1), true);
         check(closing(28), row(1), false);
@@ -164,7 +237,13 @@ mod tests {
 
     #[test]
     fn each_mapping_is_marked_once_in_the_order_of_ids() {
-        let closing = Change { closes: vec![named(3), named(1)], ..change(50, 40) };
-        assert_eq!(marks(&[closing, change(1, 40)], &[row(3), row(1)]), [MappingId(101), MappingId(103)]);
+        let closing = Change {
+            closes: vec![named(3), named(1)],
+            ..change(50, 40)
+        };
+        assert_eq!(
+            marks(&[closing, change(1, 40)], &[row(3), row(1)]),
+            [MappingId(101), MappingId(103)]
+        );
     }
 }

@@ -71,7 +71,9 @@ impl Signs<'_> {
     /// GitHub's page "Rate limits for the REST API": `Retry-After`, else the reset when nothing is left; in seconds.
     pub fn wait(&self) -> Option<u64> {
         let until_reset = self.until_reset.filter(|_| self.is_exhausted());
-        let named = self.retry_after.or_else(|| until_reset.and_then(|seconds| u64::try_from(seconds).ok()));
+        let named = self
+            .retry_after
+            .or_else(|| until_reset.and_then(|seconds| u64::try_from(seconds).ok()));
         named.map(|seconds| seconds.min(LONGEST_WAIT))
     }
 
@@ -86,7 +88,8 @@ impl Signs<'_> {
 /// # Errors
 /// The failure, if it is one.
 pub fn github(signs: &Signs<'_>) -> Result<(), Failure> {
-    let is_limit = signs.is_exhausted() || signs.retry_after.is_some() || speaks_of_limit(signs.said);
+    let is_limit =
+        signs.is_exhausted() || signs.retry_after.is_some() || speaks_of_limit(signs.said);
     match signs.status {
         200..=299 => Ok(()),
         403 if is_limit => Err(Failure::Limited(signs.wait())),
@@ -101,7 +104,12 @@ pub fn github(signs: &Signs<'_>) -> Result<(), Failure> {
 
 /// An error of a GraphQL answer with status 200, by its type and message; `wait` is what [`Signs::wait`] says. `None`: it
 /// spoils only what its path names.
-pub fn graphql(kind: Option<&str>, said: &str, has_data: bool, wait: Option<u64>) -> Option<Failure> {
+pub fn graphql(
+    kind: Option<&str>,
+    said: &str,
+    has_data: bool,
+    wait: Option<u64>,
+) -> Option<Failure> {
     match kind {
         Some("RATE_LIMITED" | "RATE_LIMIT") => Some(Failure::Limited(wait)),
         Some("RESOURCE_LIMITS_EXCEEDED" | "MAX_NODE_LIMIT_EXCEEDED") => Some(Failure::TooHeavy),
@@ -110,7 +118,9 @@ pub fn graphql(kind: Option<&str>, said: &str, has_data: bool, wait: Option<u64>
         Some("SERVICE_UNAVAILABLE") => Some(Failure::Unavailable),
         _ if speaks_of_limit(said) => Some(Failure::Limited(wait)),
         // The same words as with 502 and 504.
-        _ if said.contains("Something went wrong") || said.contains("in time") => Some(Failure::TooHeavy),
+        _ if said.contains("Something went wrong") || said.contains("in time") => {
+            Some(Failure::TooHeavy)
+        }
         _ => Some(Failure::Rejected),
     }
 }
@@ -153,8 +163,13 @@ pub fn weaviate(status: u16) -> Result<(), Failure> {
 /// every such failure is the object's or the query's.
 pub fn weaviate_said(said: &str) -> Failure {
     // A full disk, whose state an operator has to end; `MAXIMUM_CONCURRENT_GET_REQUESTS`.
-    let is_ours_to_wait_for = said.contains("store is read-only") || said.contains("429 Too many requests");
-    if is_ours_to_wait_for { Failure::Unavailable } else { Failure::Rejected }
+    let is_ours_to_wait_for =
+        said.contains("store is read-only") || said.contains("429 Too many requests");
+    if is_ours_to_wait_for {
+        Failure::Unavailable
+    } else {
+        Failure::Rejected
+    }
 }
 
 /// An error of PostgreSQL, by its code ("PostgreSQL Error Codes"); without one it comes from the driver, and `is_broken` says
@@ -170,7 +185,13 @@ pub fn postgres(code: Option<&str>, is_broken: bool) -> DatabaseFailure {
         Some("25006" | "42501" | "42703" | "42P01") => DatabaseFailure::Forbidden,
         // Idle in transaction; classes: connection, resources (disk, memory), intervention by an operator, system.
         Some("25P03") => DatabaseFailure::Lost,
-        Some(code) if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => DatabaseFailure::Lost,
+        Some(code)
+            if ["08", "53", "57", "58"]
+                .iter()
+                .any(|class| code.starts_with(class)) =>
+        {
+            DatabaseFailure::Lost
+        }
         Some(_) => DatabaseFailure::Refused,
     }
 }

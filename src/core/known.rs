@@ -77,7 +77,10 @@ impl Known {
     /// A row of this item for the same pull request under another id: Agira stores `-number` where it does not know
     /// GitHub's id.
     pub fn row_at(&self, item_id: ItemId, kind: Kind, address: &Address) -> Option<&Row> {
-        let home = self.items.get(&item_id).and_then(|item| item.project_repository.as_ref());
+        let home = self
+            .items
+            .get(&item_id)
+            .and_then(|item| item.project_repository.as_ref());
         self.rows.iter().find(|row| {
             let is_there = match row.html_url.is_empty() {
                 true => row.number == address.number && home == Some(&address.repository),
@@ -89,7 +92,9 @@ impl Known {
 
     /// A row of this item with that kind and number, from whatever repository: Agira looks rows up that way.
     pub fn row_numbered(&self, item_id: ItemId, kind: Kind, number: i32) -> Option<&Row> {
-        self.rows.iter().find(|row| row.item_id == item_id && row.kind == kind && row.number == number)
+        self.rows
+            .iter()
+            .find(|row| row.item_id == item_id && row.kind == kind && row.number == number)
     }
 
     /// The row with that primary key.
@@ -100,18 +105,28 @@ impl Known {
     /// Puts what earlier plans changed over what was read.
     pub fn overlay(&mut self, carried: &Self) {
         // Items of earlier slices, too: a later slice may come back to them.
-        self.items.extend(carried.items.iter().map(|(id, item)| (*id, item.clone())));
+        self.items
+            .extend(carried.items.iter().map(|(id, item)| (*id, item.clone())));
         for row in &carried.rows {
             match self.rows.iter_mut().find(|read| read.id == row.id) {
                 Some(read) => read.clone_from(row),
                 None => self.rows.push(row.clone()),
             }
         }
-        self.objects.extend(carried.objects.iter().map(|(id, stored)| (*id, stored.clone())));
+        self.objects.extend(
+            carried
+                .objects
+                .iter()
+                .map(|(id, stored)| (*id, stored.clone())),
+        );
     }
 
     /// What Weaviate holds for an object; `None`: unknown. A row that is not stored yet cannot have an object.
     pub fn stored(&self, key: &ObjectKey, of_stored_row: bool) -> Option<&Stored> {
-        if of_stored_row { self.objects.get(&key.uuid()) } else { Some(&Stored::Missing) }
+        if of_stored_row {
+            self.objects.get(&key.uuid())
+        } else {
+            Some(&Stored::Missing)
+        }
     }
 }

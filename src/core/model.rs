@@ -18,7 +18,11 @@ impl MappingId {
 
 impl fmt::Display for MappingId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_stored() { write!(out, "{}", self.0) } else { out.write_str("new") }
+        if self.is_stored() {
+            write!(out, "{}", self.0)
+        } else {
+            out.write_str("new")
+        }
     }
 }
 
@@ -143,8 +147,15 @@ impl ItemStatus {
     /// Statuses that a closed issue never changes, because a person or the worker has put the item at least that far.
     pub const PROTECTED: [&'static str; 3] = [Self::TESTING, "ReadyForRelease", Self::CLOSED];
     /// All statuses that Agira knows.
-    pub const KNOWN: [&'static str; 7] =
-        ["Inbox", "Backlog", "Working", Self::TESTING, "Review", "ReadyForRelease", Self::CLOSED];
+    pub const KNOWN: [&'static str; 7] = [
+        "Inbox",
+        "Backlog",
+        "Working",
+        Self::TESTING,
+        "Review",
+        "ReadyForRelease",
+        Self::CLOSED,
+    ];
 
     /// `Testing`.
     pub fn testing() -> Self {
@@ -170,9 +181,15 @@ impl Repository {
     pub fn parse(full_name: &str) -> Option<Self> {
         let (owner, name) = full_name.split_once('/')?;
         let fits = |part: &str| {
-            !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+            !part.is_empty()
+                && part
+                    .chars()
+                    .all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
         };
-        (fits(owner) && fits(name)).then(|| Self { full_name: full_name.to_owned(), slash: owner.len() })
+        (fits(owner) && fits(name)).then(|| Self {
+            full_name: full_name.to_owned(),
+            slash: owner.len(),
+        })
     }
 
     /// The part before the slash.
@@ -225,19 +242,27 @@ impl Address {
     pub fn parse(html_url: &str) -> Option<Self> {
         let (_, rest) = html_url.split_once("://")?;
         let mut parts = rest.split('/').skip(1);
-        let (owner, name, page, number) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let (owner, name, page, number) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         if page != "issues" && page != "pull" {
             return None;
         }
         let digits = number.split(['?', '#']).next()?;
         let number = digits.parse().ok().filter(|number| *number > 0)?;
-        Some(Self { repository: Repository::parse(&format!("{owner}/{name}"))?, number })
+        Some(Self {
+            repository: Repository::parse(&format!("{owner}/{name}"))?,
+            number,
+        })
     }
 }
 
 /// Whether two addresses of pages are on the same host.
 pub fn same_host(one: &str, other: &str) -> bool {
-    let host = |url: &str| url.split_once("://").and_then(|(_, rest)| rest.split('/').next()).map(str::to_lowercase);
+    let host = |url: &str| {
+        url.split_once("://")
+            .and_then(|(_, rest)| rest.split('/').next())
+            .map(str::to_lowercase)
+    };
     host(one) == host(other)
 }
 
@@ -372,9 +397,15 @@ impl Mapping {
             )
         })?;
         if self.number <= 0 {
-            return Err(format!("number {} is not the number of an issue or pull request", self.number));
+            return Err(format!(
+                "number {} is not the number of an issue or pull request",
+                self.number
+            ));
         }
-        Ok(Address { repository, number: self.number })
+        Ok(Address {
+            repository,
+            number: self.number,
+        })
     }
 }
 
@@ -492,7 +523,11 @@ impl Relation {
 
     /// Reads a stored relation; the table's CHECK allows no others.
     pub fn parse(stored: &str) -> Self {
-        if stored == "connected" { Self::Connected } else { Self::Closes }
+        if stored == "connected" {
+            Self::Connected
+        } else {
+            Self::Closes
+        }
     }
 }
 
@@ -507,9 +542,18 @@ mod tests {
 
     #[test]
     fn addresses_of_issues_and_pull_requests_are_read() {
-        assert_eq!(address("https://github.com/acme/shop/issues/12").as_deref(), Some("acme/shop#12"));
-        assert_eq!(address("https://ghe.example/a-b/c.d_e/pull/7#issuecomment-1").as_deref(), Some("a-b/c.d_e#7"));
-        assert_eq!(address("https://github.com/acme/shop/pull/7/files?w=1").as_deref(), Some("acme/shop#7"));
+        assert_eq!(
+            address("https://github.com/acme/shop/issues/12").as_deref(),
+            Some("acme/shop#12")
+        );
+        assert_eq!(
+            address("https://ghe.example/a-b/c.d_e/pull/7#issuecomment-1").as_deref(),
+            Some("a-b/c.d_e#7")
+        );
+        assert_eq!(
+            address("https://github.com/acme/shop/pull/7/files?w=1").as_deref(),
+            Some("acme/shop#7")
+        );
     }
 
     #[test]
@@ -531,7 +575,10 @@ mod tests {
 
     #[test]
     fn repositories_are_equal_whatever_their_case() {
-        assert_eq!(Repository::parse("Acme/Shop"), Repository::parse("acme/shop"));
+        assert_eq!(
+            Repository::parse("Acme/Shop"),
+            Repository::parse("acme/shop")
+        );
         assert_eq!(Repository::parse("acme/shop/x"), None);
         assert_eq!(Repository::parse("acme"), None);
     }

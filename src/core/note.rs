@@ -105,8 +105,16 @@ pub struct Note {
 impl Note {
     /// Question, answer and facts on one line.
     pub fn explained(&self) -> String {
-        let Self { question, answer, facts, .. } = self;
-        format!("{question}: {}, {facts}", if *answer { "yes" } else { "no" })
+        let Self {
+            question,
+            answer,
+            facts,
+            ..
+        } = self;
+        format!(
+            "{question}: {}, {facts}",
+            if *answer { "yes" } else { "no" }
+        )
     }
 }
 

@@ -144,7 +144,11 @@ pub struct Plan {
 impl Plan {
     /// The objects to write, as they wait until Weaviate has answered for them; `None`: none.
     pub fn outbox(&self, planned_at: DateTime<Utc>) -> Option<Outbox> {
-        let mut outbox = Outbox { planned_at, item: false, object: None };
+        let mut outbox = Outbox {
+            planned_at,
+            item: false,
+            object: None,
+        };
         for action in &self.actions {
             if let Action::Write { object, .. } = action {
                 match object.object_type {
@@ -158,14 +162,18 @@ impl Plan {
 
     /// The same plan with nothing but its Weaviate actions, as `push-weaviate` carries it out.
     pub fn only_writes(mut self) -> Self {
-        self.actions.retain(|action| matches!(action, Action::Write { .. }));
+        self.actions
+            .retain(|action| matches!(action, Action::Write { .. }));
         self.notes.retain(|note| note.question.is_about_objects());
         self
     }
 
     /// How many objects Weaviate has as they should be.
     pub fn objects_left(&self) -> usize {
-        self.notes.iter().filter(|note| note.question == Question::ObjectStatus && !note.answer).count()
+        self.notes
+            .iter()
+            .filter(|note| note.question == Question::ObjectStatus && !note.answer)
+            .count()
     }
 
     fn yes(&mut self, question: Question, facts: impl Into<String>) {
@@ -184,8 +192,19 @@ impl Plan {
         self.note(question, true, Attention::Warning, facts);
     }
 
-    fn note(&mut self, question: Question, answer: bool, attention: Attention, facts: impl Into<String>) {
-        self.notes.push(Note { question, answer, facts: facts.into(), attention });
+    fn note(
+        &mut self,
+        question: Question,
+        answer: bool,
+        attention: Attention,
+        facts: impl Into<String>,
+    ) {
+        self.notes.push(Note {
+            question,
+            answer,
+            facts: facts.into(),
+            attention,
+        });
     }
 }
 
@@ -210,13 +229,25 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     identity(seen, &mut plan);
     state(seen, &mut plan);
     match &seen.snapshot.details {
-        Details::Issue { closed_at, close_reason, pull_requests, some_hidden } => {
+        Details::Issue {
+            closed_at,
+            close_reason,
+            pull_requests,
+            some_hidden,
+        } => {
             let moved_to = close_event(seen, *closed_at, *close_reason, &mut plan);
             links(seen, pull_requests, *some_hidden, &mut plan);
-            let item = Item { status: moved_to.unwrap_or_else(|| seen.item.status.clone()), ..seen.item.clone() };
+            let item = Item {
+                status: moved_to.unwrap_or_else(|| seen.item.status.clone()),
+                ..seen.item.clone()
+            };
             object(seen, AgiraObject::of_item(&item), true, &mut plan);
         }
-        Details::PullRequest { merged_at, merge_commit_sha, .. } => {
+        Details::PullRequest {
+            merged_at,
+            merge_commit_sha,
+            ..
+        } => {
             plan.no(Question::CloseEvent, "a pull request never moves its item");
             merge(seen, *merged_at, merge_commit_sha.as_deref(), &mut plan);
         }
@@ -230,15 +261,28 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
 fn identity(seen: &Observed<'_>, plan: &mut Plan) {
     // The plan of its issue may have corrected it in this very slice.
     let row = seen.known.row(seen.mapping.id);
-    let (stored, real) = (row.map_or(seen.mapping.github_id, |row| row.github_id), seen.snapshot.github_id);
+    let (stored, real) = (
+        row.map_or(seen.mapping.github_id, |row| row.github_id),
+        seen.snapshot.github_id,
+    );
     if stored == real {
         return plan.no(Question::GithubId, format!("both are {real}"));
     }
     match seen.known.row_of(real) {
-        Some(row) => plan.warn(Question::GithubId, format!("keeps its GitHub id: row {} has {real}", row.id)),
+        Some(row) => plan.warn(
+            Question::GithubId,
+            format!("keeps its GitHub id: row {} has {real}", row.id),
+        ),
         None => {
-            plan.yes(Question::GithubId, format!("{stored} is stored, and no row has {real}"));
-            plan.actions.push(Action::SetGithubId { row: seen.mapping.id, from: stored, to: real });
+            plan.yes(
+                Question::GithubId,
+                format!("{stored} is stored, and no row has {real}"),
+            );
+            plan.actions.push(Action::SetGithubId {
+                row: seen.mapping.id,
+                from: stored,
+                to: real,
+            });
         }
     }
 }
@@ -248,8 +292,14 @@ fn state(seen: &Observed<'_>, plan: &mut Plan) {
     if stored == real {
         return plan.no(Question::State, format!("both are {real}"));
     }
-    plan.yes(Question::State, format!("{} is stored, {real} there", Printable(stored)));
-    plan.actions.push(Action::RecordState { from: stored.clone(), to: real });
+    plan.yes(
+        Question::State,
+        format!("{} is stored, {real} there", Printable(stored)),
+    );
+    plan.actions.push(Action::RecordState {
+        from: stored.clone(),
+        to: real,
+    });
 }
 
 /// The status that the item gets, if a close event moves it.
@@ -263,38 +313,60 @@ fn close_event(
     let closed_at = match (seen.snapshot.state, closed_at) {
         (State::Closed, Some(closed_at)) => closed_at,
         (State::Closed, None) => {
-            plan.no(Question::CloseEvent, "the issue is closed, but GitHub does not say since when");
+            plan.no(
+                Question::CloseEvent,
+                "the issue is closed, but GitHub does not say since when",
+            );
             return None;
         }
         _ => {
             plan.no(Question::CloseEvent, "the issue is open");
             if seen.mapping.state != State::Open.as_str() {
-                plan.surprise(Question::Reopened, format!("issue is open again: item left in {status}"));
+                plan.surprise(
+                    Question::Reopened,
+                    format!("issue is open again: item left in {status}"),
+                );
             }
             return None;
         }
     };
     match seen.mapping.dealt_closed_at {
         Some(dealt) if dealt == closed_at => {
-            plan.no(Question::CloseEvent, format!("that of {} was dealt with before: item left", time(dealt)));
+            plan.no(
+                Question::CloseEvent,
+                format!("that of {} was dealt with before: item left", time(dealt)),
+            );
             return None;
         }
         dealt => {
-            let dealt = dealt.map_or("none".to_owned(), |dealt| format!("that of {}", time(dealt)));
-            plan.yes(Question::CloseEvent, format!("closed {}; dealt with before: {dealt}", time(closed_at)));
+            let dealt = dealt.map_or("none".to_owned(), |dealt| {
+                format!("that of {}", time(dealt))
+            });
+            plan.yes(
+                Question::CloseEvent,
+                format!("closed {}; dealt with before: {dealt}", time(closed_at)),
+            );
         }
     }
-    let moves = exceptions(seen.policy, &seen.item.status, closed_at, reason).into_iter().all(|(question, answer)| {
-        match &answer {
-            Ok(facts) => plan.no(question, facts),
-            Err(why) => plan.surprise(question, format!("item left in {status}: {why}")),
-        }
-        answer.is_ok()
-    });
+    let moves = exceptions(seen.policy, &seen.item.status, closed_at, reason)
+        .into_iter()
+        .all(|(question, answer)| {
+            match &answer {
+                Ok(facts) => plan.no(question, facts),
+                Err(why) => plan.surprise(question, format!("item left in {status}: {why}")),
+            }
+            answer.is_ok()
+        });
     let moved_to = moves.then(ItemStatus::testing);
     if let Some(to) = moved_to.clone() {
-        plan.yes(Question::ItemMoves, format!("{status} => {to}, unless a person moves it before the run does"));
-        plan.actions.push(Action::MoveItem { from: seen.item.status.clone(), to });
+        plan.yes(
+            Question::ItemMoves,
+            format!("{status} => {to}, unless a person moves it before the run does"),
+        );
+        plan.actions.push(Action::MoveItem {
+            from: seen.item.status.clone(),
+            to,
+        });
     }
     plan.actions.push(Action::RememberClose { closed_at });
     moved_to
@@ -310,7 +382,10 @@ fn exceptions(
     let shown = Printable(&status.0);
     let protected = match ItemStatus::PROTECTED.contains(&status.0.as_str()) {
         true => Err("a closed issue does not change this status".to_owned()),
-        false => Ok(format!("{shown} is none of {}", ItemStatus::PROTECTED.join(", "))),
+        false => Ok(format!(
+            "{shown} is none of {}",
+            ItemStatus::PROTECTED.join(", ")
+        )),
     };
     let kept = match policy.keep_status.as_slice() {
         [] => Ok("it names none".to_owned()),
@@ -323,13 +398,17 @@ fn exceptions(
         (Some(wanted), Some(reason)) if wanted.iter().any(|wanted| wanted == reason.as_str()) => {
             Ok(format!("it names {}", wanted.join(", ")))
         }
-        (Some(_), Some(reason)) => {
-            Err(format!("the issue was closed as {}, which --close-reason does not name", reason.as_str()))
-        }
+        (Some(_), Some(reason)) => Err(format!(
+            "the issue was closed as {}, which --close-reason does not name",
+            reason.as_str()
+        )),
     };
     let too_old = match policy.ignore_closed_before {
         None => Ok("it names no time".to_owned()),
-        Some(limit) if closed_at < limit => Err(format!("closed {}, before --ignore-closed-before", time(closed_at))),
+        Some(limit) if closed_at < limit => Err(format!(
+            "closed {}, before --ignore-closed-before",
+            time(closed_at)
+        )),
         Some(limit) => Ok(format!("it names {}", time(limit))),
     };
     [
@@ -340,7 +419,12 @@ fn exceptions(
     ]
 }
 
-fn links(seen: &Observed<'_>, pull_requests: &[PullRequestRef], some_hidden: bool, plan: &mut Plan) {
+fn links(
+    seen: &Observed<'_>,
+    pull_requests: &[PullRequestRef],
+    some_hidden: bool,
+    plan: &mut Plan,
+) {
     let mut supported = Vec::new();
     if pull_requests.is_empty() {
         plan.no(Question::PullRequest, "GitHub names none");
@@ -354,12 +438,26 @@ fn links(seen: &Observed<'_>, pull_requests: &[PullRequestRef], some_hidden: boo
         let linked = row.and_then(|row| {
             supported.push(row);
             let pair = (seen.mapping.id, row);
-            seen.known.links.iter().find(|link| (link.issue, link.pull_request) == pair)
+            seen.known
+                .links
+                .iter()
+                .find(|link| (link.issue, link.pull_request) == pair)
         });
-        let PullRequestRef { github_id, address, relation, .. } = pull_request;
+        let PullRequestRef {
+            github_id,
+            address,
+            relation,
+            ..
+        } = pull_request;
         let wanted = (seen.mapping.item_id, *relation);
         let before = linked.map_or("none", |link| link.relation.as_str());
-        plan.yes(Question::PullRequest, format!("{address} {} ({place}); linked so far: {before}", relation.words()));
+        plan.yes(
+            Question::PullRequest,
+            format!(
+                "{address} {} ({place}); linked so far: {before}",
+                relation.words()
+            ),
+        );
         if linked.map(|link| (link.item_id, link.relation)) != Some(wanted) {
             plan.actions.push(Action::Link {
                 pull_request: address.clone(),
@@ -370,15 +468,28 @@ fn links(seen: &Observed<'_>, pull_requests: &[PullRequestRef], some_hidden: boo
         }
     }
     if some_hidden {
-        return plan.no(Question::Unlink, "something is hidden from this token, and what is not named may be that");
+        return plan.no(
+            Question::Unlink,
+            "something is hidden from this token, and what is not named may be that",
+        );
     }
-    let gone = |link: &&Link| link.issue == seen.mapping.id && !supported.contains(&link.pull_request);
-    let gone: Vec<MappingId> = seen.known.links.iter().filter(gone).map(|link| link.pull_request).collect();
+    let gone =
+        |link: &&Link| link.issue == seen.mapping.id && !supported.contains(&link.pull_request);
+    let gone: Vec<MappingId> = seen
+        .known
+        .links
+        .iter()
+        .filter(gone)
+        .map(|link| link.pull_request)
+        .collect();
     if gone.is_empty() {
         plan.no(Question::Unlink, "every stored link has GitHub's support");
     }
     for row in gone {
-        plan.yes(Question::Unlink, format!("GitHub does not name row {row}'s pull request"));
+        plan.yes(
+            Question::Unlink,
+            format!("GitHub does not name row {row}'s pull request"),
+        );
         plan.actions.push(Action::Unlink { row });
     }
 }
@@ -394,70 +505,127 @@ fn row_for(seen: &Observed<'_>, pull_request: &PullRequestRef, plan: &mut Plan) 
     let item_id = seen.mapping.item_id;
     let address = &pull_request.address;
     let not_linked = |plan: &mut Plan, reason: String| {
-        plan.warn(Question::PullRequest, format!("pull request {address} not linked: {reason}"));
+        plan.warn(
+            Question::PullRequest,
+            format!("pull request {address} not linked: {reason}"),
+        );
         RowFor::None
     };
     let mut existing = seen.known.row_of(pull_request.github_id);
     if let Some(row) = existing
         && row.kind != Kind::PullRequest
     {
-        return not_linked(plan, format!("row {}, which is no pull request, has its id", row.id));
+        return not_linked(
+            plan,
+            format!("row {}, which is no pull request, has its id", row.id),
+        );
     }
     if existing.is_none()
         && let Some(row) = seen.known.row_at(item_id, Kind::PullRequest, address)
     {
         let (from, to) = (row.github_id, pull_request.github_id);
-        plan.yes(Question::GithubId, format!("row {} of {address} has {from}, GitHub says {to}", row.id));
-        plan.actions.push(Action::SetGithubId { row: row.id, from, to });
+        plan.yes(
+            Question::GithubId,
+            format!("row {} of {address} has {from}, GitHub says {to}", row.id),
+        );
+        plan.actions.push(Action::SetGithubId {
+            row: row.id,
+            from,
+            to,
+        });
         existing = Some(row);
     }
     if let Some(row) = existing {
         row_state(row, pull_request.state.as_str(), plan);
         return RowFor::Existing(row.id);
     }
-    if let Some(row) = seen.known.row_numbered(item_id, Kind::PullRequest, address.number) {
+    if let Some(row) = seen
+        .known
+        .row_numbered(item_id, Kind::PullRequest, address.number)
+    {
         return not_linked(plan, format!("row {} of the item has that number", row.id));
     }
     if pull_request.url.chars().count() > LONGEST_URL {
-        return not_linked(plan, format!("its address is longer than {LONGEST_URL} characters"));
+        return not_linked(
+            plan,
+            format!("its address is longer than {LONGEST_URL} characters"),
+        );
     }
-    plan.actions.push(Action::InsertPullRequest { pull_request: pull_request.clone() });
+    plan.actions.push(Action::InsertPullRequest {
+        pull_request: pull_request.clone(),
+    });
     RowFor::Inserted
 }
 
 /// What the issue's look tells of a pull request's state.
 fn row_state(row: &Row, real: &'static str, plan: &mut Plan) {
     if row.state == real {
-        return plan.no(Question::MakeDue, format!("row {} and GitHub both have {real}", row.id));
+        return plan.no(
+            Question::MakeDue,
+            format!("row {} and GitHub both have {real}", row.id),
+        );
     }
-    let differs = format!("row {} has {}, GitHub says {real}", row.id, Printable(&row.state));
+    let differs = format!(
+        "row {} has {}, GitHub says {real}",
+        row.id,
+        Printable(&row.state)
+    );
     if row.look_comes {
-        return plan.no(Question::MakeDue, format!("{differs}, but its own look comes anyway"));
+        return plan.no(
+            Question::MakeDue,
+            format!("{differs}, but its own look comes anyway"),
+        );
     }
     plan.yes(Question::MakeDue, differs);
-    plan.actions.push(Action::MakeDue { row: row.id, from: row.state.clone(), to: real });
+    plan.actions.push(Action::MakeDue {
+        row: row.id,
+        from: row.state.clone(),
+        to: real,
+    });
 }
 
-fn merge(seen: &Observed<'_>, merged_at: Option<DateTime<Utc>>, commit: Option<&str>, plan: &mut Plan) {
+fn merge(
+    seen: &Observed<'_>,
+    merged_at: Option<DateTime<Utc>>,
+    commit: Option<&str>,
+    plan: &mut Plan,
+) {
     if seen.snapshot.state != State::Merged {
-        return plan.no(Question::Merge, format!("it is {}", seen.snapshot.state.as_str()));
+        return plan.no(
+            Question::Merge,
+            format!("it is {}", seen.snapshot.state.as_str()),
+        );
     }
-    let missing = |stored: &str, real: &str| (stored.is_empty() && !real.is_empty()).then(|| real.to_owned());
+    let missing =
+        |stored: &str, real: &str| (stored.is_empty() && !real.is_empty()).then(|| real.to_owned());
     let body = missing(&seen.mapping.pr_body, &seen.snapshot.body);
     let commit = missing(&seen.mapping.merge_commit_sha, commit.unwrap_or_default());
     let merged_at = merged_at.filter(|_| seen.mapping.merged_at.is_none());
     if body.is_none() && commit.is_none() && merged_at.is_none() {
-        return plan.no(Question::Merge, "nothing that is stored is empty and known at GitHub");
+        return plan.no(
+            Question::Merge,
+            "nothing that is stored is empty and known at GitHub",
+        );
     }
-    plan.yes(Question::Merge, "it is merged, and something that GitHub knows is not stored");
-    plan.actions.push(Action::RecordMerge { body, commit, merged_at });
+    plan.yes(
+        Question::Merge,
+        "it is merged, and something that GitHub knows is not stored",
+    );
+    plan.actions.push(Action::RecordMerge {
+        body,
+        commit,
+        merged_at,
+    });
 }
 
 fn object(seen: &Observed<'_>, object: AgiraObject, of_stored_row: bool, plan: &mut Plan) {
     let (key, status) = (object.key(), Printable(&object.status).to_string());
     let change = change(seen.known.stored(&key, of_stored_row), &object, seen.policy);
     match &change {
-        Some(Change::Decide) => plan.yes(Question::ObjectUnknown, format!("Weaviate could not be asked about {key}")),
+        Some(Change::Decide) => plan.yes(
+            Question::ObjectUnknown,
+            format!("Weaviate could not be asked about {key}"),
+        ),
         Some(Change::Create) => plan.yes(Question::ObjectMissing, format!("{key} is not there")),
         Some(Change::Update { .. } | Change::Replace) | None => {
             plan.no(Question::ObjectMissing, format!("{key} is there"));
@@ -466,15 +634,27 @@ fn object(seen: &Observed<'_>, object: AgiraObject, of_stored_row: bool, plan: &
     match &change {
         Some(Change::Update { from }) => {
             let from = Printable(from.as_deref().unwrap_or("none")).to_string();
-            plan.yes(Question::ObjectStatus, format!("{key} has {from} there, and is to have {status}"));
+            plan.yes(
+                Question::ObjectStatus,
+                format!("{key} has {from} there, and is to have {status}"),
+            );
         }
         Some(Change::Replace) => {
-            plan.yes(Question::ObjectForeign, format!("Agira wrote {key}, and --replace-foreign is given"));
+            plan.yes(
+                Question::ObjectForeign,
+                format!("Agira wrote {key}, and --replace-foreign is given"),
+            );
         }
-        None => plan.no(Question::ObjectStatus, format!("{key} has {status} there and here, so that it is left")),
+        None => plan.no(
+            Question::ObjectStatus,
+            format!("{key} has {status} there and here, so that it is left"),
+        ),
         Some(Change::Create | Change::Decide) => {}
     }
-    plan.actions.extend(change.map(|change| Action::Write { object: Box::new(object), change }));
+    plan.actions.extend(change.map(|change| Action::Write {
+        object: Box::new(object),
+        change,
+    }));
 }
 
 /// The user's rule: create what is missing, update what has another status, leave the rest alone. `None`: leave.
@@ -484,9 +664,13 @@ pub fn change(stored: Option<&Stored>, object: &AgiraObject, policy: &Policy) ->
         None => Some(Change::Decide),
         Some(Stored::Missing) => Some(Change::Create),
         Some(Stored::Present { status, .. }) if status.as_deref() != Some(&object.status) => {
-            Some(Change::Update { from: status.clone() })
+            Some(Change::Update {
+                from: status.clone(),
+            })
         }
-        Some(Stored::Present { parentless: true, .. }) if foreign => Some(Change::Replace),
+        Some(Stored::Present {
+            parentless: true, ..
+        }) if foreign => Some(Change::Replace),
         Some(Stored::Present { .. }) => None,
     }
 }
@@ -501,8 +685,12 @@ pub fn time(time: DateTime<Utc>) -> String {
 pub fn carry(known: &mut Known, mapping: &Mapping, plan: &Plan) {
     for action in &plan.actions {
         match action {
-            Action::SetGithubId { row, to, .. } => change_row(known, *row, |row| row.github_id = *to),
-            Action::RecordState { to, .. } => change_row(known, mapping.id, |row| row.state = (*to).to_owned()),
+            Action::SetGithubId { row, to, .. } => {
+                change_row(known, *row, |row| row.github_id = *to)
+            }
+            Action::RecordState { to, .. } => {
+                change_row(known, mapping.id, |row| row.state = (*to).to_owned())
+            }
             Action::MoveItem { to, .. } => {
                 if let Some(item) = known.items.get_mut(&mapping.item_id) {
                     item.status = to.clone();
@@ -521,19 +709,37 @@ pub fn carry(known: &mut Known, mapping: &Mapping, plan: &Plan) {
                     look_comes: true,
                 });
             }
-            Action::Link { github_id, relation, .. } => {
-                let Some(pull_request) = known.row_of(*github_id).map(|row| row.id) else { continue };
-                known.links.retain(|link| (link.issue, link.pull_request) != (mapping.id, pull_request));
-                let link = Link { issue: mapping.id, pull_request, item_id: mapping.item_id, relation: *relation };
+            Action::Link {
+                github_id,
+                relation,
+                ..
+            } => {
+                let Some(pull_request) = known.row_of(*github_id).map(|row| row.id) else {
+                    continue;
+                };
+                known
+                    .links
+                    .retain(|link| (link.issue, link.pull_request) != (mapping.id, pull_request));
+                let link = Link {
+                    issue: mapping.id,
+                    pull_request,
+                    item_id: mapping.item_id,
+                    relation: *relation,
+                };
                 known.links.push(link);
             }
             Action::Unlink { row } => {
-                known.links.retain(|link| (link.issue, link.pull_request) != (mapping.id, *row));
+                known
+                    .links
+                    .retain(|link| (link.issue, link.pull_request) != (mapping.id, *row));
             }
             Action::MakeDue { row, .. } => change_row(known, *row, |row| row.look_comes = true),
             Action::Write { object, change } if *change != Change::Decide => {
                 let parentless = object.object_type == ObjectType::Item;
-                let stored = Stored::Present { status: Some(object.status.clone()), parentless };
+                let stored = Stored::Present {
+                    status: Some(object.status.clone()),
+                    parentless,
+                };
                 known.objects.insert(object.key().uuid(), stored);
             }
             // Decided when it is pushed; the mapping's own facts, which no other plan reads.
@@ -551,9 +757,15 @@ fn change_row(known: &mut Known, id: MappingId, change: impl FnOnce(&mut Row)) {
 impl fmt::Display for Action {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SetGithubId { row, from, to } => write!(out, "GitHub id of row {row}: {from} => {to}"),
+            Self::SetGithubId { row, from, to } => {
+                write!(out, "GitHub id of row {row}: {from} => {to}")
+            }
             Self::RecordState { from, to } => write!(out, "state: {} => {to}", Printable(from)),
-            Self::RecordMerge { body, commit, merged_at } => {
+            Self::RecordMerge {
+                body,
+                commit,
+                merged_at,
+            } => {
                 out.write_str("merge data:")?;
                 if body.is_some() {
                     out.write_str(" body")?;
@@ -566,18 +778,43 @@ impl fmt::Display for Action {
                 }
                 Ok(())
             }
-            Self::MoveItem { from, to } => write!(out, "item status: {} => {to}", Printable(&from.0)),
-            Self::RememberClose { closed_at } => write!(out, "remember close event of {}", time(*closed_at)),
+            Self::MoveItem { from, to } => {
+                write!(out, "item status: {} => {to}", Printable(&from.0))
+            }
+            Self::RememberClose { closed_at } => {
+                write!(out, "remember close event of {}", time(*closed_at))
+            }
             Self::InsertPullRequest { pull_request } => {
-                write!(out, "insert row for pull request {} ({})", pull_request.address, pull_request.state.as_str())
+                write!(
+                    out,
+                    "insert row for pull request {} ({})",
+                    pull_request.address,
+                    pull_request.state.as_str()
+                )
             }
-            Self::Link { pull_request, relation, from, .. } => {
+            Self::Link {
+                pull_request,
+                relation,
+                from,
+                ..
+            } => {
                 let from = from.map_or("none", Relation::as_str);
-                write!(out, "link to pull request {pull_request}: {from} => {}", relation.as_str())
+                write!(
+                    out,
+                    "link to pull request {pull_request}: {from} => {}",
+                    relation.as_str()
+                )
             }
-            Self::Unlink { row } => write!(out, "link to row {row}: removed, GitHub no longer supports it"),
+            Self::Unlink { row } => write!(
+                out,
+                "link to row {row}: removed, GitHub no longer supports it"
+            ),
             Self::MakeDue { row, from, to } => {
-                write!(out, "row {row} becomes due: its state {} is {to} at GitHub", Printable(from))
+                write!(
+                    out,
+                    "row {row} becomes due: its state {} is {to} at GitHub",
+                    Printable(from)
+                )
             }
             Self::Write { object, change } => write!(out, "Weaviate {}: {change}", object.key()),
         }
@@ -608,7 +845,10 @@ fn display<S: serde::Serializer>(value: &impl fmt::Display, out: S) -> Result<S:
     out.collect_str(value)
 }
 
-fn serialize_address<S: serde::Serializer>(pull_request: &PullRequestRef, out: S) -> Result<S::Ok, S::Error> {
+fn serialize_address<S: serde::Serializer>(
+    pull_request: &PullRequestRef,
+    out: S,
+) -> Result<S::Ok, S::Error> {
     out.collect_str(&pull_request.address)
 }
 
@@ -618,7 +858,9 @@ fn serialize_key<S: serde::Serializer>(object: &AgiraObject, out: S) -> Result<S
 
 impl PartialEq for PullRequestRef {
     fn eq(&self, other: &Self) -> bool {
-        self.github_id == other.github_id && self.state == other.state && self.relation == other.relation
+        self.github_id == other.github_id
+            && self.state == other.state
+            && self.relation == other.relation
     }
 }
 

@@ -36,7 +36,10 @@ impl From<postgres::Error> for NotApplied {
     fn from(error: postgres::Error) -> Self {
         match failure(&error) {
             DatabaseFailure::Lost | DatabaseFailure::Forbidden => Self::Lost(error),
-            DatabaseFailure::Conflict => Self::Held(format!("somebody else is working on its rows: {}", said(&error))),
+            DatabaseFailure::Conflict => Self::Held(format!(
+                "somebody else is working on its rows: {}",
+                said(&error)
+            )),
             DatabaseFailure::Slow | DatabaseFailure::Refused => {
                 Self::Refused(format!("the database refuses it: {}", said(&error)))
             }
@@ -79,7 +82,9 @@ impl Db {
         now: DateTime<Utc>,
         hold: Hold,
     ) -> Result<Applied, NotApplied> {
-        self.transaction(Access::ReadWrite, |db| db.apply_once(claimed, plan, outbox, now, hold))
+        self.transaction(Access::ReadWrite, |db| {
+            db.apply_once(claimed, plan, outbox, now, hold)
+        })
     }
 
     fn apply_once(
@@ -94,16 +99,23 @@ impl Db {
         self.lock(mapping, hold)?;
         let mut applied = Applied::default();
         let mut recorded = Recorded::default();
-        let (mut inserts, mut links, mut unlinks, mut marks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut inserts, mut links, mut unlinks, mut marks) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for action in &plan.actions {
             match action {
-                Action::SetGithubId { row, to, .. } if *row == mapping.id => recorded.github_id = Some(to.0),
+                Action::SetGithubId { row, to, .. } if *row == mapping.id => {
+                    recorded.github_id = Some(to.0)
+                }
                 Action::SetGithubId { row, from, to } => self.set_github_id(*row, *from, *to)?,
                 Action::RecordState { from, to } => {
                     recorded.state = Some(*to);
                     recorded.activity = Some(state_summary(mapping, from, to));
                 }
-                Action::RecordMerge { body, commit, merged_at } => {
+                Action::RecordMerge {
+                    body,
+                    commit,
+                    merged_at,
+                } => {
                     recorded.body.clone_from(body);
                     recorded.commit.clone_from(commit);
                     recorded.merged_at = *merged_at;
@@ -113,7 +125,11 @@ impl Db {
                 }
                 Action::RememberClose { closed_at } => recorded.closed_at = Some(*closed_at),
                 Action::InsertPullRequest { pull_request } => inserts.push(pull_request),
-                Action::Link { github_id, relation, .. } => links.push((github_id.0, relation.as_str())),
+                Action::Link {
+                    github_id,
+                    relation,
+                    ..
+                } => links.push((github_id.0, relation.as_str())),
                 Action::Unlink { row } => unlinks.push(row.0),
                 Action::MakeDue { row, .. } => marks.push(*row),
                 Action::Write { .. } => {} // the outbox has it
@@ -147,12 +163,19 @@ impl Db {
             &[&mapping.id.0, &hold.run, &mapping.item_id.0, &mapping.dealt_closed_at, &mapping.state],
         )?;
         match rows.is_empty() {
-            true => Err(NotApplied::GivenBack("its row was changed or taken over meanwhile".to_owned())),
+            true => Err(NotApplied::GivenBack(
+                "its row was changed or taken over meanwhile".to_owned(),
+            )),
             false => Ok(()),
         }
     }
 
-    fn set_github_id(&mut self, row: MappingId, from: GithubId, to: GithubId) -> Result<(), postgres::Error> {
+    fn set_github_id(
+        &mut self,
+        row: MappingId,
+        from: GithubId,
+        to: GithubId,
+    ) -> Result<(), postgres::Error> {
         self.execute(
             "UPDATE core_externalissuemapping SET github_id = $3 WHERE id = $1 AND github_id = $2",
             &[&row.0, &from.0, &to.0],
@@ -188,10 +211,22 @@ impl Db {
         now: DateTime<Utc>,
         hold: Hold,
     ) -> Result<Vec<MappingId>, postgres::Error> {
-        let ids: Vec<i64> = pull_requests.iter().map(|found| found.github_id.0).collect();
-        let numbers: Vec<i32> = pull_requests.iter().map(|found| found.address.number).collect();
-        let states: Vec<&str> = pull_requests.iter().map(|found| found.state.as_str()).collect();
-        let urls: Vec<&str> = pull_requests.iter().map(|found| found.url.as_str()).collect();
+        let ids: Vec<i64> = pull_requests
+            .iter()
+            .map(|found| found.github_id.0)
+            .collect();
+        let numbers: Vec<i32> = pull_requests
+            .iter()
+            .map(|found| found.address.number)
+            .collect();
+        let states: Vec<&str> = pull_requests
+            .iter()
+            .map(|found| found.state.as_str())
+            .collect();
+        let urls: Vec<&str> = pull_requests
+            .iter()
+            .map(|found| found.url.as_str())
+            .collect();
         let rows = self.query(
             "INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id,
                 pr_body, merge_commit_sha, merged_at, worker_due_at, worker_claim, worker_claimed_until)
@@ -203,7 +238,12 @@ impl Db {
         Ok(rows.iter().map(|row| MappingId(row.get(0))).collect())
     }
 
-    fn link(&mut self, mapping: &Mapping, links: &[(i64, &str)], now: DateTime<Utc>) -> Result<u64, postgres::Error> {
+    fn link(
+        &mut self,
+        mapping: &Mapping,
+        links: &[(i64, &str)],
+        now: DateTime<Utc>,
+    ) -> Result<u64, postgres::Error> {
         let (ids, relations): (Vec<i64>, Vec<&str>) = links.iter().copied().unzip();
         self.execute(
             "INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation, linked_at)
@@ -225,7 +265,11 @@ impl Db {
 
     /// Makes mappings due, in id order. Not where an unclaimed row already has a due time: older work keeps its place, a
     /// backoff its end. A parked row becomes due six hours after its error, or now (design, section 2, marks).
-    pub(super) fn mark(&mut self, ids: &[MappingId], now: DateTime<Utc>) -> Result<(), postgres::Error> {
+    pub(super) fn mark(
+        &mut self,
+        ids: &[MappingId],
+        now: DateTime<Utc>,
+    ) -> Result<(), postgres::Error> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         self.execute(
             "UPDATE core_externalissuemapping m SET worker_due_at = CASE
@@ -290,5 +334,8 @@ fn state_summary(mapping: &Mapping, from: &str, to: &str) -> String {
         Kind::PullRequest => "PR",
         Kind::Issue | Kind::Unknown => "issue",
     };
-    format!("GitHub {what} #{} changed from {from} to {to}", mapping.number)
+    format!(
+        "GitHub {what} #{} changed from {from} to {to}",
+        mapping.number
+    )
 }

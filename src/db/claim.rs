@@ -135,7 +135,11 @@ impl Claimed {
     /// Before which others it is worked on.
     fn order(&self) -> (bool, Option<DateTime<Utc>>, MappingId) {
         let mapping = &self.mapping;
-        (mapping.due_at.is_none(), mapping.due_at.or(mapping.recheck_at), mapping.id)
+        (
+            mapping.due_at.is_none(),
+            mapping.due_at.or(mapping.recheck_at),
+            mapping.id,
+        )
     }
 }
 
@@ -148,9 +152,12 @@ impl WholeSelection {
         let of_project = "AND ($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))";
         let of_mapping = "AND ($3::bigint[] = '{}' OR m.id = ANY($3))";
         // A run with --recheck-now sets all these times to now, and then goes by id.
-        let recheck_order = if self.recheck_all() { "LEAST(m.worker_recheck_at, $5)" } else { "m.worker_recheck_at" };
-        let from =
-            "SELECT m.id FROM core_externalissuemapping m WHERE m.worker_claim IS NULL AND m.id <> ALL($7::bigint[])";
+        let recheck_order = if self.recheck_all() {
+            "LEAST(m.worker_recheck_at, $5)"
+        } else {
+            "m.worker_recheck_at"
+        };
+        let from = "SELECT m.id FROM core_externalissuemapping m WHERE m.worker_claim IS NULL AND m.id <> ALL($7::bigint[])";
         match self.selection {
             Selection::Due { .. } => format!(
                 "WITH due AS MATERIALIZED (
@@ -264,13 +271,23 @@ impl Db {
             .read(
                 Access::ReadOnly,
                 &sql,
-                &[&limit, &whole.projects, &whole.mappings, &after, &now, &all, &whole.left_out],
+                &[
+                    &limit,
+                    &whole.projects,
+                    &whole.mappings,
+                    &after,
+                    &now,
+                    &all,
+                    &whole.left_out,
+                ],
             )
             .context("selecting mappings failed")?;
         let mut claimed: Vec<Claimed> = rows.iter().map(Claimed::from_row).collect();
         if all {
             // As the run would find them, having set these times itself.
-            claimed.iter_mut().for_each(|one| one.mapping.recheck_at = one.mapping.recheck_at.map(|at| at.min(now)));
+            claimed.iter_mut().for_each(|one| {
+                one.mapping.recheck_at = one.mapping.recheck_at.map(|at| at.min(now))
+            });
         }
         claimed.sort_by_key(Claimed::order);
         Ok(claimed)
@@ -299,7 +316,11 @@ impl Db {
              AND (m.worker_recheck_at IS NOT NULL OR m.worker_error_at + interval '6 hours' <= $4)"
         );
         let rows = self
-            .read(Access::ReadOnly, &sql, &[&marked, &whole.left_out, &whole.projects, &now])
+            .read(
+                Access::ReadOnly,
+                &sql,
+                &[&marked, &whole.left_out, &whole.projects, &now],
+            )
             .context("selecting mappings failed")?;
         for mut marked in rows.iter().map(Claimed::from_row) {
             marked.mapping.due_at = Some(now);
@@ -337,9 +358,22 @@ impl Db {
              RETURNING {COLUMNS}, m.worker_claim IS NOT NULL AS taken"
         );
         let rows = self
-            .query(&sql, &[&1_i64, &now, &whole.projects, &whole.mappings, &hold.run, &hold.until, &max_attempts])
+            .query(
+                &sql,
+                &[
+                    &1_i64,
+                    &now,
+                    &whole.projects,
+                    &whole.mappings,
+                    &hold.run,
+                    &hold.until,
+                    &max_attempts,
+                ],
+            )
             .context("taking over a mapping whose run died failed")?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
         let claimed = Claimed::from_row(row);
         Ok(Some(match row.get("taken") {
             true => {
@@ -367,7 +401,17 @@ impl Db {
              WHERE m.id = ANY(ARRAY({SUSPECTS})) ORDER BY m.worker_attempts, m.id"
         );
         let rows = self
-            .read(Access::ReadOnly, &sql, &[&(limit as i64), &now, &whole.projects, &whole.mappings, &run])
+            .read(
+                Access::ReadOnly,
+                &sql,
+                &[
+                    &(limit as i64),
+                    &now,
+                    &whole.projects,
+                    &whole.mappings,
+                    &run,
+                ],
+            )
             .context("reading which mappings a dead run holds failed")?;
         Ok(rows.iter().map(Claimed::from_row).collect())
     }
@@ -377,7 +421,12 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn claimed(&mut self, access: Access, whole: &WholeSelection, limit: usize) -> anyhow::Result<Vec<Claimed>> {
+    pub fn claimed(
+        &mut self,
+        access: Access,
+        whole: &WholeSelection,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Claimed>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM core_externalissuemapping m
              JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
@@ -385,7 +434,11 @@ impl Db {
              AND ($3::bigint[] = '{{}}' OR m.id = ANY($3)) ORDER BY m.worker_attempts, m.id LIMIT $1"
         );
         let rows = self
-            .read(access, &sql, &[&(limit as i64), &whole.projects, &whole.mappings])
+            .read(
+                access,
+                &sql,
+                &[&(limit as i64), &whole.projects, &whole.mappings],
+            )
             .context("reading which mappings are claimed failed")?;
         Ok(rows.iter().map(Claimed::from_row).collect())
     }
@@ -396,7 +449,8 @@ impl Db {
     /// # Errors
     /// When PostgreSQL fails; the claims then expire by themselves.
     pub fn give_back(&mut self, run: Uuid, ids: &[MappingId]) -> anyhow::Result<()> {
-        let (suspects, ids): (Vec<&MappingId>, Vec<&MappingId>) = ids.iter().partition(|id| self.suspects.contains(id));
+        let (suspects, ids): (Vec<&MappingId>, Vec<&MappingId>) =
+            ids.iter().partition(|id| self.suspects.contains(id));
         if !ids.is_empty() {
             let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
             let sql = |lock: &str| {
@@ -405,7 +459,8 @@ impl Db {
                      WHERE {HELD} {lock})) RETURNING m.id"
                 )
             };
-            self.end_claims(sql, &[&run, &ids]).context("giving mappings back failed")?;
+            self.end_claims(sql, &[&run, &ids])
+                .context("giving mappings back failed")?;
         }
         if !suspects.is_empty() {
             let suspects: Vec<i64> = suspects.iter().map(|id| id.0).collect();
@@ -417,7 +472,8 @@ impl Db {
                      WHERE m.worker_claimed_until > m.worker_error_at AND {HELD} {lock})) RETURNING m.id"
                 )
             };
-            self.end_claims(sql, &[&run, &suspects]).context("giving mappings back failed")?;
+            self.end_claims(sql, &[&run, &suspects])
+                .context("giving mappings back failed")?;
         }
         Ok(())
     }
@@ -427,7 +483,11 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn recheck_now(&mut self, projects: &[i64], now: DateTime<Utc>) -> anyhow::Result<(i64, i64)> {
+    pub fn recheck_now(
+        &mut self,
+        projects: &[i64],
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<(i64, i64)> {
         let waiting = "SELECT m.id FROM core_externalissuemapping m
              WHERE m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at > $1
              AND ($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))";
@@ -437,7 +497,9 @@ impl Db {
                 WHERE id = ANY(ARRAY({waiting} ORDER BY m.id {LOCK})) RETURNING id
              ) SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM ({waiting}) w WHERE w.id NOT IN (SELECT id FROM done))"
         );
-        let rows = self.query(&sql, &[&now, &projects]).context("setting the recheck times failed")?;
+        let rows = self
+            .query(&sql, &[&now, &projects])
+            .context("setting the recheck times failed")?;
         Ok((rows[0].get(0), rows[0].get(1)))
     }
 }

@@ -17,10 +17,17 @@ impl Db {
     /// When PostgreSQL cannot be reached or does not hold Agira with `sql/worker.sql`; says what to do.
     pub fn connect(url: &str) -> anyhow::Result<(Self, DateTime<Utc>)> {
         let (mut config, tls) = parameters(url)?;
-        config.application_name("agira-worker").connect_timeout(std::time::Duration::from_secs(10));
+        config
+            .application_name("agira-worker")
+            .connect_timeout(std::time::Duration::from_secs(10));
         let client = open(&mut config, &tls)?;
-        let mut db =
-            Self { client, prepared: HashMap::new(), statements: 0, is_repeating: false, suspects: HashSet::new() };
+        let mut db = Self {
+            client,
+            prepared: HashMap::new(),
+            statements: 0,
+            is_repeating: false,
+            suspects: HashSet::new(),
+        };
         let now = db
             .query(
                 "SELECT now(), set_config('lock_timeout', '5s', false), set_config('statement_timeout', '60s', false)",
@@ -34,8 +41,9 @@ impl Db {
 
     /// Whether every column that some statement needs is there.
     fn check_schema(&mut self) -> anyhow::Result<()> {
-        let pairs =
-            PRIVILEGES.iter().flat_map(|(table, _, columns)| columns.iter().map(move |column| (*table, *column)));
+        let pairs = PRIVILEGES
+            .iter()
+            .flat_map(|(table, _, columns)| columns.iter().map(move |column| (*table, *column)));
         let (tables, columns): (Vec<&str>, Vec<&str>) = pairs.unzip();
         let rows = self
             .query(
@@ -47,10 +55,15 @@ impl Db {
             )
             .context("cannot read the database's catalogue")?;
         let is_ours = |name: &str| name.contains(".worker_") || name.starts_with("worker_");
-        let (ours, agiras): (Vec<String>, Vec<String>) =
-            rows.iter().map(|row| row.get::<_, String>(0)).partition(|name| is_ours(name));
+        let (ours, agiras): (Vec<String>, Vec<String>) = rows
+            .iter()
+            .map(|row| row.get::<_, String>(0))
+            .partition(|name| is_ours(name));
         if let Some(first) = agiras.first() {
-            let needed = tables.iter().zip(&columns).filter(|(table, column)| !is_ours(&format!("{table}.{column}")));
+            let needed = tables
+                .iter()
+                .zip(&columns)
+                .filter(|(table, column)| !is_ours(&format!("{table}.{column}")));
             if agiras.len() == needed.count() {
                 bail!(
                     "this is not Agira's database: it lacks {first}; check DATABASE_URL (database name, search_path)"
@@ -62,13 +75,20 @@ impl Db {
             );
         }
         if let Some(first) = ours.first() {
-            bail!("the database lacks {first}; run: psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql");
+            bail!(
+                "the database lacks {first}; run: psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql"
+            );
         }
         let item_type = self
-            .query("SELECT FROM django_content_type WHERE app_label = 'core' AND model = 'item'", &[])
+            .query(
+                "SELECT FROM django_content_type WHERE app_label = 'core' AND model = 'item'",
+                &[],
+            )
             .context("cannot read django_content_type")?;
         if item_type.is_empty() {
-            bail!("django_content_type has no row for core.item, which activities need; run Agira's migrations");
+            bail!(
+                "django_content_type has no row for core.item, which activities need; run Agira's migrations"
+            );
         }
         Ok(())
     }
@@ -96,14 +116,19 @@ pub fn parameters(url: &str) -> anyhow::Result<(postgres::Config, Tls)> {
 fn open(config: &mut postgres::Config, tls: &Tls) -> anyhow::Result<postgres::Client> {
     use postgres::config::{Host, SslMode};
     // As with libpq, a socket of this machine has no TLS, whatever the mode.
-    let is_local =
-        config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) && config.get_hostaddrs().is_empty();
+    let is_local = config
+        .get_hosts()
+        .iter()
+        .all(|host| matches!(host, Host::Unix(_)))
+        && config.get_hostaddrs().is_empty();
     let mut refused = None;
     for (mode, client) in tls.attempts()? {
         // The driver wants a host's name for TLS even where it does not use it.
         let connected = match is_local || mode == SslMode::Disable {
             true => config.ssl_mode(SslMode::Disable).connect(postgres::NoTls),
-            false => config.ssl_mode(mode).connect(MakeRustlsConnect::new(client)),
+            false => config
+                .ssl_mode(mode)
+                .connect(MakeRustlsConnect::new(client)),
         };
         match connected {
             Ok(client) => return Ok(client),
@@ -117,7 +142,10 @@ fn open(config: &mut postgres::Config, tls: &Tls) -> anyhow::Result<postgres::Cl
             }
         }
     }
-    Err(refused.as_ref().map_or_else(|| anyhow::anyhow!("no connection was tried"), cannot_connect))
+    Err(refused.as_ref().map_or_else(
+        || anyhow::anyhow!("no connection was tried"),
+        cannot_connect,
+    ))
 }
 
 /// Whether the other way, with or without TLS, could do better: the handshake failed, or `pg_hba.conf` refused this one.
@@ -153,9 +181,15 @@ mod tests {
 
     #[test]
     fn an_address_that_cannot_be_read_is_not_shown() {
-        for bad in ["postgresql:/me:hunter2@host/agira?sslmode=disable", "host=host password=my hunter2=1"] {
+        for bad in [
+            "postgresql:/me:hunter2@host/agira?sslmode=disable",
+            "host=host password=my hunter2=1",
+        ] {
             let error = format!("{:#}", Db::connect(bad).err().unwrap());
-            assert!(error.starts_with("DATABASE_URL is not a PostgreSQL address"), "{error}");
+            assert!(
+                error.starts_with("DATABASE_URL is not a PostgreSQL address"),
+                "{error}"
+            );
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

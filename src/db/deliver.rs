@@ -43,7 +43,17 @@ impl Db {
         );
         let limit = limit as i64;
         let rows = self
-            .query(&sql, &[&limit, &whole.projects, &whole.mappings, &after.0, &hold.run, &hold.until])
+            .query(
+                &sql,
+                &[
+                    &limit,
+                    &whole.projects,
+                    &whole.mappings,
+                    &after.0,
+                    &hold.run,
+                    &hold.until,
+                ],
+            )
             .context("claiming mappings with an outbox failed")?;
         Ok(in_order(&rows))
     }
@@ -52,7 +62,11 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn preview_waiting(&mut self, whole: &WholeSelection, limit: usize) -> anyhow::Result<Vec<Waiting>> {
+    pub fn preview_waiting(
+        &mut self,
+        whole: &WholeSelection,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Waiting>> {
         let sql = format!(
             "SELECT {COLUMNS}, m.worker_outbox FROM core_externalissuemapping m
              JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
@@ -60,7 +74,11 @@ impl Db {
         );
         let limit = limit as i64;
         let rows = self
-            .read(Access::ReadOnly, &sql, &[&limit, &whole.projects, &whole.mappings, &0_i64])
+            .read(
+                Access::ReadOnly,
+                &sql,
+                &[&limit, &whole.projects, &whole.mappings, &0_i64],
+            )
             .context("reading outboxes failed")?;
         Ok(in_order(&rows))
     }
@@ -71,7 +89,8 @@ fn in_order(rows: &[postgres::Row]) -> Vec<Waiting> {
         .iter()
         .map(|row| Waiting {
             claimed: Claimed::from_row(row),
-            outbox: serde_json::from_value(row.get("worker_outbox")).map_err(|error| error.to_string()),
+            outbox: serde_json::from_value(row.get("worker_outbox"))
+                .map_err(|error| error.to_string()),
         })
         .collect();
     waiting.sort_by_key(|one| one.claimed.mapping.id);

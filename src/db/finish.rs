@@ -49,12 +49,18 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn begin_looks(&mut self, run: Uuid, ids: &[MappingId], seen_at: DateTime<Utc>) -> anyhow::Result<()> {
+    pub fn begin_looks(
+        &mut self,
+        run: Uuid,
+        ids: &[MappingId],
+        seen_at: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let sql = format!(
             "UPDATE core_externalissuemapping m SET worker_checked_at = $3 WHERE {HELD} FOR UPDATE SKIP LOCKED))"
         );
-        self.execute(&sql, &[&run, &ids, &seen_at]).context("recording that mappings are looked at failed")?;
+        self.execute(&sql, &[&run, &ids, &seen_at])
+            .context("recording that mappings are looked at failed")?;
         Ok(())
     }
 
@@ -72,7 +78,8 @@ impl Db {
         let ids: Vec<i64> = finished.iter().map(|one| one.id.0).collect();
         let due: Vec<Option<DateTime<Utc>>> = finished.iter().map(|one| one.due_at).collect();
         let recheck: Vec<DateTime<Utc>> = finished.iter().map(|one| one.recheck_at).collect();
-        let updated: Vec<DateTime<Utc>> = finished.iter().map(|one| one.external_updated_at).collect();
+        let updated: Vec<DateTime<Utc>> =
+            finished.iter().map(|one| one.external_updated_at).collect();
         let pushed: Vec<bool> = finished.iter().map(|one| one.pushed).collect();
         let sql = |lock: &str| {
             format!(
@@ -88,8 +95,13 @@ impl Db {
              WHERE m.id = t.id AND {HELD} {lock})) RETURNING m.id"
             )
         };
-        self.end_claims(sql, &[&run, &ids, &due, &recheck, &updated, &pushed, &now, &seen_at])
-            .context("recording the success of mappings failed")
+        self.end_claims(
+            sql,
+            &[
+                &run, &ids, &due, &recheck, &updated, &pushed, &now, &seen_at,
+            ],
+        )
+        .context("recording the success of mappings failed")
     }
 
     /// Ends the claims of mappings that failed.
@@ -107,7 +119,8 @@ impl Db {
         let attempts: Vec<i32> = failed.iter().map(|one| one.attempts).collect();
         let errors: Vec<&str> = failed.iter().map(|one| one.error.as_str()).collect();
         let due: Vec<Option<DateTime<Utc>>> = failed.iter().map(|one| one.due_at).collect();
-        let updated: Vec<Option<DateTime<Utc>>> = failed.iter().map(|one| one.external_updated_at).collect();
+        let updated: Vec<Option<DateTime<Utc>>> =
+            failed.iter().map(|one| one.external_updated_at).collect();
         let looked: Vec<bool> = failed.iter().map(|one| one.looked).collect();
         let done: Vec<bool> = failed.iter().map(|one| one.outbox_done).collect();
         let sql = |lock: &str| {
@@ -123,8 +136,13 @@ impl Db {
              WHERE m.id = t.id AND {HELD} {lock})) RETURNING m.id"
             )
         };
-        self.end_claims(sql, &[&run, &ids, &attempts, &errors, &due, &updated, &looked, &done, &now, &seen_at])
-            .context("recording the failure of mappings failed")
+        self.end_claims(
+            sql,
+            &[
+                &run, &ids, &attempts, &errors, &due, &updated, &looked, &done, &now, &seen_at,
+            ],
+        )
+        .context("recording the failure of mappings failed")
     }
 
     /// Ends the claims of mappings whose outbox was delivered: only outbox, `worker_pushed_at` and claim are written.
@@ -139,8 +157,10 @@ impl Db {
         outdated: &[MappingId],
         now: DateTime<Utc>,
     ) -> anyhow::Result<()> {
-        let (dropped, delivered): (Vec<i64>, Vec<i64>) =
-            ids.iter().map(|id| id.0).partition(|id| outdated.contains(&MappingId(*id)));
+        let (dropped, delivered): (Vec<i64>, Vec<i64>) = ids
+            .iter()
+            .map(|id| id.0)
+            .partition(|id| outdated.contains(&MappingId(*id)));
         let sql = |lock: &str| {
             format!(
                 "UPDATE core_externalissuemapping m SET worker_claim = NULL, worker_claimed_until = NULL,
@@ -150,17 +170,24 @@ impl Db {
         };
         let context = "recording what was delivered to Weaviate failed";
         if !delivered.is_empty() {
-            self.end_claims(sql, &[&run, &delivered, &Some(now)]).context(context)?;
+            self.end_claims(sql, &[&run, &delivered, &Some(now)])
+                .context(context)?;
         }
         if !outdated.is_empty() {
             // One without the other would forget what was dropped until the next recheck.
             let result = self.transaction(Access::ReadWrite, |db| {
-                db.query(&sql("FOR UPDATE"), &[&run, &dropped, &None::<DateTime<Utc>>])?;
+                db.query(
+                    &sql("FOR UPDATE"),
+                    &[&run, &dropped, &None::<DateTime<Utc>>],
+                )?;
                 db.mark(outdated, now)
             });
             match result {
                 Err(error) if is_conflict(&error) => {
-                    log::warn!("somebody holds rows of mappings ({}); their claims will expire", said(&error));
+                    log::warn!(
+                        "somebody holds rows of mappings ({}); their claims will expire",
+                        said(&error)
+                    );
                 }
                 other => other.context(context)?,
             }

@@ -78,7 +78,9 @@ impl Db {
              JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
              WHERE m.id = ANY($1) ORDER BY m.id"
         );
-        let rows = self.read(access, &sql, &[&ids]).context("reading mappings failed")?;
+        let rows = self
+            .read(access, &sql, &[&ids])
+            .context("reading mappings failed")?;
         Ok(rows.iter().map(Claimed::from_row).collect())
     }
 

@@ -77,7 +77,11 @@ impl Db {
         self.statements
     }
 
-    fn query(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, postgres::Error> {
+    fn query(
+        &mut self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, postgres::Error> {
         self.repeated(|db| {
             let statement = db.prepare(sql)?;
             db.statements += 1;
@@ -94,7 +98,10 @@ impl Db {
     }
 
     /// Repeats a whole transaction while somebody else is in the way. What is done inside of one is not repeated alone.
-    fn repeated<T, E: Repeatable>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, E>) -> Result<T, E> {
+    fn repeated<T, E: Repeatable>(
+        &mut self,
+        mut work: impl FnMut(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
         if self.is_repeating {
             return work(self);
         }
@@ -115,7 +122,11 @@ impl Db {
     /// Ends claims by an update with RETURNING, of the rows $2 that run $1 holds; `sql` makes it of how rows are locked. One
     /// row that somebody else has locked must not keep the others: those are dealt with first, and then it is waited for.
     /// When it is not let go, its claim is left to expire.
-    fn end_claims(&mut self, sql: impl Fn(&str) -> String, parameters: Parameters<'_>) -> Result<(), postgres::Error> {
+    fn end_claims(
+        &mut self,
+        sql: impl Fn(&str) -> String,
+        parameters: Parameters<'_>,
+    ) -> Result<(), postgres::Error> {
         let counting = |lock| {
             format!(
                 "WITH ended AS ({}) SELECT (SELECT count(*) FROM core_externalissuemapping
@@ -132,7 +143,10 @@ impl Db {
         });
         match result {
             Err(error) if is_conflict(&error) => {
-                log::warn!("somebody holds rows of mappings ({}); their claims will expire", said(&error));
+                log::warn!(
+                    "somebody holds rows of mappings ({}); their claims will expire",
+                    said(&error)
+                );
                 Ok(())
             }
             other => other,
@@ -179,7 +193,12 @@ impl Db {
     }
 
     /// One reading statement; in a dry run as a READ ONLY transaction of its own.
-    fn read(&mut self, access: Access, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, postgres::Error> {
+    fn read(
+        &mut self,
+        access: Access,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, postgres::Error> {
         match access {
             Access::ReadWrite => self.query(sql, parameters),
             Access::ReadOnly => self.transaction(access, |db| db.query(sql, parameters)),
@@ -189,8 +208,8 @@ impl Db {
 
 /// What an error means, wherever it comes from.
 pub fn failure(error: &postgres::Error) -> DatabaseFailure {
-    let broken =
-        error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+    let broken = error.is_closed()
+        || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
     crate::core::failure::postgres(error.code().map(SqlState::code), broken)
 }
 
@@ -201,7 +220,10 @@ pub fn is_conflict(error: &postgres::Error) -> bool {
 
 /// Whether another run may do better.
 pub fn passes(error: &postgres::Error) -> bool {
-    matches!(failure(error), DatabaseFailure::Lost | DatabaseFailure::Conflict | DatabaseFailure::Slow)
+    matches!(
+        failure(error),
+        DatabaseFailure::Lost | DatabaseFailure::Conflict | DatabaseFailure::Slow
+    )
 }
 
 /// What an operator can do about an error that is not this program's.
@@ -210,7 +232,9 @@ pub fn advice(error: &postgres::Error) -> Option<&'static str> {
     if *state == SqlState::LOCK_NOT_AVAILABLE {
         Some("somebody holds what it needs for longer than 5 s; pg_stat_activity shows who")
     } else if *state == SqlState::QUERY_CANCELED {
-        Some("a statement may take 60 s, and takes milliseconds on a healthy server; look at its load")
+        Some(
+            "a statement may take 60 s, and takes milliseconds on a healthy server; look at its load",
+        )
     } else if *state == SqlState::READ_ONLY_SQL_TRANSACTION {
         Some("PostgreSQL takes no writes there; let DATABASE_URL lead to the primary server")
     } else if *state == SqlState::DISK_FULL {
@@ -226,7 +250,12 @@ pub fn advice(error: &postgres::Error) -> Option<&'static str> {
 
 /// What PostgreSQL says, in one line: message, detail and what it is about.
 pub fn said(error: &postgres::Error) -> String {
-    let Some(db) = error.as_db_error() else { return error.to_string() };
-    let detail = db.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+    let Some(db) = error.as_db_error() else {
+        return error.to_string();
+    };
+    let detail = db
+        .detail()
+        .map(|detail| format!(" ({detail})"))
+        .unwrap_or_default();
     crate::core::text::Printable(&format!("{}{detail}", db.message())).to_string()
 }

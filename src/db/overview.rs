@@ -128,12 +128,18 @@ const COUNTED: [(&str, &str); 8] = [
     ("total", "true"),
     ("in_work", "m.worker_claim IS NOT NULL"),
     ("due", "m.worker_claim IS NULL AND m.worker_due_at <= $3"),
-    ("backing_off", "m.worker_claim IS NULL AND m.worker_due_at > $3"),
+    (
+        "backing_off",
+        "m.worker_claim IS NULL AND m.worker_due_at > $3",
+    ),
     (
         "parked",
         "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AND m.worker_error IS NOT NULL",
     ),
-    ("to_recheck", "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at <= $3"),
+    (
+        "to_recheck",
+        "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at <= $3",
+    ),
     ("never_synced", "m.worker_external_updated_at IS NULL"),
     ("outboxes", "m.worker_outbox IS NOT NULL"),
 ];
@@ -148,8 +154,12 @@ fn all_counted() -> String {
 
 /// Counts some mappings, which are read once.
 fn some_counted(narrowed: &str) -> String {
-    let counts = COUNTED.map(|(name, condition)| format!("count(*) FILTER (WHERE {condition}) AS {name}"));
-    format!("SELECT {} FROM core_externalissuemapping m WHERE {narrowed}", counts.join(", "))
+    let counts =
+        COUNTED.map(|(name, condition)| format!("count(*) FILTER (WHERE {condition}) AS {name}"));
+    format!(
+        "SELECT {} FROM core_externalissuemapping m WHERE {narrowed}",
+        counts.join(", ")
+    )
 }
 
 /// Which mappings `status` is about; parameters: $1 projects, $2 mappings. A condition for each case, because one for
@@ -158,8 +168,12 @@ fn narrowed(projects: &[i64], mappings: &[i64]) -> &'static str {
     match (projects.is_empty(), mappings.is_empty()) {
         (true, true) => "$1::bigint[] = '{}' AND $2::bigint[] = '{}'",
         (true, false) => "$1::bigint[] = '{}' AND m.id = ANY($2)",
-        (false, true) => "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1)) AND $2::bigint[] = '{}'",
-        (false, false) => "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1)) AND m.id = ANY($2)",
+        (false, true) => {
+            "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1)) AND $2::bigint[] = '{}'"
+        }
+        (false, false) => {
+            "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1)) AND m.id = ANY($2)"
+        }
     }
 }
 
@@ -168,7 +182,12 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn overview(&mut self, projects: &[i64], mappings: &[i64], now: DateTime<Utc>) -> anyhow::Result<Overview> {
+    pub fn overview(
+        &mut self,
+        projects: &[i64],
+        mappings: &[i64],
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Overview> {
         Ok(Overview {
             counts: self.counts(Access::ReadOnly, projects, mappings, now)?,
             failures: self.failures(projects, mappings)?,
@@ -194,13 +213,23 @@ impl Db {
             true => all_counted(),
             false => some_counted(narrowed(projects, mappings)),
         };
-        let rows = self.read(access, &sql, &[&projects, &mappings, &now]).context("counting mappings failed")?;
+        let rows = self
+            .read(access, &sql, &[&projects, &mappings, &now])
+            .context("counting mappings failed")?;
         let row = &rows[0];
         let [total, in_work, due, backing_off, parked] =
-            ["total", "in_work", "due", "backing_off", "parked"].map(|name| row.get::<_, i64>(name));
+            ["total", "in_work", "due", "backing_off", "parked"]
+                .map(|name| row.get::<_, i64>(name));
         // Every row is in exactly one class (design, section 2), and nearly all are in this one.
         let waiting = total - in_work - due - backing_off - parked;
-        let totals = Totals { total, due, in_work, backing_off, parked, waiting };
+        let totals = Totals {
+            total,
+            due,
+            in_work,
+            backing_off,
+            parked,
+            waiting,
+        };
         Ok(Counts {
             totals,
             never_synced: row.get("never_synced"),
@@ -217,7 +246,9 @@ impl Db {
              FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
              WHERE m.worker_error IS NOT NULL AND {narrowed} ORDER BY m.worker_error_at DESC, m.id"
         );
-        let rows = self.read(Access::ReadOnly, &sql, &[&projects, &mappings]).context("reading the failures failed")?;
+        let rows = self
+            .read(Access::ReadOnly, &sql, &[&projects, &mappings])
+            .context("reading the failures failed")?;
         let failures = rows.iter().map(|row| {
             let address = crate::core::model::Address::parse(row.get("html_url"));
             let of_project = || {
@@ -228,7 +259,10 @@ impl Db {
                 mapping_id: row.get("id"),
                 item_id: row.get("item_id"),
                 kind: Kind::parse(row.get("kind")),
-                repository: address.as_ref().map(|address| address.repository.to_string()).or_else(of_project),
+                repository: address
+                    .as_ref()
+                    .map(|address| address.repository.to_string())
+                    .or_else(of_project),
                 number: address.map_or_else(|| row.get("number"), |address| address.number),
                 attempts: row.get("worker_attempts"),
                 error: row.get("worker_error"),
@@ -257,8 +291,13 @@ impl Db {
                  GROUP BY 1 HAVING count(*) > 1 ORDER BY 1"
             ),
         };
-        let rows = self.read(Access::ReadOnly, &sql, &[&projects, &mappings]).context("reading shared rows failed")?;
-        let shared = rows.iter().map(|row| Shared { html_url: row.get("address"), mapping_ids: row.get("ids") });
+        let rows = self
+            .read(Access::ReadOnly, &sql, &[&projects, &mappings])
+            .context("reading shared rows failed")?;
+        let shared = rows.iter().map(|row| Shared {
+            html_url: row.get("address"),
+            mapping_ids: row.get("ids"),
+        });
         Ok(shared.collect())
     }
 
@@ -268,7 +307,9 @@ impl Db {
                 SELECT lower(split_part(html_url, '/', 4) || '/' || split_part(html_url, '/', 5)) AS name, count(*) AS due
                 FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_due_at <= $1 GROUP BY 1
              ) d USING (name) ORDER BY r.name";
-        let rows = self.read(Access::ReadOnly, sql, &[&now]).context("reading the repositories failed")?;
+        let rows = self
+            .read(Access::ReadOnly, sql, &[&now])
+            .context("reading the repositories failed")?;
         let repositories = rows.iter().map(|row| RepositoryState {
             name: row.get("name"),
             issues_cursor: row.get("issues_cursor"),
@@ -282,7 +323,9 @@ impl Db {
 
     fn runs(&mut self) -> anyhow::Result<Vec<RunState>> {
         let sql = "SELECT command, started_at, finished_at, exit_code, stopped_by, counts FROM worker_run ORDER BY id DESC LIMIT $1";
-        let rows = self.read(Access::ReadOnly, sql, &[&RUNS]).context("reading the last runs failed")?;
+        let rows = self
+            .read(Access::ReadOnly, sql, &[&RUNS])
+            .context("reading the last runs failed")?;
         let runs = rows.iter().map(|row| RunState {
             command: row.get("command"),
             started_at: row.get("started_at"),
@@ -297,7 +340,9 @@ impl Db {
     fn synced_at(&mut self) -> anyhow::Result<Option<DateTime<Utc>>> {
         let sql = "SELECT finished_at FROM worker_run WHERE command = 'sync'
             AND (exit_code IN (0, 3) OR exit_code = 75 AND stopped_by = 'rate_limit') ORDER BY id DESC LIMIT 1";
-        let rows = self.read(Access::ReadOnly, sql, &[]).context("reading the last runs failed")?;
+        let rows = self
+            .read(Access::ReadOnly, sql, &[])
+            .context("reading the last runs failed")?;
         Ok(rows.first().map(|row| row.get(0)))
     }
 
@@ -305,10 +350,15 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn last_success(&mut self, access: Access, command: &str) -> anyhow::Result<Option<DateTime<Utc>>> {
-        let sql =
-            "SELECT finished_at FROM worker_run WHERE command = $1 AND exit_code IN (0, 3) ORDER BY id DESC LIMIT 1";
-        let rows = self.read(access, sql, &[&command]).context("reading the last success failed")?;
+    pub fn last_success(
+        &mut self,
+        access: Access,
+        command: &str,
+    ) -> anyhow::Result<Option<DateTime<Utc>>> {
+        let sql = "SELECT finished_at FROM worker_run WHERE command = $1 AND exit_code IN (0, 3) ORDER BY id DESC LIMIT 1";
+        let rows = self
+            .read(access, sql, &[&command])
+            .context("reading the last success failed")?;
         Ok(rows.first().map(|row| row.get(0)))
     }
 
@@ -318,7 +368,9 @@ impl Db {
     /// When PostgreSQL fails.
     pub fn due(&mut self, access: Access, now: DateTime<Utc>) -> anyhow::Result<i64> {
         let sql = "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_due_at <= $1";
-        let rows = self.read(access, sql, &[&now]).context("counting what is due failed")?;
+        let rows = self
+            .read(access, sql, &[&now])
+            .context("counting what is due failed")?;
         Ok(rows[0].get(0))
     }
 }

@@ -96,39 +96,136 @@ pub const PRIVILEGES: &[Needed] = &[
         ],
     ),
     ("core_item", "UPDATE", &["status", "updated_at"]),
-    ("core_project", "SELECT", &["id", "github_owner", "github_repo"]),
-    ("django_content_type", "SELECT", &["id", "app_label", "model"]),
+    (
+        "core_project",
+        "SELECT",
+        &["id", "github_owner", "github_repo"],
+    ),
+    (
+        "django_content_type",
+        "SELECT",
+        &["id", "app_label", "model"],
+    ),
     (
         "core_activity",
         "SELECT",
-        &["id", "target_content_type_id", "target_object_id", "verb", "summary", "created_at", "actor_id"],
+        &[
+            "id",
+            "target_content_type_id",
+            "target_object_id",
+            "verb",
+            "summary",
+            "created_at",
+            "actor_id",
+        ],
     ),
     (
         "core_activity",
         "INSERT",
-        &["target_content_type_id", "target_object_id", "verb", "summary", "created_at", "actor_id"],
+        &[
+            "target_content_type_id",
+            "target_object_id",
+            "verb",
+            "summary",
+            "created_at",
+            "actor_id",
+        ],
     ),
-    ("worker_pull_request_link", "SELECT", &["issue_mapping_id", "mapping_id", "item_id", "relation"]),
-    ("worker_pull_request_link", "INSERT", &["issue_mapping_id", "mapping_id", "item_id", "relation", "linked_at"]),
-    ("worker_pull_request_link", "UPDATE", &["item_id", "relation"]),
+    (
+        "worker_pull_request_link",
+        "SELECT",
+        &["issue_mapping_id", "mapping_id", "item_id", "relation"],
+    ),
+    (
+        "worker_pull_request_link",
+        "INSERT",
+        &[
+            "issue_mapping_id",
+            "mapping_id",
+            "item_id",
+            "relation",
+            "linked_at",
+        ],
+    ),
+    (
+        "worker_pull_request_link",
+        "UPDATE",
+        &["item_id", "relation"],
+    ),
     ("worker_pull_request_link", "DELETE", &[]),
     (
         "worker_repository",
         "SELECT",
-        &["name", "issues_cursor", "pull_requests_cursor", "polled_at", "error", "error_at"],
+        &[
+            "name",
+            "issues_cursor",
+            "pull_requests_cursor",
+            "polled_at",
+            "error",
+            "error_at",
+        ],
     ),
     (
         "worker_repository",
         "INSERT",
-        &["name", "issues_cursor", "pull_requests_cursor", "polled_at", "error", "error_at"],
+        &[
+            "name",
+            "issues_cursor",
+            "pull_requests_cursor",
+            "polled_at",
+            "error",
+            "error_at",
+        ],
     ),
-    ("worker_repository", "UPDATE", &["issues_cursor", "pull_requests_cursor", "polled_at", "error", "error_at"]),
+    (
+        "worker_repository",
+        "UPDATE",
+        &[
+            "issues_cursor",
+            "pull_requests_cursor",
+            "polled_at",
+            "error",
+            "error_at",
+        ],
+    ),
     ("worker_repository", "DELETE", &[]),
-    ("worker_run", "SELECT", &["id", "command", "started_at", "finished_at", "exit_code", "stopped_by", "counts"]),
-    ("worker_run", "INSERT", &["run", "command", "started_at", "finished_at", "exit_code", "stopped_by", "counts"]),
+    (
+        "worker_run",
+        "SELECT",
+        &[
+            "id",
+            "command",
+            "started_at",
+            "finished_at",
+            "exit_code",
+            "stopped_by",
+            "counts",
+        ],
+    ),
+    (
+        "worker_run",
+        "INSERT",
+        &[
+            "run",
+            "command",
+            "started_at",
+            "finished_at",
+            "exit_code",
+            "stopped_by",
+            "counts",
+        ],
+    ),
     ("worker_run", "DELETE", &[]),
-    ("worker_pause", "SELECT", &["scope", "until", "reason", "count"]),
-    ("worker_pause", "INSERT", &["scope", "until", "reason", "count"]),
+    (
+        "worker_pause",
+        "SELECT",
+        &["scope", "until", "reason", "count"],
+    ),
+    (
+        "worker_pause",
+        "INSERT",
+        &["scope", "until", "reason", "count"],
+    ),
     ("worker_pause", "UPDATE", &["until", "reason", "count"]),
     ("worker_pause", "DELETE", &[]),
 ];
@@ -140,18 +237,21 @@ impl Db {
     /// Names the first privilege that is missing, and what grants it.
     pub fn check_privileges(&mut self, access: Access) -> anyhow::Result<()> {
         let (mut tables, mut privileges, mut columns) = (Vec::new(), Vec::new(), Vec::new());
-        let mut need = |table: &'static str, privilege: &'static str, column: Option<&'static str>| {
-            tables.push(table);
-            privileges.push(privilege);
-            columns.push(column);
-        };
+        let mut need =
+            |table: &'static str, privilege: &'static str, column: Option<&'static str>| {
+                tables.push(table);
+                privileges.push(privilege);
+                columns.push(column);
+            };
         for (table, privilege, of) in PRIVILEGES {
             if access == Access::ReadOnly && *privilege != "SELECT" {
                 continue;
             }
             match of {
                 [] => need(table, privilege, None),
-                of => of.iter().for_each(|column| need(table, privilege, Some(column))),
+                of => of
+                    .iter()
+                    .for_each(|column| need(table, privilege, Some(column))),
             }
         }
         let rows = self

@@ -54,7 +54,9 @@ impl Db {
                 SELECT DISTINCT lower(github_owner || '/' || github_repo) AS name FROM core_project
                 WHERE github_owner <> '' AND github_repo <> ''
              ) p USING (name) ORDER BY name";
-        let rows = self.read(access, sql, &[&(now - FAILED_FOR)]).context("reading the repositories failed")?;
+        let rows = self
+            .read(access, sql, &[&(now - FAILED_FOR)])
+            .context("reading the repositories failed")?;
         let cursors = rows.iter().map(|row| {
             let issues: Option<DateTime<Utc>> = row.get("issues_cursor");
             Cursors {
@@ -63,21 +65,31 @@ impl Db {
                 rests: row.get("rests"),
             }
         });
-        Ok((cursors.collect(), rows.first().and_then(|row| row.get("last_sync"))))
+        Ok((
+            cursors.collect(),
+            rows.first().and_then(|row| row.get("last_sync")),
+        ))
     }
 
     /// The mappings with these ids or addresses (lower case).
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn seen(&mut self, access: Access, ids: &[i64], urls: &[String]) -> anyhow::Result<Vec<Seen>> {
+    pub fn seen(
+        &mut self,
+        access: Access,
+        ids: &[i64],
+        urls: &[String],
+    ) -> anyhow::Result<Vec<Seen>> {
         let sql =
             "SELECT m.id, m.github_id, lower(m.html_url) AS url, m.worker_external_updated_at, m.worker_checked_at,
                 m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AS is_parked
              FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
                 SELECT id FROM core_externalissuemapping WHERE github_id = ANY($1)
                 UNION SELECT id FROM core_externalissuemapping WHERE lower(html_url) = ANY($2)))";
-        let rows = self.read(access, sql, &[&ids, &urls]).context("reading the mappings of what changed failed")?;
+        let rows = self
+            .read(access, sql, &[&ids, &urls])
+            .context("reading the mappings of what changed failed")?;
         let seen = rows.iter().map(|row| Seen {
             id: MappingId(row.get("id")),
             github_id: GithubId(row.get("github_id")),
@@ -94,12 +106,21 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails; the same changes are then seen again.
-    pub fn discovered(&mut self, marks: &[MappingId], polled: &[Polled], now: DateTime<Utc>) -> anyhow::Result<()> {
+    pub fn discovered(
+        &mut self,
+        marks: &[MappingId],
+        polled: &[Polled],
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
         let names: Vec<&str> = polled.iter().map(|one| one.name.as_str()).collect();
         let issues: Vec<DateTime<Utc>> = polled.iter().map(|one| one.issues_cursor).collect();
-        let pull_requests: Vec<DateTime<Utc>> = polled.iter().map(|one| one.pull_requests_cursor).collect();
+        let pull_requests: Vec<DateTime<Utc>> =
+            polled.iter().map(|one| one.pull_requests_cursor).collect();
         let errors: Vec<Option<&str>> = polled.iter().map(|one| one.error.as_deref()).collect();
-        let behind = polled.iter().filter(|one| one.is_far_behind).map(|one| format!("%/{}/%", one.name));
+        let behind = polled
+            .iter()
+            .filter(|one| one.is_far_behind)
+            .map(|one| format!("%/{}/%", one.name));
         let behind: Vec<String> = behind.collect();
         let result = self.transaction(Access::ReadWrite, |db| {
             if !marks.is_empty() {
@@ -147,7 +168,11 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn enter_repositories(&mut self, names: &[String], from: DateTime<Utc>) -> anyhow::Result<()> {
+    pub fn enter_repositories(
+        &mut self,
+        names: &[String],
+        from: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
         self.execute(
             "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor)
              SELECT name, $2, $2 FROM unnest($1::text[]) AS t(name) ON CONFLICT (name) DO NOTHING",

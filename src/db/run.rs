@@ -47,7 +47,11 @@ impl Db {
     /// When PostgreSQL fails.
     pub fn pause(&mut self, access: Access, scope: &str) -> anyhow::Result<Option<Pause>> {
         let rows = self
-            .read(access, "SELECT scope, until, reason, count FROM worker_pause WHERE scope = $1", &[&scope])
+            .read(
+                access,
+                "SELECT scope, until, reason, count FROM worker_pause WHERE scope = $1",
+                &[&scope],
+            )
             .context("reading the pauses failed")?;
         Ok(rows.first().map(|row| Pause {
             scope: row.get("scope"),
@@ -77,8 +81,11 @@ impl Db {
     /// # Errors
     /// When PostgreSQL fails.
     pub fn end_pause(&mut self, scope: &str, now: DateTime<Utc>) -> anyhow::Result<()> {
-        self.execute("DELETE FROM worker_pause WHERE scope = $1 AND until <= $2", &[&scope, &now])
-            .context("ending the pause failed")?;
+        self.execute(
+            "DELETE FROM worker_pause WHERE scope = $1 AND until <= $2",
+            &[&scope, &now],
+        )
+        .context("ending the pause failed")?;
         Ok(())
     }
 
@@ -112,7 +119,12 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn unknown(&mut self, access: Access, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<String>> {
+    pub fn unknown(
+        &mut self,
+        access: Access,
+        projects: &[i64],
+        mappings: &[i64],
+    ) -> anyhow::Result<Vec<String>> {
         let rows = self
             .read(
                 access,

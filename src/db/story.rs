@@ -68,7 +68,9 @@ impl Db {
                 &[&mapping.id.0],
             )
             .with_context(failed)?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
         let moved = match mapping.dealt_closed_at {
             Some(closed_at) => Some(self.moved(mapping, closed_at).with_context(failed)?),
             None => None,
@@ -110,7 +112,11 @@ impl Db {
                 .collect(),
         }))
     }
-    fn moved(&mut self, mapping: &Mapping, closed_at: DateTime<Utc>) -> Result<Moved, postgres::Error> {
+    fn moved(
+        &mut self,
+        mapping: &Mapping,
+        closed_at: DateTime<Utc>,
+    ) -> Result<Moved, postgres::Error> {
         let sql = "SELECT count(*) = $3 AND min(created_at) > $2 AS is_cut,
                 (array_agg(created_at ORDER BY created_at) FILTER (WHERE is_move))[1] AS at,
                 (array_agg(summary ORDER BY created_at) FILTER (WHERE is_move))[1] AS summary
@@ -120,7 +126,11 @@ impl Db {
                         (SELECT id FROM django_content_type WHERE app_label = 'core' AND model = 'item') AS is_move
                 FROM core_activity ORDER BY id DESC LIMIT $3
              ) recent";
-        let rows = self.read(Access::ReadOnly, sql, &[&mapping.item_id.to_string(), &closed_at, &ACTIVITIES])?;
+        let rows = self.read(
+            Access::ReadOnly,
+            sql,
+            &[&mapping.item_id.to_string(), &closed_at, &ACTIVITIES],
+        )?;
         let row = &rows[0];
         Ok(match (row.get::<_, Option<_>>("at"), row.get("is_cut")) {
             (Some(at), _) => Moved::At(at, row.get("summary")),

@@ -14,7 +14,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use zeroize::Zeroizing;
 
 /// What DATABASE_URL says about TLS.
@@ -57,7 +59,12 @@ impl Tls {
         // Its password is to be wiped: no larger one takes its place.
         let mut rest = Zeroizing::new(String::with_capacity(url.len()));
         let mut end = 0;
-        for Parameter { range, name, mut value } in parameters(url) {
+        for Parameter {
+            range,
+            name,
+            mut value,
+        } in parameters(url)
+        {
             let mut file = || Some(std::mem::take(&mut *value)).filter(|value| !value.is_empty());
             match name {
                 "sslmode" => {
@@ -75,7 +82,11 @@ impl Tls {
         }
         rest.extend(url.get(end..));
         let system = tls.root.as_deref() == Some("system");
-        tls.mode = mode.unwrap_or(if system { Mode::VerifyFull } else { Mode::default() });
+        tls.mode = mode.unwrap_or(if system {
+            Mode::VerifyFull
+        } else {
+            Mode::default()
+        });
         ensure!(
             !system || tls.mode == Mode::VerifyFull,
             "DATABASE_URL: sslrootcert=system needs sslmode=verify-full, since anybody can have a certificate of those"
@@ -114,12 +125,19 @@ impl Tls {
         let chain = match judged {
             Judged::Nothing => None,
             _ => {
-                let roots = Arc::new(roots(self.root.as_deref().filter(|root| *root != "system"))?);
-                let built = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
+                let roots = Arc::new(roots(
+                    self.root.as_deref().filter(|root| *root != "system"),
+                )?);
+                let built =
+                    WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
                 Some(built.context("setting up TLS failed")?)
             }
         };
-        let verifier = Arc::new(Verifier { chain, judges_name: judged == Judged::ChainAndName, provider });
+        let verifier = Arc::new(Verifier {
+            chain,
+            judges_name: judged == Judged::ChainAndName,
+            provider,
+        });
         let builder = ClientConfig::builder_with_provider(verifier.provider.clone())
             .with_safe_default_protocol_versions()
             .context("setting up TLS failed")?
@@ -130,11 +148,14 @@ impl Tls {
         };
         crate::secret::warn_if_world_readable("sslkey of DATABASE_URL", Path::new(key));
         let certificates = certificates("sslcert", certificate)?;
-        let private = PrivateKeyDer::from_pem_file(key)
-            .map_err(|error| unreadable("sslkey", key, error, "private key without a passphrase"))?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+            unreadable("sslkey", key, error, "private key without a passphrase")
+        })?;
         builder
             .with_client_auth_cert(certificates, private)
-            .with_context(|| format!("DATABASE_URL: {key}, which sslkey names, does not belong to {certificate}"))
+            .with_context(|| {
+                format!("DATABASE_URL: {key}, which sslkey names, does not belong to {certificate}")
+            })
     }
 }
 
@@ -178,17 +199,27 @@ fn roots(file: Option<&str>) -> anyhow::Result<RootCertStore> {
 fn certificates(name: &str, file: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = read.map_err(|error| unreadable(name, file, error, "certificates"))?;
-    ensure!(!certificates.is_empty(), "DATABASE_URL: {file}, which {name} names, holds no certificates in PEM form");
+    ensure!(
+        !certificates.is_empty(),
+        "DATABASE_URL: {file}, which {name} names, holds no certificates in PEM form"
+    );
     Ok(certificates)
 }
 
 /// What is wrong with a file, without anything of its content.
-fn unreadable(name: &str, file: &str, error: rustls::pki_types::pem::Error, what: &str) -> anyhow::Error {
+fn unreadable(
+    name: &str,
+    file: &str,
+    error: rustls::pki_types::pem::Error,
+    what: &str,
+) -> anyhow::Error {
     match error {
         rustls::pki_types::pem::Error::Io(error) => {
             anyhow::anyhow!("DATABASE_URL: cannot read {file}, which {name} names: {error}")
         }
-        _ => anyhow::anyhow!("DATABASE_URL: {file}, which {name} names, holds no {what} in PEM form"),
+        _ => {
+            anyhow::anyhow!("DATABASE_URL: {file}, which {name} names, holds no {what} in PEM form")
+        }
     }
 }
 
@@ -209,7 +240,9 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        let Some(chain) = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
         match chain.verify_server_cert(certificate, intermediates, name, ocsp, now) {
             // The name is judged last: everything else was found to be in order.
             Err(Error::InvalidCertificate(
@@ -240,7 +273,9 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -253,24 +288,42 @@ struct Parameter<'a> {
 
 /// The parameters of either form of connection string, as far as they can be read; the driver names what cannot.
 fn parameters(url: &str) -> Vec<Parameter<'_>> {
-    let is_address = ["postgresql://", "postgres://"].iter().any(|scheme| url.starts_with(scheme));
-    if is_address { of_address(url) } else { of_pairs(url) }
+    let is_address = ["postgresql://", "postgres://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme));
+    if is_address {
+        of_address(url)
+    } else {
+        of_pairs(url)
+    }
 }
 
 fn of_address(url: &str) -> Vec<Parameter<'_>> {
     // As the driver does: whatever is before an @ is user and password.
     let host = url.find('@').unwrap_or(0);
-    let Some(query) = url.get(host..).and_then(|rest| rest.find('?')).map(|at| host + at + 1) else {
+    let Some(query) = url
+        .get(host..)
+        .and_then(|rest| rest.find('?'))
+        .map(|at| host + at + 1)
+    else {
         return Vec::new();
     };
     let mut start = query;
-    let parts = url.get(query..).unwrap_or_default().split_inclusive('&').filter_map(|part| {
-        let range = start..start + part.len();
-        start = range.end;
-        let (name, value) = part.trim_end_matches('&').split_once('=')?;
-        let value = percent_decode_str(value).decode_utf8().map(Cow::into_owned).map(Zeroizing::new).ok()?;
-        Some(Parameter { range, name, value })
-    });
+    let parts = url
+        .get(query..)
+        .unwrap_or_default()
+        .split_inclusive('&')
+        .filter_map(|part| {
+            let range = start..start + part.len();
+            start = range.end;
+            let (name, value) = part.trim_end_matches('&').split_once('=')?;
+            let value = percent_decode_str(value)
+                .decode_utf8()
+                .map(Cow::into_owned)
+                .map(Zeroizing::new)
+                .ok()?;
+            Some(Parameter { range, name, value })
+        });
     parts.collect()
 }
 
@@ -302,7 +355,11 @@ fn of_pairs(text: &str) -> Vec<Parameter<'_>> {
             break;
         }
         rest = characters.as_str().trim_start();
-        found.push(Parameter { range: start..text.len() - rest.len(), name: name.trim_end(), value });
+        found.push(Parameter {
+            range: start..text.len() - rest.len(),
+            name: name.trim_end(),
+            value,
+        });
     }
     found
 }
@@ -314,36 +371,61 @@ mod tests {
     #[track_caller]
     fn check(url: &str, rest: &str, mode: Mode, root: Option<&str>) {
         let (found, tls) = Tls::split(url).unwrap();
-        assert_eq!((found.as_str(), tls.mode, tls.root.as_deref()), (rest, mode, root));
+        assert_eq!(
+            (found.as_str(), tls.mode, tls.root.as_deref()),
+            (rest, mode, root)
+        );
     }
 
     #[test]
     fn what_is_about_tls_is_taken_out_of_both_forms() {
-        check("postgresql://me:p@host/db", "postgresql://me:p@host/db", Mode::Prefer, None);
-        check("postgresql://me:a?sslmode=x@host/db", "postgresql://me:a?sslmode=x@host/db", Mode::Prefer, None);
+        check(
+            "postgresql://me:p@host/db",
+            "postgresql://me:p@host/db",
+            Mode::Prefer,
+            None,
+        );
+        check(
+            "postgresql://me:a?sslmode=x@host/db",
+            "postgresql://me:a?sslmode=x@host/db",
+            Mode::Prefer,
+            None,
+        );
         check(
             "postgresql://me@a:1,b:2/db?sslmode=verify-ca&application_name=x&sslrootcert=%2Fa%20b",
             "postgresql://me@a:1,b:2/db?application_name=x&",
             Mode::VerifyCa,
             Some("/a b"),
         );
-        check("postgresql://h/db?sslrootcert=system", "postgresql://h/db?", Mode::VerifyFull, Some("system"));
+        check(
+            "postgresql://h/db?sslrootcert=system",
+            "postgresql://h/db?",
+            Mode::VerifyFull,
+            Some("system"),
+        );
         check(
             r"host=h sslmode = 'require' password='it\'s sslmode=disable' sslrootcert=/a\ b",
             r"host=h password='it\'s sslmode=disable' ",
             Mode::Require,
             Some("/a b"),
         );
-        check("host=h password='open sslmode=disable", "host=h password='open sslmode=disable", Mode::Prefer, None);
+        check(
+            "host=h password='open sslmode=disable",
+            "host=h password='open sslmode=disable",
+            Mode::Prefer,
+            None,
+        );
     }
 
     #[test]
     fn what_the_driver_gets_it_can_read() {
-        for url in
-            ["postgresql://h/db?sslmode=allow&application_name=x&sslcert=a&sslkey=b", "host=h sslmode=allow user=me"]
-        {
+        for url in [
+            "postgresql://h/db?sslmode=allow&application_name=x&sslcert=a&sslkey=b",
+            "host=h sslmode=allow user=me",
+        ] {
             let rest = Tls::split(url).unwrap().0;
-            rest.parse::<postgres::Config>().unwrap_or_else(|error| panic!("{}: {error:?}", *rest));
+            rest.parse::<postgres::Config>()
+                .unwrap_or_else(|error| panic!("{}: {error:?}", *rest));
         }
     }
 
@@ -351,11 +433,20 @@ mod tests {
     fn what_makes_no_sense_is_named_without_a_value() {
         for (url, says) in [
             ("host=h sslmode=hunter2", "sslmode is one of"),
-            ("host=h sslmode=require sslrootcert=system", "needs sslmode=verify-full"),
-            ("host=h sslkey=hunter2", "sslcert and sslkey are needed both"),
+            (
+                "host=h sslmode=require sslrootcert=system",
+                "needs sslmode=verify-full",
+            ),
+            (
+                "host=h sslkey=hunter2",
+                "sslcert and sslkey are needed both",
+            ),
         ] {
             let error = Tls::split(url).unwrap_err().to_string();
-            assert!(error.contains(says) && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.contains(says) && !error.contains("hunter2"),
+                "{error}"
+            );
         }
     }
 }

@@ -30,7 +30,11 @@ pub(super) struct GraphqlError {
 impl GraphqlError {
     /// What it says, for an operator.
     pub fn said(&self) -> String {
-        format!("GitHub says: {} ({})", self.message, quoted(self.kind.as_deref().unwrap_or("no type")))
+        format!(
+            "GitHub says: {} ({})",
+            self.message,
+            quoted(self.kind.as_deref().unwrap_or("no type"))
+        )
     }
 
     /// Whether it only says that one of the things that an issue or pull request names is hidden from this token, such
@@ -124,7 +128,10 @@ pub(super) struct Connection<T> {
 impl<T> Connection<T> {
     /// The cursor of the next page, if there is one.
     pub fn next(&self) -> Option<String> {
-        self.page_info.as_ref().filter(|info| info.has_next_page).and_then(|info| info.end_cursor.clone())
+        self.page_info
+            .as_ref()
+            .filter(|info| info.has_next_page)
+            .and_then(|info| info.end_cursor.clone())
     }
 }
 

@@ -90,14 +90,26 @@ impl App {
             .ok()
             .context("it holds no RSA private key in PEM form")?;
         let (installed, current) = (HashMap::new(), String::new());
-        let app = Self { id: id.to_owned(), installation, key, clock_ahead: TimeDelta::zero(), installed, current };
-        app.statement().context("it holds an RSA private key that cannot sign")?;
+        let app = Self {
+            id: id.to_owned(),
+            installation,
+            key,
+            clock_ahead: TimeDelta::zero(),
+            installed,
+            current,
+        };
+        app.statement()
+            .context("it holds an RSA private key that cannot sign")?;
         Ok(app)
     }
 
     /// What belongs to owners with the same group can be asked about in one request.
     pub(super) fn group(&self, owner: &str) -> String {
-        if self.installation.is_some() { String::new() } else { owner.to_lowercase() }
+        if self.installation.is_some() {
+            String::new()
+        } else {
+            owner.to_lowercase()
+        }
     }
 
     /// What requests are made with now, for messages.
@@ -110,9 +122,19 @@ impl App {
 
     fn statement(&self) -> Option<Secret> {
         let now = Utc::now() + self.clock_ahead;
-        let (iat, exp) = ((now - DATED_BACK).timestamp(), (now + STATEMENT_LASTS).timestamp());
-        let signed =
-            jsonwebtoken::encode(&Header::new(Algorithm::RS256), &Claims { iat, exp, iss: &self.id }, &self.key);
+        let (iat, exp) = (
+            (now - DATED_BACK).timestamp(),
+            (now + STATEMENT_LASTS).timestamp(),
+        );
+        let signed = jsonwebtoken::encode(
+            &Header::new(Algorithm::RS256),
+            &Claims {
+                iat,
+                exp,
+                iss: &self.id,
+            },
+            &self.key,
+        );
         signed.ok().map(Secret::new)
     }
 
@@ -120,22 +142,43 @@ impl App {
     fn ask(&mut self, http: &mut Http, url: &str, is_post: bool) -> Result<Answer, ServiceError> {
         let mut is_first = true;
         loop {
-            let statement = self.statement().as_ref().and_then(|statement| bearer(statement.expose()));
-            http.authorize(statement.ok_or_else(|| ServiceError::Refused("its private key cannot sign".to_owned()))?);
+            let statement = self
+                .statement()
+                .as_ref()
+                .and_then(|statement| bearer(statement.expose()));
+            http.authorize(
+                statement.ok_or_else(|| {
+                    ServiceError::Refused("its private key cannot sign".to_owned())
+                })?,
+            );
             let answer = http.send(
-                |client| if is_post { client.post(url) } else { client.get(url) },
+                |client| {
+                    if is_post {
+                        client.post(url)
+                    } else {
+                        client.get(url)
+                    }
+                },
                 |answer| match failed(&answer) {
-                    Ok(()) | Err(ServiceError::Refused(_) | ServiceError::Rejected { .. }) => Ok(answer),
+                    Ok(()) | Err(ServiceError::Refused(_) | ServiceError::Rejected { .. }) => {
+                        Ok(answer)
+                    }
                     Err(error) => Err(error),
                 },
             )?;
-            let is_unknown = answer.status == 404 && answer.reason().contains("Integration not found");
+            let is_unknown =
+                answer.status == 404 && answer.reason().contains("Integration not found");
             if answer.status != 401 && !is_unknown {
                 return Ok(answer);
             }
-            let ahead = date(&answer).map(|date| date - Utc::now()).unwrap_or_default();
+            let ahead = date(&answer)
+                .map(|date| date - Utc::now())
+                .unwrap_or_default();
             if is_first && !is_unknown && (ahead - self.clock_ahead).abs() > CLOCKS_DIFFER {
-                log::warn!("this machine's clock differs from GitHub's by {} s; set it right", ahead.num_seconds());
+                log::warn!(
+                    "this machine's clock differs from GitHub's by {} s; set it right",
+                    ahead.num_seconds()
+                );
                 self.clock_ahead = ahead;
                 is_first = false;
                 continue;
@@ -148,7 +191,12 @@ impl App {
     }
 
     /// A fresh token for an owner; the inner error says why there is none.
-    fn install(&mut self, http: &mut Http, rest: &str, owner: &str) -> Result<Result<Installed, String>, ServiceError> {
+    fn install(
+        &mut self,
+        http: &mut Http,
+        rest: &str,
+        owner: &str,
+    ) -> Result<Result<Installed, String>, ServiceError> {
         let id = match self.installation {
             Some(id) => id,
             None => match self.find(http, rest, owner)? {
@@ -156,16 +204,34 @@ impl App {
                 Err(reason) => return Ok(Err(reason)),
             },
         };
-        let mut answer = self.ask(http, &format!("{rest}/app/installations/{id}/access_tokens"), true)?;
+        let mut answer = self.ask(
+            http,
+            &format!("{rest}/app/installations/{id}/access_tokens"),
+            true,
+        )?;
         if !answer.status.is_success() {
-            return Ok(Err(format!("installation {id} of the GitHub App gets no token: {}", answer.reason())));
+            return Ok(Err(format!(
+                "installation {id} of the GitHub App gets no token: {}",
+                answer.reason()
+            )));
         }
         let body = Zeroizing::new(std::mem::take(&mut answer.body));
-        let no_token = || ServiceError::Unavailable("GitHub's answer to a request for a token names none".to_owned());
-        let Given { token, expires_at, permissions } = serde_json::from_slice(&body).map_err(|_| no_token())?;
+        let no_token = || {
+            ServiceError::Unavailable(
+                "GitHub's answer to a request for a token names none".to_owned(),
+            )
+        };
+        let Given {
+            token,
+            expires_at,
+            permissions,
+        } = serde_json::from_slice(&body).map_err(|_| no_token())?;
         let token = Secret::new(token);
         bearer(token.expose()).ok_or_else(no_token)?;
-        let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !permissions.contains_key(*name)).collect();
+        let missing: Vec<&str> = NEEDED
+            .into_iter()
+            .filter(|name| !permissions.contains_key(*name))
+            .collect();
         if !missing.is_empty() {
             return Ok(Err(format!(
                 "installation {id} of the GitHub App may not read {}; add it to the App's permissions, then let the owner accept",
@@ -174,27 +240,48 @@ impl App {
         }
         // Both times are GitHub's, so that our clock does not matter.
         let now = date(&answer).unwrap_or_else(|| Utc::now() + self.clock_ahead);
-        let lasts = (expires_at - now - MARGIN).to_std().unwrap_or(Duration::ZERO);
-        let until = Instant::now().checked_add(lasts).unwrap_or_else(Instant::now);
-        Ok(Ok(Installed { id, token, until, was_renewed: false }))
+        let lasts = (expires_at - now - MARGIN)
+            .to_std()
+            .unwrap_or(Duration::ZERO);
+        let until = Instant::now()
+            .checked_add(lasts)
+            .unwrap_or_else(Instant::now);
+        Ok(Ok(Installed {
+            id,
+            token,
+            until,
+            was_renewed: false,
+        }))
     }
 
     /// The installation of an owner, which is an organisation or a user.
-    fn find(&mut self, http: &mut Http, rest: &str, owner: &str) -> Result<Result<u64, String>, ServiceError> {
+    fn find(
+        &mut self,
+        http: &mut Http,
+        rest: &str,
+        owner: &str,
+    ) -> Result<Result<u64, String>, ServiceError> {
         for kind in ["orgs", "users"] {
             let answer = self.ask(http, &format!("{rest}/{kind}/{owner}/installation"), false)?;
             if answer.status.is_success() {
                 let found: Result<Found, _> = answer.json();
-                let no_id =
-                    |_| ServiceError::Unavailable(format!("the GitHub App's installation for {owner} has no id"));
+                let no_id = |_| {
+                    ServiceError::Unavailable(format!(
+                        "the GitHub App's installation for {owner} has no id"
+                    ))
+                };
                 return found.map(|found| Ok(found.id)).map_err(no_id);
             }
             if answer.status != 404 {
                 let reason = answer.reason();
-                return Ok(Err(format!("the GitHub App's installation for {owner} cannot be read: {reason}")));
+                return Ok(Err(format!(
+                    "the GitHub App's installation for {owner} cannot be read: {reason}"
+                )));
             }
         }
-        Ok(Err(format!("the GitHub App is not installed for {owner}; install it there")))
+        Ok(Err(format!(
+            "the GitHub App is not installed for {owner}; install it there"
+        )))
     }
 
     /// Makes `http` carry a token that opens what belongs to `owner`; the inner error says why this owner has none.
@@ -213,37 +300,54 @@ impl App {
             Some(Err(reason)) => Err(reason),
             Some(Ok(Installed { was_renewed, .. })) => {
                 let fresh = self.install(http, rest, owner)?;
-                fresh.map(|fresh| Installed { was_renewed, ..fresh })
+                fresh.map(|fresh| Installed {
+                    was_renewed,
+                    ..fresh
+                })
             }
             None => self.install(http, rest, owner)?,
         };
-        if let Some(token) = known.as_ref().ok().and_then(|installed| bearer(installed.token.expose())) {
+        if let Some(token) = known
+            .as_ref()
+            .ok()
+            .and_then(|installed| bearer(installed.token.expose()))
+        {
             http.authorize(token);
         }
         let result = known.as_ref().map(|_| ()).map_err(Clone::clone);
         self.current.clone_from(&group);
         self.installed.insert(group, known);
         match result {
-            Err(reason) if self.installation.is_some() => {
-                Err(ServiceError::Refused(format!("{reason}; check GITHUB_APP_INSTALLATION_ID")))
-            }
+            Err(reason) if self.installation.is_some() => Err(ServiceError::Refused(format!(
+                "{reason}; check GITHUB_APP_INSTALLATION_ID"
+            ))),
             result => Ok(result),
         }
     }
 
     /// Whether a token that GitHub refuses can be replaced: once in a run for each installation.
     pub(super) fn may_renew(&self) -> bool {
-        matches!(self.installed.get(&self.current), Some(Ok(Installed { was_renewed: false, .. })))
+        matches!(
+            self.installed.get(&self.current),
+            Some(Ok(Installed {
+                was_renewed: false,
+                ..
+            }))
+        )
     }
 
     /// GitHub refused the token that `http` carries: fetches another one.
     pub(super) fn renew(&mut self, http: &mut Http, rest: &str) -> Result<(), ServiceError> {
-        log::info!("GitHub refuses a token of {} before its end; fetching another one", self.words());
+        log::info!(
+            "GitHub refuses a token of {} before its end; fetching another one",
+            self.words()
+        );
         let owner = self.current.clone();
         if let Some(Ok(installed)) = self.installed.get_mut(&owner) {
             installed.was_renewed = true;
             installed.until = Instant::now();
         }
-        self.admit(http, rest, &owner)?.map_err(ServiceError::Refused)
+        self.admit(http, rest, &owner)?
+            .map_err(ServiceError::Refused)
     }
 }

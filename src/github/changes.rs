@@ -81,17 +81,43 @@ impl Reading<'_> {
     }
 
     fn take(&mut self, answered: Answered) {
-        let Ok(changes) = &mut self.result else { return };
-        self.issues = answered.issues.as_ref().and_then(Connection::next).map(Some);
-        changes.issues.extend(answered.issues.into_iter().flat_map(|page| page.nodes).flatten().map(change));
+        let Ok(changes) = &mut self.result else {
+            return;
+        };
+        self.issues = answered
+            .issues
+            .as_ref()
+            .and_then(Connection::next)
+            .map(Some);
+        changes.issues.extend(
+            answered
+                .issues
+                .into_iter()
+                .flat_map(|page| page.nodes)
+                .flatten()
+                .map(change),
+        );
         let since = self.poll.pull_requests_since;
         let reaches_back = |page: &Connection<Node>| {
-            page.nodes.last().and_then(Option::as_ref).is_some_and(|node| node.updated_at >= since)
+            page.nodes
+                .last()
+                .and_then(Option::as_ref)
+                .is_some_and(|node| node.updated_at >= since)
         };
-        let more = answered.pull_requests.as_ref().filter(|page| reaches_back(page)).and_then(Connection::next);
+        let more = answered
+            .pull_requests
+            .as_ref()
+            .filter(|page| reaches_back(page))
+            .and_then(Connection::next);
         self.pull_requests = more.map(Some);
-        let nodes = answered.pull_requests.into_iter().flat_map(|page| page.nodes).flatten();
-        changes.pull_requests.extend(nodes.filter(|node| node.updated_at >= since).map(change));
+        let nodes = answered
+            .pull_requests
+            .into_iter()
+            .flat_map(|page| page.nodes)
+            .flatten();
+        changes
+            .pull_requests
+            .extend(nodes.filter(|node| node.updated_at >= since).map(change));
         self.pages += 1;
         if self.pages >= MOST_PAGES && (self.issues.is_some() || self.pull_requests.is_some()) {
             changes.is_far_behind = true;
@@ -106,7 +132,10 @@ impl Github {
     ///
     /// # Errors
     /// When GitHub as a whole cannot be asked.
-    pub fn changes(&mut self, polls: &[Poll]) -> Result<Vec<Result<Changes, LookError>>, ServiceError> {
+    pub fn changes(
+        &mut self,
+        polls: &[Poll],
+    ) -> Result<Vec<Result<Changes, LookError>>, ServiceError> {
         let mut readings: Vec<Reading<'_>> = polls
             .iter()
             .map(|poll| Reading {
@@ -118,7 +147,10 @@ impl Github {
             })
             .collect();
         loop {
-            let mut open = readings.iter_mut().filter(|reading| !reading.is_over()).peekable();
+            let mut open = readings
+                .iter_mut()
+                .filter(|reading| !reading.is_over())
+                .peekable();
             let group_of = |reading: &Reading<'_>| self.group(reading.poll.repository.owner());
             let group = open.peek().map(|first| group_of(first));
             let open = open.filter(|reading| Some(group_of(reading)) == group);
@@ -127,29 +159,51 @@ impl Github {
                 return Ok(readings.into_iter().map(|reading| reading.result).collect());
             };
             if let Err(reason) = self.admit(first.poll.repository.owner())? {
-                batch.iter_mut().for_each(|reading| reading.fail(LookError::RepositoryHidden(reason.clone())));
+                batch
+                    .iter_mut()
+                    .for_each(|reading| reading.fail(LookError::RepositoryHidden(reason.clone())));
                 continue;
             }
-            let Err(error) = self.read(&mut batch) else { continue };
+            let Err(error) = self.read(&mut batch) else {
+                continue;
+            };
             if let NotAnswered::ThisOne(reason) = self.not_answered(batch.len(), error)? {
-                batch.iter_mut().for_each(|reading| reading.fail(LookError::Failed(reason.clone())));
+                batch
+                    .iter_mut()
+                    .for_each(|reading| reading.fail(LookError::Failed(reason.clone())));
             }
         }
     }
 
     fn read(&mut self, batch: &mut [&mut Reading<'_>]) -> Result<(), ServiceError> {
         let mut variables = Map::new();
-        for (index, Reading { poll, issues, pull_requests, .. }) in batch.iter().enumerate() {
+        for (
+            index,
+            Reading {
+                poll,
+                issues,
+                pull_requests,
+                ..
+            },
+        ) in batch.iter().enumerate()
+        {
             variables.insert(format!("o{index}"), poll.repository.owner().into());
             variables.insert(format!("n{index}"), poll.repository.name().into());
             let since = poll.issues_since.to_rfc3339_opts(SecondsFormat::Secs, true);
             variables.insert(format!("s{index}"), since.into());
             variables.insert(format!("moreIssues{index}"), issues.is_some().into());
             variables.insert(format!("issues{index}"), issues.clone().flatten().into());
-            variables.insert(format!("morePullRequests{index}"), pull_requests.is_some().into());
-            variables.insert(format!("pullRequests{index}"), pull_requests.clone().flatten().into());
+            variables.insert(
+                format!("morePullRequests{index}"),
+                pull_requests.is_some().into(),
+            );
+            variables.insert(
+                format!("pullRequests{index}"),
+                pull_requests.clone().flatten().into(),
+            );
         }
-        let (mut data, errors) = self.query(&queries::changes(batch.len()), &Value::Object(variables))?;
+        let (mut data, errors) =
+            self.query(&queries::changes(batch.len()), &Value::Object(variables))?;
         for (index, reading) in batch.iter_mut().enumerate() {
             let alias = format!("r{index}");
             let spoils = |error: &&GraphqlError| {
@@ -157,7 +211,11 @@ impl Github {
             };
             let repository = &reading.poll.repository;
             if let Some(error) = errors.iter().find(spoils) {
-                let reason = format!("repository {repository} cannot be read with {}: {}", self.words(), error.said());
+                let reason = format!(
+                    "repository {repository} cannot be read with {}: {}",
+                    self.words(),
+                    error.said()
+                );
                 reading.fail(LookError::RepositoryHidden(reason));
                 continue;
             }
@@ -166,7 +224,9 @@ impl Github {
                 Ok(answered) => reading.take(answered),
                 Err(error) => {
                     let error = quoted(&error.to_string());
-                    let reason = format!("GitHub says nothing usable about repository {repository}: {error}");
+                    let reason = format!(
+                        "GitHub says nothing usable about repository {repository}: {error}"
+                    );
                     reading.fail(LookError::RepositoryHidden(reason));
                 }
             }
@@ -176,14 +236,23 @@ impl Github {
 }
 
 fn change(node: Node) -> Change {
-    let closes = node.closing_issues_references.into_iter().flat_map(|page| page.nodes).flatten();
+    let closes = node
+        .closing_issues_references
+        .into_iter()
+        .flat_map(|page| page.nodes)
+        .flatten();
     Change {
         named: named(node.full_database_id, node.url),
         updated_at: node.updated_at,
-        closes: closes.map(|reference| named(reference.full_database_id, reference.url)).collect(),
+        closes: closes
+            .map(|reference| named(reference.full_database_id, reference.url))
+            .collect(),
     }
 }
 
 fn named(id: Option<String>, url: String) -> Named {
-    Named { github_id: id.and_then(|id| id.parse().ok()).map(GithubId), url: storable(url) }
+    Named {
+        github_id: id.and_then(|id| id.parse().ok()).map(GithubId),
+        url: storable(url),
+    }
 }

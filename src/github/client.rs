@@ -78,7 +78,10 @@ impl Github {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn with_app(api_url: &str, app: App) -> anyhow::Result<Self> {
-        Ok(Self { app: Some(app), ..Self::anonymous(api_url)? })
+        Ok(Self {
+            app: Some(app),
+            ..Self::anonymous(api_url)?
+        })
     }
 
     fn anonymous(api_url: &str) -> anyhow::Result<Self> {
@@ -88,8 +91,14 @@ impl Github {
             None => format!("{rest}/graphql"),
         };
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
-        headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
+        headers.insert(
+            ACCEPT,
+            HeaderValue::from_static("application/vnd.github+json"),
+        );
+        headers.insert(
+            "x-github-api-version",
+            HeaderValue::from_static("2022-11-28"),
+        );
         let http = Http::new(api_url, headers)?;
         Ok(Self {
             http,
@@ -142,18 +151,26 @@ impl Github {
                 "GitHub refuses the GitHub App",
                 "GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY_FILE, where the App is installed and what it may read",
             ),
-            None => ("GitHub refuses the token", "GITHUB_TOKEN and its permissions"),
+            None => (
+                "GitHub refuses the token",
+                "GITHUB_TOKEN and its permissions",
+            ),
         }
     }
 
     /// What requests are made with now, for messages.
     pub(super) fn words(&self) -> String {
-        self.app.as_ref().map_or_else(|| "this token".to_owned(), App::words)
+        self.app
+            .as_ref()
+            .map_or_else(|| "this token".to_owned(), App::words)
     }
 
     /// What belongs to owners with the same group can be asked about in one request.
     pub fn group(&self, owner: &str) -> String {
-        self.app.as_ref().map(|app| app.group(owner)).unwrap_or_default()
+        self.app
+            .as_ref()
+            .map(|app| app.group(owner))
+            .unwrap_or_default()
     }
 
     /// Has to come before requests about what belongs to `owner`; the inner error says why nothing of it can be read.
@@ -171,10 +188,12 @@ impl Github {
         read: impl Fn(Answer) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
         if let Some(app) = self.app.as_mut().filter(|app| app.may_renew()) {
-            let first = self.http.send(&build, |answer| match answer.status.as_u16() {
-                401 => Ok(None),
-                _ => read(answer).map(Some),
-            })?;
+            let first = self
+                .http
+                .send(&build, |answer| match answer.status.as_u16() {
+                    401 => Ok(None),
+                    _ => read(answer).map(Some),
+                })?;
             match first {
                 Some(result) => return Ok(result),
                 None => app.renew(&mut self.http, &self.rest)?,
@@ -184,7 +203,11 @@ impl Github {
     }
 
     /// One GraphQL request. Errors that spoil only a part come back beside the data.
-    pub(super) fn query(&mut self, query: &str, variables: &Value) -> Result<(Value, Vec<GraphqlError>), ServiceError> {
+    pub(super) fn query(
+        &mut self,
+        query: &str,
+        variables: &Value,
+    ) -> Result<(Value, Vec<GraphqlError>), ServiceError> {
         let body = json!({ "query": query, "variables": variables });
         let url = self.graphql.clone();
         let (envelope, date) = self.send(
@@ -195,8 +218,17 @@ impl Github {
             },
         )?;
         self.seen_at = date.or(self.seen_at);
-        let limit = envelope.data.get("rateLimit").cloned().and_then(|limit| serde_json::from_value(limit).ok());
-        if let Some(RateLimit { cost, remaining, reset_at }) = limit {
+        let limit = envelope
+            .data
+            .get("rateLimit")
+            .cloned()
+            .and_then(|limit| serde_json::from_value(limit).ok());
+        if let Some(RateLimit {
+            cost,
+            remaining,
+            reset_at,
+        }) = limit
+        {
             self.limits.points += cost;
             self.limits.remaining = Some(remaining);
             self.limits.reset_at = Some(reset_at);
@@ -209,20 +241,34 @@ impl Github {
     ///
     /// # Errors
     /// `error`, when GitHub does not answer the lightest of questions either, or has understood what it was asked.
-    pub(super) fn not_answered(&mut self, asked: usize, error: ServiceError) -> Result<NotAnswered, ServiceError> {
-        let (ServiceError::TooHeavy(reason) | ServiceError::Unavailable(reason)) = &error else { return Err(error) };
+    pub(super) fn not_answered(
+        &mut self,
+        asked: usize,
+        error: ServiceError,
+    ) -> Result<NotAnswered, ServiceError> {
+        let (ServiceError::TooHeavy(reason) | ServiceError::Unavailable(reason)) = &error else {
+            return Err(error);
+        };
         // What is too heavy is likely to be so because of its size; anything else is first of all GitHub's failure.
         let by_size = asked > 1 && matches!(error, ServiceError::TooHeavy(_));
         if !by_size && let Err(other) = self.query(queries::ALIVE, &json!({})) {
-            let is_the_same = matches!(other, ServiceError::TooHeavy(_) | ServiceError::Unavailable(_));
+            let is_the_same = matches!(
+                other,
+                ServiceError::TooHeavy(_) | ServiceError::Unavailable(_)
+            );
             return Err(if is_the_same { error } else { other });
         }
         if asked == 1 {
-            return Ok(NotAnswered::ThisOne(format!("GitHub could not answer: {reason}")));
+            return Ok(NotAnswered::ThisOne(format!(
+                "GitHub could not answer: {reason}"
+            )));
         }
         self.most_looks = asked.div_ceil(2);
         self.looks_per_request = self.most_looks;
-        log::info!("GitHub could not answer for {asked} at once ({reason}); going on with {}", self.most_looks);
+        log::info!(
+            "GitHub could not answer for {asked} at once ({reason}); going on with {}",
+            self.most_looks
+        );
         Ok(NotAnswered::AskForFewer)
     }
 
@@ -231,9 +277,14 @@ impl Github {
     pub(super) fn get(&mut self, path: &str) -> Result<Answer, ServiceError> {
         let mut answer = self.get_once(&format!("{}{path}", self.rest))?;
         for _ in 0..MOST_REDIRECTS {
-            let location = answer.header("location").filter(|location| self.is_ours(location)).map(str::to_owned);
+            let location = answer
+                .header("location")
+                .filter(|location| self.is_ours(location))
+                .map(str::to_owned);
             match location {
-                Some(location) if answer.status.is_redirection() => answer = self.get_once(&location)?,
+                Some(location) if answer.status.is_redirection() => {
+                    answer = self.get_once(&location)?
+                }
                 _ => break,
             }
         }
@@ -252,14 +303,18 @@ impl Github {
 
     /// Whether an address is below our own REST root: no other one may see the token.
     pub(super) fn is_ours(&self, url: &str) -> bool {
-        url.strip_prefix(&self.rest).is_some_and(|rest| rest.starts_with('/'))
+        url.strip_prefix(&self.rest)
+            .is_some_and(|rest| rest.starts_with('/'))
     }
 }
 
 fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
     failed(&answer)?;
-    let no_answer = |what: &str| ServiceError::Unavailable(format!("the answer is no GraphQL answer: {what}"));
-    let mut envelope: Envelope = answer.json().map_err(|error| no_answer(&quoted(&error.to_string())))?;
+    let no_answer =
+        |what: &str| ServiceError::Unavailable(format!("the answer is no GraphQL answer: {what}"));
+    let mut envelope: Envelope = answer
+        .json()
+        .map_err(|error| no_answer(&quoted(&error.to_string())))?;
     if !envelope.data.is_object() && envelope.errors.is_empty() {
         return Err(no_answer("it has neither data nor errors"));
     }
@@ -268,7 +323,12 @@ fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
     }
     let (status, wait) = (answer.status, signs(&answer, "").wait());
     let of_all = envelope.errors.iter().filter_map(|error| {
-        let failure = failure::graphql(error.kind.as_deref(), &error.message, envelope.data.is_object(), wait)?;
+        let failure = failure::graphql(
+            error.kind.as_deref(),
+            &error.message,
+            envelope.data.is_object(),
+            wait,
+        )?;
         Some((failure, &error.message))
     });
     if let Some((failure, said)) = of_all.min() {
@@ -278,9 +338,15 @@ fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
 }
 
 pub(super) fn failed(answer: &Answer) -> Result<(), ServiceError> {
-    let mut reason = if answer.status.is_success() { String::new() } else { answer.reason() };
+    let mut reason = if answer.status.is_success() {
+        String::new()
+    } else {
+        answer.reason()
+    };
     failure::github(&signs(answer, &reason)).map_err(|failure| {
-        if let (Failure::Refused, Some(names)) = (failure, answer.header("x-accepted-github-permissions")) {
+        if let (Failure::Refused, Some(names)) =
+            (failure, answer.header("x-accepted-github-permissions"))
+        {
             reason.push_str(&format!("; needed: {}", quoted(names)));
         }
         ServiceError::of(failure, answer.status, reason)
@@ -300,7 +366,9 @@ fn signs<'a>(answer: &'a Answer, said: &'a str) -> Signs<'a> {
 }
 
 pub(super) fn date(answer: &Answer) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc2822(answer.header("date")?).ok().map(|date| date.to_utc())
+    DateTime::parse_from_rfc2822(answer.header("date")?)
+        .ok()
+        .map(|date| date.to_utc())
 }
 
 #[cfg(test)]
@@ -316,8 +384,14 @@ mod tests {
     fn graphqls_address_follows_from_rests() {
         check_graphql("https://api.github.com", "https://api.github.com/graphql");
         check_graphql("https://api.github.com/", "https://api.github.com/graphql");
-        check_graphql("https://ghe.example/api/v3", "https://ghe.example/api/graphql");
-        check_graphql("https://ghe.example/api/v3/", "https://ghe.example/api/graphql");
+        check_graphql(
+            "https://ghe.example/api/v3",
+            "https://ghe.example/api/graphql",
+        );
+        check_graphql(
+            "https://ghe.example/api/v3/",
+            "https://ghe.example/api/graphql",
+        );
     }
 
     #[test]

@@ -56,14 +56,25 @@ impl Github {
         let mut may_ask = true;
         while may_ask && looks.len() < targets.len() {
             let rest = &targets[looks.len()..];
-            let group = rest.first().map(|target| self.group(target.repository.owner()));
-            let is_together = |target: &&Address| Some(self.group(target.repository.owner())) == group;
-            let batch = &rest[..rest.iter().take(self.looks_per_request).take_while(is_together).count()];
+            let group = rest
+                .first()
+                .map(|target| self.group(target.repository.owner()));
+            let is_together =
+                |target: &&Address| Some(self.group(target.repository.owner())) == group;
+            let batch = &rest[..rest
+                .iter()
+                .take(self.looks_per_request)
+                .take_while(is_together)
+                .count()];
             if let Some(first) = batch.first()
                 && let Err(reason) = self.admit(first.repository.owner())?
             {
                 may_ask = go_on(batch.len());
-                looks.extend(batch.iter().map(|_| Err(LookError::RepositoryHidden(reason.clone()))));
+                looks.extend(
+                    batch
+                        .iter()
+                        .map(|_| Err(LookError::RepositoryHidden(reason.clone()))),
+                );
                 continue;
             }
             match self.look_at_once(batch) {
@@ -93,7 +104,8 @@ impl Github {
             variables.insert(format!("n{index}"), target.repository.name().into());
             variables.insert(format!("i{index}"), target.number.into());
         }
-        let (mut data, errors) = self.query(&queries::look(targets.len()), &Value::Object(variables))?;
+        let (mut data, errors) =
+            self.query(&queries::look(targets.len()), &Value::Object(variables))?;
         let mut looks = Vec::with_capacity(targets.len());
         for (index, target) in targets.iter().enumerate() {
             let alias = format!("t{index}");
@@ -103,7 +115,10 @@ impl Github {
             let error = errors.iter().find(spoils);
             let look = match error {
                 Some(error) => Err(self.routed(error, target)?),
-                None => self.snapshot(data.get_mut(&alias).map_or(Value::Null, Value::take), target)?,
+                None => self.snapshot(
+                    data.get_mut(&alias).map_or(Value::Null, Value::take),
+                    target,
+                )?,
             };
             looks.push(look);
         }
@@ -111,22 +126,30 @@ impl Github {
     }
 
     /// What an error says about the target that its path names.
-    fn routed(&mut self, error: &GraphqlError, target: &Address) -> Result<LookError, ServiceError> {
+    fn routed(
+        &mut self,
+        error: &GraphqlError,
+        target: &Address,
+    ) -> Result<LookError, ServiceError> {
         let said = error.said();
         let is_repository = error.path.len() == 1;
         let repository = &target.repository;
-        Ok(match failure::spoiled(error.kind.as_deref(), is_repository) {
-            NotShown::Hidden if error.kind.as_deref() == Some("NOT_FOUND") => LookError::RepositoryHidden(format!(
-                "repository {repository} cannot be seen with {}: {said}; give it access, or correct the address",
-                self.words()
-            )),
-            NotShown::Hidden => LookError::RepositoryHidden(format!(
-                "repository {repository} may not be read with {}: {said}; it needs to read issues, pull requests and contents",
-                self.words()
-            )),
-            NotShown::NotFound => self.why_not_found(target)?,
-            _ => LookError::Failed(said),
-        })
+        Ok(
+            match failure::spoiled(error.kind.as_deref(), is_repository) {
+                NotShown::Hidden if error.kind.as_deref() == Some("NOT_FOUND") => {
+                    LookError::RepositoryHidden(format!(
+                        "repository {repository} cannot be seen with {}: {said}; give it access, or correct the address",
+                        self.words()
+                    ))
+                }
+                NotShown::Hidden => LookError::RepositoryHidden(format!(
+                    "repository {repository} may not be read with {}: {said}; it needs to read issues, pull requests and contents",
+                    self.words()
+                )),
+                NotShown::NotFound => self.why_not_found(target)?,
+                _ => LookError::Failed(said),
+            },
+        )
     }
 
     /// GraphQL does not say why something is not found; REST does ("Get an issue": 301, 404, 410).
@@ -145,7 +168,10 @@ impl Github {
         };
         let (status, location) = (answer.status.as_u16(), answer.header("location"));
         let moved_to = |address: &str| {
-            LookError::Gone(format!("{target} was moved to {}; put the new address into html_url", quoted(address)))
+            LookError::Gone(format!(
+                "{target} was moved to {}; put the new address into html_url",
+                quoted(address)
+            ))
         };
         let leads_elsewhere = location.is_some_and(|location| !self.is_ours(location));
         Ok(match failure::not_found(status, leads_elsewhere) {
@@ -154,12 +180,15 @@ impl Github {
                 "{target} is not found: deleted, moved or hidden from {}; give it access, or delete the mapping",
                 self.words()
             )),
-            NotShown::Deleted => {
-                LookError::Gone(format!("{target} was deleted at GitHub; delete the mapping, or correct its html_url"))
-            }
+            NotShown::Deleted => LookError::Gone(format!(
+                "{target} was deleted at GitHub; delete the mapping, or correct its html_url"
+            )),
             _ if status == 200 => {
                 let page: Value = answer.json().map_err(|error| {
-                    ServiceError::Unavailable(format!("the answer is not JSON: {}", quoted(&error.to_string())))
+                    ServiceError::Unavailable(format!(
+                        "the answer is not JSON: {}",
+                        quoted(&error.to_string())
+                    ))
                 })?;
                 let url = page["html_url"].as_str().unwrap_or_default();
                 match Address::parse(url) {
@@ -167,13 +196,20 @@ impl Github {
                     _ => LookError::Failed(format!("{target} is found by REST but not by GraphQL")),
                 }
             }
-            _ => LookError::Failed(format!("asking for {target} gave status {status}: {}", answer.reason())),
+            _ => LookError::Failed(format!(
+                "asking for {target} gave status {status}: {}",
+                answer.reason()
+            )),
         })
     }
 
     fn snapshot(&mut self, value: Value, target: &Address) -> Result<Look, ServiceError> {
-        let unexpected =
-            |what: String| Ok(Err(LookError::Failed(format!("GitHub answered unexpectedly: {}", quoted(&what)))));
+        let unexpected = |what: String| {
+            Ok(Err(LookError::Failed(format!(
+                "GitHub answered unexpectedly: {}",
+                quoted(&what)
+            ))))
+        };
         if value.is_null() {
             return Ok(Err(LookError::RepositoryHidden(format!(
                 "GitHub says nothing about repository {}; give the token access, or correct the address",
@@ -185,23 +221,44 @@ impl Github {
             Err(error) => return unexpected(error.to_string()),
         };
         let Some(home) = Repository::parse(&repository.name_with_owner) else {
-            return unexpected(format!("{:?} is no repository name", repository.name_with_owner));
+            return unexpected(format!(
+                "{:?} is no repository name",
+                repository.name_with_owner
+            ));
         };
         match repository.issue_or_pull_request {
             Some(IssueOrPullRequest::Issue(issue)) => self.issue(*issue, home, target),
-            Some(IssueOrPullRequest::PullRequest(pull_request)) => self.pull_request(*pull_request, home, target),
+            Some(IssueOrPullRequest::PullRequest(pull_request)) => {
+                self.pull_request(*pull_request, home, target)
+            }
             None => unexpected(format!("nothing about {target}, and no error")),
         }
     }
 
-    fn issue(&mut self, issue: Issue, home: Repository, target: &Address) -> Result<Look, ServiceError> {
-        let Some(github_id) = github_id(issue.full_database_id.as_deref()) else { return Ok(Err(no_id(target))) };
-        let address = Address { repository: home, number: issue.number };
+    fn issue(
+        &mut self,
+        issue: Issue,
+        home: Repository,
+        target: &Address,
+    ) -> Result<Look, ServiceError> {
+        let Some(github_id) = github_id(issue.full_database_id.as_deref()) else {
+            return Ok(Err(no_id(target)));
+        };
+        let address = Address {
+            repository: home,
+            number: issue.number,
+        };
         let mut belonging = Belonging::to(address.clone());
         let mut labels = Vec::new();
         let complete = self.all_pages(issue.pages, target, |pages| {
-            labels
-                .extend(pages.labels.iter().flat_map(|labels| &labels.nodes).flatten().map(|label| label.name.clone()));
+            labels.extend(
+                pages
+                    .labels
+                    .iter()
+                    .flat_map(|labels| &labels.nodes)
+                    .flatten()
+                    .map(|label| label.name.clone()),
+            );
             belonging.page(pages);
         })?;
         if let Err(error) = complete {
@@ -229,22 +286,43 @@ impl Github {
         }))
     }
 
-    fn pull_request(&mut self, found: PullRequest, home: Repository, target: &Address) -> Result<Look, ServiceError> {
-        let Some(github_id) = github_id(found.full_database_id.as_deref()) else { return Ok(Err(no_id(target))) };
+    fn pull_request(
+        &mut self,
+        found: PullRequest,
+        home: Repository,
+        target: &Address,
+    ) -> Result<Look, ServiceError> {
+        let Some(github_id) = github_id(found.full_database_id.as_deref()) else {
+            return Ok(Err(no_id(target)));
+        };
         let files = bounded(found.files, target, "changed files", |file| file.path);
-        let commits = bounded(found.commits, target, "commits", |node| node.commit.message_headline);
+        let commits = bounded(found.commits, target, "commits", |node| {
+            node.commit.message_headline
+        });
         let mut labels = Vec::new();
-        let pages = IssuePages { labels: found.labels, ..IssuePages::default() };
+        let pages = IssuePages {
+            labels: found.labels,
+            ..IssuePages::default()
+        };
         let complete = self.all_pages(pages, target, |pages| {
-            labels
-                .extend(pages.labels.iter().flat_map(|labels| &labels.nodes).flatten().map(|label| label.name.clone()));
+            labels.extend(
+                pages
+                    .labels
+                    .iter()
+                    .flat_map(|labels| &labels.nodes)
+                    .flatten()
+                    .map(|label| label.name.clone()),
+            );
         })?;
         if let Err(error) = complete {
             return Ok(Err(error));
         }
         Ok(Ok(Snapshot {
             github_id,
-            address: Address { repository: home, number: found.number },
+            address: Address {
+                repository: home,
+                number: found.number,
+            },
             url: storable(found.url),
             state: timeline::state(found.pull_request_state),
             title: storable(found.title),
@@ -268,12 +346,19 @@ impl Github {
         target: &Address,
         mut take: impl FnMut(&IssuePages),
     ) -> Result<Result<(), LookError>, ServiceError> {
-        let failed = |what: String| Ok(Err(LookError::Failed(format!("a further page of {target} failed: {what}"))));
+        let failed = |what: String| {
+            Ok(Err(LookError::Failed(format!(
+                "a further page of {target} failed: {what}"
+            ))))
+        };
         let mut pages = first;
         for _ in 0..MOST_PAGES {
             take(&pages);
             let labels = pages.labels.as_ref().and_then(Connection::next);
-            let references = pages.closed_by_pull_requests_references.as_ref().and_then(Connection::next);
+            let references = pages
+                .closed_by_pull_requests_references
+                .as_ref()
+                .and_then(Connection::next);
             let timeline = pages.timeline_items.as_ref().and_then(Connection::next);
             if labels.is_none() && references.is_none() && timeline.is_none() {
                 return Ok(Ok(()));
@@ -288,7 +373,9 @@ impl Github {
             if let Some(error) = errors.iter().find(|error| !error.hides_a_node()) {
                 return failed(error.message.clone());
             }
-            let value = data.pointer_mut("/repository/issueOrPullRequest").map_or(Value::Null, Value::take);
+            let value = data
+                .pointer_mut("/repository/issueOrPullRequest")
+                .map_or(Value::Null, Value::take);
             pages = match serde_json::from_value(value) {
                 Ok(pages) => pages,
                 Err(error) => return failed(quoted(&error.to_string())),
@@ -298,22 +385,41 @@ impl Github {
     }
 }
 
-fn bounded<T>(connection: Option<Connection<T>>, target: &Address, what: &str, text: impl Fn(T) -> String) -> Bounded {
-    let Some(connection) = connection else { return Bounded::default() };
-    let first: Vec<String> = connection.nodes.into_iter().flatten().map(|node| storable(text(node))).collect();
+fn bounded<T>(
+    connection: Option<Connection<T>>,
+    target: &Address,
+    what: &str,
+    text: impl Fn(T) -> String,
+) -> Bounded {
+    let Some(connection) = connection else {
+        return Bounded::default();
+    };
+    let first: Vec<String> = connection
+        .nodes
+        .into_iter()
+        .flatten()
+        .map(|node| storable(text(node)))
+        .collect();
     let total = connection.total_count.unwrap_or(first.len());
     if total > first.len() {
-        log::info!("{target}: the first {} of {total} {what} are indexed", first.len());
+        log::info!(
+            "{target}: the first {} of {total} {what} are indexed",
+            first.len()
+        );
     }
     Bounded { first, total }
 }
 
 fn github_id(full_database_id: Option<&str>) -> Option<GithubId> {
-    full_database_id.and_then(|id| id.parse().ok()).map(GithubId)
+    full_database_id
+        .and_then(|id| id.parse().ok())
+        .map(GithubId)
 }
 
 fn no_id(target: &Address) -> LookError {
-    LookError::Failed(format!("GitHub named no usable id (fullDatabaseId) for {target}"))
+    LookError::Failed(format!(
+        "GitHub named no usable id (fullDatabaseId) for {target}"
+    ))
 }
 
 fn close_reason(reason: &str) -> Option<CloseReason> {

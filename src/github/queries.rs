@@ -73,7 +73,9 @@ pub(super) fn look(count: usize) -> String {
         .to_owned();
     let mut aliases = String::new();
     for index in 0..count {
-        variables.push_str(&format!(", $o{index}: String!, $n{index}: String!, $i{index}: Int!"));
+        variables.push_str(&format!(
+            ", $o{index}: String!, $n{index}: String!, $i{index}: Int!"
+        ));
         aliases.push_str(&format!(
             "  t{index}: repository(owner: $o{index}, name: $n{index}) {{ nameWithOwner \
              issueOrPullRequest(number: $i{index}) {{ __typename ...IssueLook ...PullRequestLook }} }}\n"
@@ -119,7 +121,10 @@ pub(super) fn changes(count: usize) -> String {
   }}\n"
         ));
     }
-    format!("query Changes({}) {{\n{aliases}  {RATE_LIMIT}\n}}", variables.join(", "))
+    format!(
+        "query Changes({}) {{\n{aliases}  {RATE_LIMIT}\n}}",
+        variables.join(", ")
+    )
 }
 
 /// Every document that the adapter can send, for checking against GitHub's published schema.

@@ -59,8 +59,9 @@ impl Weaviate {
     /// When Weaviate cannot be asked.
     pub fn class(&mut self) -> Result<ClassState, ServiceError> {
         // A class that another node has just created must not look missing: ask the leader.
-        let answer =
-            self.send(&format!("/v1/schema/{CLASS}"), |client, url| client.get(url).header("consistency", "true"));
+        let answer = self.send(&format!("/v1/schema/{CLASS}"), |client, url| {
+            client.get(url).header("consistency", "true")
+        });
         let class = match answer {
             Err(ServiceError::Rejected { status: 404, .. }) => {
                 // No object carries a vector yet; Agira's definition has none either.
@@ -84,25 +85,41 @@ impl Weaviate {
     /// # Errors
     /// When Weaviate cannot be asked, or rejects the definition.
     pub fn create_class(&mut self) -> Result<(), ServiceError> {
-        match self.send("/v1/schema", |client, url| client.post(url).json(&definition())) {
+        match self.send("/v1/schema", |client, url| {
+            client.post(url).json(&definition())
+        }) {
             // Another run, or Agira itself, was faster.
-            Err(ServiceError::Rejected { status: 422, reason }) if reason.contains("already exists") => Ok(()),
+            Err(ServiceError::Rejected {
+                status: 422,
+                reason,
+            }) if reason.contains("already exists") => Ok(()),
             created => created.map(drop),
         }
     }
 }
 
 fn definition() -> Value {
-    let properties: Vec<Value> =
-        PROPERTIES.iter().map(|(name, data_type)| json!({ "name": name, "dataType": [data_type] })).collect();
+    let properties: Vec<Value> = PROPERTIES
+        .iter()
+        .map(|(name, data_type)| json!({ "name": name, "dataType": [data_type] }))
+        .collect();
     json!({ "class": CLASS, "vectorizer": "none", "vectorIndexType": "hnsw", "properties": properties })
 }
 
 fn vectors(class: &Value) -> Vectors {
-    if let Some(named) = class["vectorConfig"].as_object().filter(|named| !named.is_empty()) {
-        let own = named.iter().filter(|(_, config)| config["vectorizer"].get("none").is_some());
+    if let Some(named) = class["vectorConfig"]
+        .as_object()
+        .filter(|named| !named.is_empty())
+    {
+        let own = named
+            .iter()
+            .filter(|(_, config)| config["vectorizer"].get("none").is_some());
         let own: Vec<String> = own.map(|(name, _)| name.clone()).collect();
-        return if own.is_empty() { Vectors::Made } else { Vectors::Named(own) };
+        return if own.is_empty() {
+            Vectors::Made
+        } else {
+            Vectors::Named(own)
+        };
     }
     match class["vectorizer"].as_str() {
         None | Some("none" | "") => Vectors::One,
@@ -114,14 +131,21 @@ fn problems(class: &Value) -> Vec<String> {
     let empty = Vec::new();
     let properties = class["properties"].as_array().unwrap_or(&empty);
     let check = |(name, wanted): &(&str, &str)| {
-        let found = properties.iter().find(|property| property["name"].as_str() == Some(name));
+        let found = properties
+            .iter()
+            .find(|property| property["name"].as_str() == Some(name));
         match found.map(|property| property["dataType"][0].as_str().unwrap_or("no type")) {
             None => Some(format!("property {name} ({wanted}) is missing")),
-            Some(found) if found != *wanted => {
-                Some(format!("property {name} is {} instead of {wanted}", quoted(found)))
-            }
+            Some(found) if found != *wanted => Some(format!(
+                "property {name} is {} instead of {wanted}",
+                quoted(found)
+            )),
             Some(_) => None,
         }
     };
-    PROPERTIES.iter().filter(|(name, _)| !NOT_OURS.contains(name)).filter_map(check).collect()
+    PROPERTIES
+        .iter()
+        .filter(|(name, _)| !NOT_OURS.contains(name))
+        .filter_map(check)
+        .collect()
 }

@@ -37,7 +37,12 @@ impl Weaviate {
             );
         }
         let http = Http::new(url, headers)?;
-        Ok(Self { http, base: url.trim_end_matches('/').to_owned(), vectors: None, graphql: true })
+        Ok(Self {
+            http,
+            base: url.trim_end_matches('/').to_owned(),
+            vectors: None,
+            graphql: true,
+        })
     }
 
     /// The same client, which asks nothing more once one of `signals` was caught.
@@ -64,7 +69,8 @@ impl Weaviate {
         build: impl Fn(&Client, &str) -> RequestBuilder,
     ) -> Result<Value, ServiceError> {
         let url = format!("{}{path}", self.base);
-        self.http.send(|client| build(client, &url), |answer| json(&answer))
+        self.http
+            .send(|client| build(client, &url), |answer| json(&answer))
     }
 }
 

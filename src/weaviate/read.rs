@@ -52,7 +52,9 @@ impl Weaviate {
             }
             for id in ids {
                 let answer = self.object(*id)?;
-                let one = answer.map_or_else(missing, |object| self.present(&object["properties"], &object));
+                let one = answer.map_or_else(missing, |object| {
+                    self.present(&object["properties"], &object)
+                });
                 found.insert(*id, one);
             }
         }
@@ -75,8 +77,16 @@ impl Weaviate {
     }
 
     fn query(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Found>, ServiceError> {
-        let list = ids.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(", ");
-        let vector = if self.vectors == Some(Vectors::One) { " vector" } else { "" };
+        let list = ids
+            .iter()
+            .map(|id| format!("\"{id}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let vector = if self.vectors == Some(Vectors::One) {
+            " vector"
+        } else {
+            ""
+        };
         // Old servers have returned fewer objects than ids when the limit was just the number of ids.
         let limit = ids.len() * 2 + 10;
         let query = format!(
@@ -86,18 +96,31 @@ impl Weaviate {
         let body = json!({ "query": query });
         let answer = match self.send("/v1/graphql", |client, url| client.post(url).json(&body)) {
             // Without the right to read all classes GraphQL is refused where single objects are not.
-            Err(ServiceError::Refused(reason)) => return Err(ServiceError::Rejected { status: 403, reason }),
+            Err(ServiceError::Refused(reason)) => {
+                return Err(ServiceError::Rejected {
+                    status: 403,
+                    reason,
+                });
+            }
             answer => answer?,
         };
         if let Some(error) = answer["errors"][0]["message"].as_str() {
-            return Err(ServiceError::of(weaviate_said(error), StatusCode::OK, quoted(error)));
+            return Err(ServiceError::of(
+                weaviate_said(error),
+                StatusCode::OK,
+                quoted(error),
+            ));
         }
         let Some(objects) = answer["data"]["Get"][CLASS].as_array() else {
-            return Err(ServiceError::Unavailable("the GraphQL answer names no objects".to_owned()));
+            return Err(ServiceError::Unavailable(
+                "the GraphQL answer names no objects".to_owned(),
+            ));
         };
         let mut found: HashMap<Uuid, Found> = ids.iter().map(|id| (*id, missing())).collect();
         for object in objects {
-            let id = object["_additional"]["id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+            let id = object["_additional"]["id"]
+                .as_str()
+                .and_then(|id| Uuid::parse_str(id).ok());
             if let Some(slot) = id.and_then(|id| found.get_mut(&id)) {
                 *slot = self.present(object, &object["_additional"]);
             }
@@ -110,23 +133,36 @@ impl Weaviate {
         let mut vectors = Map::new();
         match &self.vectors {
             Some(Vectors::One) => {
-                let own = vectors_of["vector"].as_array().filter(|own| !own.is_empty());
+                let own = vectors_of["vector"]
+                    .as_array()
+                    .filter(|own| !own.is_empty());
                 vectors.extend(own.map(|own| ("vector".to_owned(), json!(own))));
             }
             Some(Vectors::Named(names)) => {
-                let own = |name: &String| vectors_of["vectors"].get(name).map(|own| (name.clone(), own.clone()));
+                let own = |name: &String| {
+                    vectors_of["vectors"]
+                        .get(name)
+                        .map(|own| (name.clone(), own.clone()))
+                };
                 let own: Map<String, Value> = names.iter().filter_map(own).collect();
-                vectors.extend((!own.is_empty()).then(|| ("vectors".to_owned(), Value::Object(own))));
+                vectors
+                    .extend((!own.is_empty()).then(|| ("vectors".to_owned(), Value::Object(own))));
             }
             Some(Vectors::Made) | None => {}
         }
         Found {
-            stored: Stored::Present { status: text("status"), parentless: text("parent_object_id").is_none() },
+            stored: Stored::Present {
+                status: text("status"),
+                parentless: text("parent_object_id").is_none(),
+            },
             vectors,
         }
     }
 }
 
 fn missing() -> Found {
-    Found { stored: Stored::Missing, vectors: Map::new() }
+    Found {
+        stored: Stored::Missing,
+        vectors: Map::new(),
+    }
 }

@@ -39,13 +39,22 @@ impl Weaviate {
         let mut results = Vec::with_capacity(objects.len());
         let mut most = OBJECTS_PER_BATCH;
         while results.len() < encoded.len() {
-            let batch = &encoded[results.len()..results.len() + fitting(&encoded[results.len()..], most)];
+            let batch =
+                &encoded[results.len()..results.len() + fitting(&encoded[results.len()..], most)];
             match self.batch(batch) {
                 Ok(written) => results.extend(written),
                 // A redirect is no word about an object.
-                Err(ServiceError::Rejected { status: 400.., reason }) if batch.len() == 1 => results.push(Err(reason)),
-                Err(ServiceError::TooHeavy(reason) | ServiceError::Rejected { reason, .. }) if batch.len() > 1 => {
-                    log::info!("Weaviate did not take {} objects at once ({reason}); sending fewer", batch.len());
+                Err(ServiceError::Rejected {
+                    status: 400..,
+                    reason,
+                }) if batch.len() == 1 => results.push(Err(reason)),
+                Err(ServiceError::TooHeavy(reason) | ServiceError::Rejected { reason, .. })
+                    if batch.len() > 1 =>
+                {
+                    log::info!(
+                        "Weaviate did not take {} objects at once ({reason}); sending fewer",
+                        batch.len()
+                    );
                     most = batch.len().div_ceil(2);
                 }
                 Err(error) => return Err(error),
@@ -56,8 +65,12 @@ impl Weaviate {
 
     fn batch(&mut self, batch: &[Value]) -> Result<Vec<Written>, ServiceError> {
         let body = json!({ "objects": batch });
-        let answer = self.send("/v1/batch/objects", |client, url| client.post(url).json(&body))?;
-        let results = answer.as_array().filter(|results| results.len() == batch.len());
+        let answer = self.send("/v1/batch/objects", |client, url| {
+            client.post(url).json(&body)
+        })?;
+        let results = answer
+            .as_array()
+            .filter(|results| results.len() == batch.len());
         let Some(results) = results else {
             return Err(ServiceError::Unavailable(
                 "the answer to a batch does not have a result for each object".to_owned(),
@@ -65,7 +78,10 @@ impl Weaviate {
         };
         let written: Vec<Written> = results.iter().map(written).collect();
         let is_no_objects = |reason: &&String| weaviate_said(reason) == Failure::Unavailable;
-        match written.iter().find_map(|one| one.as_ref().err().filter(is_no_objects)) {
+        match written
+            .iter()
+            .find_map(|one| one.as_ref().err().filter(is_no_objects))
+        {
             Some(reason) => Err(ServiceError::Unavailable(reason.clone())),
             None => self.confirmed(batch, written),
         }
@@ -73,13 +89,21 @@ impl Weaviate {
 
     /// Of a shard that takes nothing, for whatever reason, older Weaviates (1.35) tell with the first object of a batch only,
     /// and call the others written; newer ones (1.39) tell with each. So where an object failed, the others are looked for.
-    fn confirmed(&mut self, batch: &[Value], written: Vec<Written>) -> Result<Vec<Written>, ServiceError> {
-        let Some(Err(reason)) = written.iter().find(|one| one.is_err()) else { return Ok(written) };
+    fn confirmed(
+        &mut self,
+        batch: &[Value],
+        written: Vec<Written>,
+    ) -> Result<Vec<Written>, ServiceError> {
+        let Some(Err(reason)) = written.iter().find(|one| one.is_err()) else {
+            return Ok(written);
+        };
         let taken: HashMap<Uuid, &Value> = batch
             .iter()
             .zip(&written)
             .filter(|(_, written)| written.is_ok())
-            .filter_map(|(object, _)| Some((object["id"].as_str()?.parse().ok()?, &object["properties"])))
+            .filter_map(|(object, _)| {
+                Some((object["id"].as_str()?.parse().ok()?, &object["properties"]))
+            })
             .collect();
         let found = self.statuses(&taken.keys().copied().collect::<Vec<_>>())?;
         let is_kept = |(id, properties): (&Uuid, &&Value)| {
@@ -91,7 +115,9 @@ impl Weaviate {
         };
         match taken.iter().all(is_kept) {
             true => Ok(written),
-            false => Err(ServiceError::Unavailable(format!("objects were not kept: {reason}"))),
+            false => Err(ServiceError::Unavailable(format!(
+                "objects were not kept: {reason}"
+            ))),
         }
     }
 }
@@ -122,7 +148,9 @@ fn written(result: &Value) -> Written {
     match result["result"]["status"].as_str() {
         Some("SUCCESS") => Ok(()),
         _ => {
-            let said = result["result"]["errors"]["error"][0]["message"].as_str().unwrap_or("no reason given");
+            let said = result["result"]["errors"]["error"][0]["message"]
+                .as_str()
+                .unwrap_or("no reason given");
             Err(quoted(said))
         }
     }

@@ -8,13 +8,22 @@ use std::time::Duration;
 use agira_worker::http::Patience;
 
 /// Long enough for any answer, and no time lost between tries.
-pub const PATIENCE: Patience = Patience { answer: Duration::from_secs(5), retry: Duration::ZERO };
+pub const PATIENCE: Patience = Patience {
+    answer: Duration::from_secs(5),
+    retry: Duration::ZERO,
+};
 
 /// What the first byte of an answer stands for, beginning with `0`.
 const STATUSES: [u16; 10] = [200, 301, 401, 403, 404, 410, 422, 429, 500, 502];
 /// What the clients read; a fuzzer's `content-length` would only keep them waiting.
-const HEADERS: [&str; 6] =
-    ["date", "location", "retry-after", "x-accepted-github-permissions", "x-ratelimit-remaining", "x-ratelimit-reset"];
+const HEADERS: [&str; 6] = [
+    "date",
+    "location",
+    "retry-after",
+    "x-accepted-github-permissions",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+];
 /// After the last answer, so that every case comes to an end, whatever it says of further pages.
 const NOTHING: &[u8] = b"0\n{\"data\":{}}";
 /// Stands for the service's own address, which changes.
@@ -45,8 +54,11 @@ impl Service {
 
     /// What is answered from now on, separated by NUL: a status, headers separated by `|`, a line break, the body.
     pub fn answer(&self, data: &[u8]) {
-        *self.answers.lock().expect("no panic in between") =
-            data.split(|byte| *byte == 0).rev().map(<[u8]>::to_vec).collect();
+        *self.answers.lock().expect("no panic in between") = data
+            .split(|byte| *byte == 0)
+            .rev()
+            .map(<[u8]>::to_vec)
+            .collect();
     }
 }
 
@@ -68,19 +80,35 @@ fn serve(stream: &TcpStream, url: &str, answers: &Mutex<Vec<Vec<u8>>>) -> Option
             }
         }
         std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).ok()?;
-        let answer = answers.lock().ok()?.pop().unwrap_or_else(|| NOTHING.to_vec());
+        let answer = answers
+            .lock()
+            .ok()?
+            .pop()
+            .unwrap_or_else(|| NOTHING.to_vec());
         stream.write_all(&encoded(&answer, url)).ok()?;
     }
 }
 
 fn encoded(answer: &[u8], url: &str) -> Vec<u8> {
-    let (head, body) = answer.split_at(answer.iter().position(|byte| *byte == b'\n').unwrap_or(answer.len()));
+    let (head, body) = answer.split_at(
+        answer
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(answer.len()),
+    );
     let (status, headers) = head.split_first().unwrap_or((&b'0', &[]));
     let status = STATUSES[usize::from(status.wrapping_sub(b'0')) % STATUSES.len()];
     let body = body.get(1..).unwrap_or_default();
     let mut encoded = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n", body.len());
-    for header in String::from_utf8_lossy(headers).replace(HERE, url).split('|') {
-        if header.split_once(':').is_some_and(|(name, _)| HEADERS.contains(&name)) && !header.contains('\r') {
+    for header in String::from_utf8_lossy(headers)
+        .replace(HERE, url)
+        .split('|')
+    {
+        if header
+            .split_once(':')
+            .is_some_and(|(name, _)| HEADERS.contains(&name))
+            && !header.contains('\r')
+        {
             encoded.extend([header, "\r\n"]);
         }
     }

@@ -9,7 +9,9 @@ mod too_heavy;
 
 use std::time::Duration;
 
-use agira_worker::core::model::{Address, Bounded, CloseReason, Details, Repository, Snapshot, State};
+use agira_worker::core::model::{
+    Address, Bounded, CloseReason, Details, Repository, Snapshot, State,
+};
 use agira_worker::github::{Github, LookError};
 use agira_worker::http::{Patience, ServiceError};
 use kit::github::{Closer, Github as Simulator, TOKEN};
@@ -20,19 +22,27 @@ use crate::world::split;
 type Look = Result<Snapshot, LookError>;
 
 /// Long enough for any answer here, and no time lost between tries.
-const PATIENCE: Patience = Patience { answer: Duration::from_secs(10), retry: Duration::ZERO };
+const PATIENCE: Patience = Patience {
+    answer: Duration::from_secs(10),
+    retry: Duration::ZERO,
+};
 
 fn client(simulator: &Simulator) -> Github {
     client_at(&simulator.url())
 }
 
 fn client_at(url: &str) -> Github {
-    Github::new(url, TOKEN).expect("a client").with_patience(PATIENCE)
+    Github::new(url, TOKEN)
+        .expect("a client")
+        .with_patience(PATIENCE)
 }
 
 fn address(key: &str) -> Address {
     let (repository, number) = split(key);
-    Address { repository: Repository::parse(repository).expect("owner/name"), number }
+    Address {
+        repository: Repository::parse(repository).expect("owner/name"),
+        number,
+    }
 }
 
 fn look_with(client: &mut Github, keys: &[impl AsRef<str>]) -> Result<Vec<Look>, ServiceError> {
@@ -70,41 +80,63 @@ fn with_issues(keys: &[impl AsRef<str>]) -> Simulator {
 }
 
 fn shop(numbers: std::ops::RangeInclusive<i32>) -> Vec<String> {
-    numbers.map(|number| format!("acme/shop#{number}")).collect()
+    numbers
+        .map(|number| format!("acme/shop#{number}"))
+        .collect()
 }
 
 /// How many issues or pull requests each GraphQL request asked for.
 fn sizes(simulator: &Simulator) -> Vec<usize> {
     let owners = |variables: &serde_json::Value| {
-        let names = variables.as_object().into_iter().flat_map(|variables| variables.keys());
-        names.filter(|name| name.starts_with('o') && name[1..].parse::<usize>().is_ok()).count()
+        let names = variables
+            .as_object()
+            .into_iter()
+            .flat_map(|variables| variables.keys());
+        names
+            .filter(|name| name.starts_with('o') && name[1..].parse::<usize>().is_ok())
+            .count()
     };
     simulator.variables().iter().map(owners).collect()
 }
 
 fn paths(exchanges: &[Exchange]) -> Vec<String> {
-    exchanges.iter().map(|exchange| exchange.request.path.clone()).collect()
+    exchanges
+        .iter()
+        .map(|exchange| exchange.request.path.clone())
+        .collect()
 }
 
 /// What GitHub answers to a look at these, for tests to answer once more with something in it changed.
 fn recorded(simulator: &Simulator, keys: &[&str]) -> Vec<Response> {
     looks(simulator, keys);
-    let answers = simulator.requests().into_iter().map(|exchange| exchange.response).collect();
+    let answers = simulator
+        .requests()
+        .into_iter()
+        .map(|exchange| exchange.response)
+        .collect();
     simulator.clear_log();
     answers
 }
 
 #[test]
 fn twenty_six_issues_of_several_repositories_take_two_requests_over_one_connection() {
-    let keys: Vec<String> = (1..=26).map(|number| format!("acme/shop{}#{number}", number % 3)).collect();
+    let keys: Vec<String> = (1..=26)
+        .map(|number| format!("acme/shop{}#{number}", number % 3))
+        .collect();
     let simulator = with_issues(&keys);
     let mut client = client(&simulator);
     let looks = look_with(&mut client, &keys).expect("GitHub answers");
-    let found: Vec<String> = looks.iter().map(|look| look.as_ref().expect("a look").address.to_string()).collect();
+    let found: Vec<String> = looks
+        .iter()
+        .map(|look| look.as_ref().expect("a look").address.to_string())
+        .collect();
     assert_eq!(found, keys);
     assert_eq!(sizes(&simulator), [25, 1]);
     let exchanges = simulator.requests();
-    assert_eq!(exchanges[0].request.connection, exchanges[1].request.connection);
+    assert_eq!(
+        exchanges[0].request.connection,
+        exchanges[1].request.connection
+    );
     assert_eq!(client.requests(), 2);
 }
 
@@ -118,7 +150,11 @@ fn once_github_has_answered_a_request_may_be_twice_as_large() {
     simulator.clear_log();
     simulator.settings().most_aliases = 30;
     look_with(&mut client, &keys).expect("GitHub answers");
-    assert_eq!(sizes(&simulator), [50, 25, 25, 25, 25, 25, 15], "what was too heavy once is not tried again");
+    assert_eq!(
+        sizes(&simulator),
+        [50, 25, 25, 25, 25, 25, 15],
+        "what was too heavy once is not tried again"
+    );
 }
 
 #[test]
@@ -131,7 +167,10 @@ fn a_look_tells_how_far_it_is() {
         done.borrow_mut().push(count);
         true
     });
-    assert_eq!((done.into_inner(), looks.answers.len(), looks.ended_by), (vec![25, 1], 26, None));
+    assert_eq!(
+        (done.into_inner(), looks.answers.len(), looks.ended_by),
+        (vec![25, 1], 26, None)
+    );
 }
 
 #[test]
@@ -140,7 +179,14 @@ fn between_two_requests_the_caller_may_end_it_and_keeps_what_came() {
     let simulator = with_issues(&keys);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
     let looks = client(&simulator).look(&targets, &|_| false);
-    assert_eq!((looks.answers.len(), looks.ended_by, simulator.requests().len()), (25, None, 1));
+    assert_eq!(
+        (
+            looks.answers.len(),
+            looks.ended_by,
+            simulator.requests().len()
+        ),
+        (25, None, 1)
+    );
 }
 
 #[test]
@@ -151,7 +197,11 @@ fn a_failure_of_github_leaves_what_it_has_answered_before() {
     simulator.settings().points = 10;
     let looks = client(&simulator).look(&targets, &|_| true);
     assert_eq!(looks.answers.len(), 25);
-    assert!(matches!(looks.ended_by, Some(ServiceError::RateLimited { .. })), "{:?}", looks.ended_by);
+    assert!(
+        matches!(looks.ended_by, Some(ServiceError::RateLimited { .. })),
+        "{:?}",
+        looks.ended_by
+    );
 }
 
 #[test]
@@ -163,13 +213,22 @@ fn every_request_says_who_asks_and_takes_a_compressed_answer() {
     assert_eq!(paths(&exchanges), ["/graphql", "/repos/acme/shop/issues/2"]);
     for Exchange { request, .. } in &exchanges {
         let header = |name| request.header(name).unwrap_or_default();
-        assert_eq!(header("user-agent"), concat!("agira-worker/", env!("CARGO_PKG_VERSION")));
+        assert_eq!(
+            header("user-agent"),
+            concat!("agira-worker/", env!("CARGO_PKG_VERSION"))
+        );
         assert_eq!(header("authorization"), format!("Bearer {TOKEN}"));
         assert_eq!(header("accept"), "application/vnd.github+json");
         assert!(header("accept-encoding").contains("gzip"), "{request:?}");
     }
-    assert_eq!(exchanges[1].request.header("x-github-api-version"), Some("2022-11-28"));
-    assert!(exchanges[0].sent_bytes < exchanges[0].response.body.len(), "not compressed");
+    assert_eq!(
+        exchanges[1].request.header("x-github-api-version"),
+        Some("2022-11-28")
+    );
+    assert!(
+        exchanges[0].sent_bytes < exchanges[0].response.body.len(),
+        "not compressed"
+    );
 }
 
 #[test]
@@ -178,8 +237,15 @@ fn github_enterprise_is_asked_below_its_own_root() {
     simulator.transfer("acme/shop#1", "acme/other#5");
     let mut client = client_at(&format!("{}/api/v3/", simulator.url()));
     let looks = look_with(&mut client, &shop(1..=1)).expect("GitHub answers");
-    assert!(matches!(&looks[0], Err(LookError::Gone(reason)) if reason.contains("acme/other/issues/5")), "{looks:?}");
-    let asked = ["/api/graphql", "/api/v3/repos/acme/shop/issues/1", "/api/v3/repositories/2/issues/5"];
+    assert!(
+        matches!(&looks[0], Err(LookError::Gone(reason)) if reason.contains("acme/other/issues/5")),
+        "{looks:?}"
+    );
+    let asked = [
+        "/api/graphql",
+        "/api/v3/repos/acme/shop/issues/1",
+        "/api/v3/repositories/2/issues/5",
+    ];
     assert_eq!(paths(&simulator.requests()), asked);
 }
 
@@ -191,21 +257,50 @@ fn an_issue_is_seen_with_everything_that_github_says_about_it() {
         issue.body = "See the list.".to_owned();
         issue.labels = vec!["bug".to_owned(), "prices".to_owned()];
     });
-    simulator.close_by("acme/shop#12", "2026-03-01T10:00:00Z", "NOT_PLANNED", Closer::Nobody);
+    simulator.close_by(
+        "acme/shop#12",
+        "2026-03-01T10:00:00Z",
+        "NOT_PLANNED",
+        Closer::Nobody,
+    );
     let seen = look(&simulator, "ACME/Shop#12");
-    assert!(id > i64::from(i32::MAX), "the simulator's ids are beyond 32 bits: {id}");
+    assert!(
+        id > i64::from(i32::MAX),
+        "the simulator's ids are beyond 32 bits: {id}"
+    );
     assert_eq!(seen.github_id.0, id);
     assert_eq!(
         (seen.address.to_string(), &*seen.url),
-        ("acme/shop#12".to_owned(), "https://github.com/acme/shop/issues/12")
+        (
+            "acme/shop#12".to_owned(),
+            "https://github.com/acme/shop/issues/12"
+        )
     );
-    assert_eq!((seen.state, &*seen.title, &*seen.body), (State::Closed, "Prices are wrong", "See the list."));
+    assert_eq!(
+        (seen.state, &*seen.title, &*seen.body),
+        (State::Closed, "Prices are wrong", "See the list.")
+    );
     assert_eq!(seen.labels, ["bug", "prices"]);
-    assert_eq!((seen.created_at, seen.updated_at), (time("2026-01-01T00:00:00Z"), time("2026-03-01T10:00:00Z")));
-    let Details::Issue { closed_at, close_reason, pull_requests, some_hidden: false } = seen.details else {
+    assert_eq!(
+        (seen.created_at, seen.updated_at),
+        (time("2026-01-01T00:00:00Z"), time("2026-03-01T10:00:00Z"))
+    );
+    let Details::Issue {
+        closed_at,
+        close_reason,
+        pull_requests,
+        some_hidden: false,
+    } = seen.details
+    else {
         panic!("{seen:?}")
     };
-    assert_eq!((closed_at, close_reason), (Some(time("2026-03-01T10:00:00Z")), Some(CloseReason::NotPlanned)));
+    assert_eq!(
+        (closed_at, close_reason),
+        (
+            Some(time("2026-03-01T10:00:00Z")),
+            Some(CloseReason::NotPlanned)
+        )
+    );
     assert!(pull_requests.is_empty(), "{pull_requests:?}");
 }
 
@@ -232,39 +327,77 @@ fn every_close_reason_is_read() {
 #[track_caller]
 fn close_reason(simulator: &Simulator) -> Option<CloseReason> {
     let seen = look(simulator, "acme/shop#1");
-    let Details::Issue { close_reason, .. } = seen.details else { panic!("{seen:?}") };
+    let Details::Issue { close_reason, .. } = seen.details else {
+        panic!("{seen:?}")
+    };
     close_reason
 }
 
 #[test]
 fn a_pull_request_is_seen_with_its_merge() {
     let simulator = Simulator::start();
-    let id = simulator.pull_request("acme/shop#13", |found| found.labels = vec!["ready".to_owned()]);
+    let id = simulator.pull_request("acme/shop#13", |found| {
+        found.labels = vec!["ready".to_owned()]
+    });
     assert_eq!(look(&simulator, "acme/shop#13").state, State::Open);
     simulator.merge("acme/shop#13", "2026-03-01T10:00:00Z");
     let seen = look(&simulator, "acme/shop#13");
     assert_eq!((seen.github_id.0, seen.state), (id, State::Merged));
-    assert_eq!((&*seen.url, seen.labels), ("https://github.com/acme/shop/pull/13", vec!["ready".to_owned()]));
-    let Details::PullRequest { merged_at, merge_commit_sha, files, commits } = seen.details else { panic!("an issue") };
-    assert_eq!((merged_at, merge_commit_sha), (Some(time("2026-03-01T10:00:00Z")), Some(format!("{id:040x}"))));
-    assert_eq!((files.first, files.total), (vec!["src/lib.rs".to_owned()], 1));
-    assert_eq!((commits.first, commits.total), (vec!["A commit of acme/shop#13".to_owned()], 1));
+    assert_eq!(
+        (&*seen.url, seen.labels),
+        (
+            "https://github.com/acme/shop/pull/13",
+            vec!["ready".to_owned()]
+        )
+    );
+    let Details::PullRequest {
+        merged_at,
+        merge_commit_sha,
+        files,
+        commits,
+    } = seen.details
+    else {
+        panic!("an issue")
+    };
+    assert_eq!(
+        (merged_at, merge_commit_sha),
+        (
+            Some(time("2026-03-01T10:00:00Z")),
+            Some(format!("{id:040x}"))
+        )
+    );
+    assert_eq!(
+        (files.first, files.total),
+        (vec!["src/lib.rs".to_owned()], 1)
+    );
+    assert_eq!(
+        (commits.first, commits.total),
+        (vec!["A commit of acme/shop#13".to_owned()], 1)
+    );
 }
 
 #[test]
 fn of_a_large_pull_request_the_first_hundred_files_and_commits_are_read_and_all_are_counted() {
     let simulator = Simulator::start();
-    let numbered = |what: &str, count: usize| (0..count).map(|index| format!("{what} {index}")).collect::<Vec<_>>();
+    let numbered = |what: &str, count: usize| {
+        (0..count)
+            .map(|index| format!("{what} {index}"))
+            .collect::<Vec<_>>()
+    };
     simulator.pull_request("acme/shop#13", |found| {
         found.files = numbered("file", 150);
         found.commits = numbered("commit", 120);
     });
-    let Details::PullRequest { files, commits, .. } = look(&simulator, "acme/shop#13").details else {
+    let Details::PullRequest { files, commits, .. } = look(&simulator, "acme/shop#13").details
+    else {
         panic!("an issue")
     };
     let counts = |bounded: &Bounded| (bounded.first.len(), bounded.total);
     assert_eq!((counts(&files), counts(&commits)), ((100, 150), (100, 120)));
-    assert_eq!((files.first, commits.first), (numbered("file", 100), numbered("commit", 100)));
+    assert_eq!(
+        (files.first, commits.first),
+        (numbered("file", 100), numbered("commit", 100))
+    );
     assert_eq!(simulator.requests().len(), 1);
 }
 
@@ -285,10 +418,14 @@ fn text_comes_whole_but_without_what_postgresql_cannot_store() {
     let seen = look(&simulator, "acme/shop#1");
     assert_eq!((&*seen.title, seen.labels), ("ab", vec!["cd".to_owned()]));
     assert!(seen.body == body, "the body is not as it was");
-    let Details::PullRequest { files, commits, .. } = look(&simulator, "acme/shop#2").details else {
+    let Details::PullRequest { files, commits, .. } = look(&simulator, "acme/shop#2").details
+    else {
         panic!("an issue")
     };
-    assert_eq!((files.first, commits.first), (vec!["ef".to_owned()], vec!["gh".to_owned()]));
+    assert_eq!(
+        (files.first, commits.first),
+        (vec!["ef".to_owned()], vec!["gh".to_owned()])
+    );
 }
 
 #[test]
@@ -298,7 +435,10 @@ fn a_renamed_repository_is_seen_under_its_new_name() {
     let seen = look(&simulator, "acme/shop#1");
     assert_eq!(
         (seen.address.to_string(), &*seen.url),
-        ("acme/store#1".to_owned(), "https://github.com/acme/store/issues/1")
+        (
+            "acme/store#1".to_owned(),
+            "https://github.com/acme/store/issues/1"
+        )
     );
 }
 
@@ -313,7 +453,10 @@ fn budget_and_clock_are_githubs() {
     look_with(&mut client, &shop(1..=1)).expect("GitHub answers");
     let limits = client.limits();
     let left = simulator.settings().points;
-    assert_eq!((limits.points as i64, limits.remaining), (100 - left, Some(left)));
+    assert_eq!(
+        (limits.points as i64, limits.remaining),
+        (100 - left, Some(left))
+    );
     let ahead = client.seen_at().expect("a clock") - chrono::Utc::now();
     assert!((3590..=3600).contains(&ahead.num_seconds()), "{ahead}");
     let reset = limits.reset_at.expect("a reset") - client.seen_at().expect("a clock");

@@ -19,14 +19,19 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 /// Long enough for any answer here, and no time lost between tries.
-const PATIENCE: Patience = Patience { answer: Duration::from_secs(10), retry: Duration::ZERO };
+const PATIENCE: Patience = Patience {
+    answer: Duration::from_secs(10),
+    retry: Duration::ZERO,
+};
 
 fn client(simulator: &Simulator) -> Weaviate {
     client_at(&simulator.url())
 }
 
 fn client_at(url: &str) -> Weaviate {
-    Weaviate::new(url, None).expect("a client").with_patience(PATIENCE)
+    Weaviate::new(url, None)
+        .expect("a client")
+        .with_patience(PATIENCE)
 }
 
 /// A client that has read the class, which fits; the log begins after that.
@@ -56,7 +61,10 @@ const GRAPHQL: [GraphQl; 2] = [GraphQl::On, GraphQl::Disabled422];
 
 /// A server that offers GraphQL like this, with Agira's class.
 fn with_graphql(graphql: GraphQl) -> Simulator {
-    with_settings(Settings { graphql, ..Settings::default() })
+    with_settings(Settings {
+        graphql,
+        ..Settings::default()
+    })
 }
 
 /// Agira's class with something changed.
@@ -99,7 +107,10 @@ fn ids(mappings: impl IntoIterator<Item = i64>) -> Vec<Uuid> {
 }
 
 fn to_write(mapping: i64) -> ToWrite {
-    ToWrite { object: issue(mapping), vectors: Map::new() }
+    ToWrite {
+        object: issue(mapping),
+        vectors: Map::new(),
+    }
 }
 
 fn all_to_write(mappings: impl IntoIterator<Item = i64>) -> Vec<ToWrite> {
@@ -108,14 +119,20 @@ fn all_to_write(mappings: impl IntoIterator<Item = i64>) -> Vec<ToWrite> {
 
 /// Method and path of every request.
 fn asked(simulator: &Simulator) -> Vec<String> {
-    let line = |exchange: kit::http::Exchange| format!("{} {}", exchange.request.method, exchange.request.path);
+    let line = |exchange: kit::http::Exchange| {
+        format!("{} {}", exchange.request.method, exchange.request.path)
+    };
     simulator.requests().into_iter().map(line).collect()
 }
 
 /// Every request came over the same connection.
 #[track_caller]
 fn check_one_connection(simulator: &Simulator) {
-    let mut connections: Vec<_> = simulator.requests().iter().map(|exchange| exchange.request.connection).collect();
+    let mut connections: Vec<_> = simulator
+        .requests()
+        .iter()
+        .map(|exchange| exchange.request.connection)
+        .collect();
     connections.dedup();
     assert_eq!(connections.len(), 1, "{connections:?}");
 }

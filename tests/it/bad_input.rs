@@ -26,14 +26,28 @@ const FIELDS: &str = "schema_version command dry_run started_at finished_at exit
 /// Two runs with the same arguments and environment, as text and as JSON, that both have to end with `code` and a line on
 /// stderr with all `parts`; returns the JSON.
 #[track_caller]
-fn ends(world: &World, args: &[&str], change: &dyn Fn(&mut Command), code: i32, parts: &[&str]) -> serde_json::Value {
+fn ends(
+    world: &World,
+    args: &[&str],
+    change: &dyn Fn(&mut Command),
+    code: i32,
+    parts: &[&str],
+) -> serde_json::Value {
     let run = |more: &[&str]| {
         let mut command = world.command(&[args, more].concat());
         change(&mut command);
         let run = Run::of(&mut command).exits(code);
-        assert!(!run.all().contains(TOKEN) && !run.all().contains(PASSWORD), "a secret is shown\n{}", run.all());
+        assert!(
+            !run.all().contains(TOKEN) && !run.all().contains(PASSWORD),
+            "a secret is shown\n{}",
+            run.all()
+        );
         let tells = |line: &str| parts.iter().all(|part| line.contains(part));
-        assert!(run.stderr.lines().any(tells), "no line with {parts:?} on stderr\n{}", run.all());
+        assert!(
+            run.stderr.lines().any(tells),
+            "no line with {parts:?} on stderr\n{}",
+            run.all()
+        );
         assert!(!run.stderr.contains("panicked"), "{}", run.all());
         run
     };
@@ -41,7 +55,12 @@ fn ends(world: &World, args: &[&str], change: &dyn Fn(&mut Command), code: i32, 
     let run = run(&["--output", "json"]);
     let json = run.json();
     assert_eq!(run.stdout.lines().count(), 1, "{}", run.all());
-    let fields: BTreeSet<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
+    let fields: BTreeSet<&str> = json
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
     assert_eq!(fields, FIELDS.split_whitespace().collect(), "{}", run.all());
     assert_eq!(json["exit_code"], code, "{}", run.all());
     json
@@ -58,7 +77,15 @@ fn refused(world: &World, args: &[&str], change: &dyn Fn(&mut Command), parts: &
     change(&mut command);
     let run = Run::of(&mut command);
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
-    assert_eq!((world.github.requests().len(), world.weaviate.requests().len()), (0, 0), "{}", run.all());
+    assert_eq!(
+        (
+            world.github.requests().len(),
+            world.weaviate.requests().len()
+        ),
+        (0, 0),
+        "{}",
+        run.all()
+    );
     assert_eq!(world.database.dump(""), before, "{}", run.all());
 }
 
@@ -69,7 +96,10 @@ fn busy() -> World {
 
 /// The same with a Weaviate that asks for a key.
 fn busy_with_key(key: Option<&str>) -> World {
-    let mut world = World::with(Settings { api_key: key.map(str::to_owned), ..Settings::default() });
+    let mut world = World::with(Settings {
+        api_key: key.map(str::to_owned),
+        ..Settings::default()
+    });
     world.issue("acme/shop#12", "Working");
     world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
     world
@@ -89,9 +119,21 @@ fn every_variable_that_is_missing_or_malformed_is_named_with_its_remedy() {
     };
     let write_it = "write it like";
     for missing in [None, Some(&b""[..])] {
-        check("DATABASE_URL", missing, &["DATABASE_URL is not set", write_it]);
-        check("GITHUB_TOKEN", missing, &["GITHUB_TOKEN is not set", "needs to read issues"]);
-        check("WEAVIATE_URL", missing, &["WEAVIATE_URL is not set", write_it]);
+        check(
+            "DATABASE_URL",
+            missing,
+            &["DATABASE_URL is not set", write_it],
+        );
+        check(
+            "GITHUB_TOKEN",
+            missing,
+            &["GITHUB_TOKEN is not set", "needs to read issues"],
+        );
+        check(
+            "WEAVIATE_URL",
+            missing,
+            &["WEAVIATE_URL is not set", write_it],
+        );
     }
     for bad in [
         "nonsense",
@@ -101,34 +143,72 @@ fn every_variable_that_is_missing_or_malformed_is_named_with_its_remedy() {
         "host=host password='hunter2",
         "host=host password=my hunter2=1",
     ] {
-        check("DATABASE_URL", Some(bad.as_bytes()), &["DATABASE_URL is not a PostgreSQL address", write_it]);
+        check(
+            "DATABASE_URL",
+            Some(bad.as_bytes()),
+            &["DATABASE_URL is not a PostgreSQL address", write_it],
+        );
     }
     for bad in ["two\nlines", "two words", "t\u{1}ken", "t\u{f6}ken"] {
         check(
             "GITHUB_TOKEN",
             Some(bad.as_bytes()),
-            &["GITHUB_TOKEN holds a character that no token has", "set it anew"],
+            &[
+                "GITHUB_TOKEN holds a character that no token has",
+                "set it anew",
+            ],
         );
         check(
             "WEAVIATE_API_KEY",
             Some(bad.as_bytes()),
-            &["WEAVIATE_API_KEY holds a character that no key has", "set it anew"],
+            &[
+                "WEAVIATE_API_KEY holds a character that no key has",
+                "set it anew",
+            ],
         );
     }
     for name in ["WEAVIATE_URL", "GITHUB_API_URL"] {
         let check = |value: &str, says: &str| check(name, Some(value.as_bytes()), &[name, says]);
-        check("localhost:8080", "does not start with http:// or https://; write it like");
-        check("ftp://host", "does not start with http:// or https://; write it like");
+        check(
+            "localhost:8080",
+            "does not start with http:// or https://; write it like",
+        );
+        check(
+            "ftp://host",
+            "does not start with http:// or https://; write it like",
+        );
         check("host", "is not an address");
         check("http://host:99999", "is not an address");
         check("http://", "is not an address");
-        check("http://me:hunter2@host", "has credentials in it; put them into the variable");
-        check("http://hunter2@host", "has credentials in it; put them into the variable");
-        check("http://host/?key=hunter2", "has a query or a fragment; leave it away");
-        check("http://host/#hunter2", "has a query or a fragment; leave it away");
+        check(
+            "http://me:hunter2@host",
+            "has credentials in it; put them into the variable",
+        );
+        check(
+            "http://hunter2@host",
+            "has credentials in it; put them into the variable",
+        );
+        check(
+            "http://host/?key=hunter2",
+            "has a query or a fragment; leave it away",
+        );
+        check(
+            "http://host/#hunter2",
+            "has a query or a fragment; leave it away",
+        );
     }
-    check("WEAVIATE_URL", Some(b"http://host/v1"), &["WEAVIATE_URL has a path; give scheme, host and port only"]);
-    for name in ["DATABASE_URL", "GITHUB_TOKEN", "WEAVIATE_URL", "GITHUB_API_URL", "WEAVIATE_API_KEY"] {
+    check(
+        "WEAVIATE_URL",
+        Some(b"http://host/v1"),
+        &["WEAVIATE_URL has a path; give scheme, host and port only"],
+    );
+    for name in [
+        "DATABASE_URL",
+        "GITHUB_TOKEN",
+        "WEAVIATE_URL",
+        "GITHUB_API_URL",
+        "WEAVIATE_API_KEY",
+    ] {
         check(name, Some(b"http://hunter2\xff\xfe"), &[name, "UTF-8"]);
     }
 }
@@ -141,13 +221,19 @@ fn a_secret_file_that_cannot_serve_is_named_with_what_is_wrong() {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         // Else there would be a second line: a warning that everybody can read it.
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
         path.into_os_string().into_string().unwrap()
     };
     let empty = file("empty", b"\n");
     let binary = file("binary", b"hunter2\xff");
     let lines = file("lines", b"hunter2\nhunter2\n");
-    let missing = folder.path().join("missing").into_os_string().into_string().unwrap();
+    let missing = folder
+        .path()
+        .join("missing")
+        .into_os_string()
+        .into_string()
+        .unwrap();
     let is_folder = folder.path().to_str().unwrap().to_owned();
     for name in ["DATABASE_URL", "GITHUB_TOKEN", "WEAVIATE_API_KEY"] {
         let variable = format!("{name}_FILE");
@@ -167,7 +253,14 @@ fn a_secret_file_that_cannot_serve_is_named_with_what_is_wrong() {
         let both = |command: &mut Command| {
             command.env(name, PASSWORD).env(&variable, &lines);
         };
-        refused(&world, &["sync"], &both, &[&format!("both {name} and {variable} are set; set one of them")]);
+        refused(
+            &world,
+            &["sync"],
+            &both,
+            &[&format!(
+                "both {name} and {variable} are set; set one of them"
+            )],
+        );
     }
 }
 
@@ -176,16 +269,25 @@ fn secrets_come_from_files_as_well_as_from_variables() {
     let mut world = busy_with_key(Some(PASSWORD));
     let folder = tempfile::tempdir().unwrap();
     let mut command = world.command(&["sync"]);
-    for (name, secret) in
-        [("DATABASE_URL", &*world.database.worker_url()), ("GITHUB_TOKEN", TOKEN), ("WEAVIATE_API_KEY", PASSWORD)]
-    {
+    for (name, secret) in [
+        ("DATABASE_URL", &*world.database.worker_url()),
+        ("GITHUB_TOKEN", TOKEN),
+        ("WEAVIATE_API_KEY", PASSWORD),
+    ] {
         let path = folder.path().join(name);
         std::fs::write(&path, format!("{secret}\r\n")).unwrap();
         command.env_remove(name).env(format!("{name}_FILE"), path);
     }
     let run = Run::of(&mut command).exits(0);
-    assert!(!run.all().contains(TOKEN) && !run.all().contains(PASSWORD), "{}", run.all());
-    assert_eq!(world.one::<String>("SELECT status FROM core_item"), "Testing");
+    assert!(
+        !run.all().contains(TOKEN) && !run.all().contains(PASSWORD),
+        "{}",
+        run.all()
+    );
+    assert_eq!(
+        world.one::<String>("SELECT status FROM core_item"),
+        "Testing"
+    );
     assert_eq!(world.weaviate.objects().len(), 2);
 }
 
@@ -196,41 +298,81 @@ fn a_command_line_that_makes_no_sense_is_exit_code_2_and_nothing_is_done() {
     let check = |args: &[&str], parts: &[&str]| {
         let run = world.run(args).exits(2);
         assert_eq!(run.stdout, "", "{}", run.all());
-        assert!(parts.iter().all(|part| run.stderr.contains(part)), "no {parts:?}\n{}", run.all());
+        assert!(
+            parts.iter().all(|part| run.stderr.contains(part)),
+            "no {parts:?}\n{}",
+            run.all()
+        );
     };
     check(&[], &["Usage: agira-worker"]);
     check(&["synk"], &["'synk'", "'sync'"]);
-    check(&["status", "--limit", "3"], &["unexpected argument '--limit'"]);
+    check(
+        &["status", "--limit", "3"],
+        &["unexpected argument '--limit'"],
+    );
     for command in ["sync", "push-weaviate", "retry-failed"] {
-        check(&[command, "--limlt", "3"], &["unexpected argument '--limlt'", "--limit"]);
+        check(
+            &[command, "--limlt", "3"],
+            &["unexpected argument '--limlt'", "--limit"],
+        );
         for bad in ["0", "-1", "100001", "99999999999999999999", "many", ""] {
-            check(&[command, &format!("--limit={bad}")], &[&format!("'{bad}'"), "--limit"]);
+            check(
+                &[command, &format!("--limit={bad}")],
+                &[&format!("'{bad}'"), "--limit"],
+            );
         }
         check(&[command, "--limit"], &["--limit <LIMIT>", "required"]);
         for bad in ["nonsense", "5", "0s", "-5m", "2years", ""] {
-            check(&[command, &format!("--time-budget={bad}")], &[&format!("'{bad}'"), "--time-budget"]);
+            check(
+                &[command, &format!("--time-budget={bad}")],
+                &[&format!("'{bad}'"), "--time-budget"],
+            );
         }
     }
     for command in ["sync", "push-weaviate", "retry-failed", "status"] {
         for flag in ["--mapping", "--project"] {
             for bad in ["0", "-1", "99999999999999999999", "12a", ""] {
-                check(&[command, &format!("{flag}={bad}")], &[&format!("'{bad}'"), flag]);
+                check(
+                    &[command, &format!("{flag}={bad}")],
+                    &[&format!("'{bad}'"), flag],
+                );
             }
         }
         check(&[command, "--output", "xml"], &["'xml'", "json"]);
     }
     for command in ["sync", "retry-failed"] {
-        check(&[command, "--keep-status", "Bogus"], &["'Bogus'", "--keep-status", "ReadyForRelease"]);
-        check(&[command, "--close-reason", "bogus"], &["'bogus'", "--close-reason", "not_planned"]);
+        check(
+            &[command, "--keep-status", "Bogus"],
+            &["'Bogus'", "--keep-status", "ReadyForRelease"],
+        );
+        check(
+            &[command, "--close-reason", "bogus"],
+            &["'bogus'", "--close-reason", "not_planned"],
+        );
         for bad in ["nonsense", "2026-13-01", "2026-01-01T00:00:00", ""] {
             let flag = "--ignore-closed-before";
-            check(&[command, &format!("{flag}={bad}")], &[&format!("'{bad}'"), flag, "2026-01-31T12:00:00Z"]);
+            check(
+                &[command, &format!("{flag}={bad}")],
+                &[&format!("'{bad}'"), flag, "2026-01-31T12:00:00Z"],
+            );
         }
-        check(&[command, "--max-attempts", "0"], &["'0'", "--max-attempts"]);
+        check(
+            &[command, "--max-attempts", "0"],
+            &["'0'", "--max-attempts"],
+        );
     }
-    check(&["retry-failed", "--recheck-now"], &["unexpected argument '--recheck-now'"]);
+    check(
+        &["retry-failed", "--recheck-now"],
+        &["unexpected argument '--recheck-now'"],
+    );
     check(&["sync", "-q", "-v"], &["cannot be used with"]);
-    assert_eq!((world.github.requests().len(), world.weaviate.requests().len()), (0, 0));
+    assert_eq!(
+        (
+            world.github.requests().len(),
+            world.weaviate.requests().len()
+        ),
+        (0, 0)
+    );
     assert_eq!(world.database.dump(""), before);
 }
 
@@ -244,14 +386,28 @@ fn a_policy_variable_that_makes_no_sense_is_exit_code_2_and_named() {
         ("AGIRA_WORKER_MAX_ATTEMPTS", "0", "--max-attempts"),
         ("AGIRA_WORKER_KEEP_STATUS", "Review,Bogus", "--keep-status"),
         ("AGIRA_WORKER_CLOSE_REASON", "bogus", "--close-reason"),
-        ("AGIRA_WORKER_IGNORE_CLOSED_BEFORE", "yesterday", "--ignore-closed-before"),
-        ("AGIRA_WORKER_REPLACE_FOREIGN", "perhaps", "--replace-foreign"),
+        (
+            "AGIRA_WORKER_IGNORE_CLOSED_BEFORE",
+            "yesterday",
+            "--ignore-closed-before",
+        ),
+        (
+            "AGIRA_WORKER_REPLACE_FOREIGN",
+            "perhaps",
+            "--replace-foreign",
+        ),
     ] {
         let value: OsString = value.into();
         let run = Run::of(world.command(&["sync"]).env(name, value)).exits(2);
         assert!(run.stderr.contains(flag), "{}", run.all());
     }
-    assert_eq!((world.github.requests().len(), world.weaviate.requests().len()), (0, 0));
+    assert_eq!(
+        (
+            world.github.requests().len(),
+            world.weaviate.requests().len()
+        ),
+        (0, 0)
+    );
     assert_eq!(world.database.dump(""), before);
 }
 
@@ -259,22 +415,44 @@ fn a_policy_variable_that_makes_no_sense_is_exit_code_2_and_named() {
 fn a_policy_variable_that_is_a_switch_takes_the_usual_words() {
     let world = busy();
     for value in ["1", "0", "true", "false", "yes", "no", "on", "off"] {
-        Run::of(world.command(&["sync", "--dry-run"]).env("AGIRA_WORKER_REPLACE_FOREIGN", value)).exits(0);
+        Run::of(
+            world
+                .command(&["sync", "--dry-run"])
+                .env("AGIRA_WORKER_REPLACE_FOREIGN", value),
+        )
+        .exits(0);
     }
-    world.run(&["sync", "--dry-run", "--replace-foreign"]).exits(0);
+    world
+        .run(&["sync", "--dry-run", "--replace-foreign"])
+        .exits(0);
 }
 
 #[test]
 fn mappings_and_projects_that_do_not_exist_are_named() {
     let world = busy();
     for command in ["sync", "push-weaviate", "retry-failed"] {
-        let check =
-            |args: &[&str], says: &str| refused(&world, &[&[command], args].concat(), &|_| {}, &[says, "status"]);
+        let check = |args: &[&str], says: &str| {
+            refused(
+                &world,
+                &[&[command], args].concat(),
+                &|_| {},
+                &[says, "status"],
+            )
+        };
         check(&["--mapping", "99"], "there is no mapping 99");
-        check(&["--mapping", "9223372036854775807"], "there is no mapping 9223372036854775807");
+        check(
+            &["--mapping", "9223372036854775807"],
+            "there is no mapping 9223372036854775807",
+        );
         check(&["--project", "98"], "there is no project 98");
-        check(&["--mapping", "1", "--mapping", "99", "--dry-run"], "there is no mapping 99");
-        check(&["--mapping", "99", "--project", "98"], "there is no project 98, no mapping 99");
+        check(
+            &["--mapping", "1", "--mapping", "99", "--dry-run"],
+            "there is no mapping 99",
+        );
+        check(
+            &["--mapping", "99", "--project", "98"],
+            "there is no project 98, no mapping 99",
+        );
     }
 }
 
@@ -284,16 +462,36 @@ fn a_database_that_is_not_there_is_named_before_any_request() {
     let server = world.database.url();
     let (server, _) = server.rsplit_once('/').unwrap();
     for (url, parts) in [
-        ("postgresql://postgres:hunter2@127.0.0.1:1/agira".to_owned(), ["cannot connect to PostgreSQL", "refused"]),
-        ("postgresql://me:hunter2@no-such-host.invalid/agira".to_owned(), ["cannot connect to PostgreSQL", "lookup"]),
-        (format!("{server}/no_such_database"), ["cannot connect to PostgreSQL", "\"no_such_database\" does not exist"]),
-        (server.replace("postgres@", "nobody:hunter2@") + "/agira", ["cannot connect to PostgreSQL", "\"nobody\""]),
+        (
+            "postgresql://postgres:hunter2@127.0.0.1:1/agira".to_owned(),
+            ["cannot connect to PostgreSQL", "refused"],
+        ),
+        (
+            "postgresql://me:hunter2@no-such-host.invalid/agira".to_owned(),
+            ["cannot connect to PostgreSQL", "lookup"],
+        ),
+        (
+            format!("{server}/no_such_database"),
+            [
+                "cannot connect to PostgreSQL",
+                "\"no_such_database\" does not exist",
+            ],
+        ),
+        (
+            server.replace("postgres@", "nobody:hunter2@") + "/agira",
+            ["cannot connect to PostgreSQL", "\"nobody\""],
+        ),
     ] {
         let change = |command: &mut Command| {
             command.env("DATABASE_URL", &url);
         };
         for command in ["sync", "push-weaviate", "retry-failed"] {
-            refused(&world, &[command], &change, &[parts[0], parts[1], "check DATABASE_URL"]);
+            refused(
+                &world,
+                &[command],
+                &change,
+                &[parts[0], parts[1], "check DATABASE_URL"],
+            );
         }
     }
 }
@@ -301,18 +499,33 @@ fn a_database_that_is_not_there_is_named_before_any_request() {
 #[test]
 fn a_database_without_agiras_or_the_workers_tables_says_what_to_do() {
     for (database, parts) in [
-        (Database::empty(), ["this is not Agira's database", "check DATABASE_URL"]),
+        (
+            Database::empty(),
+            ["this is not Agira's database", "check DATABASE_URL"],
+        ),
         (
             Database::agira_only(),
-            ["the database lacks", "psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql"],
+            [
+                "the database lacks",
+                "psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql",
+            ],
         ),
     ] {
         let world = World::on(database);
-        for args in [&["sync"][..], &["sync", "--dry-run"], &["push-weaviate"], &["retry-failed"]] {
+        for args in [
+            &["sync"][..],
+            &["sync", "--dry-run"],
+            &["push-weaviate"],
+            &["retry-failed"],
+        ] {
             refused(&world, args, &|_| {}, &parts);
         }
         let run = world.run(&["status"]).exits(1);
-        assert!(parts.iter().all(|part| run.stderr.contains(part)), "{}", run.all());
+        assert!(
+            parts.iter().all(|part| run.stderr.contains(part)),
+            "{}",
+            run.all()
+        );
     }
 }
 
@@ -320,25 +533,51 @@ fn a_database_without_agiras_or_the_workers_tables_says_what_to_do() {
 fn a_database_with_half_of_the_workers_columns_says_what_to_do() {
     let mut world = busy();
     world.execute("ALTER TABLE core_externalissuemapping DROP COLUMN worker_outbox");
-    refused(&world, &["sync"], &|_| {}, &["lacks core_externalissuemapping.worker_outbox", "-f sql/worker.sql"]);
+    refused(
+        &world,
+        &["sync"],
+        &|_| {},
+        &[
+            "lacks core_externalissuemapping.worker_outbox",
+            "-f sql/worker.sql",
+        ],
+    );
     world.execute("ALTER TABLE core_item DROP COLUMN solution_description");
-    refused(&world, &["sync"], &|_| {}, &["Agira's database lacks core_item.solution_description: run Agira's"]);
+    refused(
+        &world,
+        &["sync"],
+        &|_| {},
+        &["Agira's database lacks core_item.solution_description: run Agira's"],
+    );
 }
 
 /// As in `agira-worker status | head -1`.
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let mut world = busy();
-    for args in [&["--help"][..], &["status"], &["sync", "--dry-run"], &["sync"], &["sync", "--output", "json"]] {
+    for args in [
+        &["--help"][..],
+        &["status"],
+        &["sync", "--dry-run"],
+        &["sync"],
+        &["sync", "--output", "json"],
+    ] {
         let (reader, writer) = UnixStream::pair().unwrap();
         drop(reader);
         let mut command = world.command(args);
-        let child = command.stdout(Stdio::from(std::os::fd::OwnedFd::from(writer))).stderr(Stdio::piped()).spawn();
+        let child = command
+            .stdout(Stdio::from(std::os::fd::OwnedFd::from(writer)))
+            .stderr(Stdio::piped())
+            .spawn();
         let output = child.unwrap().wait_with_output().unwrap();
         check_silent(&[&output.stderr]);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
         assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
     }
-    assert_eq!(world.one::<String>("SELECT status FROM core_item"), "Testing", "the work was done all the same");
+    assert_eq!(
+        world.one::<String>("SELECT status FROM core_item"),
+        "Testing",
+        "the work was done all the same"
+    );
 }

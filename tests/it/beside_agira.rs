@@ -30,10 +30,18 @@ fn agira() -> Life {
     let open = world.issue(OPEN, "Working");
     world.issue("acme/shop#14", "Working");
     world.github.delete("acme/shop#14");
-    world.github.pull_request(PULL_REQUEST, |pull_request| pull_request.body = "Fixes #12".to_owned());
-    world.github.issue(CLOSED, |issue| issue.references = vec![PULL_REQUEST.to_owned()]);
+    world.github.pull_request(PULL_REQUEST, |pull_request| {
+        pull_request.body = "Fixes #12".to_owned()
+    });
+    world.github.issue(CLOSED, |issue| {
+        issue.references = vec![PULL_REQUEST.to_owned()]
+    });
     world.github.merge(PULL_REQUEST, CLOSED_AT);
-    Life { world, closed, open }
+    Life {
+        world,
+        closed,
+        open,
+    }
 }
 
 /// The same after a run, which leaves a row moved, one linked, one waiting and one parked.
@@ -65,13 +73,21 @@ impl Life {
         self.world.weaviate.clear_log();
         self.world.sync().prints("0 synced, 0 unchanged, 0 failed");
         assert_eq!(self.rows(), before);
-        assert_eq!((self.world.github.requests().len(), self.world.weaviate.requests().len()), (1, 0));
+        assert_eq!(
+            (
+                self.world.github.requests().len(),
+                self.world.weaviate.requests().len()
+            ),
+            (1, 0)
+        );
     }
 
     /// The open issue is closed at GitHub; the next run moves its item and writes its new status.
     #[track_caller]
     fn still_works(&mut self) {
-        self.world.github.close(OPEN, &chrono::Utc::now().to_rfc3339());
+        self.world
+            .github
+            .close(OPEN, &chrono::Utc::now().to_rfc3339());
         self.world.sync().prints("1 items moved");
         assert_eq!(self.statuses(), ["Testing", "Testing"]);
     }
@@ -90,17 +106,30 @@ impl Life {
 
 #[track_caller]
 fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn back_up(database: &Database, file: &Path) {
-    run(Command::new("pg_dump").args(["--format=custom", "--file"]).arg(file).arg("-d").arg(database.url()));
+    run(Command::new("pg_dump")
+        .args(["--format=custom", "--file"])
+        .arg(file)
+        .arg("-d")
+        .arg(database.url()));
 }
 
 fn restored(file: &Path) -> Database {
     let database = Database::empty();
-    run(Command::new("pg_restore").args(["--exit-on-error", "-d"]).arg(database.url()).arg(file));
+    run(Command::new("pg_restore")
+        .args(["--exit-on-error", "-d"])
+        .arg(database.url())
+        .arg(file));
     database
 }
 
@@ -130,10 +159,15 @@ fn agiras_migrations_pass_and_the_next_run_works_as_before() {
 #[test]
 fn a_migration_or_an_upgrade_in_the_middle_of_a_run_harms_neither() {
     let worker_sql = std::fs::read_to_string(kit::postgres_server::sql("worker.sql")).unwrap();
-    for change in ["ALTER TABLE core_externalissuemapping ADD COLUMN labels jsonb NULL", &worker_sql] {
+    for change in [
+        "ALTER TABLE core_externalissuemapping ADD COLUMN labels jsonb NULL",
+        &worker_sql,
+    ] {
         let mut life = agira();
         let (mut client, change) = (life.world.database.client(), change.to_owned());
-        life.world.github.meanwhile(move || client.batch_execute(&change).unwrap());
+        life.world
+            .github
+            .meanwhile(move || client.batch_execute(&change).unwrap());
         life.world.run(&["sync"]).exits(3).prints("1 items moved");
         assert_eq!(life.statuses(), ["Testing", "Working"]);
     }
@@ -150,8 +184,16 @@ fn a_required_column_that_we_do_not_know_fails_what_inserts_rows_until_it_has_a_
         let said = life.world.run(&["sync"]).exits(3).prints("1 synced");
         said.logs("acme/shop#12: failed: the database refuses it: null value in column \"source\"");
         assert_eq!(life.statuses(), ["Working", "Working"]);
-        life.migrate(&format!("ALTER TABLE {table} ALTER COLUMN source SET DEFAULT ''"));
-        life.world.run(&["retry-failed", "--mapping", &life.closed.mapping.to_string()]).exits(0);
+        life.migrate(&format!(
+            "ALTER TABLE {table} ALTER COLUMN source SET DEFAULT ''"
+        ));
+        life.world
+            .run(&[
+                "retry-failed",
+                "--mapping",
+                &life.closed.mapping.to_string(),
+            ])
+            .exits(0);
         assert_eq!(life.statuses(), ["Testing", "Working"]);
     }
 }
@@ -162,8 +204,17 @@ fn a_column_that_we_need_and_that_is_gone_is_named_before_any_request() {
     life.migrate("ALTER TABLE core_item RENAME COLUMN solution_description TO solution");
     life.world.github.clear_log();
     life.world.weaviate.clear_log();
-    life.world.run(&["sync"]).exits(1).logs("lacks core_item.solution_description: run Agira");
-    assert_eq!((life.world.github.requests().len(), life.world.weaviate.requests().len()), (0, 0));
+    life.world
+        .run(&["sync"])
+        .exits(1)
+        .logs("lacks core_item.solution_description: run Agira");
+    assert_eq!(
+        (
+            life.world.github.requests().len(),
+            life.world.weaviate.requests().len()
+        ),
+        (0, 0)
+    );
 }
 
 /// A form that was opened before the run and saved after it writes the old values of all columns.
@@ -174,7 +225,10 @@ fn a_stale_form_is_a_persons_decision_for_an_item_and_repaired_for_a_mapping() {
         "UPDATE core_item SET status = 'Working' WHERE status = 'Testing';
          UPDATE core_externalissuemapping SET state = 'open', last_synced_at = '2026-01-01' WHERE state = 'closed'",
     );
-    life.world.run(&["sync", "--recheck-now"]).exits(0).logs("acme/shop#12: state: open => closed");
+    life.world
+        .run(&["sync", "--recheck-now"])
+        .exits(0)
+        .logs("acme/shop#12: state: open => closed");
     assert_eq!(life.statuses(), ["Working", "Working"]);
 }
 
@@ -186,11 +240,17 @@ fn what_django_deletes_is_gone_for_the_next_run() {
     life.world.execute(&format!(
         "BEGIN; DELETE FROM core_externalissuemapping WHERE item_id = {item}; DELETE FROM core_item WHERE id = {item}; COMMIT"
     ));
-    assert_eq!(life.world.one::<i64>("SELECT count(*) FROM worker_pull_request_link"), 0);
+    assert_eq!(
+        life.world
+            .one::<i64>("SELECT count(*) FROM worker_pull_request_link"),
+        0
+    );
     life.has_nothing_to_do();
     // The same issue, linked to another item: a row like any new one.
     life.closed = life.world.issue(CLOSED, "Working");
-    life.world.sync().prints("1 items moved, 1 pull requests linked");
+    life.world
+        .sync()
+        .prints("1 items moved, 1 pull requests linked");
     assert_eq!(life.statuses(), ["Testing", "Working"]);
 }
 
@@ -201,7 +261,12 @@ fn flush_is_refused_until_our_tables_are_gone() {
     let flush =
         "TRUNCATE core_externalissuemapping, core_item, core_project, core_organisation, core_release, core_activity,
         core_itemtype, core_user, django_content_type";
-    let refused = life.world.database.client().batch_execute(flush).unwrap_err();
+    let refused = life
+        .world
+        .database
+        .client()
+        .batch_execute(flush)
+        .unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED));
     life.world.database.run_file("uninstall.sql");
     life.world.database.client().batch_execute(flush).unwrap();
@@ -212,7 +277,10 @@ fn after_a_restore_into_a_new_database_nothing_is_done_again() {
     let mut life = after_a_run();
     let folder = tempfile::tempdir().unwrap();
     back_up(&life.world.database, &folder.path().join("dump"));
-    let (schema, rows) = (catalog(&mut life.world.client), without_xmin(life.world.database.dump("")));
+    let (schema, rows) = (
+        catalog(&mut life.world.client),
+        without_xmin(life.world.database.dump("")),
+    );
     let database = restored(&folder.path().join("dump"));
     assert_eq!(catalog(&mut database.client()), schema);
     assert_eq!(without_xmin(database.dump("")), rows);
@@ -260,17 +328,28 @@ fn without_xmin(mut dump: Dump) -> Dump {
 fn an_upgrade_changes_no_row_however_often_it_is_made() {
     let mut life = agira();
     // Besides a moved, a linked, a waiting and a parked row, one that waits for Weaviate, and one that a dead run holds.
-    life.world.weaviate.reject_object(&crate::world::uuid(GithubPr, 4), "not now");
+    life.world
+        .weaviate
+        .reject_object(&crate::world::uuid(GithubPr, 4), "not now");
     life.world.run(&["sync"]).exits(3);
     life.world.execute(&format!(
         "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = '2026-01-01',
             worker_outbox = '{{}}' WHERE id = {}",
         life.open.mapping
     ));
-    let before = (catalog(&mut life.world.client), life.world.database.dump(""));
+    let before = (
+        catalog(&mut life.world.client),
+        life.world.database.dump(""),
+    );
     for _ in 0..2 {
         life.world.database.install();
-        assert_eq!((catalog(&mut life.world.client), life.world.database.dump("")), before);
+        assert_eq!(
+            (
+                catalog(&mut life.world.client),
+                life.world.database.dump("")
+            ),
+            before
+        );
     }
 }
 

@@ -57,8 +57,18 @@ impl Bench {
         let (db, now) = Db::connect(&database.worker_url()).unwrap();
         let project = agira::project(&mut client, "shop", "acme", "shop");
         let start = now + Duration::hours(1); // after everything that PostgreSQL's own clock will say
-        let hold = Hold { run: Uuid::new_v4(), until: start + Duration::minutes(10) };
-        Self { database, db, hold, client, project, start }
+        let hold = Hold {
+            run: Uuid::new_v4(),
+            until: start + Duration::minutes(10),
+        };
+        Self {
+            database,
+            db,
+            hold,
+            client,
+            project,
+            start,
+        }
     }
 
     /// Minutes after the start.
@@ -69,7 +79,13 @@ impl Bench {
     /// Another run, whose claims are believed until that minute.
     fn other_run(&self, until: i64) -> (Db, Hold) {
         let (db, _) = Db::connect(&self.database.worker_url()).unwrap();
-        (db, Hold { run: Uuid::new_v4(), until: self.at(until) })
+        (
+            db,
+            Hold {
+                run: Uuid::new_v4(),
+                until: self.at(until),
+            },
+        )
     }
 
     /// An issue of an item of its own, as Agira inserts it.
@@ -80,17 +96,29 @@ impl Bench {
     fn issue_of(&mut self, project: i64) -> MappingId {
         let item = agira::item(&mut self.client, project, "Working");
         let number = i32::try_from(item).unwrap();
-        MappingId(agira::issue(&mut self.client, item, 1000 + item, "acme/shop", number, "open"))
+        MappingId(agira::issue(
+            &mut self.client,
+            item,
+            1000 + item,
+            "acme/shop",
+            number,
+            "open",
+        ))
     }
 
     /// As a person at psql.
     fn execute(&mut self, sql: &str) {
-        self.client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.client
+            .batch_execute(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     fn claim(&mut self, whole: &WholeSelection, limit: usize, minute: i64) -> Vec<MappingId> {
         let now = self.at(minute);
-        let claimed = self.db.claim(whole, limit, MappingId(0), now, self.hold).unwrap();
+        let claimed = self
+            .db
+            .claim(whole, limit, MappingId(0), now, self.hold)
+            .unwrap();
         claimed.iter().map(|claimed| claimed.mapping.id).collect()
     }
 
@@ -98,21 +126,37 @@ impl Bench {
     #[track_caller]
     fn take(&mut self, id: MappingId, minute: i64) -> Claimed {
         let now = self.at(minute);
-        let mut claimed = self.db.claim(&named(&[id]), 1, MappingId(0), now, self.hold).unwrap();
+        let mut claimed = self
+            .db
+            .claim(&named(&[id]), 1, MappingId(0), now, self.hold)
+            .unwrap();
         assert_eq!(claimed.len(), 1, "mapping {id} cannot be claimed");
         claimed.remove(0)
     }
 
-    fn apply(&mut self, claimed: &Claimed, actions: Vec<Action>, outbox: Option<&Outbox>, minute: i64) {
-        let plan = Plan { actions, notes: Vec::new() };
+    fn apply(
+        &mut self,
+        claimed: &Claimed,
+        actions: Vec<Action>,
+        outbox: Option<&Outbox>,
+        minute: i64,
+    ) {
+        let plan = Plan {
+            actions,
+            notes: Vec::new(),
+        };
         let now = self.at(minute);
-        self.db.apply(claimed, &plan, outbox, now, self.hold).unwrap();
+        self.db
+            .apply(claimed, &plan, outbox, now, self.hold)
+            .unwrap();
     }
 
     fn finish(&mut self, claimed: &Claimed, minute: i64) {
         let finished = self.finished(claimed);
         let now = self.at(minute);
-        self.db.finish(self.hold.run, &[finished], now, now).unwrap();
+        self.db
+            .finish(self.hold.run, &[finished], now, now)
+            .unwrap();
     }
 
     fn finished(&self, claimed: &Claimed) -> Finished {
@@ -190,7 +234,8 @@ impl Bench {
 
     /// `worker_attempts` and `worker_error`.
     fn trouble(&mut self, id: MappingId) -> (i32, Option<String>) {
-        let sql = "SELECT worker_attempts, worker_error FROM core_externalissuemapping WHERE id = $1";
+        let sql =
+            "SELECT worker_attempts, worker_error FROM core_externalissuemapping WHERE id = $1";
         let row = self.client.query_one(sql, &[&id.0]).unwrap();
         (row.get(0), row.get(1))
     }
@@ -209,19 +254,35 @@ impl Bench {
         let mut counts = [0; 5];
         for row in self.client.query(sql, &[&now]).unwrap() {
             let (other, classes): (i64, Vec<i32>) = (row.get(0), row.get(1));
-            let [class] = classes[..] else { panic!("mapping {other} is in {} classes", classes.len()) };
+            let [class] = classes[..] else {
+                panic!("mapping {other} is in {} classes", classes.len())
+            };
             let class = [InWork, Due, BackingOff, Parked, Waiting][class as usize];
             counts[class as usize] += 1;
-            assert!(other != id.0 || class == expected, "mapping {id} is {class:?}, not {expected:?}");
+            assert!(
+                other != id.0 || class == expected,
+                "mapping {id} is {class:?}, not {expected:?}"
+            );
         }
         let totals = self.db.overview(&[], &[], now).unwrap().counts.totals;
-        let shown = [totals.in_work, totals.due, totals.backing_off, totals.parked, totals.waiting];
+        let shown = [
+            totals.in_work,
+            totals.due,
+            totals.backing_off,
+            totals.parked,
+            totals.waiting,
+        ];
         assert_eq!((shown, totals.total), (counts, counts.iter().sum()));
     }
 }
 
 fn select(selection: Selection) -> WholeSelection {
-    WholeSelection { selection, projects: Vec::new(), mappings: Vec::new(), left_out: Vec::new() }
+    WholeSelection {
+        selection,
+        projects: Vec::new(),
+        mappings: Vec::new(),
+        left_out: Vec::new(),
+    }
 }
 
 /// What `sync` selects.
@@ -232,7 +293,10 @@ fn due() -> WholeSelection {
 /// What `--mapping` selects.
 /// What is due in one project.
 fn of(project: i64) -> WholeSelection {
-    WholeSelection { projects: vec![project], ..due() }
+    WholeSelection {
+        projects: vec![project],
+        ..due()
+    }
 }
 
 /// A suspect that was taken over, not parked.
@@ -244,14 +308,25 @@ fn taken(suspect: Option<Suspect>) -> Option<Claimed> {
 }
 
 fn named(ids: &[MappingId]) -> WholeSelection {
-    WholeSelection { mappings: ids.iter().map(|id| id.0).collect(), ..select(Selection::Named) }
+    WholeSelection {
+        mappings: ids.iter().map(|id| id.0).collect(),
+        ..select(Selection::Named)
+    }
 }
 
 fn make_due(row: MappingId) -> Action {
-    Action::MakeDue { row, from: "open".to_owned(), to: "closed" }
+    Action::MakeDue {
+        row,
+        from: "open".to_owned(),
+        to: "closed",
+    }
 }
 
 /// Only the item waits for Weaviate.
 fn outbox(planned_at: DateTime<Utc>) -> Outbox {
-    Outbox { planned_at, item: true, object: None }
+    Outbox {
+        planned_at,
+        item: true,
+        object: None,
+    }
 }

@@ -11,7 +11,13 @@ use serde_json::{Value, json};
 use crate::world::{Run, World};
 
 /// Status, headers, body; exit code and `stopped_by`.
-type Row = (u16, &'static [(&'static str, &'static str)], &'static str, i32, Option<&'static str>);
+type Row = (
+    u16,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    i32,
+    Option<&'static str>,
+);
 
 const LATER: Option<&str> = Some("github");
 const LIMIT: Option<&str> = Some("rate_limit");
@@ -19,29 +25,143 @@ const WEAVIATE: Option<&str> = Some("weaviate");
 
 const GITHUB: &[Row] = &[
     (401, &[], r#"{"message":"Bad credentials"}"#, 1, None),
-    (403, &[], r#"{"message":"Resource not accessible by personal access token"}"#, 1, None),
-    (403, &[("x-github-sso", "required; url=https://x")], r#"{"message":"SAML enforcement"}"#, 1, None),
-    (403, &[("x-ratelimit-remaining", "0")], r#"{"message":"no"}"#, 75, LIMIT),
-    (403, &[("retry-after", "60")], r#"{"message":"no"}"#, 75, LIMIT),
-    (403, &[], r#"{"message":"You have exceeded a secondary rate limit."}"#, 75, LIMIT),
-    (403, &[("x-ratelimit-remaining", "7")], r#"{"message":"no"}"#, 1, None),
+    (
+        403,
+        &[],
+        r#"{"message":"Resource not accessible by personal access token"}"#,
+        1,
+        None,
+    ),
+    (
+        403,
+        &[("x-github-sso", "required; url=https://x")],
+        r#"{"message":"SAML enforcement"}"#,
+        1,
+        None,
+    ),
+    (
+        403,
+        &[("x-ratelimit-remaining", "0")],
+        r#"{"message":"no"}"#,
+        75,
+        LIMIT,
+    ),
+    (
+        403,
+        &[("retry-after", "60")],
+        r#"{"message":"no"}"#,
+        75,
+        LIMIT,
+    ),
+    (
+        403,
+        &[],
+        r#"{"message":"You have exceeded a secondary rate limit."}"#,
+        75,
+        LIMIT,
+    ),
+    (
+        403,
+        &[("x-ratelimit-remaining", "7")],
+        r#"{"message":"no"}"#,
+        1,
+        None,
+    ),
     (429, &[], "", 75, LIMIT),
     (429, &[("retry-after", "9999999999999999")], "", 75, LIMIT),
-    (200, &[], r#"{"errors":[{"type":"RATE_LIMITED","message":"no"}]}"#, 75, LIMIT),
-    (200, &[], r#"{"errors":[{"type":"RATE_LIMIT","message":"no"}],"data":null}"#, 75, LIMIT),
-    (200, &[], r#"{"errors":[{"message":"API rate limit exceeded"}]}"#, 75, LIMIT),
-    (200, &[], r#"{"errors":[{"type":"RESOURCE_LIMITS_EXCEEDED","message":"no"}],"data":{}}"#, 75, LATER),
-    (200, &[], r#"{"errors":[{"type":"MAX_NODE_LIMIT_EXCEEDED","message":"no"}],"data":{}}"#, 75, LATER),
-    (200, &[], r#"{"errors":[{"message":"Something went wrong while executing your query."}]}"#, 75, LATER),
-    (200, &[], r#"{"errors":[{"message":"Field 'x' doesn't exist","extensions":{"code":"undefinedField"}}]}"#, 1, None),
-    (200, &[], r#"{"errors":[{"type":"INSUFFICIENT_SCOPES","message":"no"}]}"#, 1, None),
-    (200, &[], r#"{"errors":[{"type":"FORBIDDEN","message":"SAML enforcement"}],"data":null}"#, 1, None),
-    (200, &[], r#"{"errors":[{"type":"SERVICE_UNAVAILABLE","message":"no"}]}"#, 75, LATER),
-    (200, &[], r#"{"errors":[{"type":"NOT_FOUND","message":"no"},{"type":"RATE_LIMITED","message":"no"}]}"#, 75, LIMIT),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"type":"RATE_LIMITED","message":"no"}]}"#,
+        75,
+        LIMIT,
+    ),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"type":"RATE_LIMIT","message":"no"}],"data":null}"#,
+        75,
+        LIMIT,
+    ),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"message":"API rate limit exceeded"}]}"#,
+        75,
+        LIMIT,
+    ),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"type":"RESOURCE_LIMITS_EXCEEDED","message":"no"}],"data":{}}"#,
+        75,
+        LATER,
+    ),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"type":"MAX_NODE_LIMIT_EXCEEDED","message":"no"}],"data":{}}"#,
+        75,
+        LATER,
+    ),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"message":"Something went wrong while executing your query."}]}"#,
+        75,
+        LATER,
+    ),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"message":"Field 'x' doesn't exist","extensions":{"code":"undefinedField"}}]}"#,
+        1,
+        None,
+    ),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"type":"INSUFFICIENT_SCOPES","message":"no"}]}"#,
+        1,
+        None,
+    ),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"type":"FORBIDDEN","message":"SAML enforcement"}],"data":null}"#,
+        1,
+        None,
+    ),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"type":"SERVICE_UNAVAILABLE","message":"no"}]}"#,
+        75,
+        LATER,
+    ),
+    (
+        200,
+        &[],
+        r#"{"errors":[{"type":"NOT_FOUND","message":"no"},{"type":"RATE_LIMITED","message":"no"}]}"#,
+        75,
+        LIMIT,
+    ),
     (200, &[], "{}", 75, LATER),
     (200, &[], "", 75, LATER),
-    (301, &[("location", "https://elsewhere.example/")], "", 1, None),
-    (400, &[], r#"{"message":"not a supported version"}"#, 1, None),
+    (
+        301,
+        &[("location", "https://elsewhere.example/")],
+        "",
+        1,
+        None,
+    ),
+    (
+        400,
+        &[],
+        r#"{"message":"not a supported version"}"#,
+        1,
+        None,
+    ),
     (404, &[], r#"{"message":"Not Found"}"#, 1, None),
     (410, &[], r#"{"message":"retired"}"#, 1, None),
     (422, &[], r#"{"message":"Validation Failed"}"#, 1, None),
@@ -52,11 +172,29 @@ const GITHUB: &[Row] = &[
 ];
 
 const FOR_WEAVIATE: &[Row] = &[
-    (401, &[], r#"{"code":401,"message":"anonymous access not enabled"}"#, 1, None),
+    (
+        401,
+        &[],
+        r#"{"code":401,"message":"anonymous access not enabled"}"#,
+        1,
+        None,
+    ),
     (403, &[], r#"{"error":[{"message":"forbidden"}]}"#, 1, None),
-    (429, &[], r#"{"errorCode":"USAGE_LIMIT_EXCEEDED","limit":"objects","message":"no more"}"#, 75, WEAVIATE),
+    (
+        429,
+        &[],
+        r#"{"errorCode":"USAGE_LIMIT_EXCEEDED","limit":"objects","message":"no more"}"#,
+        75,
+        WEAVIATE,
+    ),
     (429, &[], "", 75, WEAVIATE),
-    (301, &[("location", "https://elsewhere.example/")], "", 1, None),
+    (
+        301,
+        &[("location", "https://elsewhere.example/")],
+        "",
+        1,
+        None,
+    ),
     (400, &[], r#"{"code":400,"message":"odd"}"#, 1, None),
     (404, &[], "", 1, None),
     (405, &[], r#"{"code":405,"message":"odd"}"#, 1, None),
@@ -107,9 +245,18 @@ fn check(variable: &str, row: &Row, url: impl Fn(&World) -> String) {
     world.issue("acme/shop#1", "Working");
     let front = FaultProxy::before(&url(&world));
     front.fail_from(0, WireFault::answer(status, headers, body.as_bytes()));
-    let run = Run::of(world.command(&["sync", "--output", "json"]).env(variable, front.url()));
+    let run = Run::of(
+        world
+            .command(&["sync", "--output", "json"])
+            .env(variable, front.url()),
+    );
     assert_eq!(run.code, code, "{row:?}\n{}", run.all());
-    assert_eq!(run.json()["stopped_by"], stopped_by.map_or(Value::Null, |by| json!(by)), "{row:?}\n{}", run.all());
+    assert_eq!(
+        run.json()["stopped_by"],
+        stopped_by.map_or(Value::Null, |by| json!(by)),
+        "{row:?}\n{}",
+        run.all()
+    );
     let healthy = "SELECT worker_attempts = 0 AND worker_error IS NULL AND worker_claim IS NULL
         FROM core_externalissuemapping";
     assert!(world.one::<bool>(healthy), "{row:?}\n{}", run.all());
@@ -117,12 +264,16 @@ fn check(variable: &str, row: &Row, url: impl Fn(&World) -> String) {
 
 #[test]
 fn every_answer_of_github_is_the_environments_failure_of_its_kind() {
-    GITHUB.iter().for_each(|row| check("GITHUB_API_URL", row, |world| world.github.url()));
+    GITHUB
+        .iter()
+        .for_each(|row| check("GITHUB_API_URL", row, |world| world.github.url()));
 }
 
 #[test]
 fn every_answer_of_weaviate_is_the_environments_failure_of_its_kind() {
-    FOR_WEAVIATE.iter().for_each(|row| check("WEAVIATE_URL", row, |world| world.weaviate.url()));
+    FOR_WEAVIATE
+        .iter()
+        .for_each(|row| check("WEAVIATE_URL", row, |world| world.weaviate.url()));
 }
 
 /// A statement of one mapping's plan gets this error instead of an answer.
@@ -137,18 +288,45 @@ fn every_error_of_postgresql_is_the_failure_of_its_kind() {
         let proxy = PostgresProxy::start(&world.database.url(), boundaries.clone());
         let raised = AtomicUsize::new(0);
         boundaries.watch(move |place| {
-            let is_here = place.side == Side::Before && place.what.contains("UPDATE core_item SET status");
+            let is_here =
+                place.side == Side::Before && place.what.contains("UPDATE core_item SET status");
             let is_due = is_here && raised.fetch_add(1, Ordering::SeqCst) < times;
-            if is_due { Then::Raise(state) } else { Then::Pass }
+            if is_due {
+                Then::Raise(state)
+            } else {
+                Then::Pass
+            }
         });
-        let run = Run::of(world.command(&["sync", "--output", "json"]).env("DATABASE_URL", proxy.url()));
+        let run = Run::of(
+            world
+                .command(&["sync", "--output", "json"])
+                .env("DATABASE_URL", proxy.url()),
+        );
         assert_eq!(run.code, code, "{row:?}\n{}", run.all());
-        assert_eq!(run.json()["stopped_by"], stopped_by.map_or(Value::Null, |by| json!(by)), "{row:?}\n{}", run.all());
-        let person =
-            ["let DATABASE_URL lead to the primary server", "run examples/sql/role.sql again", "run sql/worker.sql"];
-        assert_eq!(code == 1, person.iter().any(|what| run.stderr.contains(what)), "{row:?}\n{}", run.all());
+        assert_eq!(
+            run.json()["stopped_by"],
+            stopped_by.map_or(Value::Null, |by| json!(by)),
+            "{row:?}\n{}",
+            run.all()
+        );
+        let person = [
+            "let DATABASE_URL lead to the primary server",
+            "run examples/sql/role.sql again",
+            "run sql/worker.sql",
+        ];
+        assert_eq!(
+            code == 1,
+            person.iter().any(|what| run.stderr.contains(what)),
+            "{row:?}\n{}",
+            run.all()
+        );
         let counted = "SELECT worker_attempts FROM core_externalissuemapping";
-        assert_eq!(world.one::<i32>(counted), attempts, "{row:?}\n{}", run.all());
+        assert_eq!(
+            world.one::<i32>(counted),
+            attempts,
+            "{row:?}\n{}",
+            run.all()
+        );
         // Nothing of the plan is left half-done.
         let moved = "SELECT (SELECT status = 'Testing' FROM core_item) = (SELECT count(*) = 2 FROM core_activity)";
         assert!(world.one::<bool>(moved), "{row:?}\n{}", run.all());

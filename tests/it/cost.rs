@@ -22,7 +22,12 @@ fn cost(world: &World, args: &[&str]) -> Cost {
     world.weaviate.clear_log();
     world.database.reset_statements();
     let report = world.run(args).exits(0).json();
-    let statements = world.database.statements().iter().map(|(_, calls)| calls).sum();
+    let statements = world
+        .database
+        .statements()
+        .iter()
+        .map(|(_, calls)| calls)
+        .sum();
     Cost {
         github: world.github.requests().len(),
         reads: world.weaviate.reads(),
@@ -41,7 +46,9 @@ fn world_of(issues: i32) -> World {
         if number % 2 == 0 {
             let pull_request = format!("acme/shop#{}", 10_000 + number);
             world.github.pull_request(&pull_request, |_| {});
-            world.github.issue(&key, |issue| issue.references = vec![pull_request]);
+            world
+                .github
+                .issue(&key, |issue| issue.references = vec![pull_request]);
         }
         world.github.close(&key, CLOSED_AT);
     }
@@ -56,21 +63,50 @@ fn a_first_run_costs_by_the_page_and_the_changed_row() {
     assert_eq!(cost.report["claimed"], rows);
     assert!(cost.github <= rows / 20, "{} GitHub requests", cost.github);
     // Two objects for an issue, one for a pull request: 500 in all, by slices of 100 rows.
-    assert!(cost.reads <= 500 / 100 + slices, "{} status reads", cost.reads);
-    assert!(cost.batches <= 500 / 100 + slices, "{} batches", cost.batches);
-    assert!(cost.statements <= 7 * rows as i64 + 20, "{} statements", cost.statements);
+    assert!(
+        cost.reads <= 500 / 100 + slices,
+        "{} status reads",
+        cost.reads
+    );
+    assert!(
+        cost.batches <= 500 / 100 + slices,
+        "{} batches",
+        cost.batches
+    );
+    assert!(
+        cost.statements <= 7 * rows as i64 + 20,
+        "{} statements",
+        cost.statements
+    );
 }
 
 #[test]
 fn looking_at_what_did_not_change_costs_no_statement_of_its_own() {
     let world = world_of(200);
     world.run(&["sync", "--limit", "200"]).exits(0);
-    let cost = cost(&world, &["sync", "--recheck-now", "--limit", "300", "--output", "json"]);
-    assert_eq!((&cost.report["claimed"], &cost.report["unchanged"]), (&300.into(), &300.into()));
+    let cost = cost(
+        &world,
+        &[
+            "sync",
+            "--recheck-now",
+            "--limit",
+            "300",
+            "--output",
+            "json",
+        ],
+    );
+    assert_eq!(
+        (&cost.report["claimed"], &cost.report["unchanged"]),
+        (&300.into(), &300.into())
+    );
     assert!(cost.github <= 300 / 20, "{} GitHub requests", cost.github);
     assert_eq!(cost.batches, 0);
     let slices = 3;
-    assert!(cost.statements <= 20 + 4 * slices, "{} statements", cost.statements);
+    assert!(
+        cost.statements <= 20 + 4 * slices,
+        "{} statements",
+        cost.statements
+    );
 }
 
 #[test]
@@ -87,7 +123,10 @@ fn the_report_counts_what_was_really_asked() {
     let world = world_of(30);
     let cost = cost(&world, &["sync", "--output", "json"]);
     assert_eq!(cost.report["github"]["requests"], cost.github);
-    assert_eq!(cost.report["weaviate"]["requests"], world.weaviate.requests().len());
+    assert_eq!(
+        cost.report["weaviate"]["requests"],
+        world.weaviate.requests().len()
+    );
     assert_eq!(cost.report["database"]["statements"], cost.statements);
 }
 
@@ -97,8 +136,10 @@ fn each_service_is_asked_over_one_kept_alive_connection() {
     world.sync();
     for exchanges in [world.github.requests(), world.weaviate.requests()] {
         assert!(exchanges.len() > 1);
-        let connections: std::collections::BTreeSet<_> =
-            exchanges.iter().map(|exchange| exchange.request.connection).collect();
+        let connections: std::collections::BTreeSet<_> = exchanges
+            .iter()
+            .map(|exchange| exchange.request.connection)
+            .collect();
         assert_eq!(connections.len(), 1, "{connections:?}");
     }
 }
@@ -123,7 +164,10 @@ fn settled(mappings: i64) -> World {
          ANALYZE"
     ));
     for repository in 0..10 {
-        world.github.issue(&format!("acme/repo-{repository}#{}", 1_000_000 + repository), |_| {});
+        world.github.issue(
+            &format!("acme/repo-{repository}#{}", 1_000_000 + repository),
+            |_| {},
+        );
     }
     world
 }
@@ -142,7 +186,8 @@ fn close(world: &World, number: i64) -> String {
 
 /// Scans of the mapping table so far, by sessions that have ended.
 fn scans(world: &mut World) -> i64 {
-    world.one("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'core_externalissuemapping'")
+    world
+        .one("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'core_externalissuemapping'")
 }
 
 #[test]
@@ -151,10 +196,21 @@ fn what_does_not_change_costs_the_same_whatever_there_is_of_it() {
         let mut world = settled(mappings);
         let (rows, scanned) = (world.database.dump("worker_"), scans(&mut world));
         let cost = cost(&world, &["sync", "--output", "json"]);
-        assert_eq!((cost.github, world.weaviate.requests().len()), (1, 0), "{mappings} mappings");
-        assert!(cost.statements <= 14, "{} statements for {mappings} mappings", cost.statements);
+        assert_eq!(
+            (cost.github, world.weaviate.requests().len()),
+            (1, 0),
+            "{mappings} mappings"
+        );
+        assert!(
+            cost.statements <= 14,
+            "{} statements for {mappings} mappings",
+            cost.statements
+        );
         // One scan is that of the first dump.
-        assert!(scans(&mut world) - scanned <= 1, "{mappings} mappings are scanned");
+        assert!(
+            scans(&mut world) - scanned <= 1,
+            "{mappings} mappings are scanned"
+        );
         assert_eq!(world.database.dump("worker_"), rows);
     }
 }
@@ -165,14 +221,27 @@ fn twenty_closed_issues_with_new_pull_requests_cost_what_twenty_cost() {
     for number in 1..=20 {
         let key = close(&world, number);
         let pull_request = format!("acme/repo-{}#{}", number % 10, 2000 + number);
-        world.github.pull_request(&pull_request, |found| found.updated_at = now());
-        world.github.issue(&key, |issue| issue.references = vec![pull_request]);
+        world
+            .github
+            .pull_request(&pull_request, |found| found.updated_at = now());
+        world
+            .github
+            .issue(&key, |issue| issue.references = vec![pull_request]);
     }
     let cost = cost(&world, &["sync", "--output", "json"]);
-    assert_eq!((&cost.report["items_moved"], &cost.report["pull_requests_linked"]), (&20.into(), &20.into()));
+    assert_eq!(
+        (
+            &cost.report["items_moved"],
+            &cost.report["pull_requests_linked"]
+        ),
+        (&20.into(), &20.into())
+    );
     assert!(cost.github <= 4, "{} GitHub requests", cost.github);
     let weaviate = world.weaviate.requests().len();
-    assert!(weaviate <= 4, "{weaviate} Weaviate requests, the class's included");
+    assert!(
+        weaviate <= 4,
+        "{weaviate} Weaviate requests, the class's included"
+    );
     assert!(cost.statements <= 260, "{} statements", cost.statements);
 }
 
@@ -184,12 +253,15 @@ fn one_closed_pull_request_costs_three_requests() {
     world.sync();
     world.github.pull_request("acme/repo-3#5000", |found| {
         found.state = "CLOSED";
-        found.updated_at =
-            (chrono::Utc::now() + chrono::Duration::seconds(5)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        found.updated_at = (chrono::Utc::now() + chrono::Duration::seconds(5))
+            .to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     });
     let cost = cost(&world, &["sync", "--output", "json"]);
     assert!(cost.github <= 3, "{} GitHub requests", cost.github);
-    assert_eq!(world.one::<String>("SELECT state FROM core_externalissuemapping WHERE kind = 'PR'"), "closed");
+    assert_eq!(
+        world.one::<String>("SELECT state FROM core_externalissuemapping WHERE kind = 'PR'"),
+        "closed"
+    );
     let id: i64 = world.one("SELECT id FROM core_externalissuemapping WHERE kind = 'PR'");
     let object_type = agira_worker::core::agira_object::ObjectType::GithubPr;
     assert_eq!(world.properties(object_type, id)["status"], "closed");
@@ -202,6 +274,9 @@ fn an_overdue_backlog_does_not_keep_todays_closing_waiting() {
     close(&world, 77_777);
     // The others of the batch, overdue ones, are not at GitHub: failures that keep nobody waiting.
     let report = world.run(&["sync", "--output", "json"]).exits(3).json();
-    assert_eq!((&report["discovered"], &report["items_moved"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&report["discovered"], &report["items_moved"]),
+        (&1.into(), &1.into())
+    );
     assert_eq!(world.item_status(77_777), "Testing");
 }

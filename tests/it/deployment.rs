@@ -14,18 +14,26 @@ const SERVICE: &str = include_str!("../../examples/systemd/agira-worker.service"
 const KUBERNETES: &str = include_str!("../../examples/kubernetes/agira-worker.yaml");
 
 fn example(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples")
+        .join(name)
 }
 
 fn all(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[test]
 fn the_crontab_has_variables_comments_and_times_that_cron_reads() {
     let variable = regex::Regex::new(r"^[A-Z_]+=\S+$").unwrap();
     let entry = regex::Regex::new(r"^((?:\S+ ){4}\S+) (.*)$").unwrap();
-    let lines = CRONTAB.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = CRONTAB
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let entries: Vec<&str> = lines.filter(|line| !variable.is_match(line)).collect();
     assert_eq!(entries.len(), 1, "{entries:?}");
     for line in entries {
@@ -40,17 +48,28 @@ fn the_crontab_has_variables_comments_and_times_that_cron_reads() {
 
 /// The numbers on the line behind `heading`.
 fn codes(heading: &str, text: &str) -> Vec<u8> {
-    let (_, rest) = text.split_once(heading).unwrap_or_else(|| panic!("no {heading}"));
+    let (_, rest) = text
+        .split_once(heading)
+        .unwrap_or_else(|| panic!("no {heading}"));
     let numbers = regex::Regex::new(r"\d+").unwrap();
-    numbers.find_iter(rest.lines().next().unwrap()).map(|number| number.as_str().parse().unwrap()).collect()
+    numbers
+        .find_iter(rest.lines().next().unwrap())
+        .map(|number| number.as_str().parse().unwrap())
+        .collect()
 }
 
 #[test]
 fn systemd_and_kubernetes_know_every_exit_code() {
     let ours = EXIT_CODES.iter().map(|(code, _)| *code);
     assert_eq!(codes("SuccessExitStatus=", SERVICE), [3, 75]);
-    let failed = codes("values: ", KUBERNETES.split_once("action: FailJob").unwrap().1);
-    let counted = codes("values: ", KUBERNETES.split_once("action: Count").unwrap().1);
+    let failed = codes(
+        "values: ",
+        KUBERNETES.split_once("action: FailJob").unwrap().1,
+    );
+    let counted = codes(
+        "values: ",
+        KUBERNETES.split_once("action: Count").unwrap().1,
+    );
     let mut named = [&[0][..], &failed, &counted].concat();
     named.sort_unstable();
     // Those of a signal are nobody's policy, and 4 is of `status` alone.
@@ -66,18 +85,36 @@ fn systemd_analyze_finds_nothing_in_the_units() {
     let timer = "agira-worker.timer";
     std::fs::copy(example("systemd").join(timer), folder.path().join(timer)).unwrap();
     // It wants a program that is there.
-    let installed = SERVICE.replace("/usr/local/bin/agira-worker", env!("CARGO_BIN_EXE_agira-worker"));
+    let installed = SERVICE.replace(
+        "/usr/local/bin/agira-worker",
+        env!("CARGO_BIN_EXE_agira-worker"),
+    );
     let service = folder.path().join("agira-worker.service");
     std::fs::write(&service, installed).unwrap();
-    let verified =
-        Command::new("systemd-analyze").arg("verify").arg(&service).arg(folder.path().join(timer)).output().unwrap();
-    assert!(verified.status.success() && all(&verified).is_empty(), "{}", all(&verified));
-    let rated = Command::new("systemd-analyze").args(["security", "--offline=yes"]).arg(&service).output().unwrap();
+    let verified = Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&service)
+        .arg(folder.path().join(timer))
+        .output()
+        .unwrap();
+    assert!(
+        verified.status.success() && all(&verified).is_empty(),
+        "{}",
+        all(&verified)
+    );
+    let rated = Command::new("systemd-analyze")
+        .args(["security", "--offline=yes"])
+        .arg(&service)
+        .output()
+        .unwrap();
     let said = all(&rated);
     let score = regex::Regex::new(r"agira-worker.service: (\d+\.\d+)").unwrap();
     let score = &score.captures(&said).unwrap_or_else(|| panic!("{said}"))[1];
     for text in [SERVICE, include_str!("../../README.md")] {
-        assert!(text.contains(&format!("rates its exposure {score} of 10")), "it is {score} now");
+        assert!(
+            text.contains(&format!("rates its exposure {score} of 10")),
+            "it is {score} now"
+        );
     }
 }
 
@@ -87,13 +124,25 @@ fn systemd_analyze_finds_nothing_in_the_units() {
 fn kubernetes_own_types_read_the_manifest() {
     let check = |file: &Path| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes");
-        Command::new("go").args(["run", "."]).arg(file).current_dir(folder).output().expect("go")
+        Command::new("go")
+            .args(["run", "."])
+            .arg(file)
+            .current_dir(folder)
+            .output()
+            .expect("go")
     };
     let read = check(&example("kubernetes/agira-worker.yaml"));
     assert!(read.status.success(), "{}", all(&read));
     assert_eq!(all(&read).lines().count(), 4, "{}", all(&read));
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.yaml");
-    std::fs::write(&broken, KUBERNETES.replace("concurrencyPolicy", "concurencyPolicy")).unwrap();
-    assert!(!check(&broken).status.success(), "an unknown field is found");
+    std::fs::write(
+        &broken,
+        KUBERNETES.replace("concurrencyPolicy", "concurencyPolicy"),
+    )
+    .unwrap();
+    assert!(
+        !check(&broken).status.success(),
+        "an unknown field is found"
+    );
 }

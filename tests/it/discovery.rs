@@ -15,10 +15,15 @@ fn at(seconds: i64) -> String {
 fn settled(issues: i32) -> World {
     let mut world = World::new();
     for number in 1..=issues {
-        let (key, pull_request) = (format!("acme/shop#{number}"), format!("acme/shop#{}", 1000 + number));
+        let (key, pull_request) = (
+            format!("acme/shop#{number}"),
+            format!("acme/shop#{}", 1000 + number),
+        );
         world.issue(&key, "Working");
         world.github.pull_request(&pull_request, |_| {});
-        world.github.issue(&key, |issue| issue.references = vec![pull_request]);
+        world
+            .github
+            .issue(&key, |issue| issue.references = vec![pull_request]);
     }
     world.run(&["sync", "--limit", "1000"]).exits(0);
     world.github.clear_log();
@@ -29,16 +34,29 @@ fn settled(issues: i32) -> World {
 /// The numbers of what `sync` looked at.
 #[track_caller]
 fn looked_at(world: &World, args: &[&str]) -> Vec<i64> {
-    let report = world.run(&[&["sync", "--output", "json"], args].concat()).exits(0).json();
+    let report = world
+        .run(&[&["sync", "--output", "json"], args].concat())
+        .exits(0)
+        .json();
     let mappings = report["mappings"].as_array().unwrap();
-    let mut numbers: Vec<i64> = mappings.iter().map(|mapping| mapping["number"].as_i64().unwrap()).collect();
+    let mut numbers: Vec<i64> = mappings
+        .iter()
+        .map(|mapping| mapping["number"].as_i64().unwrap())
+        .collect();
     numbers.sort();
     numbers
 }
 
 fn cursors(world: &mut World) -> Vec<(String, DateTime<Utc>, DateTime<Utc>)> {
-    let sql = "SELECT name, issues_cursor, pull_requests_cursor FROM worker_repository ORDER BY name";
-    world.client.query(sql, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+    let sql =
+        "SELECT name, issues_cursor, pull_requests_cursor FROM worker_repository ORDER BY name";
+    world
+        .client
+        .query(sql, &[])
+        .unwrap()
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2)))
+        .collect()
 }
 
 #[test]
@@ -57,7 +75,13 @@ fn nothing_changed_costs_one_request_and_writes_no_mapping() {
     let world = settled(30);
     let before = world.database.dump("worker_");
     assert_eq!(looked_at(&world, &[]), [] as [i64; 0]);
-    assert_eq!((world.github.requests().len(), world.weaviate.requests().len()), (1, 0));
+    assert_eq!(
+        (
+            world.github.requests().len(),
+            world.weaviate.requests().len()
+        ),
+        (1, 0)
+    );
     assert_eq!(world.database.dump("worker_"), before);
 }
 
@@ -82,7 +106,8 @@ fn a_pull_request_that_is_merged_without_touching_its_issue_is_followed() {
         pull_request.updated_at = at(5);
     });
     assert_eq!(looked_at(&world, &[]), [2, 1002]);
-    let state: String = world.one("SELECT state FROM core_externalissuemapping WHERE number = 1002");
+    let state: String =
+        world.one("SELECT state FROM core_externalissuemapping WHERE number = 1002");
     assert_eq!(state, "merged");
     // One to see what changed, one for both looks.
     assert_eq!(world.github.requests().len(), 2);
@@ -92,10 +117,17 @@ fn a_pull_request_that_is_merged_without_touching_its_issue_is_followed() {
 fn a_new_pull_request_marks_the_issue_that_it_closes() {
     let mut world = settled(3);
     world.github.pull_request("acme/backend#7", |_| {});
-    world.github.pull_request("acme/shop#2000", |pull_request| pull_request.updated_at = at(5));
-    world.github.issue("acme/shop#3", |issue| issue.references.push("acme/shop#2000".to_owned()));
+    world.github.pull_request("acme/shop#2000", |pull_request| {
+        pull_request.updated_at = at(5)
+    });
+    world.github.issue("acme/shop#3", |issue| {
+        issue.references.push("acme/shop#2000".to_owned())
+    });
     assert_eq!(looked_at(&world, &[]), [3, 2000]);
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM worker_pull_request_link WHERE item_id = 3"), 2);
+    assert_eq!(
+        world.one::<i64>("SELECT count(*) FROM worker_pull_request_link WHERE item_id = 3"),
+        2
+    );
 }
 
 #[test]
@@ -115,10 +147,19 @@ fn cursors_follow_what_was_seen_and_never_go_back() {
     let before = cursors(&mut world);
     let (closed, merged) = (at(300), at(200));
     world.github.close("acme/shop#1", &closed);
-    world.github.pull_request("acme/shop#1002", |pull_request| pull_request.updated_at = merged.clone());
+    world.github.pull_request("acme/shop#1002", |pull_request| {
+        pull_request.updated_at = merged.clone()
+    });
     world.sync();
     let after = cursors(&mut world);
-    assert_eq!(after, [("acme/shop".to_owned(), closed.parse().unwrap(), merged.parse().unwrap())]);
+    assert_eq!(
+        after,
+        [(
+            "acme/shop".to_owned(),
+            closed.parse().unwrap(),
+            merged.parse().unwrap()
+        )]
+    );
     assert!(before[0].1 < after[0].1);
     world.sync();
     assert_eq!(cursors(&mut world), after);
@@ -127,8 +168,12 @@ fn cursors_follow_what_was_seen_and_never_go_back() {
 #[test]
 fn a_change_in_the_far_future_hides_no_other() {
     let mut world = settled(3);
-    world.github.issue("acme/shop#1", |issue| issue.updated_at = "+12345-01-01T00:00:00Z".to_owned());
-    world.github.issue("acme/shop#2", |issue| issue.updated_at = "9999-12-31T23:59:59Z".to_owned());
+    world.github.issue("acme/shop#1", |issue| {
+        issue.updated_at = "+12345-01-01T00:00:00Z".to_owned()
+    });
+    world.github.issue("acme/shop#2", |issue| {
+        issue.updated_at = "9999-12-31T23:59:59Z".to_owned()
+    });
     world.sync().exits(0);
     let (_, cursor, _) = cursors(&mut world).remove(0);
     assert!(cursor < Utc::now() + Duration::minutes(10), "{cursor}");
@@ -145,7 +190,11 @@ fn a_clock_that_is_ten_minutes_off_loses_nothing() {
         world.issue("acme/shop#1", "Working");
         world.sync();
         world.github.close("acme/shop#1", &at(ahead + 5));
-        assert_eq!(looked_at(&world, &[]), [1], "GitHub's clock is {ahead} s ahead");
+        assert_eq!(
+            looked_at(&world, &[]),
+            [1],
+            "GitHub's clock is {ahead} s ahead"
+        );
     }
 }
 
@@ -153,14 +202,21 @@ fn a_clock_that_is_ten_minutes_off_loses_nothing() {
 fn more_changes_than_a_page_are_read_to_their_end() {
     let mut world = settled(120);
     for number in 1..=120 {
-        world.github.close(&format!("acme/shop#{number}"), &at(i64::from(number)));
         world
             .github
-            .pull_request(&format!("acme/shop#{}", 1000 + number), |found| found.updated_at = at(i64::from(number)));
+            .close(&format!("acme/shop#{number}"), &at(i64::from(number)));
+        world
+            .github
+            .pull_request(&format!("acme/shop#{}", 1000 + number), |found| {
+                found.updated_at = at(i64::from(number))
+            });
     }
     let expected: Vec<i64> = (1..=120).chain(1001..=1120).collect();
     assert_eq!(looked_at(&world, &["--limit", "500"]), expected);
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"), 120);
+    assert_eq!(
+        world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"),
+        120
+    );
 }
 
 /// An issue that changes while pages are turned moves to the end, and those behind it move up.
@@ -168,7 +224,9 @@ fn more_changes_than_a_page_are_read_to_their_end() {
 fn an_issue_that_changes_page_between_two_pages_hides_no_other() {
     let mut world = settled(70);
     for number in 1..=70 {
-        world.github.issue(&format!("acme/shop#{number}"), |issue| issue.updated_at = at(i64::from(number)));
+        world.github.issue(&format!("acme/shop#{number}"), |issue| {
+            issue.updated_at = at(i64::from(number))
+        });
     }
     world.github.close_between_pages("acme/shop#10", &at(200));
     let numbers = looked_at(&world, &["--limit", "200"]);
@@ -190,7 +248,10 @@ fn a_repository_of_two_projects_is_polled_once_for_both() {
     world.github.close("acme/shop#2", &at(5));
     // Two rows mean that issue; GitHub's id is in one of them.
     assert_eq!(looked_at(&world, &[]), [2, 2]);
-    assert_eq!((world.item_status(2), world.item_status(item)), ("Testing".to_owned(), "Testing".to_owned()));
+    assert_eq!(
+        (world.item_status(2), world.item_status(item)),
+        ("Testing".to_owned(), "Testing".to_owned())
+    );
     assert_eq!(world.github.variables()[0]["n1"], Value::Null);
 }
 
@@ -199,17 +260,32 @@ fn a_repository_that_is_far_behind_is_rechecked_instead_of_read_page_by_page() {
     let mut world = settled(3);
     world.execute("UPDATE worker_repository SET issues_cursor = issues_cursor - interval '1 day'");
     for number in 1..=1001 {
-        world.github.issue(&format!("acme/shop#{}", 5000 + number), |issue| issue.updated_at = at(-3600));
+        world
+            .github
+            .issue(&format!("acme/shop#{}", 5000 + number), |issue| {
+                issue.updated_at = at(-3600)
+            });
     }
     world.github.close("acme/shop#2", &at(-3600));
-    let run = world.run(&["sync", "--limit", "2", "--output", "json"]).exits(0);
-    let run = run.logs("acme/shop: too many changes to read one by one; its mappings are rechecked instead");
+    let run = world
+        .run(&["sync", "--limit", "2", "--output", "json"])
+        .exits(0);
+    let run = run
+        .logs("acme/shop: too many changes to read one by one; its mappings are rechecked instead");
     assert_eq!(run.json()["claimed"], 2);
-    assert!(world.github.requests().len() <= 21, "{}", world.github.requests().len());
+    assert!(
+        world.github.requests().len() <= 21,
+        "{}",
+        world.github.requests().len()
+    );
     world.github.clear_log();
     world.run(&["sync"]).exits(0);
     assert_eq!(world.item_status(2), "Testing");
-    assert!(world.github.requests().len() <= 3, "the cursor jumped: {}", world.github.requests().len());
+    assert!(
+        world.github.requests().len() <= 3,
+        "the cursor jumped: {}",
+        world.github.requests().len()
+    );
 }
 
 #[test]
@@ -220,12 +296,25 @@ fn a_repository_that_cannot_be_seen_rests_for_an_hour_and_stops_no_other() {
     world.github.hide_repository("secret/plans");
     world.github.close("acme/shop#2", &at(5));
     let run = world.run(&["sync", "--output", "json"]).exits(3);
-    assert_eq!((&run.json()["failed"], &run.json()["items_moved"]), (&json!(0), &json!(1)));
+    assert_eq!(
+        (&run.json()["failed"], &run.json()["items_moved"]),
+        (&json!(0), &json!(1))
+    );
     run.logs("secret/plans: repository secret/plans cannot be read with this token: GitHub says: Could not resolve");
     world.github.clear_log();
     world.run(&["sync"]).exits(0);
-    assert!(world.github.variables().iter().all(|variables| variables["n1"] == Value::Null), "it is left out");
-    world.run(&["status", "--output", "json"]).exits(0).prints("cannot be read with this token");
+    assert!(
+        world
+            .github
+            .variables()
+            .iter()
+            .all(|variables| variables["n1"] == Value::Null),
+        "it is left out"
+    );
+    world
+        .run(&["status", "--output", "json"])
+        .exits(0)
+        .prints("cannot be read with this token");
     world.execute("UPDATE worker_repository SET error_at = now() - interval '61 minutes' WHERE error IS NOT NULL");
     world.run(&["sync"]).exits(3);
 }
@@ -234,7 +323,10 @@ fn a_repository_that_cannot_be_seen_rests_for_an_hour_and_stops_no_other() {
 fn when_no_repository_can_be_seen_a_person_is_needed() {
     let world = settled(1);
     world.github.hide_repository("acme/shop");
-    world.run(&["sync"]).exits(1).logs("no repository can be read: repository acme/shop cannot be read");
+    world
+        .run(&["sync"])
+        .exits(1)
+        .logs("no repository can be read: repository acme/shop cannot be read");
 }
 
 #[test]
@@ -243,7 +335,10 @@ fn a_renamed_repository_is_followed_under_both_names() {
     world.github.rename_repository("acme/shop", "acme/store");
     world.github.close("acme/store#2", &at(-10));
     assert_eq!(looked_at(&world, &[]), [2]);
-    let names: Vec<String> = cursors(&mut world).into_iter().map(|(name, ..)| name).collect();
+    let names: Vec<String> = cursors(&mut world)
+        .into_iter()
+        .map(|(name, ..)| name)
+        .collect();
     assert_eq!(names, ["acme/shop", "acme/store"]);
     world.github.close("acme/store#1", &at(-9));
     assert_eq!(looked_at(&world, &[]), [1]);
@@ -264,7 +359,9 @@ fn what_happens_between_a_look_and_the_first_poll_is_seen() {
     let mut world = World::new();
     let linked = world.issue("acme/shop#1", "Working");
     // The look meets the repository: from then on it is polled.
-    world.run(&["sync", "--mapping", &linked.mapping.to_string()]).exits(0);
+    world
+        .run(&["sync", "--mapping", &linked.mapping.to_string()])
+        .exits(0);
     world.github.close("acme/shop#1", &at(0));
     assert_eq!(looked_at(&world, &[]), [1]);
     assert_eq!(world.item_status(linked.item), "Testing");
@@ -281,7 +378,12 @@ fn a_poll_that_dies_before_it_is_recorded_is_repeated() {
     let before = cursors(&mut world);
     world.run(&["sync"]).exits(1);
     assert_eq!(cursors(&mut world), before);
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_externalissuemapping WHERE worker_due_at IS NOT NULL"), 0);
+    assert_eq!(
+        world.one::<i64>(
+            "SELECT count(*) FROM core_externalissuemapping WHERE worker_due_at IS NOT NULL"
+        ),
+        0
+    );
     world.execute("DROP TRIGGER refuse ON worker_repository");
     assert_eq!(looked_at(&world, &[]), [2]);
 }
@@ -291,7 +393,10 @@ fn a_dry_run_foresees_what_discovery_marks_and_stores_nothing() {
     let mut world = settled(3);
     world.github.close("acme/shop#2", &at(5));
     let before = world.database.dump("");
-    let run = world.run(&["sync", "--dry-run"]).exits(0).prints("item status: Working => Testing");
+    let run = world
+        .run(&["sync", "--dry-run"])
+        .exits(0)
+        .prints("item status: Working => Testing");
     assert_eq!(world.database.dump(""), before, "{}", run.all());
     assert_eq!(looked_at(&world, &[]), [2]);
     assert_eq!(world.item_status(2), "Testing");
@@ -301,8 +406,12 @@ fn a_dry_run_foresees_what_discovery_marks_and_stores_nothing() {
 fn a_change_revives_a_parked_mapping_after_six_hours_and_ends_no_backoff() {
     let mut world = settled(3);
     let failed = "UPDATE core_externalissuemapping SET worker_recheck_at = NULL, worker_error = 'it broke', worker_attempts = 10";
-    world.execute(&format!("{failed}, worker_error_at = now() - interval '7 hours' WHERE number = 1"));
-    world.execute(&format!("{failed}, worker_error_at = now() - interval '1 hour' WHERE number = 2"));
+    world.execute(&format!(
+        "{failed}, worker_error_at = now() - interval '7 hours' WHERE number = 1"
+    ));
+    world.execute(&format!(
+        "{failed}, worker_error_at = now() - interval '1 hour' WHERE number = 2"
+    ));
     world.execute(&format!(
         "{failed}, worker_error_at = now(), worker_due_at = now() + interval '1 hour' WHERE number = 3"
     ));
@@ -320,10 +429,13 @@ fn the_change_that_parked_a_mapping_does_not_revive_it_poll_after_poll() {
     let mut world = settled(2);
     world.github.settings().clock_ahead = 5;
     world.github.transfer("acme/shop#1", "acme/docs#7");
-    world.github.issue("acme/docs#7", |issue| issue.updated_at = at(5));
+    world
+        .github
+        .issue("acme/docs#7", |issue| issue.updated_at = at(5));
     world.project("acme/docs");
     world.sync();
-    world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now() WHERE number = 1");
+    world
+        .execute("UPDATE core_externalissuemapping SET worker_recheck_at = now() WHERE number = 1");
     world.run(&["sync"]).exits(3);
     let parked = "SELECT count(*) FROM core_externalissuemapping WHERE number = 1 AND worker_error IS NOT NULL
         AND worker_due_at IS NULL";
@@ -331,9 +443,15 @@ fn the_change_that_parked_a_mapping_does_not_revive_it_poll_after_poll() {
     world.execute("UPDATE core_externalissuemapping SET worker_checked_at = worker_checked_at + interval '5 s'");
     for _ in 0..2 {
         world.sync();
-        assert_eq!(world.one::<i64>(parked), 1, "the same change, seen again by the overlap");
+        assert_eq!(
+            world.one::<i64>(parked),
+            1,
+            "the same change, seen again by the overlap"
+        );
     }
-    world.github.issue("acme/docs#7", |issue| issue.updated_at = at(60));
+    world
+        .github
+        .issue("acme/docs#7", |issue| issue.updated_at = at(60));
     world.sync();
     assert_eq!(world.one::<i64>(parked), 0, "another change");
 }
@@ -341,7 +459,9 @@ fn the_change_that_parked_a_mapping_does_not_revive_it_poll_after_poll() {
 #[test]
 fn news_come_before_the_backlog_of_rechecks() {
     let mut world = settled(40);
-    world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now() - interval '1 day'");
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_recheck_at = now() - interval '1 day'",
+    );
     world.github.close("acme/shop#33", &at(5));
     let first = looked_at(&world, &["--limit", "1"]);
     assert_eq!(first, [33]);
@@ -359,7 +479,10 @@ fn a_repository_that_nothing_names_any_more_is_forgotten_the_next_day() {
     assert_eq!(cursors(&mut world).len(), 2, "not yet");
     world.execute("UPDATE worker_run SET started_at = started_at - interval '1 day'");
     world.run(&["sync"]).exits(0);
-    let names: Vec<String> = cursors(&mut world).into_iter().map(|(name, ..)| name).collect();
+    let names: Vec<String> = cursors(&mut world)
+        .into_iter()
+        .map(|(name, ..)| name)
+        .collect();
     assert_eq!(names, ["acme/shop"], "a mapping still names it");
 }
 
@@ -368,7 +491,11 @@ fn a_name_that_is_none_is_told_and_stops_nothing() {
     let mut world = settled(1);
     agira::project(&mut world.client, "Odd", "ac me", "shop/s");
     world.github.close("acme/shop#1", &at(5));
-    world.run(&["sync"]).exits(0).logs("ac me/shop/s is not the name of a repository").prints("1 items moved");
+    world
+        .run(&["sync"])
+        .exits(0)
+        .logs("ac me/shop/s is not the name of a repository")
+        .prints("1 items moved");
 }
 
 /// A source of choices that can be repeated: xorshift.
@@ -432,12 +559,16 @@ fn no_order_of_changes_polls_and_crashes_loses_a_change() {
         world.sync();
         for number in 1..=4 {
             let mut real = "";
-            world.github.issue(&format!("acme/shop#{number}"), |issue| real = issue.state);
-            let stored: String =
-                world.one(&format!("SELECT upper(state) FROM core_externalissuemapping WHERE number = {number}"));
+            world
+                .github
+                .issue(&format!("acme/shop#{number}"), |issue| real = issue.state);
+            let stored: String = world.one(&format!(
+                "SELECT upper(state) FROM core_externalissuemapping WHERE number = {number}"
+            ));
             assert_eq!(stored, real, "issue {number}, seed {seed}: {story:#?}");
         }
-        let due: i64 = world.one("SELECT count(*) FROM core_externalissuemapping WHERE worker_due_at <= now()");
+        let due: i64 = world
+            .one("SELECT count(*) FROM core_externalissuemapping WHERE worker_due_at <= now()");
         assert_eq!(due, 0, "seed {seed}: {story:#?}");
     }
 }

@@ -14,23 +14,36 @@ const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
 
 /// One of everything that a plan can say.
 fn rich(mut world: World) -> World {
-    for (number, status) in
-        [(1, "Working"), (2, "Working"), (3, "Testing"), (4, "Working"), (5, "Review"), (6, "Backlog")]
-    {
+    for (number, status) in [
+        (1, "Working"),
+        (2, "Working"),
+        (3, "Testing"),
+        (4, "Working"),
+        (5, "Review"),
+        (6, "Backlog"),
+    ] {
         world.issue(&format!("acme/shop#{number}"), status);
     }
     let closes_two = "acme/shop#20".to_owned();
     world.github.pull_request(&closes_two, |_| {});
     for number in [1, 2] {
-        world.github.issue(&format!("acme/shop#{number}"), |issue| issue.references = vec![closes_two.clone()]);
+        world.github.issue(&format!("acme/shop#{number}"), |issue| {
+            issue.references = vec![closes_two.clone()]
+        });
     }
     world.github.merge(&closes_two, CLOSED_AT);
     world.github.close("acme/shop#3", CLOSED_AT);
     world.github.pull_request("acme/backend#7", |_| {});
     let elsewhere = Closer::PullRequest("acme/backend#7".to_owned());
-    world.github.close_by("acme/shop#4", CLOSED_AT, "COMPLETED", elsewhere);
+    world
+        .github
+        .close_by("acme/shop#4", CLOSED_AT, "COMPLETED", elsewhere);
     world.github.pull_request("acme/shop#21", |_| {});
-    world.github.issue("acme/shop#5", |issue| issue.timeline.push(Event::Connected("acme/shop#21".to_owned())));
+    world.github.issue("acme/shop#5", |issue| {
+        issue
+            .timeline
+            .push(Event::Connected("acme/shop#21".to_owned()))
+    });
     world.github.delete("acme/shop#6");
     // Agira does not know the id of a pull request that its queue worker opened.
     let item: i64 = world.one("SELECT item_id FROM core_externalissuemapping WHERE number = 5");
@@ -43,17 +56,23 @@ fn grown() -> World {
     let mut world = rich(World::new());
     let ids: Vec<(i64, i32)> = world
         .client
-        .query("SELECT id, number FROM core_externalissuemapping ORDER BY id", &[])
+        .query(
+            "SELECT id, number FROM core_externalissuemapping ORDER BY id",
+            &[],
+        )
         .unwrap()
         .iter()
         .map(|row| (row.get(0), row.get(1)))
         .collect();
     for (id, number) in ids {
         match number {
-            1 => world
+            1 => world.weaviate.put_object(
+                &uuid(GithubIssue, id),
+                json!({ "status": "open", "text": "State: open\n\nOld text" }),
+            ),
+            3 => world
                 .weaviate
-                .put_object(&uuid(GithubIssue, id), json!({ "status": "open", "text": "State: open\n\nOld text" })),
-            3 => world.weaviate.put_object(&uuid(GithubIssue, id), json!({ "status": "closed" })),
+                .put_object(&uuid(GithubIssue, id), json!({ "status": "closed" })),
             _ => {}
         }
     }
@@ -62,29 +81,65 @@ fn grown() -> World {
 
 /// Mapping by its name at GitHub: outcome, actions and error, without what only a stored row has.
 fn told(report: &Value) -> BTreeMap<String, (Value, String)> {
-    let mappings = report["mappings"].as_array().unwrap().iter().map(|mapping| {
-        let name = format!("{} {}#{}", mapping["kind"], mapping["repository"], mapping["number"]);
-        let id = mapping["mapping_id"].to_string();
-        let actions = mapping["actions"].to_string().replace(&format!("github_pr:{id}\""), "github_pr:new\"");
-        (name, (mapping["error"].clone(), actions))
-    });
+    let mappings = report["mappings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mapping| {
+            let name = format!(
+                "{} {}#{}",
+                mapping["kind"], mapping["repository"], mapping["number"]
+            );
+            let id = mapping["mapping_id"].to_string();
+            let actions = mapping["actions"]
+                .to_string()
+                .replace(&format!("github_pr:{id}\""), "github_pr:new\"");
+            (name, (mapping["error"].clone(), actions))
+        });
     mappings.collect()
 }
 
 #[track_caller]
 fn check_same_plan(world: &World) {
-    let before = (world.database.dump(""), world.weaviate.objects(), world.weaviate.class());
-    let dry = world.run(&["sync", "--dry-run", "--output", "json"]).exits(3).json();
-    assert_eq!((world.database.dump(""), world.weaviate.objects(), world.weaviate.class()), before);
+    let before = (
+        world.database.dump(""),
+        world.weaviate.objects(),
+        world.weaviate.class(),
+    );
+    let dry = world
+        .run(&["sync", "--dry-run", "--output", "json"])
+        .exits(3)
+        .json();
+    assert_eq!(
+        (
+            world.database.dump(""),
+            world.weaviate.objects(),
+            world.weaviate.class()
+        ),
+        before
+    );
     let real = world.run(&["sync", "--output", "json"]).exits(3).json();
     assert_eq!(told(&dry), told(&real));
-    assert_eq!((&dry["dry_run"], &dry["claimed"], &real["failed"]), (&json!(true), &json!(9), &json!(1)));
-    let outcomes: Vec<_> = dry["mappings"].as_array().unwrap().iter().map(|mapping| &mapping["outcome"]).collect();
+    assert_eq!(
+        (&dry["dry_run"], &dry["claimed"], &real["failed"]),
+        (&json!(true), &json!(9), &json!(1))
+    );
+    let outcomes: Vec<_> = dry["mappings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mapping| &mapping["outcome"])
+        .collect();
     assert!(
-        outcomes.iter().all(|outcome| [json!("planned"), json!("failed"), json!("unchanged")].contains(outcome)),
+        outcomes.iter().all(
+            |outcome| [json!("planned"), json!("failed"), json!("unchanged")].contains(outcome)
+        ),
         "{outcomes:?}"
     );
-    world.run(&["sync", "--dry-run", "--recheck-now"]).exits(0).prints(": 0 would change");
+    world
+        .run(&["sync", "--dry-run", "--recheck-now"])
+        .exits(0)
+        .prints(": 0 would change");
 }
 
 #[test]
@@ -95,7 +150,10 @@ fn it_changes_nothing_and_prints_what_the_real_run_then_does() {
 #[test]
 fn without_a_class_it_says_that_one_would_be_created() {
     let world = rich(World::on(Database::create()));
-    world.run(&["sync", "--dry-run"]).exits(3).prints("Weaviate has no class AgiraObject: it would be created");
+    world
+        .run(&["sync", "--dry-run"])
+        .exits(3)
+        .prints("Weaviate has no class AgiraObject: it would be created");
     assert_eq!(world.weaviate.class(), None);
     check_same_plan(&world);
 }
@@ -111,11 +169,24 @@ fn an_items_new_status_is_carried_over_many_slices() {
     // The last mapping of the third slice belongs to the item that the first one moves.
     let github_id = world.github.issue("acme/shop#300", |_| {});
     world.github.close("acme/shop#300", CLOSED_AT);
-    agira::issue(&mut world.client, linked.item, github_id, "acme/shop", 300, "open");
-    let dry = world.run(&["sync", "--dry-run", "--limit", "300", "--output", "json"]).exits(0).json();
+    agira::issue(
+        &mut world.client,
+        linked.item,
+        github_id,
+        "acme/shop",
+        300,
+        "open",
+    );
+    let dry = world
+        .run(&["sync", "--dry-run", "--limit", "300", "--output", "json"])
+        .exits(0)
+        .json();
     let moves = dry["mappings"].to_string().matches("move_item").count();
     assert_eq!(moves, 1);
-    let real = world.run(&["sync", "--limit", "300", "--output", "json"]).exits(0).json();
+    let real = world
+        .run(&["sync", "--limit", "300", "--output", "json"])
+        .exits(0)
+        .json();
     assert_eq!(told(&dry), told(&real));
 }
 
@@ -127,8 +198,13 @@ fn every_statement_stands_in_a_read_only_transaction() {
     world.run(&["push-weaviate", "--dry-run"]).exits(3);
     world.run(&["retry-failed", "--dry-run"]).exits(0);
     let statements = world.database.statements();
-    let count =
-        |wanted: &str| statements.iter().filter(|(query, _)| query == wanted).map(|(_, calls)| calls).sum::<i64>();
+    let count = |wanted: &str| {
+        statements
+            .iter()
+            .filter(|(query, _)| query == wanted)
+            .map(|(_, calls)| calls)
+            .sum::<i64>()
+    };
     assert!(count("BEGIN READ ONLY") > 10, "{statements:#?}");
     assert_eq!(count("BEGIN READ ONLY"), count("COMMIT"));
     for (query, _) in statements {
@@ -143,7 +219,11 @@ fn it_shows_the_status_change_that_github_implies() {
     let world = grown();
     let run = world.run(&["sync", "--dry-run"]).exits(3);
     let line = |mapping: &str| {
-        let lines: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with(mapping)).collect();
+        let lines: Vec<&str> = run
+            .stdout
+            .lines()
+            .filter(|line| line.starts_with(mapping))
+            .collect();
         assert_eq!(lines.len(), 1, "one line for {mapping}\n{}", run.all());
         lines[0].to_owned()
     };
@@ -154,12 +234,25 @@ fn it_shows_the_status_change_that_github_implies() {
          link to pull request acme/shop#20: none => closes; Weaviate item:1: create (missing there); \
          Weaviate github_issue:1: update (status there is open)"
     );
-    assert!(line("mapping 3 ").ends_with("; item left in Testing: a closed issue does not change this status"));
+    assert!(
+        line("mapping 3 ")
+            .ends_with("; item left in Testing: a closed issue does not change this status")
+    );
     assert!(line("mapping 4 ").contains("; link to pull request acme/backend#7: none => closes; "));
     assert!(line("mapping 5 ").contains("GitHub id of row 7: -21 => "));
     assert!(line("mapping 6 ").contains("): failed: acme/shop#6 was deleted at GitHub"));
-    assert!(run.stdout.ends_with("8 would change, 0 would not, 1 failed; nothing was changed\n"), "{}", run.all());
-    assert_eq!(run.stdout.lines().count(), 10, "one line for each that would change\n{}", run.all());
+    assert!(
+        run.stdout
+            .ends_with("8 would change, 0 would not, 1 failed; nothing was changed\n"),
+        "{}",
+        run.all()
+    );
+    assert_eq!(
+        run.stdout.lines().count(),
+        10,
+        "one line for each that would change\n{}",
+        run.all()
+    );
     assert!(!world.github.requests().is_empty());
 }
 
@@ -172,8 +265,17 @@ fn mappings_that_would_not_change_are_counted_and_not_shown() {
     world.sync();
     world.github.close("acme/shop#2", CLOSED_AT);
     let run = world.run(&["sync", "--dry-run", "--recheck-now"]).exits(0);
-    let told: Vec<&str> = run.stdout.lines().map(|line| line.split(':').next().unwrap()).collect();
-    assert_eq!(told, ["mapping 2 (item 2, issue acme/shop#2)", "sync --dry-run"], "{}", run.all());
+    let told: Vec<&str> = run
+        .stdout
+        .lines()
+        .map(|line| line.split(':').next().unwrap())
+        .collect();
+    assert_eq!(
+        told,
+        ["mapping 2 (item 2, issue acme/shop#2)", "sync --dry-run"],
+        "{}",
+        run.all()
+    );
     run.prints(": 1 would change, 2 would not, 0 failed");
 }
 
@@ -200,7 +302,10 @@ fn one_mapping_is_explained_with_the_text_as_a_diff() {
     ];
     let mut rest = run.stdout.as_str();
     for part in parts {
-        rest = rest.split_once(part).unwrap_or_else(|| panic!("no {part:?} in its place\n{}", run.all())).1;
+        rest = rest
+            .split_once(part)
+            .unwrap_or_else(|| panic!("no {part:?} in its place\n{}", run.all()))
+            .1;
     }
 }
 
@@ -208,14 +313,27 @@ fn one_mapping_is_explained_with_the_text_as_a_diff() {
 fn json_explains_one_mapping_too() {
     let world = grown();
     let explanation = |args: &[&str], code| {
-        let report = world.run(&[args, &["--output", "json", "--dry-run"]].concat()).exits(code).json();
+        let report = world
+            .run(&[args, &["--output", "json", "--dry-run"]].concat())
+            .exits(code)
+            .json();
         report["mappings"][0]["explanation"].clone()
     };
-    assert_eq!(explanation(&["sync"], 3), Value::Null, "a batch is not explained");
+    assert_eq!(
+        explanation(&["sync"], 3),
+        Value::Null,
+        "a batch is not explained"
+    );
     let told = explanation(&["sync", "--mapping", "1"], 0);
     let (status, github) = (told["item_status"].clone(), told["github"].clone());
-    assert_eq!((status, github["state"].clone()), (json!("Working"), json!("closed")));
-    assert_eq!((&github["closed_at"], &github["close_reason"]), (&json!(CLOSED_AT), &json!("completed")));
+    assert_eq!(
+        (status, github["state"].clone()),
+        (json!("Working"), json!("closed"))
+    );
+    assert_eq!(
+        (&github["closed_at"], &github["close_reason"]),
+        (&json!(CLOSED_AT), &json!("completed"))
+    );
     let reasons = told["reasons"].as_array().unwrap();
     assert_eq!(
         reasons[2],
@@ -223,9 +341,16 @@ fn json_explains_one_mapping_too() {
     );
     let diff = told["text_diffs"][1].clone();
     assert_eq!(diff["object"], "github_issue:1");
-    assert!(diff["diff"].as_str().unwrap().contains("\n-State: open\n"), "{diff}");
+    assert!(
+        diff["diff"].as_str().unwrap().contains("\n-State: open\n"),
+        "{diff}"
+    );
     let failed = explanation(&["sync", "--mapping", "6"], 3);
-    assert_eq!((&failed["github"], &failed["reasons"]), (&Value::Null, &json!([])), "GitHub says nothing");
+    assert_eq!(
+        (&failed["github"], &failed["reasons"]),
+        (&Value::Null, &json!([])),
+        "GitHub says nothing"
+    );
     assert!(failed["due"].as_str().unwrap().starts_with("due since "));
 }
 
@@ -236,13 +361,22 @@ fn check_why(change: &str, line: &str) {
     world.issue("acme/shop#1", "Working");
     world.sync();
     world.execute(&format!("UPDATE core_externalissuemapping SET {change}"));
-    world.run(&["sync", "--mapping", "1", "--dry-run"]).exits(0).prints(line);
+    world
+        .run(&["sync", "--mapping", "1", "--dry-run"])
+        .exits(0)
+        .prints(line);
 }
 
 #[test]
 fn a_mapping_that_does_not_move_tells_why() {
-    check_why("state = state", "    no reason to look known; next look without one at ");
-    check_why("worker_due_at = now() - interval '1 hour'", "    due since ");
+    check_why(
+        "state = state",
+        "    no reason to look known; next look without one at ",
+    );
+    check_why(
+        "worker_due_at = now() - interval '1 hour'",
+        "    due since ",
+    );
     check_why(
         "worker_due_at = now() + interval '1 hour', worker_error = 'it broke', worker_error_at = now(), worker_attempts = 2",
         " (backing off)",
@@ -251,7 +385,10 @@ fn a_mapping_that_does_not_move_tells_why() {
         "worker_recheck_at = NULL, worker_error = 'it broke', worker_error_at = now(), worker_attempts = 2",
         "    last failure (attempt 2): it broke",
     );
-    check_why("worker_recheck_at = NULL, worker_error = 'it broke', worker_error_at = now()", "    parked: ");
+    check_why(
+        "worker_recheck_at = NULL, worker_error = 'it broke', worker_error_at = now()",
+        "    parked: ",
+    );
     check_why(
         "worker_claim = gen_random_uuid(), worker_claimed_until = now() + interval '1 hour'",
         "): in work, held by a run until ",
@@ -268,7 +405,9 @@ fn what_an_outbox_holds_is_told() {
     world.weaviate.settings().down = true;
     world.run(&["sync", "--limit", "1"]).exits(75);
     world.weaviate.settings().down = false;
-    world.run(&["sync", "--dry-run"]).prints("): 2 objects wait for Weaviate since ");
+    world
+        .run(&["sync", "--dry-run"])
+        .prints("): 2 objects wait for Weaviate since ");
 }
 
 #[test]
@@ -283,7 +422,9 @@ fn a_mapping_that_another_run_holds_is_left_to_it() {
         .logs("mapping=1 item=1 acme/shop#1: nothing was done: in work, held by a run until ");
     assert_eq!(world.github.requests().len(), 0);
     // The run that held it died.
-    world.execute("UPDATE core_externalissuemapping SET worker_claimed_until = now() - interval '1 second'");
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_claimed_until = now() - interval '1 second'",
+    );
     world
         .run(&["sync", "--mapping", &mapping])
         .exits(0)
@@ -295,11 +436,21 @@ fn a_mapping_that_another_run_holds_is_left_to_it() {
 #[track_caller]
 fn check_foreseen(world: &World, args: &[&str]) -> Value {
     let before = (world.database.dump(""), world.weaviate.objects());
-    let dry = world.run(&[args, &["--dry-run", "--output", "json"]].concat()).exits(0).json();
+    let dry = world
+        .run(&[args, &["--dry-run", "--output", "json"]].concat())
+        .exits(0)
+        .json();
     assert_eq!((world.database.dump(""), world.weaviate.objects()), before);
-    let real = world.run(&[args, &["--output", "json"]].concat()).exits(0).json();
+    let real = world
+        .run(&[args, &["--output", "json"]].concat())
+        .exits(0)
+        .json();
     assert_eq!(told(&dry), told(&real), "{args:?}");
-    assert_eq!((&dry["claimed"], &dry["failed"]), (&real["claimed"], &real["failed"]), "{args:?}");
+    assert_eq!(
+        (&dry["claimed"], &dry["failed"]),
+        (&real["claimed"], &real["failed"]),
+        "{args:?}"
+    );
     real
 }
 
@@ -308,7 +459,9 @@ fn synced() -> World {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     world.github.pull_request("acme/shop#2", |_| {});
-    world.github.issue("acme/shop#1", |issue| issue.references = vec!["acme/shop#2".to_owned()]);
+    world.github.issue("acme/shop#1", |issue| {
+        issue.references = vec!["acme/shop#2".to_owned()]
+    });
     world.sync();
     world
 }
@@ -327,7 +480,11 @@ fn a_row_that_becomes_due_by_another_ones_plan_is_looked_at_as_in_the_real_run()
         world.github.merge("acme/shop#2", CLOSED_AT);
         world.execute(&prepare);
         let real = check_foreseen(&world, &["sync"]);
-        assert_eq!(real["mappings"].as_array().unwrap().len(), looked_at, "{prepare}");
+        assert_eq!(
+            real["mappings"].as_array().unwrap().len(),
+            looked_at,
+            "{prepare}"
+        );
     }
     let mut world = synced();
     world.github.merge("acme/shop#2", CLOSED_AT);
@@ -336,7 +493,8 @@ fn a_row_that_becomes_due_by_another_ones_plan_is_looked_at_as_in_the_real_run()
     check_foreseen(&world, &["sync", "--limit", "1"]);
 }
 
-const PARKED: &str = "UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_recheck_at = NULL,
+const PARKED: &str =
+    "UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_recheck_at = NULL,
     worker_error = 'it broke', worker_error_at = now() - interval";
 
 #[test]
@@ -348,7 +506,10 @@ fn what_outboxes_will_have_delivered_is_not_planned_again() {
     world.weaviate.settings().down = false;
     world.execute(DUE);
     let real = check_foreseen(&world, &["sync"]);
-    assert!(!real["mappings"].to_string().contains("\"write\""), "{real:#}");
+    assert!(
+        !real["mappings"].to_string().contains("\"write\""),
+        "{real:#}"
+    );
 }
 
 #[test]
@@ -366,9 +527,13 @@ fn an_outbox_that_is_outdated_is_foreseen_as_the_look_that_follows() {
 
 #[test]
 fn push_weaviate_is_foreseen_with_its_limit() {
-    for args in
-        [&["--limit", "1"][..], &["--limit", "2"], &["--limit", "3"], &[], &["--mapping", "1", "--mapping", "3"]]
-    {
+    for args in [
+        &["--limit", "1"][..],
+        &["--limit", "2"],
+        &["--limit", "3"],
+        &[],
+        &["--mapping", "1", "--mapping", "3"],
+    ] {
         let mut world = World::new();
         for number in 1..=4 {
             world.issue(&format!("acme/shop#{number}"), "Working");
@@ -393,10 +558,26 @@ fn a_slice_in_which_every_look_fails_forgets_nothing_of_the_slices_before() {
     ));
     let github_id = world.github.issue("acme/shop#2", |_| {});
     world.github.close("acme/shop#2", CLOSED_AT);
-    agira::issue(&mut world.client, linked.item, github_id, "acme/shop", 2, "open");
-    let dry = world.run(&["sync", "--dry-run", "--limit", "300", "--output", "json"]).exits(3).json();
+    agira::issue(
+        &mut world.client,
+        linked.item,
+        github_id,
+        "acme/shop",
+        2,
+        "open",
+    );
+    let dry = world
+        .run(&["sync", "--dry-run", "--limit", "300", "--output", "json"])
+        .exits(3)
+        .json();
     let told = dry["mappings"].to_string();
-    assert_eq!((told.matches("\"failed\"").count(), told.matches("\"move_item\"").count()), (199, 1));
+    assert_eq!(
+        (
+            told.matches("\"failed\"").count(),
+            told.matches("\"move_item\"").count()
+        ),
+        (199, 1)
+    );
 }
 
 #[test]
@@ -407,11 +588,16 @@ fn what_waits_while_weaviate_is_down_is_foreseen_as_waiting() {
     world.run(&["sync"]).exits(75);
     world.execute(DUE);
     let [dry, real] = [&["--dry-run"][..], &[]].map(|more| {
-        let run = world.run(&[&["sync", "--output", "json"], more].concat()).exits(75);
+        let run = world
+            .run(&[&["sync", "--output", "json"], more].concat())
+            .exits(75);
         told(&run.json())
     });
     assert_eq!(dry, real);
-    assert!(real.values().any(|(_, actions)| actions.contains("decide")), "{real:?}");
+    assert!(
+        real.values().any(|(_, actions)| actions.contains("decide")),
+        "{real:?}"
+    );
 }
 
 #[test]
@@ -426,10 +612,21 @@ fn what_is_rechecked_now_is_foreseen_with_its_limit() {
     world.execute(
         "UPDATE core_externalissuemapping SET worker_recheck_at = now() + interval '7 hours' - id * interval '1 hour'",
     );
-    for (limit, expected) in [("2", &[1, 7][..]), ("3", &[2, 3, 4]), ("50", &[1, 2, 3, 4, 5, 6, 7])] {
+    for (limit, expected) in [
+        ("2", &[1, 7][..]),
+        ("3", &[2, 3, 4]),
+        ("50", &[1, 2, 3, 4, 5, 6, 7]),
+    ] {
         let real = check_foreseen(&world, &["sync", "--recheck-now", "--limit", limit]);
-        let looked_at = real["mappings"].as_array().unwrap().iter().map(|one| one["mapping_id"].as_i64().unwrap());
-        assert_eq!(looked_at.collect::<BTreeSet<_>>(), expected.iter().copied().collect());
+        let looked_at = real["mappings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["mapping_id"].as_i64().unwrap());
+        assert_eq!(
+            looked_at.collect::<BTreeSet<_>>(),
+            expected.iter().copied().collect()
+        );
     }
     check_foreseen(&world, &["sync", "--recheck-now", "--project", "2"]);
 }
@@ -440,7 +637,9 @@ fn a_retry_is_foreseen_with_its_limit() {
         let mut world = World::new();
         for number in 1..=4 {
             world.issue(&format!("acme/shop#{number}"), "Working");
-            world.github.close(&format!("acme/shop#{number}"), CLOSED_AT);
+            world
+                .github
+                .close(&format!("acme/shop#{number}"), CLOSED_AT);
         }
         world.execute(&format!("{PARKED} '1 hour' WHERE id > 1"));
         check_foreseen(&world, &[&["retry-failed"], args].concat());
@@ -458,7 +657,10 @@ fn a_policy_is_foreseen() {
         let mut world = grown();
         world.execute("DELETE FROM core_externalissuemapping WHERE number = 6");
         check_foreseen(&world, &[&["sync"], args].concat());
-        world.run(&[&["sync", "--dry-run", "--recheck-now"], args].concat()).exits(0).prints(": 0 would change");
+        world
+            .run(&[&["sync", "--dry-run", "--recheck-now"], args].concat())
+            .exits(0)
+            .prints(": 0 would change");
     }
 }
 
@@ -469,7 +671,10 @@ fn the_time_budget_ends_a_dry_run_where_it_ends_the_real_one() {
     world.execute(DUE);
     world.github.settings().latency = std::time::Duration::from_millis(1100);
     let real = check_foreseen(&world, &["sync", "--time-budget", "2s"]);
-    assert_eq!((&real["claimed"], &real["stopped_by"]), (&json!(1), &json!("time_budget")));
+    assert_eq!(
+        (&real["claimed"], &real["stopped_by"]),
+        (&json!(1), &json!("time_budget"))
+    );
 }
 
 /// A mapping whose run died is looked at alone and last, beyond the limit, too.
@@ -477,14 +682,22 @@ fn the_time_budget_ends_a_dry_run_where_it_ends_the_real_one() {
 fn what_a_run_that_died_left_is_foreseen() {
     let mut world = World::new();
     let linked = [1, 2, 3, 4].map(|number| world.issue(&format!("acme/shop#{number}"), "Working"));
-    (1..=4).for_each(|number| world.github.close(&format!("acme/shop#{number}"), CLOSED_AT));
+    (1..=4).for_each(|number| {
+        world
+            .github
+            .close(&format!("acme/shop#{number}"), CLOSED_AT)
+    });
     world.execute(
         "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_attempts = 1,
             worker_claimed_until = now() - interval '1 hour' WHERE number IN (1, 2)",
     );
     let [first, second] = [0, 1].map(|index| linked[index].mapping);
     let died = ": in work by a run that died; its claim expired ";
-    world.run(&["sync", "--limit", "3", "--dry-run"]).exits(0).prints(&format!("mapping {first} (")).prints(died);
+    world
+        .run(&["sync", "--limit", "3", "--dry-run"])
+        .exits(0)
+        .prints(&format!("mapping {first} ("))
+        .prints(died);
     check_foreseen(&world, &["sync", "--limit", "1"]);
     assert_eq!(world.item_status(linked[0].item), "Testing");
     world
@@ -500,8 +713,15 @@ fn what_a_run_that_died_left_is_foreseen() {
     );
     let parked = "attempt 10 did not finish: the run that made it died; parked after that";
     world.run(&["sync", "--dry-run"]).exits(3).prints(parked);
-    let [dry, real] =
-        [&["--dry-run"][..], &[]].map(|dry| world.run(&[&["sync", "--output", "json"], dry].concat()).exits(3).json());
+    let [dry, real] = [&["--dry-run"][..], &[]].map(|dry| {
+        world
+            .run(&[&["sync", "--output", "json"], dry].concat())
+            .exits(3)
+            .json()
+    });
     assert_eq!(told(&dry), told(&real));
-    assert_eq!((&dry["claimed"], &dry["failed"]), (&real["claimed"], &real["failed"]));
+    assert_eq!(
+        (&dry["claimed"], &dry["failed"]),
+        (&real["claimed"], &real["failed"])
+    );
 }

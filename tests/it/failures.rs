@@ -17,5 +17,8 @@ fn at(seconds: i64) -> String {
 }
 
 fn text(status: u16, body: &str) -> Response {
-    Response { body: body.as_bytes().to_vec(), ..Response::empty(status) }
+    Response {
+        body: body.as_bytes().to_vec(),
+        ..Response::empty(status)
+    }
 }

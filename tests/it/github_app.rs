@@ -22,7 +22,10 @@ struct Apps {
 
 impl Apps {
     fn new() -> Self {
-        let user = Installation { is_user: true, ..Installation::new(12, "mona") };
+        let user = Installation {
+            is_user: true,
+            ..Installation::new(12, "mona")
+        };
         let keys = ["acme/shop#1", "mona/site#1", "acme/docs#1", "mona/blog#1"];
         Self::with(&keys, vec![Installation::new(11, "acme"), user])
     }
@@ -40,7 +43,11 @@ impl Apps {
         }
         let key = Key::new();
         world.github.register(App::new(ID, &key, installations));
-        Self { world, key, folder: tempfile::tempdir().unwrap() }
+        Self {
+            world,
+            key,
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn file(&self, content: &str) -> PathBuf {
@@ -54,10 +61,20 @@ impl Apps {
     fn sync_with(&self, key: &str, vars: &[(&str, &str)]) -> Run {
         let mut command = self.world.command(&["sync", "-v"]);
         command.env_remove("GITHUB_TOKEN").env("GITHUB_APP_ID", ID);
-        command.env("GITHUB_APP_PRIVATE_KEY_FILE", self.file(key)).envs(vars.iter().copied());
+        command
+            .env("GITHUB_APP_PRIVATE_KEY_FILE", self.file(key))
+            .envs(vars.iter().copied());
         let run = Run::of(&mut command);
-        let key = key.lines().filter(|line| line.len() > 20 && !line.starts_with('-')).map(str::to_owned);
-        let shown = self.world.github_credentials().into_iter().chain(key).any(|secret| run.all().contains(&secret));
+        let key = key
+            .lines()
+            .filter(|line| line.len() > 20 && !line.starts_with('-'))
+            .map(str::to_owned);
+        let shown = self
+            .world
+            .github_credentials()
+            .into_iter()
+            .chain(key)
+            .any(|secret| run.all().contains(&secret));
         assert!(!shown, "invariant 12: the run shows a credential");
         run
     }
@@ -67,12 +84,22 @@ impl Apps {
     }
 
     fn asked(&self) -> Vec<String> {
-        self.world.github.requests().into_iter().map(|exchange| exchange.request.path).collect()
+        self.world
+            .github
+            .requests()
+            .into_iter()
+            .map(|exchange| exchange.request.path)
+            .collect()
     }
 
     /// Requests that GitHub refused.
     fn refused(&self) -> usize {
-        self.world.github.requests().iter().filter(|exchange| exchange.response.status == 401).count()
+        self.world
+            .github
+            .requests()
+            .iter()
+            .filter(|exchange| exchange.response.status == 401)
+            .count()
     }
 
     fn change(&self, change: impl FnOnce(&mut App)) {
@@ -81,7 +108,9 @@ impl Apps {
 
     /// Items that were moved, and tokens that were made.
     fn moved_and_made(&mut self) -> (i64, usize) {
-        let moved = self.world.one("SELECT count(*) FROM core_item WHERE status = 'Testing'");
+        let moved = self
+            .world
+            .one("SELECT count(*) FROM core_item WHERE status = 'Testing'");
         (moved, self.world.github.with_app(|app| app.tokens_made))
     }
 }
@@ -93,9 +122,20 @@ fn an_app_reads_what_each_of_its_installations_opens() {
     assert!(!run.stderr.contains("WARN"), "{}", run.all());
     assert_eq!((apps.moved_and_made(), apps.refused()), ((4, 2), 0));
     let asked = apps.asked();
-    assert_eq!(asked.iter().filter(|path| path.ends_with("/installation")).count(), 3, "{asked:?}");
+    assert_eq!(
+        asked
+            .iter()
+            .filter(|path| path.ends_with("/installation"))
+            .count(),
+        3,
+        "{asked:?}"
+    );
     // Both polls and both looks: the owners are never mixed, and never asked about one by one.
-    assert_eq!(asked.iter().filter(|path| *path == "/graphql").count(), 4, "{asked:?}");
+    assert_eq!(
+        asked.iter().filter(|path| *path == "/graphql").count(),
+        4,
+        "{asked:?}"
+    );
 }
 
 #[test]
@@ -104,36 +144,64 @@ fn no_credential_of_an_app_is_shown_with_everything_logged() {
     apps.change(|app| app.token_serves = 1);
     let run = apps.sync_with(&apps.key.pkcs1_pem(), &[("RUST_LOG", "trace")]);
     assert!(run.stderr.contains("TRACE"), "{}", run.all());
-    assert!(apps.world.github_credentials().len() >= 5, "statements and tokens were sent");
+    assert!(
+        apps.world.github_credentials().len() >= 5,
+        "statements and tokens were sent"
+    );
 }
 
 #[test]
 fn an_installation_that_is_named_is_not_looked_for_and_a_pkcs8_key_is_as_good() {
     let mut apps = Apps::new();
-    apps.sync_with(&apps.key.pkcs8_pem(), &[("GITHUB_APP_INSTALLATION_ID", "11")]).exits(3);
+    apps.sync_with(
+        &apps.key.pkcs8_pem(),
+        &[("GITHUB_APP_INSTALLATION_ID", "11")],
+    )
+    .exits(3);
     assert_eq!(apps.moved_and_made(), (2, 1));
     assert_eq!(apps.asked()[0], "/app/installations/11/access_tokens");
-    let run = apps.sync_with(&apps.key.pkcs8_pem(), &[("GITHUB_APP_INSTALLATION_ID", "13")]).exits(1);
+    let run = apps
+        .sync_with(
+            &apps.key.pkcs8_pem(),
+            &[("GITHUB_APP_INSTALLATION_ID", "13")],
+        )
+        .exits(1);
     run.logs("installation 13 of the GitHub App gets no token: Not Found; check GITHUB_APP_INSTALLATION_ID");
 }
 
 #[test]
 fn a_key_in_the_environment_and_a_client_id_are_as_good() {
     let mut apps = Apps::with_one();
-    apps.world.github.register(App::new("Iv23liABC", &apps.key, vec![Installation::new(11, "acme")]));
+    apps.world.github.register(App::new(
+        "Iv23liABC",
+        &apps.key,
+        vec![Installation::new(11, "acme")],
+    ));
     let key = apps.key.pkcs1_pem();
-    let vars = [("GITHUB_APP_ID", "Iv23liABC"), ("GITHUB_APP_PRIVATE_KEY_FILE", ""), ("GITHUB_APP_PRIVATE_KEY", &key)];
+    let vars = [
+        ("GITHUB_APP_ID", "Iv23liABC"),
+        ("GITHUB_APP_PRIVATE_KEY_FILE", ""),
+        ("GITHUB_APP_PRIVATE_KEY", &key),
+    ];
     apps.sync_with(&key, &vars).exits(0);
     assert_eq!(apps.moved_and_made(), (1, 1));
 }
 
 #[test]
 fn clocks_an_hour_apart_do_not_matter() {
-    for (ahead, told) in [(3600, "differs from GitHub's by 3"), (-3600, "differs from GitHub's by -3")] {
+    for (ahead, told) in [
+        (3600, "differs from GitHub's by 3"),
+        (-3600, "differs from GitHub's by -3"),
+    ] {
         let mut apps = Apps::new();
         apps.world.github.settings().clock_ahead = ahead;
         let run = apps.sync().exits(0).logs(told);
-        assert_eq!(run.stderr.matches("this machine's clock").count(), 1, "{}", run.all());
+        assert_eq!(
+            run.stderr.matches("this machine's clock").count(),
+            1,
+            "{}",
+            run.all()
+        );
         assert_eq!((apps.moved_and_made(), apps.refused()), ((4, 2), 1));
     }
 }
@@ -162,14 +230,18 @@ fn a_token_that_is_refused_in_mid_run_is_renewed_once() {
     let mut apps = Apps::with_one();
     // The poll is served, the look is not.
     apps.change(|app| app.token_serves = 1);
-    apps.sync().exits(0).logs("GitHub refuses a token of installation 11 of the GitHub App before its end");
+    apps.sync()
+        .exits(0)
+        .logs("GitHub refuses a token of installation 11 of the GitHub App before its end");
     assert_eq!((apps.moved_and_made(), apps.refused()), ((1, 2), 1));
 
     let mut apps = Apps::with_one();
     apps.world.github.delete("acme/shop#1");
     // Poll and look are served, the REST request that asks what became of the issue is not.
     apps.change(|app| app.token_serves = 2);
-    apps.sync().exits(3).logs("acme/shop#1 was deleted at GitHub");
+    apps.sync()
+        .exits(3)
+        .logs("acme/shop#1 was deleted at GitHub");
     assert_eq!((apps.moved_and_made(), apps.refused()), ((0, 2), 1));
 }
 
@@ -177,10 +249,14 @@ fn a_token_that_is_refused_in_mid_run_is_renewed_once() {
 fn a_second_token_that_is_refused_in_mid_run_ends_it_and_the_next_run_goes_on() {
     let mut apps = Apps::with_one();
     apps.world.github.pull_request("acme/shop#2", |_| {});
-    apps.world.github.issue("acme/shop#1", |issue| issue.references = vec!["acme/shop#2".to_owned()]);
+    apps.world.github.issue("acme/shop#1", |issue| {
+        issue.references = vec!["acme/shop#2".to_owned()]
+    });
     // The second token is spent on the issue, and the pull request would need a third.
     apps.change(|app| app.token_serves = 1);
-    apps.sync().exits(1).logs("GitHub refuses the GitHub App (Bad credentials)");
+    apps.sync()
+        .exits(1)
+        .logs("GitHub refuses the GitHub App (Bad credentials)");
     assert_eq!((apps.moved_and_made(), apps.refused()), ((1, 2), 2));
     apps.change(|app| app.token_serves = usize::MAX);
     apps.sync().exits(0).prints("1 synced");
@@ -190,7 +266,10 @@ fn a_second_token_that_is_refused_in_mid_run_ends_it_and_the_next_run_goes_on() 
 fn when_the_renewed_token_is_refused_too_the_run_ends_and_nothing_is_lost() {
     let mut apps = Apps::with_one();
     apps.change(|app| app.token_serves = 0);
-    let run = apps.sync().exits(1).logs("GitHub refuses the GitHub App (Bad credentials); check GITHUB_APP_ID");
+    let run = apps
+        .sync()
+        .exits(1)
+        .logs("GitHub refuses the GitHub App (Bad credentials); check GITHUB_APP_ID");
     assert_eq!(run.stderr.matches("ERROR").count(), 1, "{}", run.all());
     assert_eq!((apps.moved_and_made(), apps.refused()), ((0, 2), 2));
     apps.change(|app| app.token_serves = usize::MAX);
@@ -206,7 +285,10 @@ fn an_owner_without_installation_or_permission_does_not_stop_the_others() {
         apps.sync().exits(3).logs(told);
         assert_eq!(apps.moved_and_made().0, 2, "{told}");
     };
-    check(|app| app.installations.truncate(1), "the GitHub App is not installed for mona; install it there");
+    check(
+        |app| app.installations.truncate(1),
+        "the GitHub App is not installed for mona; install it there",
+    );
     check(
         |app| app.installations[1].is_suspended = true,
         "installation 12 of the GitHub App gets no token: This installation has been suspended",
@@ -233,9 +315,9 @@ fn what_fails_on_the_way_to_a_token_is_githubs_failure_and_nothing_is_lost() {
 fn a_repository_that_the_installation_does_not_open_is_told_with_its_number() {
     let mut apps = Apps::new();
     apps.world.github.hide_repository("acme/docs");
-    apps.sync()
-        .exits(3)
-        .logs("repository acme/docs cannot be read with installation 11 of the GitHub App: GitHub says");
+    apps.sync().exits(3).logs(
+        "repository acme/docs cannot be read with installation 11 of the GitHub App: GitHub says",
+    );
     assert_eq!(apps.moved_and_made(), (3, 2));
 }
 
@@ -243,7 +325,9 @@ fn a_repository_that_the_installation_does_not_open_is_told_with_its_number() {
 fn when_no_owner_can_be_served_a_person_has_to_act() {
     let mut apps = Apps::new();
     apps.change(|app| app.installations.clear());
-    apps.sync().exits(1).logs("no repository can be read: the GitHub App is not installed for acme; install it there");
+    apps.sync().exits(1).logs(
+        "no repository can be read: the GitHub App is not installed for acme; install it there",
+    );
     assert_eq!(apps.moved_and_made(), (0, 0));
 }
 
@@ -256,16 +340,26 @@ fn what_is_set_wrongly_is_one_clear_line_before_any_request() {
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
         assert!(!run.all().contains("hunter2"), "{}", run.all());
     };
-    check("", &[], "app.pem, which GITHUB_APP_PRIVATE_KEY_FILE names, is empty");
+    check(
+        "",
+        &[],
+        "app.pem, which GITHUB_APP_PRIVATE_KEY_FILE names, is empty",
+    );
     // A folder is what nobody can read, root included.
     for path in ["/nowhere/key", "/"] {
         let unreadable = format!("cannot read {path}, which GITHUB_APP_PRIVATE_KEY_FILE names");
         check(&key, &[("GITHUB_APP_PRIVATE_KEY_FILE", path)], &unreadable);
     }
-    let pem = |kind: &str| format!("-----BEGIN {kind}-----\nhunter2hunter2hunter2hunter2\n-----END {kind}-----\n");
+    let pem = |kind: &str| {
+        format!("-----BEGIN {kind}-----\nhunter2hunter2hunter2hunter2\n-----END {kind}-----\n")
+    };
     let of_another_kind = rcgen::KeyPair::generate().unwrap().serialize_pem();
-    let half: String =
-        key.lines().take(12).chain(["-----END RSA PRIVATE KEY-----"]).map(|line| format!("{line}\n")).collect();
+    let half: String = key
+        .lines()
+        .take(12)
+        .chain(["-----END RSA PRIVATE KEY-----"])
+        .map(|line| format!("{line}\n"))
+        .collect();
     for bad in [
         "hunter2",
         &*pem("RSA PRIVATE KEY"),
@@ -274,19 +368,46 @@ fn what_is_set_wrongly_is_one_clear_line_before_any_request() {
         &of_another_kind,
         &half,
     ] {
-        check(bad, &[], "app.pem, which GITHUB_APP_PRIVATE_KEY_FILE names, is not the App's private key: it holds ");
+        check(
+            bad,
+            &[],
+            "app.pem, which GITHUB_APP_PRIVATE_KEY_FILE names, is not the App's private key: it holds ",
+        );
     }
-    let in_environment = [("GITHUB_APP_PRIVATE_KEY_FILE", ""), ("GITHUB_APP_PRIVATE_KEY", "hunter2")];
-    check(&key, &in_environment, "GITHUB_APP_PRIVATE_KEY is not the App's private key: it holds no RSA private key");
+    let in_environment = [
+        ("GITHUB_APP_PRIVATE_KEY_FILE", ""),
+        ("GITHUB_APP_PRIVATE_KEY", "hunter2"),
+    ];
+    check(
+        &key,
+        &in_environment,
+        "GITHUB_APP_PRIVATE_KEY is not the App's private key: it holds no RSA private key",
+    );
     check(
         &key,
         &[("GITHUB_TOKEN", "hunter2")],
         "both GITHUB_TOKEN and variables of a GitHub App (GITHUB_APP_...) are set",
     );
-    check(&key, &[("GITHUB_APP_ID", "hunter2 ")], "GITHUB_APP_ID is no App id; it is a number, or a client id");
-    check(&key, &[("GITHUB_APP_ID", "")], "GITHUB_APP_ID is not set; it stands in the App's settings");
-    check(&key, &[("GITHUB_APP_INSTALLATION_ID", "hunter2")], "GITHUB_APP_INSTALLATION_ID is no number");
-    check(&key, &[("GITHUB_APP_PRIVATE_KEY_FILE", "")], "GITHUB_APP_PRIVATE_KEY_FILE is not set; it names the file");
+    check(
+        &key,
+        &[("GITHUB_APP_ID", "hunter2 ")],
+        "GITHUB_APP_ID is no App id; it is a number, or a client id",
+    );
+    check(
+        &key,
+        &[("GITHUB_APP_ID", "")],
+        "GITHUB_APP_ID is not set; it stands in the App's settings",
+    );
+    check(
+        &key,
+        &[("GITHUB_APP_INSTALLATION_ID", "hunter2")],
+        "GITHUB_APP_INSTALLATION_ID is no number",
+    );
+    check(
+        &key,
+        &[("GITHUB_APP_PRIVATE_KEY_FILE", "")],
+        "GITHUB_APP_PRIVATE_KEY_FILE is not set; it names the file",
+    );
     assert!(apps.asked().is_empty(), "{:?}", apps.asked());
 }
 
@@ -294,8 +415,14 @@ fn what_is_set_wrongly_is_one_clear_line_before_any_request() {
 fn an_app_id_and_a_key_that_do_not_belong_together_are_told() {
     let mut apps = Apps::with_one();
     let (key, another) = (apps.key.pkcs1_pem(), Key::new().pkcs1_pem());
-    for (key, id, told) in [(&key, "4712", "Integration not found"), (&another, ID, "could not be decoded")] {
-        let run = apps.sync_with(key, &[("GITHUB_APP_ID", id)]).exits(1).logs(told);
+    for (key, id, told) in [
+        (&key, "4712", "Integration not found"),
+        (&another, ID, "could not be decoded"),
+    ] {
+        let run = apps
+            .sync_with(key, &[("GITHUB_APP_ID", id)])
+            .exits(1)
+            .logs(told);
         let run = run
             .logs("do id and private key belong to the same App?); check GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY_FILE");
         assert_eq!(run.stderr.matches("ERROR").count(), 1, "{}", run.all());
@@ -309,6 +436,11 @@ fn a_key_file_that_everybody_can_read_is_warned_of_and_served_all_the_same() {
     let path = apps.file(&apps.key.pkcs1_pem());
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
     let mut command = apps.world.command(&["sync"]);
-    command.env_remove("GITHUB_TOKEN").env("GITHUB_APP_ID", ID).env("GITHUB_APP_PRIVATE_KEY_FILE", &path);
-    Run::of(&mut command).exits(0).logs("which GITHUB_APP_PRIVATE_KEY_FILE names, can be read by every user");
+    command
+        .env_remove("GITHUB_TOKEN")
+        .env("GITHUB_APP_ID", ID)
+        .env("GITHUB_APP_PRIVATE_KEY_FILE", &path);
+    Run::of(&mut command)
+        .exits(0)
+        .logs("which GITHUB_APP_PRIVATE_KEY_FILE names, can be read by every user");
 }

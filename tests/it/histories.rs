@@ -29,7 +29,9 @@ const OF_ONE_DATABASE: usize = 200;
 const AT_ONCE: usize = 6;
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
+    std::env::var(name)
+        .ok()
+        .map_or(default, |value| value.parse().expect("a number"))
 }
 
 fn is_told() -> bool {
@@ -48,7 +50,9 @@ fn play(databases: &mut Databases, steps: &[u64]) -> Result<(), String> {
     let result = catch_unwind(AssertUnwindSafe(|| History::play(&mut stage, steps)));
     result.map_err(|panic| {
         let said = panic.downcast_ref::<String>().cloned();
-        let said = said.or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned())).unwrap_or_default();
+        let said = said
+            .or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()))
+            .unwrap_or_default();
         format!("{}\n{said}", stage.story.join("\n"))
     })
 }
@@ -70,7 +74,10 @@ fn shrunk(databases: &mut Databases, mut steps: Vec<u64>, mut failure: String) -
 #[test]
 fn histories_with_simulated_services_end_as_their_undisturbed_twins() {
     logger::init();
-    let (first, count) = (number("AGIRA_WORKER_SEED", 1), number("AGIRA_WORKER_HISTORIES", 1000));
+    let (first, count) = (
+        number("AGIRA_WORKER_SEED", 1),
+        number("AGIRA_WORKER_HISTORIES", 1000),
+    );
     let next = AtomicU64::new(first);
     let failures = std::sync::Mutex::new(Vec::new());
     let work = || {
@@ -98,5 +105,10 @@ fn histories_with_simulated_services_end_as_their_undisturbed_twins() {
         }
     });
     let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "{} of {count} histories failed:\n{}", failures.len(), failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {count} histories failed:\n{}",
+        failures.len(),
+        failures.join("\n\n")
+    );
 }

@@ -21,8 +21,15 @@ fn is_unprintable(character: char) -> bool {
 #[track_caller]
 fn check_printable(output: &str) {
     for line in output.lines() {
-        let at = line.char_indices().find(|(_, character)| is_unprintable(*character));
-        assert_eq!(at, None, "{:?}", line.chars().take(2000).collect::<String>());
+        let at = line
+            .char_indices()
+            .find(|(_, character)| is_unprintable(*character));
+        assert_eq!(
+            at,
+            None,
+            "{:?}",
+            line.chars().take(2000).collect::<String>()
+        );
     }
 }
 
@@ -30,7 +37,9 @@ fn check_printable(output: &str) {
 #[track_caller]
 fn check_log(output: &str) {
     check_printable(output);
-    let begin = regex::Regex::new(r"^\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (ERROR|WARN |INFO |DEBUG|TRACE)\] ").unwrap();
+    let begin =
+        regex::Regex::new(r"^\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (ERROR|WARN |INFO |DEBUG|TRACE)\] ")
+            .unwrap();
     for line in output.lines() {
         assert!(begin.is_match(line), "no log line: {line:?}");
     }
@@ -41,7 +50,8 @@ fn check_log(output: &str) {
 fn check_json(output: &str) {
     check_printable(output);
     for line in output.lines() {
-        let value = serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        let value = serde_json::from_str::<serde_json::Value>(line)
+            .unwrap_or_else(|error| panic!("{error}: {line:?}"));
         assert!(value.is_object(), "{line:?}");
     }
 }

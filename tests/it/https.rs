@@ -30,13 +30,25 @@ fn signed() -> Signed {
     let ca = params.self_signed(&ca_key).unwrap().pem();
     let issuer = Issuer::new(params, ca_key);
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(NAMES.map(str::to_owned)).unwrap().signed_by(&key, &issuer).unwrap().pem();
+    let certificate = CertificateParams::new(NAMES.map(str::to_owned))
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap()
+        .pem();
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
-    Signed { ca, config: Arc::new(config) }
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let config = builder
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    Signed {
+        ca,
+        config: Arc::new(config),
+    }
 }
 
 /// A TLS front of a server that speaks plain http: one request per connection, which is all that a test needs. Its
@@ -44,7 +56,13 @@ fn signed() -> Signed {
 fn front(config: &Arc<ServerConfig>, plain: &str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (config, plain) = (config.clone(), plain.trim_start_matches("http://").trim_end_matches('/').to_owned());
+    let (config, plain) = (
+        config.clone(),
+        plain
+            .trim_start_matches("http://")
+            .trim_end_matches('/')
+            .to_owned(),
+    );
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let (config, plain) = (config.clone(), plain.clone());
@@ -56,7 +74,10 @@ fn front(config: &Arc<ServerConfig>, plain: &str) -> u16 {
 }
 
 fn serve(stream: TcpStream, config: Arc<ServerConfig>, plain: &str) -> std::io::Result<()> {
-    let mut client = StreamOwned::new(ServerConnection::new(config).map_err(std::io::Error::other)?, stream);
+    let mut client = StreamOwned::new(
+        ServerConnection::new(config).map_err(std::io::Error::other)?,
+        stream,
+    );
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -64,7 +85,10 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, plain: &str) -> std::io::
         head.extend(byte);
     }
     let text = String::from_utf8_lossy(&head).to_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
+        .unwrap_or(0);
     let mut body = vec![0; length];
     client.read_exact(&mut body)?;
     let mut server = TcpStream::connect(plain)?;
@@ -81,11 +105,17 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, plain: &str) -> std::io::
 
 #[test]
 fn a_private_ca_is_trusted_where_ssl_cert_file_names_it_and_nowhere_else() {
-    let mut world = World::with(Settings { api_key: Some(KEY.to_owned()), ..Settings::default() });
+    let mut world = World::with(Settings {
+        api_key: Some(KEY.to_owned()),
+        ..Settings::default()
+    });
     let linked = world.issue("acme/shop#12", "Working");
     world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
     let Signed { ca, config } = signed();
-    let (github, weaviate) = (front(&config, &world.github.url()), front(&config, &world.weaviate.url()));
+    let (github, weaviate) = (
+        front(&config, &world.github.url()),
+        front(&config, &world.weaviate.url()),
+    );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.crt");
     std::fs::write(&file, &ca).unwrap();
@@ -93,16 +123,28 @@ fn a_private_ca_is_trusted_where_ssl_cert_file_names_it_and_nowhere_else() {
     std::fs::write(&other, signed().ca).unwrap();
     let run = |host: &str, file: &std::path::Path| {
         let mut command = world.command(&["sync"]);
-        command.env("GITHUB_API_URL", format!("https://{host}:{github}")).env("SSL_CERT_FILE", file);
-        command.env("WEAVIATE_URL", format!("https://{host}:{weaviate}")).env("WEAVIATE_API_KEY", KEY);
+        command
+            .env("GITHUB_API_URL", format!("https://{host}:{github}"))
+            .env("SSL_CERT_FILE", file);
+        command
+            .env("WEAVIATE_URL", format!("https://{host}:{weaviate}"))
+            .env("WEAVIATE_API_KEY", KEY);
         Run::of(&mut command)
     };
     let before = world.github.requests().len();
     for (host, file) in [("localhost", &other), ("127.0.0.1", &file)] {
         let run = run(host, file).exits(75).logs("certificate");
-        assert!(!run.all().contains(TOKEN) && !run.all().contains(KEY), "{}", run.all());
+        assert!(
+            !run.all().contains(TOKEN) && !run.all().contains(KEY),
+            "{}",
+            run.all()
+        );
     }
-    assert_eq!(world.github.requests().len(), before, "nothing is sent before the certificate was found good");
+    assert_eq!(
+        world.github.requests().len(),
+        before,
+        "nothing is sent before the certificate was found good"
+    );
     run("localhost", &file).exits(0);
     assert_eq!(world.item_status(linked.item), "Testing");
     assert_eq!(world.weaviate.objects().len(), 2);
@@ -119,18 +161,26 @@ fn a_ca_file_that_cannot_serve_is_named_without_its_content() {
     };
     let broken = b"-----BEGIN CERTIFICATE-----\nhunter2!\n-----END CERTIFICATE-----\n";
     for (path, says) in [
-        (file("garbage", b"hunter2\xff"), "holds no certificates in PEM form"),
+        (
+            file("garbage", b"hunter2\xff"),
+            "holds no certificates in PEM form",
+        ),
         (file("empty", b""), "holds no certificates in PEM form"),
         (file("broken", broken), "holds no certificates in PEM form"),
         (folder.path().join("none"), "cannot read"),
         (folder.path().to_owned(), "cannot read"),
     ] {
         let run = Run::of(world.command(&["sync"]).env("SSL_CERT_FILE", &path)).exits(1);
-        let run = run.logs(says).logs("SSL_CERT_FILE").logs(&path.display().to_string());
+        let run = run
+            .logs(says)
+            .logs("SSL_CERT_FILE")
+            .logs(&path.display().to_string());
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
         assert!(!run.all().contains("hunter2"), "{}", run.all());
         let run = Run::of(world.command(&["status"]).env("SSL_CERT_FILE", &path)).exits(1);
-        run.logs(says).logs("SSL_CERT_FILE").logs(&path.display().to_string());
+        run.logs(says)
+            .logs("SSL_CERT_FILE")
+            .logs(&path.display().to_string());
     }
     assert_eq!(world.github.requests().len(), 0);
 }
@@ -170,7 +220,10 @@ fn carry(
         head.extend(byte);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let port = ports.iter().find(|(name, _)| head.starts_with(&format!("CONNECT {name}:443 "))).map(|(_, port)| *port);
+    let port = ports
+        .iter()
+        .find(|(name, _)| head.starts_with(&format!("CONNECT {name}:443 ")))
+        .map(|(_, port)| *port);
     heard.lock().unwrap().heads.push(head);
     if let Some(refusal) = refuses {
         return client.write_all(refusal.as_bytes());
@@ -204,7 +257,10 @@ struct Behind {
 const KEY: &str = "SENTINEL-weaviate-key";
 
 fn behind() -> Behind {
-    let mut world = World::with(Settings { api_key: Some(KEY.to_owned()), ..Settings::default() });
+    let mut world = World::with(Settings {
+        api_key: Some(KEY.to_owned()),
+        ..Settings::default()
+    });
     world.issue("acme/shop#12", "Working");
     world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
     let Signed { ca, config } = signed();
@@ -214,20 +270,31 @@ fn behind() -> Behind {
     ];
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(ca.as_bytes()).unwrap();
-    Behind { world, fronts, ca: file }
+    Behind {
+        world,
+        fronts,
+        ca: file,
+    }
 }
 
 impl Behind {
     fn command(&self) -> std::process::Command {
         let mut command = self.world.command(&["sync"]);
-        command.env("GITHUB_API_URL", "https://github.test").env("WEAVIATE_URL", "https://weaviate.test");
-        command.env("WEAVIATE_API_KEY", KEY).env("SSL_CERT_FILE", self.ca.path()).env("RUST_LOG", "trace");
+        command
+            .env("GITHUB_API_URL", "https://github.test")
+            .env("WEAVIATE_URL", "https://weaviate.test");
+        command
+            .env("WEAVIATE_API_KEY", KEY)
+            .env("SSL_CERT_FILE", self.ca.path())
+            .env("RUST_LOG", "trace");
         command
     }
 }
 
 fn contains(bytes: &[u8], part: &str) -> bool {
-    bytes.windows(part.len()).any(|window| window == part.as_bytes())
+    bytes
+        .windows(part.len())
+        .any(|window| window == part.as_bytes())
 }
 
 #[test]
@@ -239,18 +306,47 @@ fn a_proxy_carries_everything_and_can_read_nothing() {
     assert_eq!(behind.world.weaviate.objects().len(), 2);
     let heard = heard.lock().unwrap();
     for name in ["github.test", "weaviate.test"] {
-        assert!(heard.heads.iter().any(|head| head.starts_with(&format!("CONNECT {name}:443 "))), "{:?}", heard.heads);
+        assert!(
+            heard
+                .heads
+                .iter()
+                .any(|head| head.starts_with(&format!("CONNECT {name}:443 "))),
+            "{:?}",
+            heard.heads
+        );
     }
-    assert!(heard.carried.len() > 1000, "{} bytes went through", heard.carried.len());
+    assert!(
+        heard.carried.len() > 1000,
+        "{} bytes went through",
+        heard.carried.len()
+    );
     let heads = heard.heads.concat().into_bytes();
     for secret in [TOKEN, KEY] {
-        assert!(!contains(&heads, secret) && !contains(&heard.carried, secret), "the proxy can read a secret");
+        assert!(
+            !contains(&heads, secret) && !contains(&heard.carried, secret),
+            "the proxy can read a secret"
+        );
     }
     // The proxy's own password is for the proxy: neither the services nor the log get it.
-    assert!(heard.heads.iter().all(|head| head.to_lowercase().contains("\r\nproxy-authorization: basic ")));
-    assert!(!run.all().contains("hunter2") && !run.all().contains("c29tZWJvZHk6aHVudGVyMg"), "{}", run.all());
-    let requests = [behind.world.github.requests(), behind.world.weaviate.requests()];
-    assert!(requests.iter().flatten().all(|exchange| exchange.request.header("proxy-authorization").is_none()));
+    assert!(heard.heads.iter().all(|head| {
+        head.to_lowercase()
+            .contains("\r\nproxy-authorization: basic ")
+    }));
+    assert!(
+        !run.all().contains("hunter2") && !run.all().contains("c29tZWJvZHk6aHVudGVyMg"),
+        "{}",
+        run.all()
+    );
+    let requests = [
+        behind.world.github.requests(),
+        behind.world.weaviate.requests(),
+    ];
+    assert!(
+        requests
+            .iter()
+            .flatten()
+            .all(|exchange| exchange.request.header("proxy-authorization").is_none())
+    );
     // And none of the two gets what is for the other one.
     for (requests, own, others) in [(&requests[0], TOKEN, KEY), (&requests[1], KEY, TOKEN)] {
         for exchange in requests {
@@ -270,14 +366,32 @@ fn a_proxy_that_refuses_gets_nothing_more() {
         "garbage\r\n\r\n",
     ] {
         let (port, heard) = proxy(&behind.fronts, Some(refusal));
-        let run = Run::of(behind.command().env("HTTPS_PROXY", format!("http://127.0.0.1:{port}"))).exits(75);
-        assert!(run.stderr.contains("GitHub: not available"), "{}", run.all());
+        let run = Run::of(
+            behind
+                .command()
+                .env("HTTPS_PROXY", format!("http://127.0.0.1:{port}")),
+        )
+        .exits(75);
+        assert!(
+            run.stderr.contains("GitHub: not available"),
+            "{}",
+            run.all()
+        );
         let heard = heard.lock().unwrap();
-        assert!(!heard.heads.is_empty() && heard.heads.iter().all(|head| head.starts_with("CONNECT github.test:443 ")));
+        assert!(
+            !heard.heads.is_empty()
+                && heard
+                    .heads
+                    .iter()
+                    .all(|head| head.starts_with("CONNECT github.test:443 "))
+        );
         let heads = heard.heads.concat().into_bytes();
         assert!(!contains(&heads, TOKEN) && !contains(&heads, KEY));
     }
-    assert_eq!(behind.world.github.requests().len() + behind.world.weaviate.requests().len(), 0);
+    assert_eq!(
+        behind.world.github.requests().len() + behind.world.weaviate.requests().len(),
+        0
+    );
 }
 
 #[test]
@@ -287,10 +401,18 @@ fn no_proxy_names_who_is_reached_without_one() {
     let [(_, github), (_, weaviate)] = behind.fronts;
     let mut command = behind.command();
     command.env("GITHUB_API_URL", format!("https://localhost:{github}"));
-    command.env("HTTPS_PROXY", format!("http://127.0.0.1:{port}")).env("NO_PROXY", "other.test,localhost");
+    command
+        .env("HTTPS_PROXY", format!("http://127.0.0.1:{port}"))
+        .env("NO_PROXY", "other.test,localhost");
     Run::of(&mut command).exits(0);
     let heads = std::mem::take(&mut heard.lock().unwrap().heads);
-    assert!(!heads.is_empty() && heads.iter().all(|head| head.starts_with("CONNECT weaviate.test:443 ")), "{heads:?}");
+    assert!(
+        !heads.is_empty()
+            && heads
+                .iter()
+                .all(|head| head.starts_with("CONNECT weaviate.test:443 ")),
+        "{heads:?}"
+    );
     command.env("WEAVIATE_URL", format!("https://localhost:{weaviate}"));
     Run::of(&mut command).exits(0);
     assert_eq!(heard.lock().unwrap().heads.len(), 0);

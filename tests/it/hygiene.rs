@@ -25,14 +25,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "lib",
         &[
-            "cli", "commands", "config", "logging", "core", "db", "github", "http", "secret", "weaviate", "signal",
-            "run",
+            "cli", "commands", "config", "logging", "core", "db", "github", "http", "secret",
+            "weaviate", "signal", "run",
         ],
     ),
     ("cli", &["commands"]),
     ("config", &["commands", "github", "secret"]),
     ("logging", &["commands", "core"]),
-    ("commands", &["core", "db", "github", "weaviate", "http", "secret", "signal"]),
+    (
+        "commands",
+        &[
+            "core", "db", "github", "weaviate", "http", "secret", "signal",
+        ],
+    ),
     ("db", &["core", "secret"]),
     ("github", &["http", "core", "secret", "signal"]),
     ("weaviate", &["http", "core", "signal"]),
@@ -50,20 +55,43 @@ fn imports_point_down_only() {
     let path = regex::Regex::new(r"\b(?:crate|agira_worker)::(?:\{([^}]*)\}|(\w+))").unwrap();
     let mut seen = BTreeSet::new();
     for file in files.iter().filter(|file| !file.ends_with("build.rs")) {
-        let first = file.strip_prefix(&source).unwrap().components().next().unwrap();
-        let module = Path::new(&first).file_stem().unwrap().to_str().unwrap().to_owned();
-        let allowed =
-            LAYERS.iter().find(|(name, _)| *name == module).unwrap_or_else(|| panic!("no layer for {module}")).1;
+        let first = file
+            .strip_prefix(&source)
+            .unwrap()
+            .components()
+            .next()
+            .unwrap();
+        let module = Path::new(&first)
+            .file_stem()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let allowed = LAYERS
+            .iter()
+            .find(|(name, _)| *name == module)
+            .unwrap_or_else(|| panic!("no layer for {module}"))
+            .1;
         let text = std::fs::read_to_string(file).unwrap();
         for found in path.captures_iter(&text) {
             let named = found.get(1).or_else(|| found.get(2)).unwrap().as_str();
-            for used in named.split(',').map(|part| part.trim().split("::").next().unwrap()) {
-                assert!(used == module || allowed.contains(&used), "{}: {module} must not use {used}", file.display());
+            for used in named
+                .split(',')
+                .map(|part| part.trim().split("::").next().unwrap())
+            {
+                assert!(
+                    used == module || allowed.contains(&used),
+                    "{}: {module} must not use {used}",
+                    file.display()
+                );
                 seen.insert((module.clone(), used.to_owned()));
             }
         }
     }
-    assert!(seen.contains(&("commands".to_owned(), "core".to_owned())), "{seen:?}");
+    assert!(
+        seen.contains(&("commands".to_owned(), "core".to_owned())),
+        "{seen:?}"
+    );
 }
 
 /// Invariant 1: core modules do no I/O, read no clock and do not log.
@@ -95,19 +123,43 @@ fn the_core_does_no_io() {
 
 #[test]
 fn the_top_level_holds_what_was_agreed_and_nothing_else() {
-    let agreed = ["Cargo.toml", "Cargo.lock", "src", "sql", "tests", "examples", "crontab.example", "README.md"];
-    let listed = Command::new("git").args(["ls-files"]).current_dir(root()).output().expect("git");
+    let agreed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "src",
+        "sql",
+        "tests",
+        "examples",
+        "crontab.example",
+        "README.md",
+    ];
+    let listed = Command::new("git")
+        .args(["ls-files"])
+        .current_dir(root())
+        .output()
+        .expect("git");
     let text = String::from_utf8(listed.stdout).unwrap();
-    let top: BTreeSet<&str> =
-        text.lines().map(|line| line.split('/').next().unwrap()).filter(|name| !name.starts_with('.')).collect();
+    let top: BTreeSet<&str> = text
+        .lines()
+        .map(|line| line.split('/').next().unwrap())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
     assert_eq!(top, BTreeSet::from(agreed));
 }
 
 /// All packages that the lock file names, of whatever platform.
 fn packages() -> Vec<Value> {
     let mut cargo = Command::new(env!("CARGO"));
-    let output = cargo.args(["metadata", "--format-version", "1", "--locked"]).current_dir(root()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = cargo
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     metadata["packages"].as_array().unwrap().clone()
 }
@@ -133,28 +185,49 @@ fn every_package_has_a_licence_that_a_user_can_live_with() {
         if in_a_file.contains(&name) {
             continue;
         }
-        let licence = package["license"].as_str().unwrap_or_else(|| panic!("{name} names no licence"));
+        let licence = package["license"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{name} names no licence"));
         let expression = spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX).unwrap();
-        let accepted =
-            expression.evaluate(|wanted| accepted.iter().any(|name| wanted.license.id() == spdx::license_id(name)));
+        let accepted = expression.evaluate(|wanted| {
+            accepted
+                .iter()
+                .any(|name| wanted.license.id() == spdx::license_id(name))
+        });
         assert!(accepted, "{name} is under {licence}");
     }
 }
 
 #[test]
 fn every_package_comes_from_the_registry_and_builds_with_our_oldest_compiler() {
-    let version = |text: &str| text.split('.').map(|part| part.parse::<u32>().unwrap()).collect::<Vec<_>>();
+    let version = |text: &str| {
+        text.split('.')
+            .map(|part| part.parse::<u32>().unwrap())
+            .collect::<Vec<_>>()
+    };
     let packages = packages();
-    let ours = packages.iter().find(|package| package["name"] == "agira-worker").unwrap();
+    let ours = packages
+        .iter()
+        .find(|package| package["name"] == "agira-worker")
+        .unwrap();
     let oldest = version(ours["rust_version"].as_str().unwrap());
     for package in &packages {
         let name = &package["name"];
         if let Some(needed) = package["rust_version"].as_str() {
-            assert!(version(needed)[..2] <= oldest[..2], "{name} needs Rust {needed}");
+            assert!(
+                version(needed)[..2] <= oldest[..2],
+                "{name} needs Rust {needed}"
+            );
         }
         match package["source"].as_str() {
-            Some(source) => assert!(source.starts_with("registry+"), "{name} comes from {source}"),
-            None => assert!(["agira-worker", "kit"].iter().any(|ours| name == ours), "{name}"),
+            Some(source) => assert!(
+                source.starts_with("registry+"),
+                "{name} comes from {source}"
+            ),
+            None => assert!(
+                ["agira-worker", "kit"].iter().any(|ours| name == ours),
+                "{name}"
+            ),
         }
     }
 }

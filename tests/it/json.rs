@@ -16,13 +16,18 @@ const LOG: &str = include_str!("../schema/log.json");
 
 fn schema(text: &str) -> Validator {
     let schema = serde_json::from_str(text).unwrap();
-    jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
+    jsonschema::options()
+        .should_validate_formats(true)
+        .build(&schema)
+        .unwrap()
 }
 
 #[track_caller]
 fn check(schema: &Validator, value: &Value) {
-    let errors: Vec<String> =
-        schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let errors: Vec<String> = schema
+        .iter_errors(value)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
     assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
 }
 
@@ -44,7 +49,9 @@ fn busy() -> World {
     world.issue("acme/shop#2", "Working");
     world.github.pull_request("acme/shop#3", |_| {});
     let closer = Closer::PullRequest("acme/shop#3".to_owned());
-    world.github.close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
+    world
+        .github
+        .close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
     world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE number = 2");
     world
 }
@@ -53,9 +60,25 @@ fn busy() -> World {
 fn every_command_prints_what_its_schema_says() {
     let mut world = busy();
     let planned = printed(RUN, world.command(&["sync", "--dry-run"]), 3);
-    assert!(planned["mappings"].as_array().unwrap().iter().any(|mapping| mapping["mapping_id"].is_null()));
-    let explained = printed(RUN, world.command(&["sync", "--dry-run", "--mapping", "1", "--mapping", "2"]), 3);
-    assert!(explained["mappings"].as_array().unwrap().iter().all(|mapping| mapping["explanation"].is_object()));
+    assert!(
+        planned["mappings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|mapping| mapping["mapping_id"].is_null())
+    );
+    let explained = printed(
+        RUN,
+        world.command(&["sync", "--dry-run", "--mapping", "1", "--mapping", "2"]),
+        3,
+    );
+    assert!(
+        explained["mappings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|mapping| mapping["explanation"].is_object())
+    );
     let synced = printed(RUN, world.command(&["sync"]), 3);
     let actions: BTreeSet<&str> = synced["mappings"]
         .as_array()
@@ -64,12 +87,25 @@ fn every_command_prints_what_its_schema_says() {
         .flat_map(|mapping| mapping["actions"].as_array().unwrap())
         .map(|action| action["action"].as_str().unwrap())
         .collect();
-    let expected = ["insert_pull_request", "link", "move_item", "record_state", "remember_close", "write"];
+    let expected = [
+        "insert_pull_request",
+        "link",
+        "move_item",
+        "record_state",
+        "remember_close",
+        "write",
+    ];
     assert_eq!(actions, expected.into());
     printed(RUN, world.command(&["push-weaviate"]), 0);
     printed(RUN, world.command(&["retry-failed"]), 3);
     let status = printed(STATUS, world.command(&["status"]), 0);
-    assert_eq!((status["failures"].as_array().unwrap().len(), status["runs"].as_array().unwrap().len()), (1, 3));
+    assert_eq!(
+        (
+            status["failures"].as_array().unwrap().len(),
+            status["runs"].as_array().unwrap().len()
+        ),
+        (1, 3)
+    );
     world.execute(
         "UPDATE core_externalissuemapping SET worker_due_at = NULL WHERE worker_error IS NOT NULL;
          UPDATE core_externalissuemapping SET html_url = (SELECT html_url FROM core_externalissuemapping WHERE number = 1) WHERE number = 2",
@@ -109,7 +145,8 @@ fn every_command_prints_it_with_every_exit_code() {
         world.issue("acme/shop#1", "Working");
         world.issue("acme/shop#2", "Working");
         world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
-        world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE number = 2");
+        world
+            .execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE number = 2");
         if subcommand == "retry-failed" {
             world.execute("UPDATE core_externalissuemapping SET worker_error = 'it broke', worker_error_at = now()");
         }
@@ -132,15 +169,30 @@ fn every_command_prints_it_with_every_exit_code() {
                 let front = FaultProxy::before(&world.github.url());
                 front.fail_from(0, WireFault::Hang);
                 let mut command = world.command(args);
-                command.args(["--output", "json", "--answer-timeout", "1s"]).env("GITHUB_API_URL", front.url());
-                let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+                command
+                    .args(["--output", "json", "--answer-timeout", "1s"])
+                    .env("GITHUB_API_URL", front.url());
+                let child = command
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap();
                 front.wait_for(1);
-                assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
+                assert!(
+                    Command::new("kill")
+                        .args(["-s", signal, &child.id().to_string()])
+                        .status()
+                        .unwrap()
+                        .success()
+                );
                 let output = child.wait_with_output().unwrap();
                 assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
                 let report: Value = serde_json::from_slice(&output.stdout).unwrap();
                 check(&schema(RUN), &report);
-                assert_eq!((&report["exit_code"], &report["stopped_by"]), (&json!(code), &json!("signal")));
+                assert_eq!(
+                    (&report["exit_code"], &report["stopped_by"]),
+                    (&json!(code), &json!("signal"))
+                );
             }
         }
         printed(RUN, world.command(&dry), 3);
@@ -159,7 +211,10 @@ fn every_command_prints_it_with_every_exit_code() {
 /// Exit code 2 comes before there is a form: the usage is on stderr, and nothing on stdout.
 #[track_caller]
 fn misused(world: &World, subcommand: &str) {
-    let run = world.run(&[subcommand, "--output", "json", "--nonsense"]).exits(2).logs("--nonsense");
+    let run = world
+        .run(&[subcommand, "--output", "json", "--nonsense"])
+        .exits(2)
+        .logs("--nonsense");
     assert_eq!(run.stdout, "");
 }
 
@@ -189,7 +244,10 @@ fn lines(run: &Run) -> Vec<Value> {
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
         .collect();
     lines.iter().for_each(|line| check(&schema, line));
-    assert!(lines.iter().all(|line| line["run"] == lines[0]["run"]), "one run, one id");
+    assert!(
+        lines.iter().all(|line| line["run"] == lines[0]["run"]),
+        "one run, one id"
+    );
     lines
 }
 
@@ -202,9 +260,14 @@ fn every_line_of_a_json_log_has_the_id_of_the_run_and_names_its_mapping() {
     assert_eq!(told[0]["run"], json!(id), "as in the database");
     let about = |mapping: i64, level: &str, part: &str| {
         let found = told.iter().find(|line| {
-            line["mapping"] == mapping && line["level"] == level && line["message"].as_str().unwrap().contains(part)
+            line["mapping"] == mapping
+                && line["level"] == level
+                && line["message"].as_str().unwrap().contains(part)
         });
-        assert_eq!(found.unwrap_or_else(|| panic!("no {part}\n{}", run.all()))["item"], mapping);
+        assert_eq!(
+            found.unwrap_or_else(|| panic!("no {part}\n{}", run.all()))["item"],
+            mapping
+        );
     };
     about(1, "info", "item status: Working => Testing");
     about(1, "info", "insert row for pull request acme/shop#3");
@@ -213,17 +276,30 @@ fn every_line_of_a_json_log_has_the_id_of_the_run_and_names_its_mapping() {
     for line in &told {
         let named = line["message"].as_str().unwrap().strip_prefix("mapping=");
         let named = named.map(|rest| rest.split(' ').next().unwrap().parse::<i64>().unwrap());
-        assert_eq!(line["mapping"], json!(named), "key and text say the same: {line}");
+        assert_eq!(
+            line["mapping"],
+            json!(named),
+            "key and text say the same: {line}"
+        );
     }
     let next = lines(&world.run(&["sync", "-v", "--log-format", "json"]).exits(0));
-    assert!(next.iter().all(|line| line["run"] != json!(id)), "each run has an id of its own");
+    assert!(
+        next.iter().all(|line| line["run"] != json!(id)),
+        "each run has an id of its own"
+    );
 }
 
 #[test]
 fn a_run_that_cannot_start_has_an_id_too() {
     let world = World::new();
     for subcommand in ["sync", "status"] {
-        let run = world.run(&[subcommand, "--log-format", "json", "--mapping", "99"]).exits(1);
-        assert!(lines(&run).iter().any(|line| line["level"] == "error"), "{}", run.all());
+        let run = world
+            .run(&[subcommand, "--log-format", "json", "--mapping", "99"])
+            .exits(1);
+        assert!(
+            lines(&run).iter().any(|line| line["level"] == "error"),
+            "{}",
+            run.all()
+        );
     }
 }

@@ -37,12 +37,19 @@ fn killed(scene: &Scene, args: &[&str], index: usize, side: Side) -> Result<Stag
             return Then::Pass;
         }
         let id = told.recv().expect("the run's process id").to_string();
-        let killed = Command::new("sh").args(["-c", "kill -KILL \"$0\"", &id]).status().expect("sh");
+        let killed = Command::new("sh")
+            .args(["-c", "kill -KILL \"$0\"", &id])
+            .status()
+            .expect("sh");
         assert!(killed.success(), "the run is not there");
         Then::Lose
     });
     let mut command = stage.command(args);
-    let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let mut run = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
     tell.send(run.id()).expect("somebody watches");
     let status = run.wait().expect("the run ends");
     match status.signal() {
@@ -51,7 +58,13 @@ fn killed(scene: &Scene, args: &[&str], index: usize, side: Side) -> Result<Stag
     }
 }
 
-fn check(scene: &Scene, args: &[&str], index: usize, side: Side, expected: &Level) -> Result<(), String> {
+fn check(
+    scene: &Scene,
+    args: &[&str],
+    index: usize,
+    side: Side,
+    expected: &Level,
+) -> Result<(), String> {
     let mut stage = killed(scene, args, index, side)?;
     stage.settle(args)?;
     match Level::of(&mut stage.world).differences(expected) {
@@ -65,16 +78,30 @@ fn check_all(scene: &Scene, args: &[&str]) {
     let (places, expected) = undisturbed(scene, args);
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
-    let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
+    let workers = std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .clamp(2, 8);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
                     let case = next.fetch_add(1, Ordering::Relaxed);
-                    let (index, side) = (case / 2, if case.is_multiple_of(2) { Side::Before } else { Side::After });
-                    let Some(what) = places.get(index) else { return };
+                    let (index, side) = (
+                        case / 2,
+                        if case.is_multiple_of(2) {
+                            Side::Before
+                        } else {
+                            Side::After
+                        },
+                    );
+                    let Some(what) = places.get(index) else {
+                        return;
+                    };
                     if let Err(reason) = check(scene, args, index, side, &expected) {
-                        failures.lock().unwrap().push(format!("killed {side:?} {index} ({what}):\n{reason}"));
+                        failures
+                            .lock()
+                            .unwrap()
+                            .push(format!("killed {side:?} {index} ({what}):\n{reason}"));
                     }
                 }
             });
@@ -83,7 +110,12 @@ fn check_all(scene: &Scene, args: &[&str]) {
     let failures = failures.into_inner().unwrap();
     let (places, count) = (places.len(), failures.len());
     println!("{args:?}: {places} places, each before and after; {count} end differently");
-    assert!(failures.is_empty(), "{args:?}: {count} of {} differ\n{}", 2 * places, failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{args:?}: {count} of {} differ\n{}",
+        2 * places,
+        failures.join("\n\n")
+    );
 }
 
 /// A fresh real Weaviate for each of hundreds of worlds would take too long, and it is not what is looked at here.

@@ -9,26 +9,43 @@ use clap::CommandFactory;
 /// Cargo builds the examples beside the tests.
 pub fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = tempfile::tempdir().unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_agira-worker")).with_file_name("examples").join("manual");
-    let output = Command::new(&program).arg(folder.path()).output().expect("the example is built with the tests");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let files = ["man1", "completions"].iter().flat_map(|part| std::fs::read_dir(folder.path().join(part)).unwrap());
+    let program = Path::new(env!("CARGO_BIN_EXE_agira-worker"))
+        .with_file_name("examples")
+        .join("manual");
+    let output = Command::new(&program)
+        .arg(folder.path())
+        .output()
+        .expect("the example is built with the tests");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let files = ["man1", "completions"]
+        .iter()
+        .flat_map(|part| std::fs::read_dir(folder.path().join(part)).unwrap());
     let mut files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     (folder, files)
 }
 
 fn names(files: &[PathBuf]) -> Vec<String> {
-    files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    files
+        .iter()
+        .map(|file| file.file_name().unwrap().to_string_lossy().into_owned())
+        .collect()
 }
 
 #[test]
 fn there_is_a_page_for_the_program_and_each_command_and_a_completion_for_each_shell() {
     let (_folder, files) = written();
-    let mut expected: Vec<String> =
-        ["_agira-worker", "agira-worker.bash", "agira-worker.fish"].map(str::to_owned).into();
-    let mut pages: Vec<String> =
-        Cli::command().get_subcommands().map(|command| format!("agira-worker-{}.1", command.get_name())).collect();
+    let mut expected: Vec<String> = ["_agira-worker", "agira-worker.bash", "agira-worker.fish"]
+        .map(str::to_owned)
+        .into();
+    let mut pages: Vec<String> = Cli::command()
+        .get_subcommands()
+        .map(|command| format!("agira-worker-{}.1", command.get_name()))
+        .collect();
     pages.push("agira-worker.1".to_owned());
     pages.sort();
     expected.extend(pages);
@@ -39,21 +56,37 @@ fn there_is_a_page_for_the_program_and_each_command_and_a_completion_for_each_sh
 fn the_pages_have_the_exit_codes_where_readers_look_for_them() {
     let (folder, _) = written();
     let page = std::fs::read_to_string(folder.path().join("man1/agira-worker.1")).unwrap();
-    let (_, section) = page.split_once("\n.SH \"EXIT STATUS\"\n").expect("a section");
+    let (_, section) = page
+        .split_once("\n.SH \"EXIT STATUS\"\n")
+        .expect("a section");
     let (section, _) = section.split_once("\n.SH ").unwrap();
-    let codes: Vec<u8> = section.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+    let codes: Vec<u8> = section
+        .lines()
+        .filter_map(|line| line.split_whitespace().next()?.parse().ok())
+        .collect();
     assert_eq!(codes, agira_worker::EXIT_CODES.map(|(code, _)| code));
 }
 
 /// The tool ends well and says nothing about each file whose name ends so.
 fn check(tool: &str, args: &[&str], files: &[PathBuf], ends: &str) {
-    let chosen: Vec<&PathBuf> = files.iter().filter(|file| file.to_string_lossy().ends_with(ends)).collect();
+    let chosen: Vec<&PathBuf> = files
+        .iter()
+        .filter(|file| file.to_string_lossy().ends_with(ends))
+        .collect();
     assert!(!chosen.is_empty(), "{ends}");
     for file in chosen {
-        let output = Command::new(tool).args(args).arg(file).output().unwrap_or_else(|error| panic!("{tool}: {error}"));
+        let output = Command::new(tool)
+            .args(args)
+            .arg(file)
+            .output()
+            .unwrap_or_else(|error| panic!("{tool}: {error}"));
         let said = String::from_utf8_lossy(&output.stderr);
         let said = format!("{}{said}", String::from_utf8_lossy(&output.stdout));
-        assert!(output.status.success() && said.is_empty(), "{tool} {}: {said}", file.display());
+        assert!(
+            output.status.success() && said.is_empty(),
+            "{tool} {}: {said}",
+            file.display()
+        );
     }
 }
 

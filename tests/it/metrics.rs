@@ -17,7 +17,11 @@ fn read(path: &Path) -> Scrape {
     let text = std::fs::read_to_string(path).unwrap();
     let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
     let values = text.lines().filter(|line| !line.starts_with('#')).count();
-    assert_eq!(scrape.samples.len(), values, "every line is understood:\n{text}");
+    assert_eq!(
+        scrape.samples.len(),
+        values,
+        "every line is understood:\n{text}"
+    );
     scrape
 }
 
@@ -28,7 +32,8 @@ fn value(scrape: &Scrape, name: &str, label: Option<(&str, &str)>) -> f64 {
         .samples
         .iter()
         .filter(|sample| {
-            sample.metric == name && label.is_none_or(|(key, value)| sample.labels.get(key) == Some(value))
+            sample.metric == name
+                && label.is_none_or(|(key, value)| sample.labels.get(key) == Some(value))
         })
         .collect();
     assert_eq!(found.len(), 1, "{name} {label:?}");
@@ -47,7 +52,16 @@ fn a_run_tells_what_it_did() {
     world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE number = 2");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sync.prom");
-    let report = world.run(&["sync", "--output", "json", "--metrics-file", path.to_str().unwrap()]).exits(3).json();
+    let report = world
+        .run(&[
+            "sync",
+            "--output",
+            "json",
+            "--metrics-file",
+            path.to_str().unwrap(),
+        ])
+        .exits(3)
+        .json();
     let scrape = read(&path);
     assert_eq!(value(&scrape, "run_exit_code", None), 3.0);
     for outcome in ["synced", "unchanged", "failed", "given_back"] {
@@ -57,16 +71,38 @@ fn a_run_tells_what_it_did() {
     assert_eq!(value(&scrape, "run_items_moved", None), 1.0);
     for service in ["github", "weaviate"] {
         let told = value(&scrape, "run_requests", Some(("service", service)));
-        assert_eq!(told, report[service]["requests"].as_f64().unwrap(), "{service}");
+        assert_eq!(
+            told,
+            report[service]["requests"].as_f64().unwrap(),
+            "{service}"
+        );
     }
-    assert_eq!(value(&scrape, "mappings", Some(("class", "backing_off"))), 1.0);
+    assert_eq!(
+        value(&scrape, "mappings", Some(("class", "backing_off"))),
+        1.0
+    );
     assert_eq!(value(&scrape, "mappings", Some(("class", "waiting"))), 1.0);
     assert_eq!(value(&scrape, "outbox_mappings", None), 0.0);
     let finished = value(&scrape, "run_finished_timestamp_seconds", None);
-    assert_eq!(value(&scrape, "last_success_timestamp_seconds", None), finished);
-    assert!(scrape.samples.iter().all(|sample| sample.labels.get("command") == Some("sync")));
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(
+        value(&scrape, "last_success_timestamp_seconds", None),
+        finished
+    );
+    assert!(
+        scrape
+            .samples
+            .iter()
+            .all(|sample| sample.labels.get("command") == Some("sync"))
+    );
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o644
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "nothing is left beside it"
+    );
 }
 
 #[test]
@@ -93,15 +129,30 @@ fn the_last_success_stays_in_the_file_of_a_run_that_has_no_postgresql() {
         Run::of(command.env("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")).exits(code);
         read(&path)
     };
-    let known = |scrape: &Scrape| scrape.samples.iter().any(|one| one.metric.contains("last_success"));
+    let known = |scrape: &Scrape| {
+        scrape
+            .samples
+            .iter()
+            .any(|one| one.metric.contains("last_success"))
+    };
     assert!(!known(&without(&args, 1)), "there was none so far");
     world.run(&args).exits(0);
     let success = value(&read(&path), "last_success_timestamp_seconds", None);
     for _ in 0..2 {
-        assert_eq!(value(&without(&args, 1), "last_success_timestamp_seconds", None), success);
+        assert_eq!(
+            value(&without(&args, 1), "last_success_timestamp_seconds", None),
+            success
+        );
     }
-    assert!(!known(&without(&["push-weaviate", args[1], args[2]], 1)), "that of another command");
-    std::fs::write(&path, "agira_worker_last_success_timestamp_seconds{command=\"sync\"} soon\n\u{0}").unwrap();
+    assert!(
+        !known(&without(&["push-weaviate", args[1], args[2]], 1)),
+        "that of another command"
+    );
+    std::fs::write(
+        &path,
+        "agira_worker_last_success_timestamp_seconds{command=\"sync\"} soon\n\u{0}",
+    )
+    .unwrap();
     assert!(!known(&without(&args, 1)), "no time");
     // PostgreSQL goes while the run works: what it looks at is gone with it.
     world.run(&args).exits(0);
@@ -110,7 +161,12 @@ fn the_last_success_stays_in_the_file_of_a_run_that_has_no_postgresql() {
     let front = FaultProxy::before(&world.github.url());
     front.fail_from(0, WireFault::Hang);
     let mut command = world.command(&[&args[..], &["--answer-timeout", "2s"]].concat());
-    let child = command.env("GITHUB_API_URL", front.url()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let child = command
+        .env("GITHUB_API_URL", front.url())
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     front.wait_for(1);
     world.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -119,8 +175,17 @@ fn the_last_success_stays_in_the_file_of_a_run_that_has_no_postgresql() {
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(75));
     let scrape = read(&path);
     assert_eq!(value(&scrape, "run_exit_code", None), 75.0);
-    assert_eq!(value(&scrape, "last_success_timestamp_seconds", None), success);
-    assert!(!scrape.samples.iter().any(|one| one.metric == "agira_worker_mappings"), "nobody knows that now");
+    assert_eq!(
+        value(&scrape, "last_success_timestamp_seconds", None),
+        success
+    );
+    assert!(
+        !scrape
+            .samples
+            .iter()
+            .any(|one| one.metric == "agira_worker_mappings"),
+        "nobody knows that now"
+    );
 }
 
 #[test]
@@ -128,17 +193,29 @@ fn a_file_that_cannot_be_written_is_a_warning_and_the_run_is_done() {
     let mut world = World::new();
     let linked = world.issue("acme/shop#1", "Working");
     world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
-    let said = world.run(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"]).exits(0);
-    said.logs("the metrics file /nonexistent/folder/sync.prom cannot be written").prints("1 synced");
+    let said = world
+        .run(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"])
+        .exits(0);
+    said.logs("the metrics file /nonexistent/folder/sync.prom cannot be written")
+        .prints("1 synced");
     assert_eq!(world.item_status(linked.item), "Testing");
     // However the run ends.
-    world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense', worker_due_at = now()");
-    world.run(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"]).exits(3).logs("cannot be written");
+    world.execute(
+        "UPDATE core_externalissuemapping SET html_url = 'nonsense', worker_due_at = now()",
+    );
+    world
+        .run(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"])
+        .exits(3)
+        .logs("cannot be written");
     let mut command = world.command(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"]);
-    Run::of(command.env_remove("GITHUB_TOKEN")).exits(1).logs("cannot be written");
+    Run::of(command.env_remove("GITHUB_TOKEN"))
+        .exits(1)
+        .logs("cannot be written");
     // What is no file is not replaced by one.
     let folder = tempfile::tempdir().unwrap();
-    let said = world.run(&["sync", "--metrics-file", folder.path().to_str().unwrap()]).exits(0);
+    let said = world
+        .run(&["sync", "--metrics-file", folder.path().to_str().unwrap()])
+        .exits(0);
     said.logs("there is something else at this path");
     assert!(folder.path().is_dir());
 }
@@ -148,7 +225,14 @@ fn a_dry_run_writes_no_metrics() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sync.prom");
-    world.run(&["sync", "--dry-run", "--metrics-file", path.to_str().unwrap()]).exits(0);
+    world
+        .run(&[
+            "sync",
+            "--dry-run",
+            "--metrics-file",
+            path.to_str().unwrap(),
+        ])
+        .exits(0);
     assert!(!path.exists());
 }
 
@@ -156,8 +240,14 @@ fn a_dry_run_writes_no_metrics() {
 fn the_metrics_of_readme_and_program_are_the_same() {
     let (_, section) = README.split_once("## Metrics\n").expect("a section");
     let (section, _) = section.split_once("\n## ").unwrap();
-    let told: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
-    let ours: Vec<String> = METRICS.iter().map(|(name, meaning)| format!("| `{name}` | {meaning} |")).collect();
+    let told: Vec<&str> = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let ours: Vec<String> = METRICS
+        .iter()
+        .map(|(name, meaning)| format!("| `{name}` | {meaning} |"))
+        .collect();
     assert_eq!(told, ours);
 }
 
@@ -168,8 +258,14 @@ fn every_metric_is_written_by_a_run() {
     world.issue("acme/shop#1", "Working");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sync.prom");
-    world.run(&["sync", "--metrics-file", path.to_str().unwrap()]).exits(0);
-    let written: BTreeSet<String> = read(&path).samples.into_iter().map(|sample| sample.metric).collect();
+    world
+        .run(&["sync", "--metrics-file", path.to_str().unwrap()])
+        .exits(0);
+    let written: BTreeSet<String> = read(&path)
+        .samples
+        .into_iter()
+        .map(|sample| sample.metric)
+        .collect();
     let all: BTreeSet<String> = METRICS.iter().map(|(name, _)| (*name).to_owned()).collect();
     let missing: Vec<&String> = all.difference(&written).collect();
     assert_eq!(missing, ["agira_worker_github_pause_end_timestamp_seconds"]);
@@ -177,6 +273,11 @@ fn every_metric_is_written_by_a_run() {
     world.execute(
         "INSERT INTO worker_pause (scope, until, reason, count) VALUES ('github', '2100-01-01T00:00:00Z', 'too many', 1)",
     );
-    world.run(&["sync", "--metrics-file", path.to_str().unwrap()]).exits(75);
-    assert_eq!(value(&read(&path), "github_pause_end_timestamp_seconds", None), 4_102_444_800.0);
+    world
+        .run(&["sync", "--metrics-file", path.to_str().unwrap()])
+        .exits(75);
+    assert_eq!(
+        value(&read(&path), "github_pause_end_timestamp_seconds", None),
+        4_102_444_800.0
+    );
 }

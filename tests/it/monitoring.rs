@@ -40,23 +40,37 @@ fn metrics(expression: &str) -> BTreeSet<String> {
     let mut selectors = Selectors::default();
     let Ok(_) = walk_expr(&mut selectors, &parsed);
     assert!(!selectors.0.is_empty(), "{expression} asks for nothing");
-    selectors.0.iter().map(|selector| metric(expression, selector)).collect()
+    selectors
+        .0
+        .iter()
+        .map(|selector| metric(expression, selector))
+        .collect()
 }
 
 /// A name, and label values, that a run writes.
 #[track_caller]
 fn metric(expression: &str, selector: &VectorSelector) -> String {
-    let name = selector.name.clone().unwrap_or_else(|| panic!("a selector without a name in {expression}"));
+    let name = selector
+        .name
+        .clone()
+        .unwrap_or_else(|| panic!("a selector without a name in {expression}"));
     let meaning = METRICS.iter().find(|(known, _)| *known == name);
     let (_, meaning) = meaning.unwrap_or_else(|| panic!("there is no metric {name}: {expression}"));
-    let commands: Vec<String> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let commands: Vec<String> = Cli::command()
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
     for matcher in &selector.matchers.matchers {
         let known = match (matcher.name.as_str(), &matcher.op) {
             ("instance", _) => true,
             ("command", MatchOp::Equal) => commands.contains(&matcher.value),
             (label, MatchOp::Equal | MatchOp::NotEqual) => {
-                let values = meaning.split_once(&format!("`{label}`")).map_or("", |(_, values)| values);
-                values.split([' ', ',', ':']).any(|value| value == matcher.value)
+                let values = meaning
+                    .split_once(&format!("`{label}`"))
+                    .map_or("", |(_, values)| values);
+                values
+                    .split([' ', ',', ':'])
+                    .any(|value| value == matcher.value)
             }
             _ => false,
         };
@@ -75,9 +89,15 @@ fn alert_rules_ask_for_metrics_that_a_run_writes() {
         let name = rule["alert"].as_str().unwrap();
         assert!(names.insert(name), "{name} is there twice");
         for part in ["summary", "description"] {
-            assert!(rule["annotations"][part].is_string(), "{name} has no {part}");
+            assert!(
+                rule["annotations"][part].is_string(),
+                "{name} has no {part}"
+            );
         }
-        assert!(README.contains(&format!("`{name}`")), "the README does not know {name}");
+        assert!(
+            README.contains(&format!("`{name}`")),
+            "the README does not know {name}"
+        );
     }
 }
 
@@ -85,12 +105,18 @@ fn alert_rules_ask_for_metrics_that_a_run_writes() {
 fn the_dashboard_shows_every_metric_and_asks_for_no_other() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
-    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
-    let shown: BTreeSet<String> =
-        targets.flat_map(|target| metrics(target["expr"].as_str().expect("an expression"))).collect();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let shown: BTreeSet<String> = targets
+        .flat_map(|target| metrics(target["expr"].as_str().expect("an expression")))
+        .collect();
     let all: BTreeSet<String> = METRICS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(shown, all);
-    let ids: BTreeSet<i64> = panels.iter().map(|panel| panel["id"].as_i64().unwrap()).collect();
+    let ids: BTreeSet<i64> = panels
+        .iter()
+        .map(|panel| panel["id"].as_i64().unwrap())
+        .collect();
     assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
 }
 
@@ -99,11 +125,24 @@ fn the_dashboard_shows_every_metric_and_asks_for_no_other() {
 #[ignore = "needs promtool"]
 fn promtool_reads_the_alert_rules_and_they_fire_when_they_should() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for args in
-        [["check", "rules", "examples/monitoring/agira-worker.rules.yaml"], ["test", "rules", "tests/alerts.yaml"]]
-    {
-        let output = Command::new("promtool").args(args).current_dir(root).output().expect("promtool");
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    for args in [
+        [
+            "check",
+            "rules",
+            "examples/monitoring/agira-worker.rules.yaml",
+        ],
+        ["test", "rules", "tests/alerts.yaml"],
+    ] {
+        let output = Command::new("promtool")
+            .args(args)
+            .current_dir(root)
+            .output()
+            .expect("promtool");
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(output.status.success(), "{said}");
     }
 }

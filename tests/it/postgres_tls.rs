@@ -23,7 +23,10 @@ fn authority(name: &str) -> (String, Issuer<'static, KeyPair>) {
     let mut params = CertificateParams::new([]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    (params.self_signed(&key).unwrap().pem(), Issuer::new(params, key))
+    (
+        params.self_signed(&key).unwrap().pem(),
+        Issuer::new(params, key),
+    )
 }
 
 /// Certificate and key, as PEM.
@@ -33,7 +36,10 @@ fn certificate(name: &str, last_year: i32, issuer: &Issuer<'_, KeyPair>) -> (Str
     params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(last_year, 1, 1);
-    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+    (
+        params.signed_by(&key, issuer).unwrap().pem(),
+        key.serialize_pem(),
+    )
 }
 
 /// `plain` may not use TLS, `encrypted` must, `person` needs a certificate, `member` a password; everybody else is let in.
@@ -54,10 +60,11 @@ fn server(last_year: i32, ca: &str, issuer: &Issuer<'_, KeyPair>) -> Cluster {
     let cluster = Cluster::of(&files);
     let mut client = postgres::Client::connect(&cluster.url(TEMPLATE), postgres::NoTls).unwrap();
     for user in ["plain", "encrypted", "person"] {
-        client.batch_execute(&format!("CREATE ROLE {user} LOGIN SUPERUSER")).unwrap();
+        client
+            .batch_execute(&format!("CREATE ROLE {user} LOGIN SUPERUSER"))
+            .unwrap();
     }
-    let member =
-        "SET password_encryption = 'scram-sha-256'; CREATE ROLE member LOGIN SUPERUSER PASSWORD 'hunter2-member'";
+    let member = "SET password_encryption = 'scram-sha-256'; CREATE ROLE member LOGIN SUPERUSER PASSWORD 'hunter2-member'";
     client.batch_execute(member).unwrap();
     cluster
 }
@@ -78,19 +85,31 @@ fn servers() -> &'static Servers {
         ] {
             std::fs::write(files.path().join(name), content).unwrap();
         }
-        Servers { good: server(4000, &ca, &issuer), expired: server(2021, &ca, &issuer), files }
+        Servers {
+            good: server(4000, &ca, &issuer),
+            expired: server(2021, &ca, &issuer),
+            files,
+        }
     })
 }
 
 /// `status` with this DATABASE_URL and nothing else; it only reads.
 fn status(url: &str) -> Run {
-    Run::of(Command::new(env!("CARGO_BIN_EXE_agira-worker")).arg("status").env_clear().env("DATABASE_URL", url))
+    Run::of(
+        Command::new(env!("CARGO_BIN_EXE_agira-worker"))
+            .arg("status")
+            .env_clear()
+            .env("DATABASE_URL", url),
+    )
 }
 
 fn url(user: &str, host: &str, cluster: &Cluster, parameters: &str) -> String {
     let files = servers().files.path().display().to_string();
     let parameters = parameters.replace("FILES", &files);
-    format!("postgresql://{user}@{host}:{}/{TEMPLATE}?{parameters}", cluster.port())
+    format!(
+        "postgresql://{user}@{host}:{}/{TEMPLATE}?{parameters}",
+        cluster.port()
+    )
 }
 
 #[track_caller]
@@ -103,8 +122,16 @@ fn connects(url: &str) {
 fn refuses(url: &str, says: &[&str]) {
     let run = status(url).exits(1);
     let line = run.stderr.lines().last().unwrap_or_default();
-    assert!(says.iter().all(|part| line.contains(part)), "{url}: no {says:?}\n{}", run.all());
-    assert!(!run.all().contains("hunter2") && !run.all().contains("panicked"), "{}", run.all());
+    assert!(
+        says.iter().all(|part| line.contains(part)),
+        "{url}: no {says:?}\n{}",
+        run.all()
+    );
+    assert!(
+        !run.all().contains("hunter2") && !run.all().contains("panicked"),
+        "{}",
+        run.all()
+    );
 }
 
 #[test]
@@ -112,24 +139,55 @@ fn the_certificate_is_judged_as_far_as_sslmode_says() {
     let Servers { good, expired, .. } = servers();
     let ca = "sslrootcert=FILES/ca.crt";
     for mode in ["require", "verify-ca", "verify-full"] {
-        connects(&url("encrypted", "localhost", good, &format!("sslmode={mode}&{ca}")));
+        connects(&url(
+            "encrypted",
+            "localhost",
+            good,
+            &format!("sslmode={mode}&{ca}"),
+        ));
     }
     // The certificate names no address: wrong only for who asks for the name.
-    connects(&url("encrypted", "127.0.0.1", good, &format!("sslmode=verify-ca&{ca}")));
+    connects(&url(
+        "encrypted",
+        "127.0.0.1",
+        good,
+        &format!("sslmode=verify-ca&{ca}"),
+    ));
     refuses(
-        &url("encrypted", "127.0.0.1", good, &format!("sslmode=verify-full&{ca}")),
-        &["cannot connect to PostgreSQL with TLS; check sslmode and sslrootcert", "not valid for name"],
+        &url(
+            "encrypted",
+            "127.0.0.1",
+            good,
+            &format!("sslmode=verify-full&{ca}"),
+        ),
+        &[
+            "cannot connect to PostgreSQL with TLS; check sslmode and sslrootcert",
+            "not valid for name",
+        ],
     );
     for mode in ["require", "verify-ca", "verify-full"] {
         let other = format!("sslmode={mode}&sslrootcert=FILES/other-ca.crt");
-        refuses(&url("encrypted", "localhost", good, &other), &["with TLS; check sslmode", "UnknownIssuer"]);
+        refuses(
+            &url("encrypted", "localhost", good, &other),
+            &["with TLS; check sslmode", "UnknownIssuer"],
+        );
         let old = format!("sslmode={mode}&{ca}");
-        refuses(&url("encrypted", "localhost", expired, &old), &["with TLS; check sslmode", "expired"]);
+        refuses(
+            &url("encrypted", "localhost", expired, &old),
+            &["with TLS; check sslmode", "expired"],
+        );
     }
     // Without a root, `require` looks at nothing, as with libpq; nobody's system has our CA.
     connects(&url("encrypted", "127.0.0.1", expired, "sslmode=require"));
-    for system in ["sslmode=verify-full", "sslmode=verify-ca", "sslrootcert=system"] {
-        refuses(&url("encrypted", "localhost", good, system), &["UnknownIssuer"]);
+    for system in [
+        "sslmode=verify-full",
+        "sslmode=verify-ca",
+        "sslrootcert=system",
+    ] {
+        refuses(
+            &url("encrypted", "localhost", good, system),
+            &["UnknownIssuer"],
+        );
     }
 }
 
@@ -137,18 +195,37 @@ fn the_certificate_is_judged_as_far_as_sslmode_says() {
 fn the_systems_roots_are_those_of_ssl_cert_file() {
     let Servers { good, files, .. } = servers();
     let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
-    command.arg("status").env_clear().env("SSL_CERT_FILE", files.path().join("ca.crt"));
-    Run::of(command.env("DATABASE_URL", url("encrypted", "localhost", good, "sslrootcert=system"))).exits(0);
+    command
+        .arg("status")
+        .env_clear()
+        .env("SSL_CERT_FILE", files.path().join("ca.crt"));
+    Run::of(command.env(
+        "DATABASE_URL",
+        url("encrypted", "localhost", good, "sslrootcert=system"),
+    ))
+    .exits(0);
 }
 
 #[test]
 fn a_plain_server_is_refused_by_who_requires_tls() {
     let plain = Cluster::shared();
     for mode in ["disable", "allow", "prefer"] {
-        connects(&url("postgres", "127.0.0.1", plain, &format!("sslmode={mode}")));
+        connects(&url(
+            "postgres",
+            "127.0.0.1",
+            plain,
+            &format!("sslmode={mode}"),
+        ));
     }
-    for mode in ["require", "verify-ca&sslrootcert=FILES/ca.crt", "verify-full&sslrootcert=FILES/ca.crt"] {
-        refuses(&url("postgres", "127.0.0.1", plain, &format!("sslmode={mode}")), &["server does not support TLS"]);
+    for mode in [
+        "require",
+        "verify-ca&sslrootcert=FILES/ca.crt",
+        "verify-full&sslrootcert=FILES/ca.crt",
+    ] {
+        refuses(
+            &url("postgres", "127.0.0.1", plain, &format!("sslmode={mode}")),
+            &["server does not support TLS"],
+        );
     }
 }
 
@@ -161,8 +238,14 @@ fn allow_and_prefer_try_both_ways_and_disable_only_one() {
         }
     }
     connects(&url("plain", "127.0.0.1", good, "sslmode=disable"));
-    refuses(&url("encrypted", "127.0.0.1", good, "sslmode=disable"), &["no encryption"]);
-    refuses(&url("plain", "127.0.0.1", good, "sslmode=require"), &["SSL encryption"]);
+    refuses(
+        &url("encrypted", "127.0.0.1", good, "sslmode=disable"),
+        &["no encryption"],
+    );
+    refuses(
+        &url("plain", "127.0.0.1", good, "sslmode=require"),
+        &["SSL encryption"],
+    );
 }
 
 #[test]
@@ -173,7 +256,12 @@ fn a_client_certificate_says_who_we_are() {
     set_mode(&key, 0o600);
     let run = status(&url("person", "localhost", good, ours)).exits(0);
     assert_eq!(run.stderr, "");
-    let without = url("person", "localhost", good, "sslmode=verify-full&sslrootcert=FILES/ca.crt");
+    let without = url(
+        "person",
+        "localhost",
+        good,
+        "sslmode=verify-full&sslrootcert=FILES/ca.crt",
+    );
     refuses(&without, &["certificate"]);
 }
 
@@ -186,16 +274,40 @@ fn set_mode(path: &Path, mode: u32) {
 fn a_file_that_cannot_serve_is_named_without_its_content() {
     let good = &servers().good;
     for (parameters, says) in [
-        ("sslmode=verify-ca&sslrootcert=FILES/none", ["cannot read", "/none, which sslrootcert names"]),
-        ("sslmode=verify-ca&sslrootcert=FILES/garbage", ["holds no certificates in PEM form", "sslrootcert"]),
-        ("sslmode=verify-ca&sslrootcert=FILES/empty", ["holds no certificates in PEM form", "sslrootcert"]),
-        ("sslcert=FILES/garbage&sslkey=FILES/person.key", ["holds no certificates in PEM form", "sslcert"]),
-        ("sslcert=FILES/person.crt&sslkey=FILES/garbage", ["holds no private key", "sslkey"]),
-        ("sslcert=FILES/person.crt&sslkey=FILES/none", ["cannot read", "/none, which sslkey names"]),
+        (
+            "sslmode=verify-ca&sslrootcert=FILES/none",
+            ["cannot read", "/none, which sslrootcert names"],
+        ),
+        (
+            "sslmode=verify-ca&sslrootcert=FILES/garbage",
+            ["holds no certificates in PEM form", "sslrootcert"],
+        ),
+        (
+            "sslmode=verify-ca&sslrootcert=FILES/empty",
+            ["holds no certificates in PEM form", "sslrootcert"],
+        ),
+        (
+            "sslcert=FILES/garbage&sslkey=FILES/person.key",
+            ["holds no certificates in PEM form", "sslcert"],
+        ),
+        (
+            "sslcert=FILES/person.crt&sslkey=FILES/garbage",
+            ["holds no private key", "sslkey"],
+        ),
+        (
+            "sslcert=FILES/person.crt&sslkey=FILES/none",
+            ["cannot read", "/none, which sslkey names"],
+        ),
         ("sslmode=hunter2", ["sslmode is one of", "verify-full"]),
-        ("sslcert=FILES/person.crt", ["sslcert and sslkey are needed both", ""]),
+        (
+            "sslcert=FILES/person.crt",
+            ["sslcert and sslkey are needed both", ""],
+        ),
     ] {
-        refuses(&url("encrypted", "localhost", good, parameters), &["DATABASE_URL", says[0], says[1]]);
+        refuses(
+            &url("encrypted", "localhost", good, parameters),
+            &["DATABASE_URL", says[0], says[1]],
+        );
     }
 }
 
@@ -207,14 +319,20 @@ fn every_form_of_address_is_understood() {
         "host=localhost port={port} user=encrypted dbname={TEMPLATE} sslmode = 'verify-full' sslrootcert='{ca}'"
     ));
     // The first of the hosts does not answer.
-    connects(&format!("postgresql://encrypted@127.0.0.1:1,127.0.0.1:{port}/{TEMPLATE}?sslmode=require"));
+    connects(&format!(
+        "postgresql://encrypted@127.0.0.1:1,127.0.0.1:{port}/{TEMPLATE}?sslmode=require"
+    ));
     let folder = good.socket_folder().display();
     // A socket has no TLS, as with libpq, and needs none.
     for mode in ["disable", "prefer", "require", "verify-full"] {
-        connects(&format!("host={folder} port={port} user=postgres dbname={TEMPLATE} sslmode={mode}"));
+        connects(&format!(
+            "host={folder} port={port} user=postgres dbname={TEMPLATE} sslmode={mode}"
+        ));
     }
     let encoded = folder.to_string().replace('/', "%2F");
-    connects(&format!("postgresql://postgres@{encoded}:{port}/{TEMPLATE}"));
+    connects(&format!(
+        "postgresql://postgres@{encoded}:{port}/{TEMPLATE}"
+    ));
 }
 
 /// SCRAM bound to the TLS connection: nobody in between can pass it on, even with a certificate that we would trust.
@@ -222,15 +340,31 @@ fn every_form_of_address_is_understood() {
 fn a_password_is_bound_to_the_tls_connection_where_channel_binding_says_so() {
     let good = &servers().good;
     let of = |password: &str, parameters: &str| {
-        url("member", "localhost", good, parameters).replace("member@", &format!("member:{password}@"))
+        url("member", "localhost", good, parameters)
+            .replace("member@", &format!("member:{password}@"))
     };
     let full = "sslmode=verify-full&sslrootcert=FILES/ca.crt";
     for binding in ["disable", "prefer", "require"] {
-        connects(&of("hunter2-member", &format!("{full}&channel_binding={binding}")));
-        let wrong = of("hunter2-wrong", &format!("{full}&channel_binding={binding}"));
-        refuses(&wrong, &["cannot connect to PostgreSQL", "password authentication failed"]);
+        connects(&of(
+            "hunter2-member",
+            &format!("{full}&channel_binding={binding}"),
+        ));
+        let wrong = of(
+            "hunter2-wrong",
+            &format!("{full}&channel_binding={binding}"),
+        );
+        refuses(
+            &wrong,
+            &[
+                "cannot connect to PostgreSQL",
+                "password authentication failed",
+            ],
+        );
     }
-    let pairs = format!("host=localhost port={} user=member password=hunter2-member dbname={TEMPLATE}", good.port());
+    let pairs = format!(
+        "host=localhost port={} user=member password=hunter2-member dbname={TEMPLATE}",
+        good.port()
+    );
     connects(&format!("{pairs} sslmode=require channel_binding=require"));
     connects(&of("hunter2-member", "channel_binding=require"));
     // Without TLS there is nothing to bind to.
@@ -239,7 +373,10 @@ fn a_password_is_bound_to_the_tls_connection_where_channel_binding_says_so() {
         &of("hunter2-member", "sslmode=disable&channel_binding=require"),
         &["cannot connect to PostgreSQL", "channel binding"],
     );
-    refuses(&of("hunter2-member", "channel_binding=always"), &["DATABASE_URL is not a PostgreSQL address"]);
+    refuses(
+        &of("hunter2-member", "channel_binding=always"),
+        &["DATABASE_URL is not a PostgreSQL address"],
+    );
 }
 
 /// README says so: a variable that libpq reads changes nothing here.
@@ -251,7 +388,11 @@ fn nothing_is_read_but_database_url() {
     set_mode(&passwords, 0o600);
     let run = |url: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
-        command.arg("status").env_clear().env("DATABASE_URL", url).env("HOME", files.path());
+        command
+            .arg("status")
+            .env_clear()
+            .env("DATABASE_URL", url)
+            .env("HOME", files.path());
         for (name, value) in [
             ("PGHOST", "no-such-host.invalid"),
             ("PGPORT", "1"),
@@ -265,7 +406,9 @@ fn nothing_is_read_but_database_url() {
         Run::of(command.env("PGPASSFILE", &passwords))
     };
     run(&url("encrypted", "localhost", good, "sslmode=require")).exits(0);
-    run(&url("member", "localhost", good, "sslmode=require")).exits(1).logs("password missing");
+    run(&url("member", "localhost", good, "sslmode=require"))
+        .exits(1)
+        .logs("password missing");
 }
 
 #[test]
@@ -273,12 +416,23 @@ fn several_hosts_are_tried_in_their_order_whatever_they_are() {
     let good = &servers().good;
     let (port, folder) = (good.port(), good.socket_folder().display());
     let rest = format!("user=postgres dbname={TEMPLATE}");
-    connects(&format!("host=127.0.0.1,localhost port=1,{port} {rest} sslmode=require"));
-    connects(&format!("host=no-such-host.invalid,127.0.0.1 port={port} {rest}"));
+    connects(&format!(
+        "host=127.0.0.1,localhost port=1,{port} {rest} sslmode=require"
+    ));
+    connects(&format!(
+        "host=no-such-host.invalid,127.0.0.1 port={port} {rest}"
+    ));
     // Of a socket no TLS is asked, whatever is asked of the other one.
     for mode in ["disable", "prefer", "require"] {
-        connects(&format!("host={folder},127.0.0.1 port={port} {rest} sslmode={mode}"));
-        connects(&format!("host=/no/such/folder,127.0.0.1 port={port} {rest} sslmode={mode}"));
+        connects(&format!(
+            "host={folder},127.0.0.1 port={port} {rest} sslmode={mode}"
+        ));
+        connects(&format!(
+            "host=/no/such/folder,127.0.0.1 port={port} {rest} sslmode={mode}"
+        ));
     }
-    refuses(&format!("host=/no/such/folder,127.0.0.1 port=1 {rest}"), &["cannot connect to PostgreSQL"]);
+    refuses(
+        &format!("host=/no/such/folder,127.0.0.1 port=1 {rest}"),
+        &["cannot connect to PostgreSQL"],
+    );
 }

@@ -11,10 +11,15 @@ const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
 fn unseen() -> World {
     let mut world = World::new();
     for number in 1..=5 {
-        let (key, pull_request) = (format!("acme/shop#{number}"), format!("acme/shop#{}", number + 10));
+        let (key, pull_request) = (
+            format!("acme/shop#{number}"),
+            format!("acme/shop#{}", number + 10),
+        );
         world.issue(&key, "Working");
         world.github.pull_request(&pull_request, |_| {});
-        world.github.issue(&key, |issue| issue.references = vec![pull_request]);
+        world
+            .github
+            .issue(&key, |issue| issue.references = vec![pull_request]);
         world.github.close(&key, CLOSED_AT);
     }
     world
@@ -31,7 +36,10 @@ fn rows(world: &mut World) -> Value {
 fn it_fills_in_what_was_never_pushed_and_touches_nothing_else() {
     let mut world = unseen();
     let (rows_before, mut before) = (rows(&mut world), world.database.dump("worker_"));
-    world.run(&["push-weaviate"]).exits(0).prints("Weaviate: 10 created");
+    world
+        .run(&["push-weaviate"])
+        .exits(0)
+        .prints("Weaviate: 10 created");
     assert_eq!(rows(&mut world), rows_before);
     let mut after = world.database.dump("worker_");
     for dump in [&mut before, &mut after] {
@@ -39,7 +47,11 @@ fn it_fills_in_what_was_never_pushed_and_touches_nothing_else() {
     }
     assert_eq!(after, before);
     assert_eq!(world.properties(GithubIssue, 1)["status"], "closed");
-    assert_eq!(world.properties(Item, 1)["status"], "Working", "the item is not moved, so neither is its object");
+    assert_eq!(
+        world.properties(Item, 1)["status"],
+        "Working",
+        "the item is not moved, so neither is its object"
+    );
 }
 
 #[test]
@@ -48,15 +60,26 @@ fn a_second_run_has_nothing_to_do_and_asks_nobody() {
     world.run(&["push-weaviate"]).exits(0);
     world.github.clear_log();
     world.weaviate.clear_log();
-    world.run(&["push-weaviate"]).exits(0).prints("0 synced, 0 unchanged");
-    assert_eq!((world.github.requests().len(), world.weaviate.requests().len()), (0, 0));
+    world
+        .run(&["push-weaviate"])
+        .exits(0)
+        .prints("0 synced, 0 unchanged");
+    assert_eq!(
+        (
+            world.github.requests().len(),
+            world.weaviate.requests().len()
+        ),
+        (0, 0)
+    );
 }
 
 #[test]
 fn sync_does_the_rest_afterwards() {
     let mut world = unseen();
     world.run(&["push-weaviate"]).exits(0);
-    world.sync().prints("5 items moved, 5 pull requests linked; Weaviate: 5 created, 5 updated");
+    world
+        .sync()
+        .prints("5 items moved, 5 pull requests linked; Weaviate: 5 created, 5 updated");
     assert_eq!(world.item_status(1), "Testing");
     assert_eq!(world.properties(Item, 1)["status"], "Testing");
 }
@@ -70,9 +93,15 @@ fn the_limit_counts_outboxes_and_mappings_together() {
     // Two issues and their two pull requests wait.
     let waiting = "SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL";
     assert_eq!(world.one::<i64>(waiting), 4);
-    let run = world.run(&["push-weaviate", "--limit", "3", "--output", "json"]).exits(0).json();
+    let run = world
+        .run(&["push-weaviate", "--limit", "3", "--output", "json"])
+        .exits(0)
+        .json();
     assert_eq!((world.one::<i64>(waiting), &run["claimed"]), (1, &json!(0)));
-    let run = world.run(&["push-weaviate", "--limit", "3", "--output", "json"]).exits(0).json();
+    let run = world
+        .run(&["push-weaviate", "--limit", "3", "--output", "json"])
+        .exits(0)
+        .json();
     assert_eq!((world.one::<i64>(waiting), &run["claimed"]), (0, &json!(2)));
 }
 
@@ -80,9 +109,14 @@ fn the_limit_counts_outboxes_and_mappings_together() {
 fn a_named_mapping_is_pushed_again_after_its_object_was_lost() {
     let mut world = unseen();
     world.sync();
-    world.weaviate.delete_object(&crate::world::uuid(GithubIssue, 3));
+    world
+        .weaviate
+        .delete_object(&crate::world::uuid(GithubIssue, 3));
     let before = rows(&mut world);
-    world.run(&["push-weaviate", "--mapping", "3"]).exits(0).prints("1 created, 0 updated");
+    world
+        .run(&["push-weaviate", "--mapping", "3"])
+        .exits(0)
+        .prints("1 created, 0 updated");
     assert_eq!(rows(&mut world), before);
 }
 
@@ -127,18 +161,30 @@ fn a_mapping_that_github_does_not_show_is_left_to_sync() {
     let mut world = unseen();
     world.github.delete("acme/shop#2");
     let before = rows(&mut world);
-    world.run(&["push-weaviate"]).exits(3).logs("acme/shop#2: failed: acme/shop#2 was deleted at GitHub");
+    world
+        .run(&["push-weaviate"])
+        .exits(3)
+        .logs("acme/shop#2: failed: acme/shop#2 was deleted at GitHub");
     assert_eq!(rows(&mut world), before);
 }
 
 #[test]
 fn a_rejected_object_is_the_mappings_failure_and_stops_no_other() {
     let mut world = unseen();
-    world.weaviate.reject_object(&crate::world::uuid(GithubIssue, 2), "no space for this one");
+    world
+        .weaviate
+        .reject_object(&crate::world::uuid(GithubIssue, 2), "no space for this one");
     let run = world.run(&["push-weaviate", "--output", "json"]).exits(3);
-    assert_eq!((&run.json()["failed"], &run.json()["synced"]), (&json!(1), &json!(4)));
+    assert_eq!(
+        (&run.json()["failed"], &run.json()["synced"]),
+        (&json!(1), &json!(4))
+    );
     run.logs("mapping=2 item=2 acme/shop#2: failed: Weaviate rejects github_issue:2: no space for this one");
     assert_eq!(world.weaviate.objects().len(), 9);
-    let error: String = world.one("SELECT worker_error FROM core_externalissuemapping WHERE id = 2");
-    assert_eq!(error, "Weaviate rejects github_issue:2: no space for this one");
+    let error: String =
+        world.one("SELECT worker_error FROM core_externalissuemapping WHERE id = 2");
+    assert_eq!(
+        error,
+        "Weaviate rejects github_issue:2: no space for this one"
+    );
 }

@@ -18,52 +18,87 @@ const CRONTAB: &str = include_str!("../../crontab.example");
 fn subcommands() -> Vec<Command> {
     let mut cli = Cli::command();
     cli.build();
-    cli.get_subcommands().filter(|command| command.get_name() != "help").cloned().collect()
+    cli.get_subcommands()
+        .filter(|command| command.get_name() != "help")
+        .cloned()
+        .collect()
 }
 
 /// The cells of every row of the table below that heading.
 fn table(heading: &str) -> Vec<Vec<String>> {
-    let (_, section) = README.split_once(&format!("## {heading}\n")).unwrap_or_else(|| panic!("no section {heading}"));
-    let rows =
-        section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|')).skip(2);
-    rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
+    let (_, section) = README
+        .split_once(&format!("## {heading}\n"))
+        .unwrap_or_else(|| panic!("no section {heading}"));
+    let rows = section
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
+        .skip(2);
+    rows.map(|row| {
+        row.trim_matches('|')
+            .split(" | ")
+            .map(|cell| cell.trim().to_owned())
+            .collect()
+    })
+    .collect()
 }
 
 /// What stands between the fences of blocks in this language.
 fn blocks(language: &str) -> Vec<&'static str> {
     let fence = format!("\n```{language}\n");
     let fenced = README.split(&*fence).skip(1);
-    fenced.map(|rest| rest.split_once("```").expect("an end of the block").0).collect()
+    fenced
+        .map(|rest| rest.split_once("```").expect("an end of the block").0)
+        .collect()
 }
 
 #[test]
 fn the_exit_codes_of_readme_and_program_are_the_same() {
-    let expected: Vec<_> =
-        EXIT_CODES.iter().map(|(code, meaning)| vec![code.to_string(), (*meaning).to_owned()]).collect();
+    let expected: Vec<_> = EXIT_CODES
+        .iter()
+        .map(|(code, meaning)| vec![code.to_string(), (*meaning).to_owned()])
+        .collect();
     assert_eq!(table("Exit codes"), expected);
 }
 
 #[test]
 fn the_commands_of_readme_and_program_are_the_same() {
-    let names: Vec<String> =
-        subcommands().iter().map(|command| format!("`agira-worker {}`", command.get_name())).collect();
-    assert_eq!(table("Commands").into_iter().map(|row| row[0].clone()).collect::<Vec<_>>(), names);
+    let names: Vec<String> = subcommands()
+        .iter()
+        .map(|command| format!("`agira-worker {}`", command.get_name()))
+        .collect();
+    assert_eq!(
+        table("Commands")
+            .into_iter()
+            .map(|row| row[0].clone())
+            .collect::<Vec<_>>(),
+        names
+    );
 }
 
 #[test]
 fn every_variable_of_the_program_is_in_the_readme_and_no_other() {
     let commands = subcommands();
     let arguments = commands.iter().flat_map(Command::get_arguments);
-    let mut ours: BTreeSet<String> =
-        arguments.filter_map(|argument| argument.get_env()).map(|name| name.to_string_lossy().into_owned()).collect();
+    let mut ours: BTreeSet<String> = arguments
+        .filter_map(|argument| argument.get_env())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
     let source = include_str!("../../src/config.rs");
     let name = regex::Regex::new(r#""([A-Z][A-Z_]+[A-Z])""#).unwrap();
-    ours.extend(name.captures_iter(source).map(|found| found[1].to_owned()).filter(|name| !name.ends_with("_FILE")));
+    ours.extend(
+        name.captures_iter(source)
+            .map(|found| found[1].to_owned())
+            .filter(|name| !name.ends_with("_FILE")),
+    );
     ours.extend(["RUST_LOG", "NO_COLOR"].map(str::to_owned));
     let named = regex::Regex::new("`([A-Z_]+)`").unwrap();
     let rows = table("Environment");
-    let told: BTreeSet<String> =
-        rows.iter().flat_map(|row| named.captures_iter(&row[0])).map(|found| found[1].to_owned()).collect();
+    let told: BTreeSet<String> = rows
+        .iter()
+        .flat_map(|row| named.captures_iter(&row[0]))
+        .map(|found| found[1].to_owned())
+        .collect();
     assert_eq!(told, ours);
 }
 
@@ -75,7 +110,11 @@ fn every_flag_of_the_program_is_in_the_readme() {
             .filter(|argument| !argument.is_hide_set())
             .filter_map(|argument| argument.get_long())
         {
-            assert!(README.contains(&format!("--{argument}")), "{} --{argument}", command.get_name());
+            assert!(
+                README.contains(&format!("--{argument}")),
+                "{} --{argument}",
+                command.get_name()
+            );
         }
     }
 }
@@ -83,18 +122,35 @@ fn every_flag_of_the_program_is_in_the_readme() {
 /// `--recheck-after 24h` in the text is the default, as is the number in parentheses in the table.
 #[test]
 fn the_defaults_of_flags_are_those_of_the_program() {
-    let sync = subcommands().into_iter().find(|command| command.get_name() == "sync").unwrap();
+    let sync = subcommands()
+        .into_iter()
+        .find(|command| command.get_name() == "sync")
+        .unwrap();
     let default = |flag: &str| {
-        let argument = sync.get_arguments().find(|argument| argument.get_long() == Some(flag)).expect(flag);
-        argument.get_default_values().first().map(|value| value.to_string_lossy().into_owned())
+        let argument = sync
+            .get_arguments()
+            .find(|argument| argument.get_long() == Some(flag))
+            .expect(flag);
+        argument
+            .get_default_values()
+            .first()
+            .map(|value| value.to_string_lossy().into_owned())
     };
     let shown = regex::Regex::new(r"`--(recheck-after|max-attempts|time-budget) (\w+)`").unwrap();
     let shown: Vec<_> = shown.captures_iter(README).collect();
     assert!(shown.len() >= 3);
     for found in shown {
-        assert_eq!(default(&found[1]).as_deref(), Some(&found[2]), "{}", &found[0]);
+        assert_eq!(
+            default(&found[1]).as_deref(),
+            Some(&found[2]),
+            "{}",
+            &found[0]
+        );
     }
-    assert!(README.contains(&format!("at most N mappings ({})", default("limit").unwrap())));
+    assert!(README.contains(&format!(
+        "at most N mappings ({})",
+        default("limit").unwrap()
+    )));
     let attempts = default("max-attempts").unwrap();
     assert_eq!(attempts, "10");
     assert!(README.contains("after ten attempts it is"), "{attempts}");
@@ -103,9 +159,13 @@ fn the_defaults_of_flags_are_those_of_the_program() {
 /// What a first pass takes of GitHub's budget, as it was measured.
 #[test]
 fn the_limits_quote_the_costs() {
-    let quoted = regex::Regex::new(r"a first pass over (\d+) closed issues takes (\d+) of them").unwrap();
+    let quoted =
+        regex::Regex::new(r"a first pass over (\d+) closed issues takes (\d+) of them").unwrap();
     let quoted = quoted.captures(README).expect("the sentence");
-    let measured = table("Limits and costs").into_iter().find(|row| row[0].ends_with("first run, all closed")).unwrap();
+    let measured = table("Limits and costs")
+        .into_iter()
+        .find(|row| row[0].ends_with("first run, all closed"))
+        .unwrap();
     assert_eq!(measured[0].split(' ').next(), Some(&quoted[1]));
     assert_eq!(measured[2], quoted[2]);
 }
@@ -113,16 +173,29 @@ fn the_limits_quote_the_costs() {
 /// The table of the costs is the benchmark's own, with every bound held.
 #[test]
 fn the_costs_are_of_scenarios_that_the_benchmark_has() {
-    let (scenarios, rows) = (include_str!("../../examples/benchmark/scenarios.rs"), table("Limits and costs"));
+    let (scenarios, rows) = (
+        include_str!("../../examples/benchmark/scenarios.rs"),
+        table("Limits and costs"),
+    );
     assert!(rows.len() >= 10, "{rows:?}");
     let command = regex::Regex::new("status( --[a-z]+)?").unwrap();
     for row in rows {
-        let any_size = row[0].split_once(' ').map(|(_, rest)| format!("{{shown}} {rest}")).unwrap_or_default();
+        let any_size = row[0]
+            .split_once(' ')
+            .map(|(_, rest)| format!("{{shown}} {rest}"))
+            .unwrap_or_default();
         let any_command = command.replace(&row[0], "{name}");
-        let is_measured = [&row[0], &any_size, any_command.as_ref()].iter().any(|name| scenarios.contains(*name));
+        let is_measured = [&row[0], &any_size, any_command.as_ref()]
+            .iter()
+            .any(|name| scenarios.contains(*name));
         assert!(is_measured, "no scenario measures {}", row[0]);
         let bounds = row.last().unwrap();
-        assert!(bounds.split("; ").all(|bound| bound.is_empty() || bound.ends_with(": ok")), "{bounds}");
+        assert!(
+            bounds
+                .split("; ")
+                .all(|bound| bound.is_empty() || bound.ends_with(": ok")),
+            "{bounds}"
+        );
     }
 }
 
@@ -130,15 +203,23 @@ fn the_costs_are_of_scenarios_that_the_benchmark_has() {
 fn every_alert_that_is_explained_is_one_of_the_rules() {
     let rules = include_str!("../../examples/monitoring/agira-worker.rules.yaml");
     let alert = regex::Regex::new("`(AgiraWorker[A-Za-z]+)`").unwrap();
-    let explained: BTreeSet<String> = alert.captures_iter(README).map(|found| found[1].to_owned()).collect();
-    let written: BTreeSet<String> =
-        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect();
+    let explained: BTreeSet<String> = alert
+        .captures_iter(README)
+        .map(|found| found[1].to_owned())
+        .collect();
+    let written: BTreeSet<String> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .map(str::to_owned)
+        .collect();
     assert_eq!(explained, written);
 }
 
 #[test]
 fn every_command_line_that_is_shown_is_one() {
-    let invocation = regex::Regex::new(r"agira-worker ((?:sync|push-weaviate|status|retry-failed)[^`#>|\n]*)").unwrap();
+    let invocation =
+        regex::Regex::new(r"agira-worker ((?:sync|push-weaviate|status|retry-failed)[^`#>|\n]*)")
+            .unwrap();
     let shown: Vec<&str> = [README, CRONTAB]
         .iter()
         .flat_map(|text| invocation.captures_iter(text))
@@ -156,21 +237,40 @@ fn every_command_line_that_is_shown_is_one() {
 /// All of the program's text in one line, as far as it is its own.
 fn source() -> String {
     let mut files = Vec::new();
-    crate::hygiene::files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
-    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
-    let own = texts.map(|text| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned());
+    crate::hygiene::files_below(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut files,
+    );
+    let texts = files
+        .iter()
+        .map(|file| std::fs::read_to_string(file).unwrap());
+    let own = texts.map(|text| {
+        text.split("#[cfg(test)]")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    });
     // A text that goes on in the next line of the source is one text.
-    regex::Regex::new(r"\\\n\s*").unwrap().replace_all(&own.collect::<String>(), "").into_owned()
+    regex::Regex::new(r"\\\n\s*")
+        .unwrap()
+        .replace_all(&own.collect::<String>(), "")
+        .into_owned()
 }
 
 #[test]
 fn every_message_that_is_explained_is_one_of_the_program() {
     let (source, rows) = (source(), table("When something is wrong"));
     let quoted = regex::Regex::new("`([^`]+)`").unwrap();
-    let messages = rows.iter().flat_map(|row| quoted.captures_iter(&row[0])).map(|found| found[1].to_owned());
+    let messages = rows
+        .iter()
+        .flat_map(|row| quoted.captures_iter(&row[0]))
+        .map(|found| found[1].to_owned());
     let messages: Vec<String> = messages.collect();
     assert!(messages.len() > 10, "{messages:?}");
-    let missing: Vec<&String> = messages.iter().filter(|message| !decisions::says(&source, message)).collect();
+    let missing: Vec<&String> = messages
+        .iter()
+        .filter(|message| !decisions::says(&source, message))
+        .collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(!decisions::says(&source, "the database misses ..."));
 }
@@ -179,16 +279,31 @@ fn every_message_that_is_explained_is_one_of_the_program() {
 #[test]
 fn everything_that_the_readme_points_to_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = regex::Regex::new(r"(?:`|\]\()((?:src|sql|tests|examples)/[\w./-]*|crontab\.example)(?:`|\))").unwrap();
-    let paths: Vec<&str> = path.captures_iter(README).map(|found| found.get(1).unwrap().as_str()).collect();
+    let path = regex::Regex::new(
+        r"(?:`|\]\()((?:src|sql|tests|examples)/[\w./-]*|crontab\.example)(?:`|\))",
+    )
+    .unwrap();
+    let paths: Vec<&str> = path
+        .captures_iter(README)
+        .map(|found| found.get(1).unwrap().as_str())
+        .collect();
     assert!(paths.len() > 15, "{paths:?}");
-    let missing: Vec<&&str> = paths.iter().filter(|path| !root.join(path).exists()).collect();
+    let missing: Vec<&&str> = paths
+        .iter()
+        .filter(|path| !root.join(path).exists())
+        .collect();
     assert!(missing.is_empty(), "{missing:?}");
     let link = regex::Regex::new(r"\]\(#([a-z-]+)\)").unwrap();
     let headings: BTreeSet<String> = README
         .lines()
         .filter_map(|line| line.strip_prefix("##"))
-        .map(|heading| heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"))
+        .map(|heading| {
+            heading
+                .trim_start_matches('#')
+                .trim()
+                .to_lowercase()
+                .replace(' ', "-")
+        })
         .collect();
     for found in link.captures_iter(README) {
         assert!(headings.contains(&found[1]), "#{}", &found[1]);

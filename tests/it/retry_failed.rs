@@ -10,7 +10,10 @@ use crate::world::{Linked, Run, World};
 fn failed() -> (World, Vec<Linked>) {
     let mut world = World::new();
     let linked = [1, 2, 3, 4, 5, 6].map(|number| {
-        let key = format!("acme/{}#{number}", if number == 4 { "other" } else { "shop" });
+        let key = format!(
+            "acme/{}#{number}",
+            if number == 4 { "other" } else { "shop" }
+        );
         let linked = world.issue(&key, "Working");
         world.github.close(&key, "2026-03-01T10:00:00Z");
         linked
@@ -27,7 +30,9 @@ fn failed() -> (World, Vec<Linked>) {
 
 /// One row as JSON.
 fn row(world: &mut World, id: i64) -> Value {
-    world.one(&format!("SELECT to_jsonb(m) FROM core_externalissuemapping m WHERE id = {id}"))
+    world.one(&format!(
+        "SELECT to_jsonb(m) FROM core_externalissuemapping m WHERE id = {id}"
+    ))
 }
 
 fn rows(world: &mut World) -> Vec<Value> {
@@ -39,7 +44,12 @@ fn rows(world: &mut World) -> Vec<Value> {
 fn looked_at(run: &Run) -> Vec<i64> {
     let json = run.json();
     assert_eq!(json["command"], "retry-failed");
-    json["mappings"].as_array().unwrap().iter().map(|one| one["mapping_id"].as_i64().unwrap()).collect()
+    json["mappings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["mapping_id"].as_i64().unwrap())
+        .collect()
 }
 
 /// `retry-failed` with these arguments looks at exactly these mappings, with success; all others stay as they are.
@@ -47,15 +57,28 @@ fn looked_at(run: &Run) -> Vec<i64> {
 fn retries(args: &[&str], expected: &[i64]) {
     let (mut world, linked) = failed();
     let before = rows(&mut world);
-    let run = world.run(&[&["retry-failed", "--output", "json"], args].concat()).exits(0);
+    let run = world
+        .run(&[&["retry-failed", "--output", "json"], args].concat())
+        .exits(0);
     assert_eq!(looked_at(&run), expected, "{}", run.all());
     for (before, linked) in before.iter().zip(&linked) {
         let after = row(&mut world, linked.mapping);
         if expected.contains(&linked.mapping) {
-            assert_eq!((&after["worker_error"], &after["worker_error_at"]), (&Value::Null, &Value::Null), "{after}");
-            assert_eq!((&after["worker_attempts"], &after["worker_due_at"]), (&json!(0), &Value::Null), "{after}");
+            assert_eq!(
+                (&after["worker_error"], &after["worker_error_at"]),
+                (&Value::Null, &Value::Null),
+                "{after}"
+            );
+            assert_eq!(
+                (&after["worker_attempts"], &after["worker_due_at"]),
+                (&json!(0), &Value::Null),
+                "{after}"
+            );
             assert!(after["worker_recheck_at"].is_string(), "{after}");
-            assert_eq!((&after["state"], world.item_status(linked.item)), (&json!("closed"), "Testing".to_owned()));
+            assert_eq!(
+                (&after["state"], world.item_status(linked.item)),
+                (&json!("closed"), "Testing".to_owned())
+            );
         } else {
             assert_eq!(&after, before);
             assert_eq!(world.item_status(linked.item), "Working");
@@ -71,9 +94,15 @@ fn everything_that_failed_is_tried_due_or_not_and_nothing_else() {
 #[test]
 fn mapping_project_and_limit_narrow_it_down() {
     retries(&["--mapping", "3"], &[3]);
-    retries(&["--mapping", "2", "--mapping", "4", "--mapping", "6"], &[2, 4]);
+    retries(
+        &["--mapping", "2", "--mapping", "4", "--mapping", "6"],
+        &[2, 4],
+    );
     retries(&["--project", "2"], &[4]);
-    retries(&["--project", "1", "--mapping", "4", "--mapping", "1"], &[1]);
+    retries(
+        &["--project", "1", "--mapping", "4", "--mapping", "1"],
+        &[1],
+    );
     retries(&["--limit", "2"], &[1, 2]);
     retries(&["--limit", "1", "--project", "2"], &[4]);
 }
@@ -81,9 +110,16 @@ fn mapping_project_and_limit_narrow_it_down() {
 #[test]
 fn a_limit_that_leaves_something_says_so_and_the_next_run_goes_on() {
     let (world, _) = failed();
-    let run = world.run(&["retry-failed", "--limit", "3", "--output", "json"]).exits(0);
-    assert_eq!((looked_at(&run), &run.json()["stopped_by"]), (vec![1, 2, 3], &json!("limit")));
-    let run = world.run(&["retry-failed", "--limit", "3", "--output", "json"]).exits(0);
+    let run = world
+        .run(&["retry-failed", "--limit", "3", "--output", "json"])
+        .exits(0);
+    assert_eq!(
+        (looked_at(&run), &run.json()["stopped_by"]),
+        (vec![1, 2, 3], &json!("limit"))
+    );
+    let run = world
+        .run(&["retry-failed", "--limit", "3", "--output", "json"])
+        .exits(0);
     assert_eq!(looked_at(&run), [4]);
 }
 
@@ -93,28 +129,60 @@ fn failing_again_is_the_first_attempt_whatever_was_before() {
     world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE id <= 3");
     let before: DateTime<Utc> = world.one("SELECT now()");
     let run = world.run(&["retry-failed", "--output", "json"]).exits(3);
-    assert_eq!((looked_at(&run), &run.json()["failed"]), (vec![1, 2, 3, 4], &json!(3)));
+    assert_eq!(
+        (looked_at(&run), &run.json()["failed"]),
+        (vec![1, 2, 3, 4], &json!(3))
+    );
     for id in 1..=3 {
         let row = row(&mut world, id);
         assert_eq!(row["worker_attempts"], 1, "{row}");
-        assert!(row["worker_error"].as_str().unwrap().contains("html_url \"nonsense\""), "{row}");
-        let time = |name: &str| row[name].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+        assert!(
+            row["worker_error"]
+                .as_str()
+                .unwrap()
+                .contains("html_url \"nonsense\""),
+            "{row}"
+        );
+        let time = |name: &str| {
+            row[name]
+                .as_str()
+                .unwrap()
+                .parse::<DateTime<Utc>>()
+                .unwrap()
+        };
         assert!(time("worker_error_at") >= before, "{row}");
         let wait = time("worker_due_at") - before;
-        assert!(wait > Duration::seconds(20) && wait < Duration::minutes(3), "a first backoff: {wait}");
-        assert_eq!((&row["worker_claim"], &row["worker_recheck_at"]), (&Value::Null, &Value::Null));
+        assert!(
+            wait > Duration::seconds(20) && wait < Duration::minutes(3),
+            "a first backoff: {wait}"
+        );
+        assert_eq!(
+            (&row["worker_claim"], &row["worker_recheck_at"]),
+            (&Value::Null, &Value::Null)
+        );
     }
-    assert_eq!(row(&mut world, 4)["worker_error"], Value::Null, "one that fails stops no other");
+    assert_eq!(
+        row(&mut world, 4)["worker_error"],
+        Value::Null,
+        "one that fails stops no other"
+    );
 }
 
 #[test]
 fn what_is_still_gone_is_parked_again_with_one_attempt() {
     let (mut world, _) = failed();
     world.github.delete("acme/shop#3");
-    world.run(&["retry-failed", "--mapping", "3"]).exits(3).logs("acme/shop#3 was deleted at GitHub");
+    world
+        .run(&["retry-failed", "--mapping", "3"])
+        .exits(3)
+        .logs("acme/shop#3 was deleted at GitHub");
     let row = row(&mut world, 3);
     assert_eq!(
-        (&row["worker_attempts"], &row["worker_due_at"], &row["worker_recheck_at"]),
+        (
+            &row["worker_attempts"],
+            &row["worker_due_at"],
+            &row["worker_recheck_at"]
+        ),
         (&json!(1), &Value::Null, &Value::Null)
     );
 }
@@ -127,9 +195,23 @@ fn nothing_failed_is_success_without_a_request() {
             worker_due_at = coalesce(worker_due_at, now())",
     );
     let before = rows(&mut world);
-    for (args, says) in [(&[][..], "0 synced"), (&["--mapping", "6"], "0 synced"), (&["--dry-run"], "0 would change")] {
-        world.run(&[&["retry-failed"], args].concat()).exits(0).prints(says);
-        assert_eq!((world.github.requests().len(), world.weaviate.requests().len()), (0, 0), "{args:?}");
+    for (args, says) in [
+        (&[][..], "0 synced"),
+        (&["--mapping", "6"], "0 synced"),
+        (&["--dry-run"], "0 would change"),
+    ] {
+        world
+            .run(&[&["retry-failed"], args].concat())
+            .exits(0)
+            .prints(says);
+        assert_eq!(
+            (
+                world.github.requests().len(),
+                world.weaviate.requests().len()
+            ),
+            (0, 0),
+            "{args:?}"
+        );
     }
     assert_eq!(rows(&mut world), before);
 }
@@ -149,10 +231,23 @@ fn what_another_run_holds_is_left_to_it() {
 fn a_dry_run_shows_the_same_and_changes_nothing_anywhere() {
     let (world, _) = failed();
     let before = (world.database.dump(""), world.weaviate.objects());
-    let run = world.run(&["retry-failed", "--dry-run", "--output", "json"]).exits(0);
+    let run = world
+        .run(&["retry-failed", "--dry-run", "--output", "json"])
+        .exits(0);
     assert_eq!(looked_at(&run), [1, 2, 3, 4]);
-    let run = world.run(&["retry-failed", "--dry-run"]).exits(0).prints("4 would change").prints("nothing was changed");
-    assert_eq!(run.stdout.matches("item status: Working => Testing").count(), 4, "{}", run.all());
+    let run = world
+        .run(&["retry-failed", "--dry-run"])
+        .exits(0)
+        .prints("4 would change")
+        .prints("nothing was changed");
+    assert_eq!(
+        run.stdout
+            .matches("item status: Working => Testing")
+            .count(),
+        4,
+        "{}",
+        run.all()
+    );
     assert_eq!((world.database.dump(""), world.weaviate.objects()), before);
 }
 
@@ -163,9 +258,17 @@ fn when_github_is_not_there_the_retries_stay_due() {
     let mut command = world.command(&["retry-failed", "--output", "json"]);
     let run = Run::of(command.env("GITHUB_API_URL", "http://127.0.0.1:1")).exits(75);
     assert_eq!(run.json()["given_back"], 4);
-    assert_eq!((looked_at(&run), &run.json()["stopped_by"]), (vec![1, 2, 3, 4], &json!("github")));
+    assert_eq!(
+        (looked_at(&run), &run.json()["stopped_by"]),
+        (vec![1, 2, 3, 4], &json!("github"))
+    );
     let retried = "worker_due_at <= now() AND worker_attempts = 0 AND worker_claim IS NULL AND worker_error = 'broken'";
-    assert_eq!(world.one::<i64>(&format!("SELECT count(*) FROM core_externalissuemapping WHERE {retried}")), 4);
+    assert_eq!(
+        world.one::<i64>(&format!(
+            "SELECT count(*) FROM core_externalissuemapping WHERE {retried}"
+        )),
+        4
+    );
     world.run(&["retry-failed"]).exits(0).prints("4 synced");
 }
 
@@ -176,7 +279,13 @@ fn a_retry_honours_githubs_pause() {
         "INSERT INTO worker_pause (scope, until, reason, count) VALUES ('github', '2100-01-01T00:00:00Z', 'limit', 0)",
     );
     let before = rows(&mut world);
-    let run = world.run(&["retry-failed", "--output", "json"]).exits(75).json();
+    let run = world
+        .run(&["retry-failed", "--output", "json"])
+        .exits(75)
+        .json();
     assert_eq!(run["stopped_by"], "rate_limit");
-    assert_eq!((world.github.requests().len(), rows(&mut world)), (0, before));
+    assert_eq!(
+        (world.github.requests().len(), rows(&mut world)),
+        (0, before)
+    );
 }

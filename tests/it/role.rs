@@ -17,7 +17,11 @@ fn needed() -> BTreeSet<String> {
         if columns.is_empty() {
             all.insert(format!("{privilege} {table}"));
         }
-        all.extend(columns.iter().map(|column| format!("{privilege} {table}.{column}")));
+        all.extend(
+            columns
+                .iter()
+                .map(|column| format!("{privilege} {table}.{column}")),
+        );
     }
     all
 }
@@ -29,7 +33,12 @@ fn granted(client: &mut Client) -> BTreeSet<String> {
         UNION ALL SELECT a.privilege_type || ' ' || c.relname || '.' || t.attname
             FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a
             WHERE a.grantee = 'agira_worker'::regrole";
-    client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+    client
+        .query(sql, &[])
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
 }
 
 fn revoke(privilege: &str) -> String {
@@ -68,11 +77,17 @@ fn statements_of_a_life(world: &mut World) -> BTreeSet<String> {
     world.execute(log);
     world.issue("acme/shop#1", "Working");
     world.issue("acme/shop#3", "Working");
-    world.github.pull_request("acme/shop#2", |pull_request| pull_request.body = "Fixes #1".to_owned());
-    world.github.issue("acme/shop#1", |issue| issue.references = vec!["acme/shop#2".to_owned()]);
+    world.github.pull_request("acme/shop#2", |pull_request| {
+        pull_request.body = "Fixes #1".to_owned()
+    });
+    world.github.issue("acme/shop#1", |issue| {
+        issue.references = vec!["acme/shop#2".to_owned()]
+    });
     world.github.merge("acme/shop#2", "2026-03-01T10:00:00Z");
     world.sync();
-    world.github.issue("acme/shop#1", |issue| issue.references.clear());
+    world
+        .github
+        .issue("acme/shop#1", |issue| issue.references.clear());
     world.execute("INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation) VALUES (2, 3, 1, 'closes')");
     world.execute("UPDATE worker_run SET started_at = now() - interval '2 days'");
     world.run(&["sync", "--recheck-now"]).exits(0);
@@ -92,21 +107,37 @@ fn statements_of_a_life(world: &mut World) -> BTreeSet<String> {
     world.run(&["status", "--mapping", "1"]).exits(0);
     let data: String = world.one("SELECT current_setting('data_directory')");
     let text = std::fs::read_to_string(Path::new(&data).join("../log")).expect("the server's log");
-    let entry = regex::Regex::new(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \S+ \[\d+\] ").unwrap();
+    let entry =
+        regex::Regex::new(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \S+ \[\d+\] ").unwrap();
     let prepared = regex::Regex::new(r"^LOG:  execute \w+: ").unwrap();
-    let statements =
-        entry.split(&text).filter_map(|entry| Some(entry.trim_end()[prepared.find(entry)?.end()..].to_owned()));
-    let ours = statements.filter(|sql| ["core_", "worker_", "django_"].iter().any(|part| sql.contains(part)));
-    ours.filter(|sql| !sql.contains("has_table_privilege") && !sql.contains("pg_attribute")).collect()
+    let statements = entry
+        .split(&text)
+        .filter_map(|entry| Some(entry.trim_end()[prepared.find(entry)?.end()..].to_owned()));
+    let ours = statements.filter(|sql| {
+        ["core_", "worker_", "django_"]
+            .iter()
+            .any(|part| sql.contains(part))
+    });
+    ours.filter(|sql| !sql.contains("has_table_privilege") && !sql.contains("pg_attribute"))
+        .collect()
 }
 
 /// Prepares the statement; returns one that explains it, without values: PostgreSQL checks privileges before it runs anything.
 fn explained(client: &mut Client, name: &str, sql: &str) -> String {
-    client.batch_execute(&format!("PREPARE {name} AS {sql}")).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    client
+        .batch_execute(&format!("PREPARE {name} AS {sql}"))
+        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     let count = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = $1";
     let parameters: i32 = client.query_one(count, &[&name]).unwrap().get(0);
     let nulls = vec!["NULL"; usize::try_from(parameters).unwrap()].join(", ");
-    format!("EXPLAIN EXECUTE {name}{}", if parameters == 0 { String::new() } else { format!(" ({nulls})") })
+    format!(
+        "EXPLAIN EXECUTE {name}{}",
+        if parameters == 0 {
+            String::new()
+        } else {
+            format!(" ({nulls})")
+        }
+    )
 }
 
 fn is_refused(transaction: &mut Transaction<'_>, statement: &str) -> bool {
@@ -124,33 +155,53 @@ fn each_privilege_is_needed_by_a_statement() {
     let texts = statements_of_a_life(&mut world);
     assert!(texts.len() > 25, "{texts:#?}");
     let mut client = world.database.client();
-    let statements: Vec<String> =
-        texts.iter().enumerate().map(|(n, sql)| explained(&mut client, &format!("kit_{n}"), sql)).collect();
+    let statements: Vec<String> = texts
+        .iter()
+        .enumerate()
+        .map(|(n, sql)| explained(&mut client, &format!("kit_{n}"), sql))
+        .collect();
     let mut is_some_refused = |change: &str| {
         let mut transaction = client.transaction().unwrap();
-        transaction.batch_execute(&format!("{change}; SET LOCAL ROLE agira_worker")).unwrap();
-        statements.iter().any(|statement| is_refused(&mut transaction, statement))
+        transaction
+            .batch_execute(&format!("{change}; SET LOCAL ROLE agira_worker"))
+            .unwrap();
+        statements
+            .iter()
+            .any(|statement| is_refused(&mut transaction, statement))
     };
     assert!(!is_some_refused("SELECT"), "all of them are allowed");
-    let needless: Vec<String> = needed().into_iter().filter(|privilege| !is_some_refused(&revoke(privilege))).collect();
+    let needless: Vec<String> = needed()
+        .into_iter()
+        .filter(|privilege| !is_some_refused(&revoke(privilege)))
+        .collect();
     assert_eq!(needless, Vec::<String>::new());
 }
 
 #[test]
 fn a_privilege_that_is_missing_is_named_before_any_request() {
-    for (privilege, code_of_looking) in
-        [("UPDATE core_item.status", 0), ("DELETE worker_run", 0), ("SELECT core_project.id", 1)]
-    {
+    for (privilege, code_of_looking) in [
+        ("UPDATE core_item.status", 0),
+        ("DELETE worker_run", 0),
+        ("SELECT core_project.id", 1),
+    ] {
         let mut world = World::new();
         world.issue("acme/shop#1", "Working");
         world.execute(&revoke(privilege));
         let (verb, what) = privilege.split_once(' ').unwrap();
-        let says = format!("the database role agira_worker lacks {verb} on {what}; examples/sql/role.sql");
+        let says =
+            format!("the database role agira_worker lacks {verb} on {what}; examples/sql/role.sql");
         for command in ["sync", "push-weaviate", "retry-failed"] {
             world.run(&[command]).exits(1).logs(&says);
         }
         world.run(&["status"]).exits(code_of_looking);
-        assert_eq!((world.github.requests().len(), world.weaviate.requests().len()), (0, 0), "{privilege}");
+        assert_eq!(
+            (
+                world.github.requests().len(),
+                world.weaviate.requests().len()
+            ),
+            (0, 0),
+            "{privilege}"
+        );
         world.run(&["sync", "--dry-run"]).exits(code_of_looking);
     }
 }

@@ -30,7 +30,12 @@ pub fn catalog(client: &mut Client) -> BTreeSet<String> {
         "SELECT format('trigger %s on %s', tgname, tgrelid::regclass) FROM pg_trigger WHERE NOT tgisinternal",
         "SELECT format('function %s', oid::regprocedure) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
     ];
-    client.query(&parts.join(" UNION ALL "), &[]).unwrap().iter().map(|row| row.get(0)).collect()
+    client
+        .query(&parts.join(" UNION ALL "), &[])
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
 }
 
 /// Two mappings of one item, as Django would insert them.
@@ -40,30 +45,49 @@ fn two_mappings(client: &mut Client, first_github_id: i64) -> [i64; 2] {
     let number = i32::try_from(first_github_id).unwrap();
     [
         agira::issue(client, item, first_github_id, "acme/shop", number, "open"),
-        agira::pull_request(client, item, first_github_id + 1, "acme/shop", number + 1, "open"),
+        agira::pull_request(
+            client,
+            item,
+            first_github_id + 1,
+            "acme/shop",
+            number + 1,
+            "open",
+        ),
     ]
 }
 
 /// Runs a file of `sql/` as the README says.
 fn psql(database: &Database, file: &str) -> std::process::Output {
     let mut command = Command::new("psql");
-    command.args(["--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-d"]).arg(database.url()).arg("-f").arg(sql(file));
+    command
+        .args(["--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-d"])
+        .arg(database.url())
+        .arg("-f")
+        .arg(sql(file));
     command.output().expect("psql, which comes with PostgreSQL")
 }
 
 #[track_caller]
 fn check_psql(database: &Database, file: &str) {
     let output = psql(database, file);
-    assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{file}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn now(client: &mut Client) -> DateTime<Utc> {
-    client.query_one("SELECT clock_timestamp()", &[]).unwrap().get(0)
+    client
+        .query_one("SELECT clock_timestamp()", &[])
+        .unwrap()
+        .get(0)
 }
 
 /// `worker_due_at` and `worker_recheck_at`.
 fn times(client: &mut Client, id: i64) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
-    let sql = "SELECT worker_due_at, worker_recheck_at FROM core_externalissuemapping WHERE id = $1";
+    let sql =
+        "SELECT worker_due_at, worker_recheck_at FROM core_externalissuemapping WHERE id = $1";
     let row = client.query_one(sql, &[&id]).unwrap();
     (row.get(0), row.get(1))
 }
@@ -79,7 +103,10 @@ fn worker_sql_changes_nothing_the_second_time() {
     database.run_file("worker.sql");
     assert_eq!((catalog(&mut client), database.dump("")), before);
     // The second run does not turn what came later into backlog, nor the other way round.
-    assert_eq!((times(&mut client, early).0, times(&mut client, late).1), (None, None));
+    assert_eq!(
+        (times(&mut client, early).0, times(&mut client, late).1),
+        (None, None)
+    );
 }
 
 #[test]
@@ -95,11 +122,17 @@ fn rows_that_exist_at_installation_wait_and_later_ones_are_due_at_once() {
     for id in existing {
         let (due, recheck) = times(&mut client, id);
         assert_eq!(due, None);
-        assert!(recheck.is_some_and(|time| (before..installed).contains(&time)), "{recheck:?}");
+        assert!(
+            recheck.is_some_and(|time| (before..installed).contains(&time)),
+            "{recheck:?}"
+        );
     }
     for id in later {
         let (due, recheck) = times(&mut client, id);
-        assert!(due.is_some_and(|time| (installed..after).contains(&time)), "{due:?}");
+        assert!(
+            due.is_some_and(|time| (installed..after).contains(&time)),
+            "{due:?}"
+        );
         assert_eq!(recheck, None);
     }
 }
@@ -111,17 +144,26 @@ fn worker_sql_only_adds_and_all_that_it_adds_is_ours_and_optional() {
     let before = catalog(&mut client);
     database.run_file("worker.sql");
     let after = catalog(&mut client);
-    assert_eq!(before.difference(&after).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(
+        before.difference(&after).collect::<Vec<_>>(),
+        Vec::<&String>::new()
+    );
     let added: Vec<&String> = after.difference(&before).collect();
     assert!(added.len() > 40, "{added:#?}");
     for line in added {
         assert!(line.contains("worker_"), "not ours: {line}");
         if line.starts_with("column core_") {
             assert!(line.contains(".worker_"), "not ours: {line}");
-            assert!(!line.contains("not null default  identity"), "Django's INSERT would have to name it: {line}");
+            assert!(
+                !line.contains("not null default  identity"),
+                "Django's INSERT would have to name it: {line}"
+            );
         }
         if line.contains("FOREIGN KEY") {
-            assert!(line.ends_with("ON DELETE CASCADE"), "stands in the way of Django's deletes: {line}");
+            assert!(
+                line.ends_with("ON DELETE CASCADE"),
+                "stands in the way of Django's deletes: {line}"
+            );
         }
     }
 }
@@ -135,7 +177,8 @@ fn uninstall_sql_takes_away_exactly_what_worker_sql_added() {
     database.run_file("uninstall.sql"); // before any installation
     assert_eq!((catalog(&mut client), database.dump("")), before);
     database.run_file("worker.sql");
-    let link = "INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation)
+    let link =
+        "INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation)
         SELECT $1, id, item_id, 'closes' FROM core_externalissuemapping WHERE id = $2";
     assert_eq!(client.execute(link, &[&issue, &pull_request]).unwrap(), 1);
     for _ in 0..2 {
@@ -171,7 +214,10 @@ fn worker_sql_leaves_a_database_without_agira_as_it_was() {
     let output = psql(&database, "worker.sql");
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("relation \"core_externalissuemapping\" does not exist"), "{said}");
+    assert!(
+        said.contains("relation \"core_externalissuemapping\" does not exist"),
+        "{said}"
+    );
     assert_eq!(catalog(&mut database.client()), BTreeSet::new());
 }
 
@@ -186,18 +232,30 @@ fn the_database_refuses_a_row_without_a_class() {
         worker_recheck_at = CASE WHEN $5 THEN now() END, worker_error = CASE WHEN $6 THEN 'broken' END,
         worker_error_at = CASE WHEN $7 THEN now() END WHERE id = $1";
     for bits in 0..64 {
-        let [claim, until, due, recheck, error, error_at] = std::array::from_fn(|bit| bits >> bit & 1 == 1);
+        let [claim, until, due, recheck, error, error_at] =
+            std::array::from_fn(|bit| bits >> bit & 1 == 1);
         let has_class = claim || due || recheck || error;
         let legal = has_class && claim == until && error == error_at;
-        match client.execute(sql, &[&id, &claim, &until, &due, &recheck, &error, &error_at]) {
+        match client.execute(
+            sql,
+            &[&id, &claim, &until, &due, &recheck, &error, &error_at],
+        ) {
             Ok(updated) => assert!(legal && updated == 1, "{bits:06b} was accepted"),
             Err(refused) => {
                 let constraint = refused.as_db_error().and_then(|error| error.constraint());
-                assert!(!legal && constraint == Some("worker_mapping_class"), "{bits:06b}: {refused:?}");
+                assert!(
+                    !legal && constraint == Some("worker_mapping_class"),
+                    "{bits:06b}: {refused:?}"
+                );
             }
         }
     }
-    let refused = client.execute("UPDATE core_externalissuemapping SET worker_attempts = -1", &[]).unwrap_err();
+    let refused = client
+        .execute(
+            "UPDATE core_externalissuemapping SET worker_attempts = -1",
+            &[],
+        )
+        .unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::CHECK_VIOLATION));
 }
 
@@ -206,17 +264,32 @@ fn the_workers_own_tables_refuse_what_it_could_not_read() {
     let database = Database::create();
     let mut client = database.client();
     let [issue, pull_request] = two_mappings(&mut client, 1);
-    let repository =
-        "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ($1, now(), now())";
-    for (name, accepted) in
-        [("acme/shop", true), ("Acme/shop", false), ("acme", false), ("/shop", false), ("acme/", false), ("", false)]
-    {
-        assert_eq!(client.execute(repository, &[&name]).is_ok(), accepted, "{name:?}");
+    let repository = "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ($1, now(), now())";
+    for (name, accepted) in [
+        ("acme/shop", true),
+        ("Acme/shop", false),
+        ("acme", false),
+        ("/shop", false),
+        ("acme/", false),
+        ("", false),
+    ] {
+        assert_eq!(
+            client.execute(repository, &[&name]).is_ok(),
+            accepted,
+            "{name:?}"
+        );
     }
-    let link = "INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation)
+    let link =
+        "INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation)
         SELECT $1, id, item_id, $3 FROM core_externalissuemapping WHERE id = $2";
     for (relation, accepted) in [("mentions", false), ("closes", true), ("closes", false)] {
-        assert_eq!(client.execute(link, &[&issue, &pull_request, &relation]).is_ok(), accepted, "{relation:?}");
+        assert_eq!(
+            client
+                .execute(link, &[&issue, &pull_request, &relation])
+                .is_ok(),
+            accepted,
+            "{relation:?}"
+        );
     }
 }
 
@@ -245,12 +318,22 @@ fn the_last_thousand_runs_of_each_command_are_kept() {
         };
         db.record_run(&record).unwrap();
     }
-    let kept =
-        "SELECT command, count(*), min(exit_code), max(exit_code) FROM worker_run GROUP BY command ORDER BY command";
+    let kept = "SELECT command, count(*), min(exit_code), max(exit_code) FROM worker_run GROUP BY command ORDER BY command";
     let kept = client.query(kept, &[]).unwrap();
-    let kept: Vec<(String, i64, i32, i32)> =
-        kept.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
-    assert_eq!(kept, [("retry-failed".to_owned(), 1000, 1, 1000), ("sync".to_owned(), 1000, 4, 1003)]);
+    let kept: Vec<(String, i64, i32, i32)> = kept
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
+        .collect();
+    assert_eq!(
+        kept,
+        [
+            ("retry-failed".to_owned(), 1000, 1, 1000),
+            ("sync".to_owned(), 1000, 4, 1003)
+        ]
+    );
     let last = db.overview(&[], &[], now).unwrap().runs.remove(0);
-    assert_eq!((last.exit_code, last.stopped_by.as_deref(), last.counts), (1003, Some("limit"), counts));
+    assert_eq!(
+        (last.exit_code, last.stopped_by.as_deref(), last.counts),
+        (1003, Some("limit"), counts)
+    );
 }

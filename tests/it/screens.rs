@@ -18,7 +18,8 @@ fn check(world: &World, name: &str, args: &[&str], code: i32) {
 
 fn check_at(world: &World, columns: &str, name: &str, args: &[&str], code: i32) {
     let run = Run::of(world.command(args).env("COLUMNS", columns)).exits(code);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/screens/{name}.{columns}.txt"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("tests/it/screens/{name}.{columns}.txt"));
     expect_file![path].assert_eq(&run.stdout);
 }
 
@@ -26,12 +27,19 @@ fn check_at(world: &World, columns: &str, name: &str, args: &[&str], code: i32) 
 /// it was.
 fn busy() -> World {
     let mut world = World::new();
-    for (number, status) in [(1, "Working"), (2, "Testing"), (3, "Review"), (4, "Backlog")] {
+    for (number, status) in [
+        (1, "Working"),
+        (2, "Testing"),
+        (3, "Review"),
+        (4, "Backlog"),
+    ] {
         world.issue(&format!("acme/shop#{number}"), status);
     }
     world.github.pull_request("acme/backend#7", |_| {});
     let closer = Closer::PullRequest("acme/backend#7".to_owned());
-    world.github.close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
+    world
+        .github
+        .close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
     world.github.close("acme/shop#2", "2026-03-02T10:00:00Z");
     world.github.delete("acme/shop#3");
     world.execute("UPDATE core_externalissuemapping SET worker_due_at = '2026-03-03T08:00:00Z'");
@@ -46,8 +54,18 @@ fn a_dry_run_of_a_batch() {
 #[test]
 fn a_dry_run_of_one_mapping() {
     let world = busy();
-    check(&world, "dry_run_mapping", &["sync", "--dry-run", "--mapping", "1"], 0);
-    check(&world, "dry_run_mapping_deleted", &["sync", "--dry-run", "--mapping", "3"], 3);
+    check(
+        &world,
+        "dry_run_mapping",
+        &["sync", "--dry-run", "--mapping", "1"],
+        0,
+    );
+    check(
+        &world,
+        "dry_run_mapping_deleted",
+        &["sync", "--dry-run", "--mapping", "3"],
+        3,
+    );
 }
 
 #[test]
@@ -55,7 +73,12 @@ fn a_dry_run_of_what_does_not_move() {
     let mut world = busy();
     world.run(&["sync"]).exits(3);
     world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = '2100-01-01T00:00:00Z' WHERE id < 3");
-    check(&world, "dry_run_mapping_unmoved", &["sync", "--dry-run", "--mapping", "2"], 0);
+    check(
+        &world,
+        "dry_run_mapping_unmoved",
+        &["sync", "--dry-run", "--mapping", "2"],
+        0,
+    );
 }
 
 #[test]
@@ -86,7 +109,12 @@ fn a_status() {
     );
     check(&world, "status", &["status"], 0);
     check(&world, "status_failed", &["status", "--failed"], 0);
-    check(&world, "status_check", &["status", "--check", "--max-age", "1h", "--project", "1"], 4);
+    check(
+        &world,
+        "status_check",
+        &["status", "--check", "--max-age", "1h", "--project", "1"],
+        4,
+    );
 }
 
 #[test]
@@ -101,5 +129,10 @@ fn a_status_of_one_mapping() {
          UPDATE worker_run SET finished_at = '2026-03-03T08:01:00Z'; DELETE FROM worker_repository",
     );
     check(&world, "status_mapping", &["status", "--mapping", "1"], 0);
-    check(&world, "status_mapping_parked", &["status", "--mapping", "3"], 0);
+    check(
+        &world,
+        "status_mapping_parked",
+        &["status", "--mapping", "3"],
+        0,
+    );
 }

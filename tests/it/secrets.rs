@@ -17,15 +17,23 @@ const KEY: &str = "SENTINEL-weaviate-key";
 /// An answer of GitHub that repeats the secret that the request had.
 fn echo(status: u16) -> Response {
     let body = format!("<html>who is Bearer {TOKEN}?</html>").into_bytes();
-    Response { body, ..Response::empty(status) }
+    Response {
+        body,
+        ..Response::empty(status)
+    }
 }
 
 #[test]
 fn no_secret_is_shown_by_any_command_with_everything_logged() {
-    let mut world = World::with(Settings { api_key: Some(KEY.to_owned()), ..Settings::default() });
+    let mut world = World::with(Settings {
+        api_key: Some(KEY.to_owned()),
+        ..Settings::default()
+    });
     for number in 1..=3 {
         world.issue(&format!("acme/shop#{number}"), "Working");
-        world.github.close(&format!("acme/shop#{number}"), "2026-03-01T10:00:00Z");
+        world
+            .github
+            .close(&format!("acme/shop#{number}"), "2026-03-01T10:00:00Z");
     }
     let commands: &[&[&str]] = &[
         &["sync", "--recheck-now"],
@@ -37,8 +45,21 @@ fn no_secret_is_shown_by_any_command_with_everything_logged() {
     let breaks: &[&dyn Fn()] = &[
         &|| {},
         &|| world.github.fail_next(1, &Fault::Answer(echo(500))),
-        &|| world.github.fail_next(1, &Fault::Answer(Response { body: b"no answer".to_vec(), ..Response::empty(401) })),
-        &|| world.weaviate.fail_next(1, &weaviate::Fault::Status(403, "Bearer SENTINEL-weaviate-key".to_owned())),
+        &|| {
+            world.github.fail_next(
+                1,
+                &Fault::Answer(Response {
+                    body: b"no answer".to_vec(),
+                    ..Response::empty(401)
+                }),
+            )
+        },
+        &|| {
+            world.weaviate.fail_next(
+                1,
+                &weaviate::Fault::Status(403, "Bearer SENTINEL-weaviate-key".to_owned()),
+            )
+        },
         &|| world.weaviate.fail_next(1, &weaviate::Fault::Html),
     ];
     for args in commands {
@@ -46,10 +67,16 @@ fn no_secret_is_shown_by_any_command_with_everything_logged() {
             for format in [&["--output", "json"][..], &["--log-format", "json"]] {
                 break_it();
                 let mut command = world.command(&[args, format].concat());
-                command.env("RUST_LOG", "trace").env("WEAVIATE_API_KEY", KEY);
+                command
+                    .env("RUST_LOG", "trace")
+                    .env("WEAVIATE_API_KEY", KEY);
                 let run = Run::of(&mut command);
                 assert!([0, 1, 3, 75].contains(&run.code), "{}", run.all());
-                assert!(run.stderr.to_lowercase().contains("trace"), "everything is logged\n{}", run.all());
+                assert!(
+                    run.stderr.to_lowercase().contains("trace"),
+                    "everything is logged\n{}",
+                    run.all()
+                );
             }
         }
     }
@@ -64,7 +91,13 @@ fn a_file_that_everybody_can_read_is_warned_of_and_served_all_the_same() {
     std::fs::write(&path, format!("{TOKEN}\n")).unwrap();
     for (mode, warns) in [(0o600, false), (0o640, false), (0o644, true)] {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-        let run = Run::of(world.command(&["sync"]).env_remove("GITHUB_TOKEN").env("GITHUB_TOKEN_FILE", &path)).exits(0);
+        let run = Run::of(
+            world
+                .command(&["sync"])
+                .env_remove("GITHUB_TOKEN")
+                .env("GITHUB_TOKEN_FILE", &path),
+        )
+        .exits(0);
         let line = "which GITHUB_TOKEN_FILE names, can be read by every user of this machine; run: chmod o= ";
         assert_eq!(run.stderr.contains(line), warns, "{mode:o}\n{}", run.all());
     }
@@ -80,10 +113,15 @@ fn plain_http_to_another_host_has_to_be_allowed_and_is_warned_of() {
         Run::of(&mut command)
     };
     for variable in [None, Some("false")] {
-        run(&[], variable).exits(1).logs("GITHUB_API_URL is plain http to another host").logs("give --allow-http");
+        run(&[], variable)
+            .exits(1)
+            .logs("GITHUB_API_URL is plain http to another host")
+            .logs("give --allow-http");
     }
     for (allow, variable) in [(&["--allow-http"][..], None), (&[], Some("true"))] {
-        run(allow, variable).exits(0).logs("WARN ] GITHUB_API_URL is plain http to another host");
+        run(allow, variable)
+            .exits(0)
+            .logs("WARN ] GITHUB_API_URL is plain http to another host");
     }
 }
 
@@ -91,8 +129,10 @@ fn plain_http_to_another_host_has_to_be_allowed_and_is_warned_of() {
 #[test]
 fn a_run_that_crashes_leaves_no_core_dump() {
     let folder = tempfile::tempdir().unwrap();
-    let crash =
-        Command::new("sh").args(["-c", "ulimit -c unlimited; kill -s ABRT $$"]).current_dir(folder.path()).status();
+    let crash = Command::new("sh")
+        .args(["-c", "ulimit -c unlimited; kill -s ABRT $$"])
+        .current_dir(folder.path())
+        .status();
     if !crash.unwrap().core_dumped() {
         eprintln!("NOT TESTED: this machine makes no core dump of anything");
     }
@@ -102,10 +142,26 @@ fn a_run_that_crashes_leaves_no_core_dump() {
     github.set_nonblocking(true).unwrap();
     let plain = world.command(&["sync"]);
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -c unlimited; exec \"$0\" sync"]).arg(plain.get_program()).env_clear();
-    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(folder.path());
-    command.env("GITHUB_API_URL", format!("http://{}", github.local_addr().unwrap()));
-    let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    command
+        .args(["-c", "ulimit -c unlimited; exec \"$0\" sync"])
+        .arg(plain.get_program())
+        .env_clear();
+    command
+        .envs(
+            plain
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(folder.path());
+    command.env(
+        "GITHUB_API_URL",
+        format!("http://{}", github.local_addr().unwrap()),
+    );
+    let mut run = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     // Once it has asked it waits for the answer.
     let _asked = loop {
         match github.accept() {
@@ -114,7 +170,13 @@ fn a_run_that_crashes_leaves_no_core_dump() {
         }
         std::thread::sleep(Duration::from_millis(10));
     };
-    assert!(Command::new("kill").args(["-s", "ABRT", &run.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-s", "ABRT", &run.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     let ended = run.wait().unwrap();
     assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false));
 }

@@ -21,11 +21,18 @@ fn busy() -> World {
 }
 
 fn start(command: &mut Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts")
 }
 
 fn send(child: &Child, signal: &str) {
-    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().expect("kill");
+    let sent = Command::new("kill")
+        .args(["-s", signal, &child.id().to_string()])
+        .status()
+        .expect("kill");
     assert!(sent.success());
 }
 
@@ -33,7 +40,11 @@ fn ended(child: Child) -> (i32, String, String) {
     let output = child.wait_with_output().expect("an end");
     check_silent(&[&output.stdout, &output.stderr]);
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+    (
+        output.status.code().expect("an exit code"),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
 
 fn mappings(world: &mut World) -> Value {
@@ -67,16 +78,29 @@ fn a_signal_while_github_does_not_answer_gives_everything_back() {
             let before = mappings(&mut world);
             let front = FaultProxy::before(&world.github.url());
             front.fail_from(hanging, WireFault::Hang);
-            let mut command = world.command(&["sync", "--output", "json", "--answer-timeout", "2s"]);
+            let mut command =
+                world.command(&["sync", "--output", "json", "--answer-timeout", "2s"]);
             let child = start(command.env("GITHUB_API_URL", front.url()));
             front.wait_for(hanging + 1);
             send(&child, signal);
             let (ended_with, stdout, stderr) = ended(child);
-            let report: Value =
-                serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
-            assert_eq!((ended_with, &report["exit_code"]), (code, &json!(code)), "{stderr}");
-            assert_eq!((&report["stopped_by"], &report["failed"]), (&json!("signal"), &json!(0)), "{report}");
-            assert_eq!(front.requests(), hanging + 1, "nothing is asked after the signal");
+            let report: Value = serde_json::from_str(&stdout)
+                .unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
+            assert_eq!(
+                (ended_with, &report["exit_code"]),
+                (code, &json!(code)),
+                "{stderr}"
+            );
+            assert_eq!(
+                (&report["stopped_by"], &report["failed"]),
+                (&json!("signal"), &json!(0)),
+                "{report}"
+            );
+            assert_eq!(
+                front.requests(),
+                hanging + 1,
+                "nothing is asked after the signal"
+            );
             assert_eq!(mappings(&mut world), before);
             let recorded: i32 = world.one("SELECT exit_code FROM worker_run");
             assert_eq!(recorded, code);
@@ -87,7 +111,11 @@ fn a_signal_while_github_does_not_answer_gives_everything_back() {
 
 #[test]
 fn a_second_signal_ends_a_run_at_once() {
-    for (first, second, code) in [("TERM", "TERM", 143), ("INT", "TERM", 143), ("TERM", "INT", 130)] {
+    for (first, second, code) in [
+        ("TERM", "TERM", 143),
+        ("INT", "TERM", 143),
+        ("TERM", "INT", 130),
+    ] {
         let mut world = busy();
         let front = FaultProxy::before(&world.github.url());
         front.fail_from(0, WireFault::Hang);
@@ -98,7 +126,10 @@ fn a_second_signal_ends_a_run_at_once() {
         send(&child, first);
         // A signal that comes before the first one was handled would be one with it.
         while handled(&child) == Some(false) {}
-        assert!(child.try_wait().unwrap().is_none(), "the first one does not end it at once");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the first one does not end it at once"
+        );
         send(&child, second);
         let (ended_with, stdout, _) = ended(child);
         assert_eq!((ended_with, stdout.as_str()), (code, ""));
@@ -114,8 +145,14 @@ fn a_second_signal_ends_a_run_at_once() {
 /// Whether no signal is pending for the process any more; `None` when it is gone.
 fn handled(child: &Child) -> Option<bool> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let pending = status.lines().filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
-    Some(pending.clone().all(|line| line.ends_with("0000000000000000")))
+    let pending = status
+        .lines()
+        .filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
+    Some(
+        pending
+            .clone()
+            .all(|line| line.ends_with("0000000000000000")),
+    )
 }
 
 /// A person holds the row of the second item while the plans are carried out: the mapping in hand is finished once the
@@ -125,7 +162,11 @@ fn a_signal_while_plans_are_carried_out_finishes_the_one_in_hand() {
     let mut world = busy();
     let mut person = world.database.client();
     let mut held = person.transaction().unwrap();
-    held.execute("SELECT FROM core_item WHERE id = (SELECT min(id) FROM core_item) FOR UPDATE", &[]).unwrap();
+    held.execute(
+        "SELECT FROM core_item WHERE id = (SELECT min(id) FROM core_item) FOR UPDATE",
+        &[],
+    )
+    .unwrap();
     let child = start(&mut world.command(&["sync", "--output", "json"]));
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
         AND application_name = 'agira-worker' AND wait_event_type = 'Lock'";
@@ -134,13 +175,27 @@ fn a_signal_while_plans_are_carried_out_finishes_the_one_in_hand() {
     while handled(&child) == Some(false) {}
     held.rollback().unwrap();
     let (code, stdout, stderr) = ended(child);
-    let report: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
-    assert_eq!((code, &report["stopped_by"]), (143, &json!("signal")), "{stderr}");
-    assert_eq!((&report["synced"], &report["given_back"]), (&json!(1), &json!(ISSUES - 1)), "{report}");
+    let report: Value =
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
+    assert_eq!(
+        (code, &report["stopped_by"]),
+        (143, &json!("signal")),
+        "{stderr}"
+    );
+    assert_eq!(
+        (&report["synced"], &report["given_back"]),
+        (&json!(1), &json!(ISSUES - 1)),
+        "{report}"
+    );
     assert_eq!(moved(&mut world), 1);
     let held = "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NOT NULL";
     assert_eq!(world.one::<i64>(held), 0);
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL"), 1);
+    assert_eq!(
+        world.one::<i64>(
+            "SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL"
+        ),
+        1
+    );
     comes_level(&mut world);
 }
 
@@ -154,8 +209,17 @@ fn a_signal_while_weaviate_does_not_answer_keeps_the_objects() {
     front.wait_for(3);
     send(&child, "TERM");
     let (code, stdout, stderr) = ended(child);
-    let report: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
-    assert_eq!((code, &report["stopped_by"]), (143, &json!("signal")), "{stderr}");
-    assert_eq!(moved(&mut world), i64::from(ISSUES), "what was begun is finished");
+    let report: Value =
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
+    assert_eq!(
+        (code, &report["stopped_by"]),
+        (143, &json!("signal")),
+        "{stderr}"
+    );
+    assert_eq!(
+        moved(&mut world),
+        i64::from(ISSUES),
+        "what was begun is finished"
+    );
     comes_level(&mut world);
 }

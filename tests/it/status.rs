@@ -36,10 +36,18 @@ fn every_class() -> World {
 #[track_caller]
 fn status(world: &World, args: &[&str]) -> Value {
     let before = world.database.dump("");
-    let run = world.run(&[&["status", "--output", "json"], args].concat()).exits(0);
+    let run = world
+        .run(&[&["status", "--output", "json"], args].concat())
+        .exits(0);
     assert_eq!(run.stderr, "");
     assert_eq!(run.stdout.lines().count(), 1);
-    assert_eq!((world.github.requests().len(), world.weaviate.requests().len()), (0, 0));
+    assert_eq!(
+        (
+            world.github.requests().len(),
+            world.weaviate.requests().len()
+        ),
+        (0, 0)
+    );
     assert_eq!(world.database.dump(""), before);
     run.json()
 }
@@ -47,7 +55,12 @@ fn status(world: &World, args: &[&str]) -> Value {
 /// The words of the names of an object's fields.
 #[track_caller]
 fn check_fields(object: &Value, fields: &str) {
-    let names: BTreeSet<&str> = object.as_object().expect("an object").keys().map(String::as_str).collect();
+    let names: BTreeSet<&str> = object
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
     assert_eq!(names, fields.split_whitespace().collect(), "{object}");
 }
 
@@ -55,18 +68,27 @@ fn check_fields(object: &Value, fields: &str) {
 fn every_mapping_is_in_one_class_and_the_classes_add_up() {
     let world = every_class();
     let classes = |args: &[&str]| status(&world, args)["mappings"].clone();
-    let expected = json!({ "total": 7, "due": 2, "in_work": 1, "backing_off": 1, "parked": 1, "waiting": 2 });
+    let expected =
+        json!({ "total": 7, "due": 2, "in_work": 1, "backing_off": 1, "parked": 1, "waiting": 2 });
     assert_eq!(classes(&[]), expected);
     assert_eq!(classes(&["--failed"]), expected);
-    let of_project = json!({ "total": 1, "due": 1, "in_work": 0, "backing_off": 0, "parked": 0, "waiting": 0 });
+    let of_project =
+        json!({ "total": 1, "due": 1, "in_work": 0, "backing_off": 0, "parked": 0, "waiting": 0 });
     assert_eq!(classes(&["--project", "2"]), of_project);
     assert_eq!(classes(&["--project", "1", "--project", "2"]), expected);
-    for (mapping, class) in [("1", "due"), ("2", "in_work"), ("3", "backing_off"), ("4", "parked"), ("5", "waiting")] {
+    for (mapping, class) in [
+        ("1", "due"),
+        ("2", "in_work"),
+        ("3", "backing_off"),
+        ("4", "parked"),
+        ("5", "waiting"),
+    ] {
         let mut one = json!({ "total": 1, "due": 0, "in_work": 0, "backing_off": 0, "parked": 0, "waiting": 0 });
         one[class] = json!(1);
         assert_eq!(classes(&["--mapping", mapping]), one);
     }
-    let none = json!({ "total": 0, "due": 0, "in_work": 0, "backing_off": 0, "parked": 0, "waiting": 0 });
+    let none =
+        json!({ "total": 0, "due": 0, "in_work": 0, "backing_off": 0, "parked": 0, "waiting": 0 });
     assert_eq!(classes(&["--mapping", "1", "--project", "2"]), none);
 }
 
@@ -75,8 +97,12 @@ fn an_expired_claim_is_in_work_until_a_run_takes_it_over() {
     let mut world = every_class();
     world.execute("UPDATE core_externalissuemapping SET worker_claimed_until = '2026-03-01T00:00:00Z' WHERE id = 2");
     assert_eq!(status(&world, &[])["mappings"]["in_work"], 1);
-    let sentence = "for item 2 (Working): in work by a run that died; its claim expired 2026-03-01T00:00:00Z";
-    world.run(&["status", "--mapping", "2"]).exits(0).prints(sentence);
+    let sentence =
+        "for item 2 (Working): in work by a run that died; its claim expired 2026-03-01T00:00:00Z";
+    world
+        .run(&["status", "--mapping", "2"])
+        .exits(0)
+        .prints(sentence);
 }
 
 #[test]
@@ -84,7 +110,10 @@ fn what_was_never_looked_at_and_what_waits_for_weaviate_is_counted() {
     let world = every_class();
     let counts = |args: &[&str]| {
         let status = status(&world, args);
-        (status["never_synced"].as_i64().unwrap(), status["weaviate"].clone())
+        (
+            status["never_synced"].as_i64().unwrap(),
+            status["weaviate"].clone(),
+        )
     };
     assert_eq!(counts(&[]), (2, json!({ "pending": 1 })));
     assert_eq!(counts(&["--project", "2"]), (1, json!({ "pending": 0 })));
@@ -99,14 +128,20 @@ fn what_is_left_of_looking_at_everything_again_is_counted() {
         world.issue(&format!("acme/shop#{number}"), "Working");
     }
     let left = |world: &World| {
-        let count = world.run(&["status", "--output", "json"]).exits(0).json()["to_recheck"].as_i64()?;
-        world.run(&["status"]).exits(0).prints(&format!("to recheck {count:14}"));
+        let count =
+            world.run(&["status", "--output", "json"]).exits(0).json()["to_recheck"].as_i64()?;
+        world
+            .run(&["status"])
+            .exits(0)
+            .prints(&format!("to recheck {count:14}"));
         Some(count)
     };
     assert_eq!(left(&world), Some(0), "a new mapping is due");
     world.run(&["sync"]).exits(0);
     assert_eq!(left(&world), Some(0));
-    world.run(&["sync", "--recheck-now", "--limit", "2"]).exits(0);
+    world
+        .run(&["sync", "--recheck-now", "--limit", "2"])
+        .exits(0);
     assert_eq!(left(&world), Some(3));
     world.execute("UPDATE core_externalissuemapping SET worker_due_at = now() WHERE id = 5");
     assert_eq!(left(&world), Some(2), "one that is due is counted there");
@@ -127,11 +162,21 @@ fn the_json_has_exactly_the_documented_fields() {
         "schema_version command exit_code error mappings never_synced to_recheck weaviate shared repositories last_run runs synced_at pause failures unhealthy",
     );
     assert_eq!(
-        (&status["schema_version"], &status["command"], &status["exit_code"]),
+        (
+            &status["schema_version"],
+            &status["command"],
+            &status["exit_code"]
+        ),
         (&json!(1), &json!("status"), &json!(0))
     );
-    assert_eq!((&status["error"], &status["pause"], &status["last_run"]), (&Value::Null, &Value::Null, &Value::Null));
-    check_fields(&status["mappings"], "total due in_work backing_off parked waiting");
+    assert_eq!(
+        (&status["error"], &status["pause"], &status["last_run"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    check_fields(
+        &status["mappings"],
+        "total due in_work backing_off parked waiting",
+    );
     check_fields(&status["weaviate"], "pending");
     check_fields(
         &status["failures"][0],
@@ -150,19 +195,47 @@ fn failures_tell_what_happened_when_and_what_comes_next() {
             "error": error, "error_at": at, "next_attempt_at": next })
     };
     let parked = failure(4, 10, "gone", "2026-03-03T08:00:00Z", Value::Null);
-    let backing_off = failure(3, 3, "broken", "2026-03-02T08:00:00Z", json!("2100-01-01T00:00:00Z"));
+    let backing_off = failure(
+        3,
+        3,
+        "broken",
+        "2026-03-02T08:00:00Z",
+        json!("2100-01-01T00:00:00Z"),
+    );
     for args in [&[][..], &["--failed"], &["--project", "1"]] {
-        assert_eq!(status(&world, args)["failures"], json!([parked, backing_off]), "the latest first");
+        assert_eq!(
+            status(&world, args)["failures"],
+            json!([parked, backing_off]),
+            "the latest first"
+        );
     }
-    assert_eq!(status(&world, &["--mapping", "3"])["failures"], json!([backing_off]));
+    assert_eq!(
+        status(&world, &["--mapping", "3"])["failures"],
+        json!([backing_off])
+    );
     assert_eq!(status(&world, &["--project", "2"])["failures"], json!([]));
-    let parked = "  mapping 4 (item 4, issue acme/shop#4): attempt 10 at 2026-03-03T08:00:00Z, parked: gone";
+    let parked =
+        "  mapping 4 (item 4, issue acme/shop#4): attempt 10 at 2026-03-03T08:00:00Z, parked: gone";
     let backing_off = "  mapping 3 (item 3, issue acme/shop#3): attempt 3 at 2026-03-02T08:00:00Z, next attempt 2100-01-01T00:00:00Z: broken";
-    let run = world.run(&["status"]).exits(0).prints("failures: 2").prints("mappings                7");
-    assert!(run.stdout.ends_with(&format!("{parked}\n{backing_off}\n")), "{}", run.all());
+    let run = world
+        .run(&["status"])
+        .exits(0)
+        .prints("failures: 2")
+        .prints("mappings                7");
+    assert!(
+        run.stdout.ends_with(&format!("{parked}\n{backing_off}\n")),
+        "{}",
+        run.all()
+    );
     let run = world.run(&["status", "--failed"]).exits(0);
-    assert_eq!(run.stdout, format!("failures: 2\n{parked}\n{backing_off}\n"));
-    world.run(&["status", "--failed", "--project", "2"]).exits(0).prints("failures: none");
+    assert_eq!(
+        run.stdout,
+        format!("failures: 2\n{parked}\n{backing_off}\n")
+    );
+    world
+        .run(&["status", "--failed", "--project", "2"])
+        .exits(0)
+        .prints("failures: none");
 }
 
 #[test]
@@ -176,11 +249,19 @@ fn a_failure_without_readable_address_is_shown_with_what_is_known() {
     let status = status(&world, &["--failed"]);
     let known = |index: usize| {
         let failure = &status["failures"][index];
-        (failure["kind"].clone(), failure["repository"].clone(), failure["number"].clone())
+        (
+            failure["kind"].clone(),
+            failure["repository"].clone(),
+            failure["number"].clone(),
+        )
     };
     assert_eq!(known(0), (json!("Issue"), Value::Null, json!(4)));
     assert_eq!(known(1), (json!("unknown"), json!("acme/shop"), json!(3)));
-    world.run(&["status", "--failed"]).exits(0).prints("mapping of unknown kind").prints("?#4");
+    world
+        .run(&["status", "--failed"])
+        .exits(0)
+        .prints("mapping of unknown kind")
+        .prints("?#4");
 }
 
 #[test]
@@ -188,9 +269,16 @@ fn text_shows_the_same_numbers_as_json() {
     let world = every_class();
     let run = world.run(&["status"]).exits(0);
     let number = |name: &str| -> i64 {
-        let line = run.stdout.lines().find(|line| line.trim_start().starts_with(name));
+        let line = run
+            .stdout
+            .lines()
+            .find(|line| line.trim_start().starts_with(name));
         let line = line.unwrap_or_else(|| panic!("no {name}\n{}", run.all()));
-        line.split_whitespace().next_back().unwrap().parse().unwrap()
+        line.split_whitespace()
+            .next_back()
+            .unwrap()
+            .parse()
+            .unwrap()
     };
     let json = status(&world, &[]);
     for name in ["due", "in work", "backing off", "parked", "waiting"] {
@@ -198,7 +286,10 @@ fn text_shows_the_same_numbers_as_json() {
     }
     assert_eq!(
         (&json["never_synced"], &json["weaviate"]["pending"]),
-        (&json!(number("never synced")), &json!(number("Weaviate pending")))
+        (
+            &json!(number("never synced")),
+            &json!(number("Weaviate pending"))
+        )
     );
     assert_eq!(json["to_recheck"], number("to recheck"));
     assert_eq!(json["mappings"]["total"], number("mappings"));
@@ -212,29 +303,75 @@ fn a_mapping_that_is_named_is_described_in_a_sentence() {
         let run = world.run(&["status", "--mapping", mapping]).exits(0);
         assert_eq!(run.stdout.lines().next(), Some(sentence), "{}", run.all());
     };
-    let start = |id: i64| format!("mapping {id} is the issue acme/shop#{id} (open there), for item {id} (Working): ");
+    let start = |id: i64| {
+        format!("mapping {id} is the issue acme/shop#{id} (open there), for item {id} (Working): ")
+    };
     check("1", &(start(1) + "due since 2026-03-01T08:00:00Z"));
-    check("2", &(start(2) + "in work, held by a run until 2100-01-03T00:00:00Z at the latest"));
-    check("3", &(start(3) + "not due before 2100-01-01T00:00:00Z (backing off)"));
-    check("4", &(start(4) + "parked: looked at again when it changes at GitHub, or by retry-failed"));
-    check("5", &(start(5) + "no reason to look known; next look without one at 2100-01-02T00:00:00Z"));
-    check("6", &(start(6) + "no reason to look known; next look without one at 2100-01-02T00:00:00Z"));
-    check("7", "mapping 7 is the issue acme/other#7 (open there), for item 7 (Review): due since 2026-03-01T08:00:00Z");
-    let run = world.run(&["status", "--mapping", "5", "--mapping", "1"]).exits(0);
-    assert_eq!(run.stdout.lines().filter(|line| line.contains(" is the issue ")).count(), 2, "{}", run.all());
+    check(
+        "2",
+        &(start(2) + "in work, held by a run until 2100-01-03T00:00:00Z at the latest"),
+    );
+    check(
+        "3",
+        &(start(3) + "not due before 2100-01-01T00:00:00Z (backing off)"),
+    );
+    check(
+        "4",
+        &(start(4) + "parked: looked at again when it changes at GitHub, or by retry-failed"),
+    );
+    check(
+        "5",
+        &(start(5) + "no reason to look known; next look without one at 2100-01-02T00:00:00Z"),
+    );
+    check(
+        "6",
+        &(start(6) + "no reason to look known; next look without one at 2100-01-02T00:00:00Z"),
+    );
+    check(
+        "7",
+        "mapping 7 is the issue acme/other#7 (open there), for item 7 (Review): due since 2026-03-01T08:00:00Z",
+    );
+    let run = world
+        .run(&["status", "--mapping", "5", "--mapping", "1"])
+        .exits(0);
+    assert_eq!(
+        run.stdout
+            .lines()
+            .filter(|line| line.contains(" is the issue "))
+            .count(),
+        2,
+        "{}",
+        run.all()
+    );
 }
 
 #[test]
 fn mappings_and_projects_that_do_not_exist_are_exit_code_1() {
     let world = every_class();
-    for (args, says) in
-        [(["--mapping", "99"], "there is no mapping 99"), (["--project", "98"], "there is no project 98")]
-    {
+    for (args, says) in [
+        (["--mapping", "99"], "there is no mapping 99"),
+        (["--project", "98"], "there is no project 98"),
+    ] {
         let run = world.run(&["status", args[0], args[1]]).exits(1).logs(says);
-        assert_eq!((&*run.stdout, run.stderr.lines().count()), ("", 1), "{}", run.all());
-        let json = world.run(&["status", args[0], args[1], "--output", "json"]).exits(1).logs(says).json();
-        assert_eq!((&json["exit_code"], &json["error"]), (&json!(1), &json!(says)));
-        check_fields(&json["mappings"], "total due in_work backing_off parked waiting");
+        assert_eq!(
+            (&*run.stdout, run.stderr.lines().count()),
+            ("", 1),
+            "{}",
+            run.all()
+        );
+        let json = world
+            .run(&["status", args[0], args[1], "--output", "json"])
+            .exits(1)
+            .logs(says)
+            .json();
+        assert_eq!(
+            (&json["exit_code"], &json["error"]),
+            (&json!(1), &json!(says))
+        );
+        check_fields(
+            &json["mappings"],
+            "total due in_work backing_off parked waiting",
+        );
     }
 }
 
@@ -249,20 +386,37 @@ fn the_last_run_is_told_however_it_ended() {
         run.json()["last_run"].clone()
     };
     let run = last_run(&world);
-    check_fields(&run, "command started_at finished_at exit_code stopped_by counts");
+    check_fields(
+        &run,
+        "command started_at finished_at exit_code stopped_by counts",
+    );
     assert_eq!(
         (&run["command"], &run["exit_code"], &run["stopped_by"]),
         (&json!("sync"), &json!(75), &json!("weaviate"))
     );
-    assert_eq!((&run["counts"]["synced"], &run["counts"]["claimed"]), (&sync["synced"], &sync["claimed"]));
+    assert_eq!(
+        (&run["counts"]["synced"], &run["counts"]["claimed"]),
+        (&sync["synced"], &sync["claimed"])
+    );
     let text = world.run(&["status"]).exits(0);
-    let line =
-        text.stdout.lines().skip_while(|line| *line != "last runs:").nth(2).unwrap_or_else(|| panic!("{}", text.all()));
+    let line = text
+        .stdout
+        .lines()
+        .skip_while(|line| *line != "last runs:")
+        .nth(2)
+        .unwrap_or_else(|| panic!("{}", text.all()));
     let cells: Vec<&str> = line.split_whitespace().collect();
-    assert_eq!((cells[0], cells[2], cells[5]), ("sync", "75", "weaviate"), "{line}");
+    assert_eq!(
+        (cells[0], cells[2], cells[5]),
+        ("sync", "75", "weaviate"),
+        "{line}"
+    );
     world.weaviate.settings().down = false;
     world.run(&["push-weaviate"]).exits(0);
-    assert_eq!((&last_run(&world)["command"], &last_run(&world)["exit_code"]), (&json!("push-weaviate"), &json!(0)));
+    assert_eq!(
+        (&last_run(&world)["command"], &last_run(&world)["exit_code"]),
+        (&json!("push-weaviate"), &json!(0))
+    );
     // Neither a dry run nor status itself is a run that anybody wants to know of.
     world.run(&["sync", "--dry-run"]).exits(0);
     assert_eq!(last_run(&world)["command"], "push-weaviate");
@@ -292,8 +446,15 @@ fn a_role_that_may_only_read_and_no_service_is_enough() {
         "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET default_transaction_read_only = on;
          GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
     ));
-    let url = world.database.url().replace("postgres@", &format!("{role}@"));
-    for args in [&["status"][..], &["status", "--mapping", "3"], &["status", "--failed", "--output", "json"]] {
+    let url = world
+        .database
+        .url()
+        .replace("postgres@", &format!("{role}@"));
+    for args in [
+        &["status"][..],
+        &["status", "--mapping", "3"],
+        &["status", "--failed", "--output", "json"],
+    ] {
         let mut command = world.command(args);
         command.env("DATABASE_URL", &url);
         for name in ["GITHUB_TOKEN", "WEAVIATE_URL", "GITHUB_API_URL"] {
@@ -316,7 +477,12 @@ fn a_status_comes_while_a_run_waits_for_github() {
     // The poll is answered, the look is not.
     front.fail_from(1, WireFault::Hang);
     let mut sync = world.command(&["sync", "--answer-timeout", "1h"]);
-    let mut sync = sync.env("GITHUB_API_URL", front.url()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut sync = sync
+        .env("GITHUB_API_URL", front.url())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     front.wait_for(2);
     let mappings = world.run(&["status", "--output", "json"]).exits(0).json()["mappings"].clone();
     let held = world.run(&["status", "--mapping", "2"]).exits(0);
@@ -324,19 +490,30 @@ fn a_status_comes_while_a_run_waits_for_github() {
     sync.kill().unwrap();
     sync.wait().unwrap();
     assert!(is_running, "the run still waits");
-    assert_eq!((&mappings["in_work"], &mappings["total"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&mappings["in_work"], &mappings["total"]),
+        (&json!(3), &json!(3))
+    );
     held.prints("for item 2 (Working): in work, held by a run until ");
 }
 
 #[test]
 fn an_agira_without_mappings_has_a_status() {
     let mut world = World::on(Database::create());
-    let none = json!({ "total": 0, "due": 0, "in_work": 0, "backing_off": 0, "parked": 0, "waiting": 0 });
+    let none =
+        json!({ "total": 0, "due": 0, "in_work": 0, "backing_off": 0, "parked": 0, "waiting": 0 });
     assert_eq!(status(&world, &[])["mappings"], none);
-    world.run(&["status"]).exits(0).prints("failures: none").prints("last runs: none yet");
+    world
+        .run(&["status"])
+        .exits(0)
+        .prints("failures: none")
+        .prints("last runs: none yet");
     let project = world.project("acme/shop");
     agira::item(&mut world.client, project, "Working");
-    assert_eq!(status(&world, &["--project", &project.to_string()])["mappings"], none);
+    assert_eq!(
+        status(&world, &["--project", &project.to_string()])["mappings"],
+        none
+    );
 }
 
 /// GitHub's id can be in one row only; which rows mean the same issue is for a person to know.
@@ -353,9 +530,15 @@ fn rows_that_mean_the_same_issue_are_named() {
         first.mapping, second.mapping
     );
     world.run(&["status"]).exits(0).prints(&line);
-    world.run(&["status", "--mapping", &second.mapping.to_string()]).exits(0).prints(&line);
+    world
+        .run(&["status", "--mapping", &second.mapping.to_string()])
+        .exits(0)
+        .prints(&line);
     let shared = world.run(&["status", "--output", "json"]).json()["shared"].clone();
-    assert_eq!(shared[0]["mapping_ids"], serde_json::json!([first.mapping, second.mapping]));
+    assert_eq!(
+        shared[0]["mapping_ids"],
+        serde_json::json!([first.mapping, second.mapping])
+    );
 }
 
 #[test]
@@ -371,8 +554,13 @@ fn how_far_behind_each_repository_is_is_told() {
          UPDATE core_externalissuemapping SET worker_due_at = now() WHERE html_url LIKE '%shop%'",
     );
     let run = world.run(&["status"]).exits(0);
-    let run = run.prints("acme/shop     2026-03-01T10:00:00Z  2026-03-01T09:00:00Z  2026-03-01T08:00:00Z    1");
+    let run = run.prints(
+        "acme/shop     2026-03-01T10:00:00Z  2026-03-01T09:00:00Z  2026-03-01T08:00:00Z    1",
+    );
     run.prints("acme/backend  2026-03-01T10:00:00Z  2026-03-01T09:00:00Z  2026-03-01T08:00:00Z    0  hidden from us");
     let repositories = world.run(&["status", "--output", "json"]).json()["repositories"].clone();
-    assert_eq!((&repositories[0]["due"], &repositories[1]["due"]), (&serde_json::json!(0), &serde_json::json!(1)));
+    assert_eq!(
+        (&repositories[0]["due"], &repositories[1]["due"]),
+        (&serde_json::json!(0), &serde_json::json!(1))
+    );
 }

@@ -23,7 +23,11 @@ fn world() -> World {
 }
 
 fn at(world: &World, columns: &str, args: &[&str]) -> Run {
-    Run::of(world.command(&[&["status"], args].concat()).env("COLUMNS", columns))
+    Run::of(
+        world
+            .command(&[&["status"], args].concat())
+            .env("COLUMNS", columns),
+    )
 }
 
 #[test]
@@ -50,12 +54,18 @@ failures: 1
 ";
     let world = world();
     assert_eq!(at(&world, "200", &[]).exits(0).stdout, expected);
-    assert_eq!(world.run(&["status"]).exits(0).stdout, expected, "so it is where nobody says how wide it is");
+    assert_eq!(
+        world.run(&["status"]).exits(0).stdout,
+        expected,
+        "so it is where nobody says how wide it is"
+    );
 }
 
 /// How many columns a line takes: those letters that are in these tests and are not ASCII take two.
 fn width(line: &str) -> usize {
-    line.chars().map(|letter| if letter.is_ascii() { 1 } else { 2 }).sum()
+    line.chars()
+        .map(|letter| if letter.is_ascii() { 1 } else { 2 })
+        .sum()
 }
 
 #[test]
@@ -80,13 +90,24 @@ fn a_width_that_makes_no_sense_is_none() {
     }
     use std::os::unix::ffi::OsStrExt;
     let odd = std::ffi::OsStr::from_bytes(b"\xff8\xff");
-    let run = Run::of(world.command(&["status"]).env("COLUMNS", odd).env("LANG", odd).env("NO_COLOR", odd));
+    let run = Run::of(
+        world
+            .command(&["status"])
+            .env("COLUMNS", odd)
+            .env("LANG", odd)
+            .env("NO_COLOR", odd),
+    );
     assert_eq!(run.exits(0).stdout, wide);
 }
 
 /// `status` on a terminal of that many columns, which util-linux' `script` makes.
 fn on_terminal(world: &World, columns: u16, environment: &[(&str, &str)]) -> String {
-    let program = world.command(&[]).get_program().to_str().unwrap().to_owned();
+    let program = world
+        .command(&[])
+        .get_program()
+        .to_str()
+        .unwrap()
+        .to_owned();
     let mut command = Command::new("script");
     command.args([
         "--quiet",
@@ -95,8 +116,13 @@ fn on_terminal(world: &World, columns: u16, environment: &[(&str, &str)]) -> Str
         &format!("stty rows 24 cols {columns}; {program} status"),
         "/dev/null",
     ]);
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("DATABASE_URL", world.database.url());
-    command.envs(environment.iter().copied()).stdin(std::process::Stdio::null());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("DATABASE_URL", world.database.url());
+    command
+        .envs(environment.iter().copied())
+        .stdin(std::process::Stdio::null());
     let output = command.output().expect("script runs");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().replace('\r', "")
@@ -107,9 +133,16 @@ fn colours_are_for_terminals_that_have_them_and_for_people_who_want_them() {
     let world = world();
     let red = "\u{1b}[31m  parked                1\u{1b}[0m\n";
     assert!(on_terminal(&world, 80, &[("TERM", "xterm")]).contains(red));
-    for environment in [&[("TERM", "xterm"), ("NO_COLOR", "1")][..], &[("TERM", "dumb")], &[]] {
+    for environment in [
+        &[("TERM", "xterm"), ("NO_COLOR", "1")][..],
+        &[("TERM", "dumb")],
+        &[],
+    ] {
         let text = on_terminal(&world, 80, environment);
-        assert!(text.contains("  parked                1\n") && !text.contains('\u{1b}'), "{environment:?}: {text}");
+        assert!(
+            text.contains("  parked                1\n") && !text.contains('\u{1b}'),
+            "{environment:?}: {text}"
+        );
         assert_eq!(text, at(&world, "80", &[]).stdout);
     }
     assert_eq!(on_terminal(&world, 20, &[]), at(&world, "20", &[]).stdout);
@@ -121,7 +154,9 @@ fn colours_are_for_terminals_that_have_them_and_for_people_who_want_them() {
 fn a_mappings_story_is_told() {
     let mut world = World::new();
     let linked = world.issue("acme/shop#1", "Working");
-    world.github.issue("acme/shop#1", |issue| issue.references = vec!["acme/shop#2".to_owned()]);
+    world.github.issue("acme/shop#1", |issue| {
+        issue.references = vec!["acme/shop#2".to_owned()]
+    });
     world.github.pull_request("acme/shop#2", |_| {});
     world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
     let twin = world.issue("acme/shop#3", "Working");
@@ -130,19 +165,33 @@ fn a_mappings_story_is_told() {
     );
     let mapping = linked.mapping.to_string();
     let run = world.run(&["status", "--mapping", &mapping]).exits(0);
-    let run = run.prints("  GitHub was never looked at for it").prints("  no close event was dealt with so far");
-    run.prints("  Weaviate was never brought level; nothing waits").prints("sync --mapping 1 --dry-run");
+    let run = run
+        .prints("  GitHub was never looked at for it")
+        .prints("  no close event was dealt with so far");
+    run.prints("  Weaviate was never brought level; nothing waits")
+        .prints("sync --mapping 1 --dry-run");
     world.weaviate.settings().down = true;
     world.run(&["sync", "--mapping", &mapping]).exits(75);
     let run = world.run(&["status", "--mapping", &mapping]).exits(0);
-    let run = run.prints("  GitHub was last looked at ").prints("; it had last changed there ");
-    let run = run.prints("  the close event of 2026-03-01T10:00:00Z was dealt with; the item was moved ");
-    let run = run.prints(": Status: Working → Testing").prints("  objects wait for Weaviate since ");
-    let run = run.prints(": item:1, github_issue:1").prints("  it is linked with mapping 3");
-    run.prints(&format!("  mapping {} (item {}) means the same page", twin.mapping, twin.item));
+    let run = run
+        .prints("  GitHub was last looked at ")
+        .prints("; it had last changed there ");
+    let run =
+        run.prints("  the close event of 2026-03-01T10:00:00Z was dealt with; the item was moved ");
+    let run = run
+        .prints(": Status: Working → Testing")
+        .prints("  objects wait for Weaviate since ");
+    let run = run
+        .prints(": item:1, github_issue:1")
+        .prints("  it is linked with mapping 3");
+    run.prints(&format!(
+        "  mapping {} (item {}) means the same page",
+        twin.mapping, twin.item
+    ));
     world.execute("UPDATE core_externalissuemapping SET worker_error = 'it broke', worker_error_at = '2026-03-03T08:00:00Z' WHERE id = 1");
     let run = world.run(&["status", "--mapping", &mapping]).exits(0);
-    run.prints("  it last failed at 2026-03-03T08:00:00Z (attempt 0): it broke").prints("retry-failed --mapping 1");
+    run.prints("  it last failed at 2026-03-03T08:00:00Z (attempt 0): it broke")
+        .prints("retry-failed --mapping 1");
 }
 
 /// Agira has no index that leads to the activities of one item: only the last ones are searched.
@@ -153,7 +202,10 @@ fn a_close_event_before_the_last_activities_is_told_as_unknown() {
     world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
     world.sync();
     let moved = "the close event of 2026-03-01T10:00:00Z was dealt with; the item was moved ";
-    world.run(&["status", "--mapping", "1"]).exits(0).prints(moved);
+    world
+        .run(&["status", "--mapping", "1"])
+        .exits(0)
+        .prints(moved);
     let more = |world: &mut World, count: i64| {
         world.execute(&format!(
             "INSERT INTO core_activity (target_object_id, verb, summary, created_at, actor_id, target_content_type_id)
@@ -162,12 +214,21 @@ fn a_close_event_before_the_last_activities_is_told_as_unknown() {
         ));
     };
     more(&mut world, 99_998);
-    world.run(&["status", "--mapping", "1"]).exits(0).prints(moved);
+    world
+        .run(&["status", "--mapping", "1"])
+        .exits(0)
+        .prints(moved);
     more(&mut world, 2);
     let unknown = "was dealt with; that is longer ago than Agira's last 100000 activities";
-    world.run(&["status", "--mapping", "1"]).exits(0).prints(unknown);
+    world
+        .run(&["status", "--mapping", "1"])
+        .exits(0)
+        .prints(unknown);
     world.execute("DELETE FROM core_activity WHERE target_object_id = '1'; DELETE FROM core_activity WHERE id % 2 = 0");
-    world.run(&["status", "--mapping", "1"]).exits(0).prints("was dealt with; the item was left where it was");
+    world
+        .run(&["status", "--mapping", "1"])
+        .exits(0)
+        .prints("was dealt with; the item was left where it was");
 }
 
 #[test]
@@ -180,7 +241,11 @@ fn a_status_comes_while_others_hold_what_they_want() {
                 worker_repository, worker_pause, worker_pull_request_link IN EXCLUSIVE MODE",
         )
         .unwrap();
-    for args in [&["status"][..], &["status", "--mapping", "2"], &["status", "--project", "1", "--check"]] {
+    for args in [
+        &["status"][..],
+        &["status", "--mapping", "2"],
+        &["status", "--project", "1", "--check"],
+    ] {
         let run = world.run(args);
         assert!(run.code == 0 || run.code == 4, "{}", run.all());
     }
@@ -190,12 +255,25 @@ fn a_status_comes_while_others_hold_what_they_want() {
 fn check(world: &World, args: &[&str]) -> (i32, String) {
     let json = world.run(&[&["status", "--check", "--output", "json"], args].concat());
     let text = world.run(&[&["status", "--check"], args].concat());
-    assert_eq!((json.code, json.json()["exit_code"].as_i64()), (text.code, Some(text.code.into())));
+    assert_eq!(
+        (json.code, json.json()["exit_code"].as_i64()),
+        (text.code, Some(text.code.into()))
+    );
     let reasons = json.json()["unhealthy"].as_array().unwrap().clone();
     for reason in &reasons {
-        assert!(text.stdout.contains(&format!("unhealthy: {}\n", reason.as_str().unwrap())), "{}", text.all());
+        assert!(
+            text.stdout
+                .contains(&format!("unhealthy: {}\n", reason.as_str().unwrap())),
+            "{}",
+            text.all()
+        );
     }
-    assert_eq!(text.stdout.starts_with("healthy\n"), reasons.is_empty(), "{}", text.all());
+    assert_eq!(
+        text.stdout.starts_with("healthy\n"),
+        reasons.is_empty(),
+        "{}",
+        text.all()
+    );
     (json.code, serde_json::Value::from(reasons).to_string())
 }
 
@@ -204,13 +282,19 @@ fn a_monitor_is_told_by_the_exit_code() {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     let (code, why) = check(&world, &[]);
-    assert!(code == 4 && why.contains("no sync has done its work so far"), "{why}");
+    assert!(
+        code == 4 && why.contains("no sync has done its work so far"),
+        "{why}"
+    );
     world.sync();
     assert_eq!(check(&world, &[]).0, 0);
     world.run(&["status"]).exits(0);
     world.execute("UPDATE worker_run SET finished_at = now() - interval '2 hours'");
     let (code, why) = check(&world, &[]);
-    assert!(code == 4 && why.contains("no sync did its work within 1h, the last one ended "), "{why}");
+    assert!(
+        code == 4 && why.contains("no sync did its work within 1h, the last one ended "),
+        "{why}"
+    );
     assert_eq!(check(&world, &["--max-age", "3h"]).0, 0);
     // Only sync counts, and only when it did its work, or had to wait for GitHub.
     for (end, expected) in [
@@ -230,7 +314,10 @@ fn a_monitor_is_told_by_the_exit_code() {
         "UPDATE core_externalissuemapping SET worker_recheck_at = NULL, worker_error = 'it broke', worker_error_at = now()",
     );
     let (code, why) = check(&world, &[]);
-    assert!(code == 4 && why.contains("1 mappings are parked, more than 0"), "{why}");
+    assert!(
+        code == 4 && why.contains("1 mappings are parked, more than 0"),
+        "{why}"
+    );
     assert_eq!(check(&world, &["--max-parked", "1"]).0, 0);
     world.run(&["status"]).exits(0);
     world.run(&["status", "--max-parked", "1"]).exits(2);

@@ -35,7 +35,9 @@ fn words(run: &Run) -> String {
 fn a_narrow_terminal_loses_nothing() {
     let mut world = busy();
     world.execute("UPDATE core_externalissuemapping SET worker_due_at = '2026-03-03T08:00:00Z'");
-    let at = |columns: &str, args: &[&str]| Run::of(world.command(args).env("COLUMNS", columns)).exits(0);
+    let at = |columns: &str, args: &[&str]| {
+        Run::of(world.command(args).env("COLUMNS", columns)).exits(0)
+    };
     for args in &COMMANDS[3..5] {
         let wide = at("0", args);
         for columns in ["1", "20", "40", "65535"] {
@@ -47,26 +49,54 @@ fn a_narrow_terminal_loses_nothing() {
             assert!(line.chars().count() <= 24, "{line:?}\n{}", narrow.all());
         }
     }
-    assert!(at("20", &["sync"]).stdout.lines().all(|line| line.len() <= 20));
+    assert!(
+        at("20", &["sync"])
+            .stdout
+            .lines()
+            .all(|line| line.len() <= 20)
+    );
 }
 
 /// `sync | head -1`, `sync 2>&1 | head -1`, `sync >&-`, and a disk without room.
 #[test]
 fn a_reader_that_goes_away_ends_nothing() {
-    for redirected in ["| true", "2>&1 | true", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full"] {
+    for redirected in [
+        "| true",
+        "2>&1 | true",
+        "<&- >&- 2>&-",
+        ">/dev/full",
+        "2>/dev/full",
+    ] {
         let mut world = busy();
         for args in COMMANDS {
             let program = world.command(args);
             let mut shell = Command::new("bash");
             let line = format!("set -o pipefail; \"$@\" -vv {redirected}");
-            shell.args(["-c", &line, "bash"]).arg(program.get_program()).args(args).env_clear();
-            shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            shell
+                .args(["-c", &line, "bash"])
+                .arg(program.get_program())
+                .args(args)
+                .env_clear();
+            shell.envs(
+                program
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
             let output = shell.stdin(Stdio::null()).output().unwrap();
-            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-            assert_eq!(output.status.code(), Some(0), "{args:?} {redirected}\n{said}");
+            let said =
+                String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "{args:?} {redirected}\n{said}"
+            );
             assert!(!said.contains("panicked"), "{args:?} {redirected}\n{said}");
         }
-        assert_eq!(world.one::<String>("SELECT status FROM core_item"), "Testing", "{redirected}: the work is done");
+        assert_eq!(
+            world.one::<String>("SELECT status FROM core_item"),
+            "Testing",
+            "{redirected}: the work is done"
+        );
     }
 }
 
@@ -88,11 +118,16 @@ fn an_environment_that_is_no_utf_8_is_not_read_or_named() {
     ];
     for args in COMMANDS {
         let mut command = world.command(args);
-        command.envs(names.map(|name| (name, odd))).env(OsStr::from_bytes(b"\xff"), odd);
+        command
+            .envs(names.map(|name| (name, odd)))
+            .env(OsStr::from_bytes(b"\xff"), odd);
         let run = Run::of(&mut command).exits(0);
         assert!(!run.stderr.contains("panicked"), "{}", run.all());
     }
-    assert_eq!(world.one::<String>("SELECT status FROM core_item"), "Testing");
+    assert_eq!(
+        world.one::<String>("SELECT status FROM core_item"),
+        "Testing"
+    );
     let mut command = world.command(&["status"]);
     let run = Run::of(command.env("RUST_LOG", odd)).exits(0);
     assert!(!run.stderr.contains("panicked"), "{}", run.all());
@@ -113,16 +148,34 @@ fn a_terminal_of_no_kind_is_served() {
         let program = world.command(&[]);
         for args in ["sync --dry-run", "status", "sync"] {
             let mut command = Command::new("script");
-            let line = format!("stty rows 24 cols 20; {} {args}", program.get_program().to_str().unwrap());
-            command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env_clear();
-            command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            command.env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null());
+            let line = format!(
+                "stty rows 24 cols 20; {} {args}",
+                program.get_program().to_str().unwrap()
+            );
+            command
+                .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+                .env_clear();
+            command.envs(
+                program
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+            command
+                .env("PATH", std::env::var_os("PATH").unwrap())
+                .stdin(Stdio::null());
             command.envs(term.map(|term| ("TERM", term)));
             let output = command.output().expect("script runs");
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(output.status.success() && !said.contains("panicked"), "{term:?} {args}\n{said}");
+            assert!(
+                output.status.success() && !said.contains("panicked"),
+                "{term:?} {args}\n{said}"
+            );
         }
-        assert_eq!(world.one::<String>("SELECT status FROM core_item"), "Testing", "{term:?}");
+        assert_eq!(
+            world.one::<String>("SELECT status FROM core_item"),
+            "Testing",
+            "{term:?}"
+        );
     }
 }
 
@@ -131,11 +184,16 @@ fn an_unknown_mapping_is_named_by_every_command() {
     let world = busy();
     for subcommand in ["sync", "push-weaviate", "retry-failed", "status"] {
         for id in ["99", "9223372036854775807"] {
-            let run = world.run(&[subcommand, "--mapping", "1", "--mapping", id]).exits(1);
+            let run = world
+                .run(&[subcommand, "--mapping", "1", "--mapping", id])
+                .exits(1);
             run.logs(&format!("there is no mapping {id}"));
         }
         for id in ["0", "-1", "9223372036854775808", "x", ""] {
-            world.run(&[subcommand, &format!("--mapping={id}")]).exits(2).logs("--mapping");
+            world
+                .run(&[subcommand, &format!("--mapping={id}")])
+                .exits(2)
+                .logs("--mapping");
         }
     }
     assert_eq!(world.github.requests().len(), 0);

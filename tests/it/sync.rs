@@ -47,7 +47,10 @@ fn links(world: &mut World) -> Vec<(i64, i32, String)> {
          JOIN core_externalissuemapping m ON m.id = l.mapping_id AND m.kind = 'PR' ORDER BY 1, 2",
         &[],
     );
-    rows.unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+    rows.unwrap()
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2)))
+        .collect()
 }
 
 fn pull_request_rows(world: &mut World) -> Vec<(i64, i32, String, i64)> {
@@ -55,7 +58,10 @@ fn pull_request_rows(world: &mut World) -> Vec<(i64, i32, String, i64)> {
         "SELECT item_id, number, state, github_id FROM core_externalissuemapping WHERE kind = 'PR' ORDER BY id",
         &[],
     );
-    rows.unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect()
+    rows.unwrap()
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
+        .collect()
 }
 
 #[test]
@@ -70,13 +76,20 @@ fn a_closed_issue_moves_its_item_to_testing_with_activity_and_time() {
     assert_eq!(
         agira::activities(&mut world.client, linked.item),
         [
-            ("item.status_changed".to_owned(), "Status: Working → Testing".to_owned()),
-            ("github.issue_state_changed".to_owned(), "GitHub issue #12 changed from open to closed".to_owned()),
+            (
+                "item.status_changed".to_owned(),
+                "Status: Working → Testing".to_owned()
+            ),
+            (
+                "github.issue_state_changed".to_owned(),
+                "GitHub issue #12 changed from open to closed".to_owned()
+            ),
         ]
     );
     let moved: chrono::DateTime<chrono::Utc> = world.one("SELECT updated_at FROM core_item");
     assert!(moved >= before, "{moved} {before}");
-    let state: String = world.one("SELECT state FROM core_externalissuemapping WHERE kind = 'Issue'");
+    let state: String =
+        world.one("SELECT state FROM core_externalissuemapping WHERE kind = 'Issue'");
     assert_eq!(state, "closed");
 }
 
@@ -85,7 +98,10 @@ fn the_pull_requests_of_an_issue_are_rows_and_links_that_a_query_finds() {
     let (mut world, linked) = merged();
     world.sync();
     let id = world.github.pull_request(PULL_REQUEST, |_| {});
-    assert_eq!(pull_request_rows(&mut world), [(linked.item, 13, "merged".to_owned(), id)]);
+    assert_eq!(
+        pull_request_rows(&mut world),
+        [(linked.item, 13, "merged".to_owned(), id)]
+    );
     assert_eq!(links(&mut world), [(linked.item, 13, "closes".to_owned())]);
     let row = world
         .client
@@ -94,8 +110,14 @@ fn the_pull_requests_of_an_issue_are_rows_and_links_that_a_query_finds() {
             &[],
         )
         .unwrap();
-    assert_eq!(row.get::<_, &str>(0), "https://github.com/acme/shop/pull/13");
-    assert_eq!((row.get::<_, &str>(1), row.get::<_, &str>(2).len()), ("Fixes #12", 40));
+    assert_eq!(
+        row.get::<_, &str>(0),
+        "https://github.com/acme/shop/pull/13"
+    );
+    assert_eq!(
+        (row.get::<_, &str>(1), row.get::<_, &str>(2).len()),
+        ("Fixes #12", 40)
+    );
     assert_eq!(
         row.get::<_, chrono::DateTime<chrono::Utc>>(3),
         CLOSED_AT.parse::<chrono::DateTime<chrono::Utc>>().unwrap()
@@ -111,7 +133,10 @@ fn everything(world: &World) -> (BTreeMap<String, Vec<String>>, BTreeMap<String,
 fn a_second_and_a_third_run_change_nothing_anywhere() {
     let (world, _) = merged();
     world.sync();
-    let (before, links) = (everything(&world), world.database.dump("")["worker_pull_request_link"].clone());
+    let (before, links) = (
+        everything(&world),
+        world.database.dump("")["worker_pull_request_link"].clone(),
+    );
     world.weaviate.clear_log();
     for _ in 2..=3 {
         world.sync().prints("sync: 0 synced, 0 unchanged, 0 failed");
@@ -130,8 +155,14 @@ fn looking_again_changes_nothing_but_the_time_of_the_look() {
         ORDER BY id) FROM core_externalissuemapping m";
     let (mut before, mapping_rows) = (everything(&world), world.one::<Value>(rows));
     before.0.remove("core_externalissuemapping");
-    let run = world.run(&["sync", "--recheck-now", "--output", "json"]).exits(0).json();
-    assert_eq!((&run["unchanged"], &run["synced"], &run["claimed"]), (&json!(2), &json!(0), &json!(2)));
+    let run = world
+        .run(&["sync", "--recheck-now", "--output", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(
+        (&run["unchanged"], &run["synced"], &run["claimed"]),
+        (&json!(2), &json!(0), &json!(2))
+    );
     let mut after = everything(&world);
     after.0.remove("core_externalissuemapping");
     assert_eq!(after, before);
@@ -146,9 +177,15 @@ fn a_pull_request_in_the_110th_timeline_event_is_linked() {
     world.github.issue("acme/shop#99", |_| {});
     world.github.pull_request(PULL_REQUEST, |_| {});
     world.github.issue(ISSUE, |issue| {
-        let mention = Event::CrossReferenced { source: "acme/shop#99".to_owned(), will_close: false };
+        let mention = Event::CrossReferenced {
+            source: "acme/shop#99".to_owned(),
+            will_close: false,
+        };
         issue.timeline = vec![mention; 109];
-        issue.timeline.push(Event::CrossReferenced { source: PULL_REQUEST.to_owned(), will_close: true });
+        issue.timeline.push(Event::CrossReferenced {
+            source: PULL_REQUEST.to_owned(),
+            will_close: true,
+        });
     });
     world.sync();
     assert_eq!(links(&mut world), [(linked.item, 13, "closes".to_owned())]);
@@ -161,20 +198,36 @@ fn a_pull_request_of_another_repository_is_linked_as_itself() {
     let linked = world.issue(ISSUE, "Working");
     let other = world.github.pull_request("acme/backend#7", |_| {});
     world.github.pull_request("acme/shop#7", |_| {});
-    world.github.close_by(ISSUE, CLOSED_AT, "COMPLETED", Closer::PullRequest("acme/backend#7".to_owned()));
+    world.github.close_by(
+        ISSUE,
+        CLOSED_AT,
+        "COMPLETED",
+        Closer::PullRequest("acme/backend#7".to_owned()),
+    );
     world.sync();
-    assert_eq!(pull_request_rows(&mut world), [(linked.item, 7, "open".to_owned(), other)]);
+    assert_eq!(
+        pull_request_rows(&mut world),
+        [(linked.item, 7, "open".to_owned(), other)]
+    );
     let row: i64 = world.one("SELECT id FROM core_externalissuemapping WHERE kind = 'PR'");
-    assert_eq!(world.properties(GithubPr, row)["external_key"], "acme/backend#7");
+    assert_eq!(
+        world.properties(GithubPr, row)["external_key"],
+        "acme/backend#7"
+    );
 }
 
 #[test]
 fn a_plain_mention_gets_no_row() {
     let mut world = World::new();
     world.issue(ISSUE, "Working");
-    world.github.pull_request(PULL_REQUEST, |pull_request| pull_request.body = "See #12".to_owned());
+    world.github.pull_request(PULL_REQUEST, |pull_request| {
+        pull_request.body = "See #12".to_owned()
+    });
     world.github.issue(ISSUE, |issue| {
-        issue.timeline.push(Event::CrossReferenced { source: PULL_REQUEST.to_owned(), will_close: false });
+        issue.timeline.push(Event::CrossReferenced {
+            source: PULL_REQUEST.to_owned(),
+            will_close: false,
+        });
     });
     world.sync();
     assert_eq!(pull_request_rows(&mut world), []);
@@ -183,13 +236,25 @@ fn a_plain_mention_gets_no_row() {
 #[test]
 fn protected_statuses_and_the_policy_flags_leave_the_item() {
     let mut world = World::new();
-    for (index, status) in ["Testing", "ReadyForRelease", "Closed", "Review", "Inbox", "Backlog"].iter().enumerate() {
+    for (index, status) in [
+        "Testing",
+        "ReadyForRelease",
+        "Closed",
+        "Review",
+        "Inbox",
+        "Backlog",
+    ]
+    .iter()
+    .enumerate()
+    {
         let key = format!("acme/shop#{}", index + 1);
         world.issue(&key, status);
         world.github.close(&key, CLOSED_AT);
     }
     world.issue("acme/shop#7", "Working");
-    world.github.close_by("acme/shop#7", CLOSED_AT, "NOT_PLANNED", Closer::Nobody);
+    world
+        .github
+        .close_by("acme/shop#7", CLOSED_AT, "NOT_PLANNED", Closer::Nobody);
     world.issue("acme/shop#8", "Working");
     world.github.close("acme/shop#8", "2025-12-31T23:59:59Z");
     let run = world.run(&[
@@ -212,14 +277,28 @@ fn protected_statuses_and_the_policy_flags_leave_the_item() {
         .collect();
     assert_eq!(
         statuses,
-        ["Testing", "ReadyForRelease", "Closed", "Review", "Testing", "Testing", "Working", "Working"]
+        [
+            "Testing",
+            "ReadyForRelease",
+            "Closed",
+            "Review",
+            "Testing",
+            "Testing",
+            "Working",
+            "Working"
+        ]
     );
     assert_eq!(
-        world.one::<i64>("SELECT count(*) FROM core_externalissuemapping WHERE worker_closed_at IS NOT NULL"),
+        world.one::<i64>(
+            "SELECT count(*) FROM core_externalissuemapping WHERE worker_closed_at IS NOT NULL"
+        ),
         8
     );
     // Without the flags the same close events move nothing any more: they were dealt with.
-    world.run(&["sync", "--recheck-now"]).exits(0).prints("0 items moved");
+    world
+        .run(&["sync", "--recheck-now"])
+        .exits(0)
+        .prints("0 items moved");
 }
 
 #[test]
@@ -230,8 +309,14 @@ fn githubs_id_replaces_a_wrong_one_and_agiras_negative_id_is_adopted() {
     world.sync();
     let issue_id = world.github.issue(ISSUE, |_| {});
     let id = world.github.pull_request(PULL_REQUEST, |_| {});
-    assert_eq!(world.one::<i64>("SELECT github_id FROM core_externalissuemapping WHERE kind = 'Issue'"), issue_id);
-    assert_eq!(pull_request_rows(&mut world), [(linked.item, 13, "merged".to_owned(), id)]);
+    assert_eq!(
+        world.one::<i64>("SELECT github_id FROM core_externalissuemapping WHERE kind = 'Issue'"),
+        issue_id
+    );
+    assert_eq!(
+        pull_request_rows(&mut world),
+        [(linked.item, 13, "merged".to_owned(), id)]
+    );
     assert_eq!(links(&mut world).len(), 1);
 }
 
@@ -240,12 +325,29 @@ fn a_link_that_github_no_longer_supports_goes_and_the_row_stays() {
     let mut world = World::new();
     world.issue(ISSUE, "Working");
     world.github.pull_request(PULL_REQUEST, |_| {});
-    world.github.issue(ISSUE, |issue| issue.timeline.push(Event::Connected(PULL_REQUEST.to_owned())));
+    world.github.issue(ISSUE, |issue| {
+        issue
+            .timeline
+            .push(Event::Connected(PULL_REQUEST.to_owned()))
+    });
     world.sync();
-    assert_eq!(links(&mut world).first().map(|link| link.2.clone()).as_deref(), Some("connected"));
-    world.github.issue(ISSUE, |issue| issue.timeline.push(Event::Disconnected(PULL_REQUEST.to_owned())));
+    assert_eq!(
+        links(&mut world)
+            .first()
+            .map(|link| link.2.clone())
+            .as_deref(),
+        Some("connected")
+    );
+    world.github.issue(ISSUE, |issue| {
+        issue
+            .timeline
+            .push(Event::Disconnected(PULL_REQUEST.to_owned()))
+    });
     world.run(&["sync", "--recheck-now"]).exits(0);
-    assert_eq!((links(&mut world).len(), pull_request_rows(&mut world).len()), (0, 1));
+    assert_eq!(
+        (links(&mut world).len(), pull_request_rows(&mut world).len()),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -253,18 +355,28 @@ fn a_pull_request_that_is_merged_later_is_followed() {
     let mut world = World::new();
     let linked = world.issue(ISSUE, "Working");
     world.github.pull_request(PULL_REQUEST, |_| {});
-    world.github.issue(ISSUE, |issue| issue.references = vec![PULL_REQUEST.to_owned()]);
+    world.github.issue(ISSUE, |issue| {
+        issue.references = vec![PULL_REQUEST.to_owned()]
+    });
     world.sync();
     let row: i64 = world.one("SELECT id FROM core_externalissuemapping WHERE kind = 'PR'");
     assert_eq!(world.properties(GithubPr, row)["status"], "open");
     world.github.merge(PULL_REQUEST, CLOSED_AT);
     // Only the issue is looked at; it sees that its pull request's row is behind.
-    world.run(&["sync", "--mapping", &linked.mapping.to_string()]).exits(0).logs("becomes due");
+    world
+        .run(&["sync", "--mapping", &linked.mapping.to_string()])
+        .exits(0)
+        .logs("becomes due");
     world.sync();
     assert_eq!(world.properties(GithubPr, row)["status"], "merged");
-    let summaries: Vec<_> =
-        agira::activities(&mut world.client, linked.item).into_iter().map(|(_, text)| text).collect();
-    assert!(summaries.contains(&"GitHub PR #13 changed from open to merged".to_owned()), "{summaries:?}");
+    let summaries: Vec<_> = agira::activities(&mut world.client, linked.item)
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    assert!(
+        summaries.contains(&"GitHub PR #13 changed from open to merged".to_owned()),
+        "{summaries:?}"
+    );
     assert_eq!(world.item_status(linked.item), "Testing");
 }
 
@@ -274,10 +386,22 @@ fn the_limit_ends_a_run_and_the_rest_stays_due() {
     for number in 1..=5 {
         world.issue(&format!("acme/shop#{number}"), "Working");
     }
-    let run = world.run(&["sync", "--limit", "2", "--output", "json"]).exits(0).json();
-    assert_eq!((&run["claimed"], &run["remaining_due"], &run["stopped_by"]), (&json!(2), &json!(3), &json!("limit")));
-    let run = world.run(&["sync", "--limit", "3", "--output", "json"]).exits(0).json();
-    assert_eq!((&run["claimed"], &run["remaining_due"], &run["stopped_by"]), (&json!(3), &json!(0), &json!(null)));
+    let run = world
+        .run(&["sync", "--limit", "2", "--output", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(
+        (&run["claimed"], &run["remaining_due"], &run["stopped_by"]),
+        (&json!(2), &json!(3), &json!("limit"))
+    );
+    let run = world
+        .run(&["sync", "--limit", "3", "--output", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(
+        (&run["claimed"], &run["remaining_due"], &run["stopped_by"]),
+        (&json!(3), &json!(0), &json!(null))
+    );
 }
 
 #[test]
@@ -285,12 +409,20 @@ fn a_link_to_a_pull_request_that_is_hidden_today_stays() {
     let mut world = World::new();
     world.issue(ISSUE, "Working");
     world.github.pull_request("secret/backend#7", |_| {});
-    world.github.issue(ISSUE, |issue| issue.timeline.push(Event::Connected("secret/backend#7".to_owned())));
+    world.github.issue(ISSUE, |issue| {
+        issue
+            .timeline
+            .push(Event::Connected("secret/backend#7".to_owned()))
+    });
     world.sync();
     assert_eq!(links(&mut world).len(), 1);
     world.github.hide_repository("secret/backend");
-    world.execute("UPDATE core_externalissuemapping SET worker_due_at = now() WHERE kind = 'Issue'");
-    world.run(&["sync"]).exits(3).logs("repository secret/backend cannot be read with this token");
+    world
+        .execute("UPDATE core_externalissuemapping SET worker_due_at = now() WHERE kind = 'Issue'");
+    world
+        .run(&["sync"])
+        .exits(3)
+        .logs("repository secret/backend cannot be read with this token");
     assert_eq!(links(&mut world).len(), 1);
 }
 
@@ -299,7 +431,12 @@ fn a_namesake_on_another_host_is_not_taken_for_the_issue() {
     let mut world = World::new();
     let linked = world.issue(ISSUE, "Working");
     world.github.close(ISSUE, CLOSED_AT);
-    world.execute("UPDATE core_externalissuemapping SET html_url = 'https://ghe.example/acme/shop/issues/12'");
-    world.run(&["sync"]).exits(3).logs("is on another host than GITHUB_API_URL leads to");
+    world.execute(
+        "UPDATE core_externalissuemapping SET html_url = 'https://ghe.example/acme/shop/issues/12'",
+    );
+    world
+        .run(&["sync"])
+        .exits(3)
+        .logs("is on another host than GITHUB_API_URL leads to");
     assert_eq!(world.item_status(linked.item), "Working");
 }

@@ -40,7 +40,11 @@ fn check_complete(world: &World, issues: i64) {
     assert_eq!(objects.keys().cloned().collect::<Vec<_>>(), ids(issues));
     for object in objects.values() {
         let properties = &object["properties"];
-        let expected = if properties["type"] == "item" { "Testing" } else { "closed" };
+        let expected = if properties["type"] == "item" {
+            "Testing"
+        } else {
+            "closed"
+        };
         assert_eq!(properties["status"], expected, "{object}");
     }
 }
@@ -49,5 +53,6 @@ fn check_complete(world: &World, issues: i64) {
 #[track_caller]
 fn counts(run: &Run) -> [u64; 3] {
     let report = run.json();
-    ["created", "updated", "unchanged"].map(|name| report["weaviate"][name].as_u64().expect("a count"))
+    ["created", "updated", "unchanged"]
+        .map(|name| report["weaviate"][name].as_u64().expect("a count"))
 }

@@ -16,7 +16,9 @@ fn world() -> World {
     }
     world.github.pull_request("acme/shop#4", |_| {});
     let closer = Closer::PullRequest("acme/shop#4".to_owned());
-    world.github.close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
+    world
+        .github
+        .close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
     world.github.delete("acme/shop#3");
     world.execute(
         "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ('acme/shop', now(), now())",
@@ -43,7 +45,8 @@ impl Service {
             Self::Github => "GITHUB_API_URL",
             Self::Weaviate => "WEAVIATE_URL",
         };
-        let mut command = world.command(&["sync", "--output", "json", "--answer-timeout", patience]);
+        let mut command =
+            world.command(&["sync", "--output", "json", "--answer-timeout", patience]);
         Run::of(command.env(variable, front.url()))
     }
 }
@@ -59,7 +62,10 @@ fn level(world: &mut World) -> Value {
         'activities', (SELECT json_agg(summary ORDER BY id) FROM core_activity))";
     let mut level: Value = world.one(rows);
     let objects = world.weaviate.objects();
-    level["objects"] = objects.iter().map(|(id, object)| json!([id, object["properties"]["status"]])).collect();
+    level["objects"] = objects
+        .iter()
+        .map(|(id, object)| json!([id, object["properties"]["status"]]))
+        .collect();
     level
 }
 
@@ -73,21 +79,58 @@ struct Fault {
 }
 
 fn faults() -> Vec<Fault> {
-    let fault = |name, wire, code, patience| Fault { name, wire, code, patience };
-    let answer = |content_type: &str, body: &[u8]| WireFault::answer(200, &[("content-type", content_type)], body);
+    let fault = |name, wire, code, patience| Fault {
+        name,
+        wire,
+        code,
+        patience,
+    };
+    let answer = |content_type: &str, body: &[u8]| {
+        WireFault::answer(200, &[("content-type", content_type)], body)
+    };
     let elsewhere = [("location", "http://127.0.0.1:1/graphql")];
     vec![
         fault("refused", WireFault::Refused, 75, "1m"),
-        fault("reset before it was read", WireFault::ClosedBefore, 75, "1m"),
+        fault(
+            "reset before it was read",
+            WireFault::ClosedBefore,
+            75,
+            "1m",
+        ),
         fault("reset after it was served", WireFault::LostAnswer, 75, "1m"),
         fault("cut body", WireFault::Cut, 75, "1m"),
-        fault("garbled JSON", answer("application/json", b"{\"data\":{\"r0\""), 75, "1m"),
-        fault("HTML with 200", answer("text/html", b"<html>a login page</html>"), 75, "1m"),
-        fault("wrong content type", answer("image/png", b"\x89PNG\r\n"), 75, "1m"),
-        fault("34 MB", answer("application/json", &vec![b' '; 34_000_000]), 75, "1m"),
+        fault(
+            "garbled JSON",
+            answer("application/json", b"{\"data\":{\"r0\""),
+            75,
+            "1m",
+        ),
+        fault(
+            "HTML with 200",
+            answer("text/html", b"<html>a login page</html>"),
+            75,
+            "1m",
+        ),
+        fault(
+            "wrong content type",
+            answer("image/png", b"\x89PNG\r\n"),
+            75,
+            "1m",
+        ),
+        fault(
+            "34 MB",
+            answer("application/json", &vec![b' '; 34_000_000]),
+            75,
+            "1m",
+        ),
         fault("a byte now and then", WireFault::Trickle, 75, "1s"),
         fault("no answer", WireFault::Hang, 75, "1s"),
-        fault("a redirect to another host", WireFault::answer(301, &elsewhere, b""), 1, "1m"),
+        fault(
+            "a redirect to another host",
+            WireFault::answer(301, &elsewhere, b""),
+            1,
+            "1m",
+        ),
     ]
 }
 
@@ -98,7 +141,11 @@ fn check(service: Service, fault: &Fault, first: usize, expected: &Value) -> Res
     front.fail_from(first, fault.wire.clone());
     let run = service.sync(&world, &front, fault.patience);
     drop(front);
-    let context = format!("{service:?}: {}, from request {first} on\n{}", fault.name, run.all());
+    let context = format!(
+        "{service:?}: {}, from request {first} on\n{}",
+        fault.name,
+        run.all()
+    );
     let stopped_by = match (fault.code, service) {
         (75, Service::Github) => json!("github"),
         (75, Service::Weaviate) => json!("weaviate"),
@@ -107,11 +154,14 @@ fn check(service: Service, fault: &Fault, first: usize, expected: &Value) -> Res
     if (run.code, &run.json()["stopped_by"]) != (fault.code, &stopped_by) {
         return Err(format!("not {} and {stopped_by}: {context}", fault.code));
     }
-    let counted = "SELECT count(*) FROM core_externalissuemapping WHERE number <> 3 AND worker_attempts > 0";
+    let counted =
+        "SELECT count(*) FROM core_externalissuemapping WHERE number <> 3 AND worker_attempts > 0";
     if world.one::<i64>(counted) > 0 {
         return Err(format!("an attempt is counted: {context}"));
     }
-    world.execute("UPDATE core_externalissuemapping SET worker_due_at = now() WHERE worker_due_at > now()");
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_due_at = now() WHERE worker_due_at > now()",
+    );
     let next: Vec<Run> = (0..2).map(|_| world.run(&["sync"])).collect();
     let level = level(&mut world);
     if level != *expected {
@@ -128,9 +178,13 @@ fn check_all(service: Service) {
     let (requests, expected) = (front.requests(), level(&mut undisturbed));
     assert!(requests >= 4, "{requests}");
     let faults = faults();
-    let cases: Vec<_> = (0..requests).flat_map(|first| faults.iter().map(move |fault| (fault, first))).collect();
+    let cases: Vec<_> = (0..requests)
+        .flat_map(|first| faults.iter().map(move |fault| (fault, first)))
+        .collect();
     println!("{service:?}: {} cases", cases.len());
-    check_each(&cases, |(fault, first)| check(service, fault, *first, &expected));
+    check_each(&cases, |(fault, first)| {
+        check(service, fault, *first, &expected)
+    });
 }
 
 #[test]

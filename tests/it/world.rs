@@ -50,7 +50,12 @@ impl World {
 
     fn of(database: Database, settings: Settings) -> Self {
         let client = database.client();
-        Self { database, github: Github::start(), weaviate: Weaviate::start_with(settings), client }
+        Self {
+            database,
+            github: Github::start(),
+            weaviate: Weaviate::start_with(settings),
+            client,
+        }
     }
 
     /// The project that names a repository.
@@ -69,7 +74,14 @@ impl World {
         let (repository, number) = split(key);
         let project = self.project(repository);
         let item = agira::item(&mut self.client, project, status);
-        let mapping = agira::issue(&mut self.client, item, github_id, repository, number, "open");
+        let mapping = agira::issue(
+            &mut self.client,
+            item,
+            github_id,
+            repository,
+            number,
+            "open",
+        );
         Linked { item, mapping }
     }
 
@@ -77,10 +89,16 @@ impl World {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
         command.args(args).env_clear();
-        let database =
-            self.database.worker_url().replace("agira_worker@", &format!("agira_worker:{DATABASE_PASSWORD}@"));
-        command.env("DATABASE_URL", database).env("GITHUB_API_URL", self.github.url());
-        command.env("GITHUB_TOKEN", TOKEN).env("WEAVIATE_URL", self.weaviate.url());
+        let database = self.database.worker_url().replace(
+            "agira_worker@",
+            &format!("agira_worker:{DATABASE_PASSWORD}@"),
+        );
+        command
+            .env("DATABASE_URL", database)
+            .env("GITHUB_API_URL", self.github.url());
+        command
+            .env("GITHUB_TOKEN", TOKEN)
+            .env("WEAVIATE_URL", self.weaviate.url());
         command
     }
 
@@ -98,18 +116,27 @@ impl World {
     /// Everything that GitHub was sent to be believed, but for ordinary words.
     pub fn github_credentials(&self) -> BTreeSet<String> {
         let sent = self.github.requests();
-        let sent = sent.iter().filter_map(|exchange| exchange.request.header("authorization"));
-        sent.map(|header| header.trim_start_matches("Bearer ").to_owned()).filter(|sent| sent.len() > 8).collect()
+        let sent = sent
+            .iter()
+            .filter_map(|exchange| exchange.request.header("authorization"));
+        sent.map(|header| header.trim_start_matches("Bearer ").to_owned())
+            .filter(|sent| sent.len() > 8)
+            .collect()
     }
 
     /// One value of one row.
     pub fn one<T: postgres::types::FromSqlOwned>(&mut self, sql: &str) -> T {
-        self.client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+        self.client
+            .query_one(sql, &[])
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+            .get(0)
     }
 
     /// Runs statements as a person at psql would.
     pub fn execute(&mut self, sql: &str) {
-        self.client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.client
+            .batch_execute(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     pub fn item_status(&mut self, item: i64) -> String {
@@ -118,7 +145,9 @@ impl World {
 
     /// The properties of an object in Weaviate; null when it is missing.
     pub fn properties(&self, object_type: ObjectType, id: i64) -> Value {
-        self.weaviate.object(&uuid(object_type, id)).map_or(Value::Null, |object| object["properties"].clone())
+        self.weaviate
+            .object(&uuid(object_type, id))
+            .map_or(Value::Null, |object| object["properties"].clone())
     }
 }
 
@@ -128,15 +157,24 @@ impl Drop for World {
         let tables = "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
         // A test that failed has said why; one may have broken its database, or hold its locks, on purpose.
         let _ = self.client.batch_execute("SET lock_timeout = '1s'");
-        let (false, Ok(tables)) = (std::thread::panicking(), self.client.query(tables, &[])) else { return };
+        let (false, Ok(tables)) = (std::thread::panicking(), self.client.query(tables, &[])) else {
+            return;
+        };
         let mut secrets = self.github_credentials();
         // Every other secret of the tests begins so.
         secrets.extend([TOKEN, "SENTINEL-"].map(str::to_owned));
         for table in tables.iter().map(|row| row.get::<_, String>(0)) {
-            let holds = format!("SELECT EXISTS (SELECT FROM \"{table}\" t WHERE t::text LIKE ANY ($1))");
-            let secrets: Vec<_> = secrets.iter().map(|secret| format!("%{}%", secret.replace('_', "\\_"))).collect();
+            let holds =
+                format!("SELECT EXISTS (SELECT FROM \"{table}\" t WHERE t::text LIKE ANY ($1))");
+            let secrets: Vec<_> = secrets
+                .iter()
+                .map(|secret| format!("%{}%", secret.replace('_', "\\_")))
+                .collect();
             if let Ok(row) = self.client.query_one(&holds, &[&secrets]) {
-                assert!(!row.get::<_, bool>(0), "invariant 12: table {table} holds a secret");
+                assert!(
+                    !row.get::<_, bool>(0),
+                    "invariant 12: table {table} holds a secret"
+                );
             }
         }
     }
@@ -146,10 +184,13 @@ impl Drop for World {
 /// to be an ordinary word are theirs to judge.
 fn secrets_of(command: &Command) -> Vec<(String, Vec<u8>)> {
     use std::os::unix::ffi::OsStrExt;
-    let named =
-        command.get_envs().filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.as_bytes().to_vec())));
+    let named = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.as_bytes().to_vec())));
     let mut secrets: Vec<_> = named
-        .filter(|(name, value)| ["GITHUB_TOKEN", "WEAVIATE_API_KEY"].contains(&&**name) && value.len() > 8)
+        .filter(|(name, value)| {
+            ["GITHUB_TOKEN", "WEAVIATE_API_KEY"].contains(&&**name) && value.len() > 8
+        })
         .collect();
     for (name, secret) in [("DATABASE_URL", DATABASE_PASSWORD), ("GITHUB_TOKEN", TOKEN)] {
         secrets.push((name.to_owned(), secret.as_bytes().to_vec()));
@@ -162,7 +203,11 @@ fn secrets_of(command: &Command) -> Vec<(String, Vec<u8>)> {
 #[track_caller]
 pub fn check_silent(outputs: &[&[u8]]) {
     for (name, secret) in [("DATABASE_URL", DATABASE_PASSWORD), ("GITHUB_TOKEN", TOKEN)] {
-        let shown = outputs.iter().any(|output| output.windows(secret.len()).any(|part| part == secret.as_bytes()));
+        let shown = outputs.iter().any(|output| {
+            output
+                .windows(secret.len())
+                .any(|part| part == secret.as_bytes())
+        });
         assert!(!shown, "invariant 12: an output shows {name}");
     }
 }
@@ -171,12 +216,18 @@ pub fn check_silent(outputs: &[&[u8]]) {
 fn written_by(command: &Command) -> Vec<u8> {
     let place = command.get_args().position(|arg| arg == "--metrics-file");
     let path = place.and_then(|place| command.get_args().nth(place + 1));
-    path.and_then(|path| std::fs::read(path).ok()).unwrap_or_default()
+    path.and_then(|path| std::fs::read(path).ok())
+        .unwrap_or_default()
 }
 
 /// The UUID of an object.
 pub fn uuid(object_type: ObjectType, id: i64) -> String {
-    ObjectKey { object_type, object_id: id.to_string() }.uuid().to_string()
+    ObjectKey {
+        object_type,
+        object_id: id.to_string(),
+    }
+    .uuid()
+    .to_string()
 }
 
 /// `owner/name#number`.
@@ -195,16 +246,27 @@ pub struct Run {
 
 impl Run {
     pub fn of(command: &mut Command) -> Self {
-        let Output { status, stdout, stderr } = command.output().expect("the program starts");
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().expect("the program starts");
         let file = written_by(command);
         for (name, secret) in secrets_of(command) {
             let shown = [&stdout, &stderr, &file]
                 .into_iter()
                 .any(|output| output.windows(secret.len()).any(|part| part == secret));
             // The message must not show what is searched for: it is read in a log, too.
-            assert!(!shown, "invariant 12: the output of {:?} shows {name}", command.get_args().collect::<Vec<_>>());
+            assert!(
+                !shown,
+                "invariant 12: the output of {:?} shows {name}",
+                command.get_args().collect::<Vec<_>>()
+            );
         }
-        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let args: Vec<_> = command
+            .get_args()
+            .map(|arg| arg.to_string_lossy().into_owned())
+            .collect();
         Self {
             command: format!("agira-worker {}", args.join(" ")),
             code: status.code().expect("an exit code"),
@@ -215,7 +277,10 @@ impl Run {
 
     /// Everything that the run said, for the message of a failed check.
     pub fn all(&self) -> String {
-        format!("$ {} -> {}\n--- stdout\n{}--- stderr\n{}", self.command, self.code, self.stdout, self.stderr)
+        format!(
+            "$ {} -> {}\n--- stdout\n{}--- stderr\n{}",
+            self.command, self.code, self.stdout, self.stderr
+        )
     }
 
     #[track_caller]
@@ -227,14 +292,22 @@ impl Run {
     /// Some line of stdout contains this.
     #[track_caller]
     pub fn prints(self, part: &str) -> Self {
-        assert!(self.stdout.lines().any(|line| line.contains(part)), "no line with {part:?} on stdout\n{}", self.all());
+        assert!(
+            self.stdout.lines().any(|line| line.contains(part)),
+            "no line with {part:?} on stdout\n{}",
+            self.all()
+        );
         self
     }
 
     /// Some line of stderr contains this.
     #[track_caller]
     pub fn logs(self, part: &str) -> Self {
-        assert!(self.stderr.lines().any(|line| line.contains(part)), "no line with {part:?} on stderr\n{}", self.all());
+        assert!(
+            self.stderr.lines().any(|line| line.contains(part)),
+            "no line with {part:?} on stderr\n{}",
+            self.all()
+        );
         self
     }
 

@@ -21,13 +21,31 @@ pub use summary::{print_line, say, say_json};
 
 /// All exit codes with their meaning (design, section 6); of those that apply the first of the design's table counts.
 pub const EXIT_CODES: [(u8, &str); 8] = [
-    (DONE, "done, or nothing to do; also when limit or time budget ended the run: the rest stays due"),
-    (CANNOT_RUN, "cannot run: configuration, database, schema, credentials; a person has to act"),
+    (
+        DONE,
+        "done, or nothing to do; also when limit or time budget ended the run: the rest stays due",
+    ),
+    (
+        CANNOT_RUN,
+        "cannot run: configuration, database, schema, credentials; a person has to act",
+    ),
     (2, "usage: unknown flag or value"),
-    (SOME_FAILED, "done, but some mappings failed; they wait for their retry or are parked"),
-    (UNHEALTHY, "`status --check` only: too many parked mappings, or no sync that did its work lately"),
-    (TRY_LATER, "try later: rate limit, or GitHub, Weaviate or PostgreSQL not reachable; nothing is lost"),
-    (130, "stopped by SIGINT: what was begun is finished, the rest was given back; a second signal stops at once"),
+    (
+        SOME_FAILED,
+        "done, but some mappings failed; they wait for their retry or are parked",
+    ),
+    (
+        UNHEALTHY,
+        "`status --check` only: too many parked mappings, or no sync that did its work lately",
+    ),
+    (
+        TRY_LATER,
+        "try later: rate limit, or GitHub, Weaviate or PostgreSQL not reachable; nothing is lost",
+    ),
+    (
+        130,
+        "stopped by SIGINT: what was begun is finished, the rest was given back; a second signal stops at once",
+    ),
     (143, "the same by SIGTERM"),
 ];
 
@@ -140,13 +158,20 @@ impl Report {
     pub fn stopped(&mut self, by: StoppedBy, reason: String) {
         let weight = |by: StoppedBy| match by {
             StoppedBy::Limit | StoppedBy::TimeBudget => 0,
-            StoppedBy::RateLimit | StoppedBy::Github | StoppedBy::Weaviate | StoppedBy::Database => 1,
+            StoppedBy::RateLimit
+            | StoppedBy::Github
+            | StoppedBy::Weaviate
+            | StoppedBy::Database => 1,
             StoppedBy::Signal(_) => 2,
         };
         if weight(by) == 1 {
-            self.error.get_or_insert_with(|| Printable(&reason).to_string());
+            self.error
+                .get_or_insert_with(|| Printable(&reason).to_string());
         }
-        if self.stopped_by.is_none_or(|before| weight(before) < weight(by)) {
+        if self
+            .stopped_by
+            .is_none_or(|before| weight(before) < weight(by))
+        {
             self.stopped_by = Some(by);
         }
     }
@@ -224,7 +249,12 @@ impl Report {
         }
         let later = matches!(
             self.stopped_by,
-            Some(StoppedBy::RateLimit | StoppedBy::Github | StoppedBy::Weaviate | StoppedBy::Database)
+            Some(
+                StoppedBy::RateLimit
+                    | StoppedBy::Github
+                    | StoppedBy::Weaviate
+                    | StoppedBy::Database
+            )
         );
         if self.exit_code == DONE {
             self.exit_code = match (later, self.failed + self.repositories_failed) {
@@ -242,9 +272,15 @@ impl Report {
         let mut counts = serde_json::to_value(&*self).unwrap_or_default();
         self.mappings = mappings;
         if let Some(counts) = counts.as_object_mut() {
-            for name in
-                ["mappings", "schema_version", "command", "started_at", "finished_at", "exit_code", "stopped_by"]
-            {
+            for name in [
+                "mappings",
+                "schema_version",
+                "command",
+                "started_at",
+                "finished_at",
+                "exit_code",
+                "stopped_by",
+            ] {
                 counts.remove(name);
             }
         }
@@ -280,7 +316,13 @@ mod tests {
             "https://github.com/acme/shop/issues/12",
         );
         let mut report = Report::new("sync", Mode::Apply, format);
-        report.mapping(&mapping, None, Outcome::Synced, vec![json!({ "action": "something" })], None);
+        report.mapping(
+            &mapping,
+            None,
+            Outcome::Synced,
+            vec![json!({ "action": "something" })],
+            None,
+        );
         report
     }
 
@@ -294,8 +336,14 @@ mod tests {
     #[test]
     fn the_counts_leave_the_mappings_where_they_are() {
         let mut report = reported(Format::Json);
-        assert_eq!((&report.counts()["synced"], report.counts().get("mappings")), (&json!(1), None));
+        assert_eq!(
+            (&report.counts()["synced"], report.counts().get("mappings")),
+            (&json!(1), None)
+        );
         let shown = serde_json::to_value(&report).unwrap();
-        assert_eq!(shown["mappings"][0]["actions"], json!([{ "action": "something" }]));
+        assert_eq!(
+            shown["mappings"][0]["actions"],
+            json!([{ "action": "something" }])
+        );
     }
 }

@@ -18,7 +18,10 @@ impl Report {
                 log::info!("{}", self.summary());
                 say_json(self);
             }
-            Format::Text => Screen::of_stdout().wrapped(&self.summary()).iter().for_each(|line| say(line)),
+            Format::Text => Screen::of_stdout()
+                .wrapped(&self.summary())
+                .iter()
+                .for_each(|line| say(line)),
         }
         self.exit_code()
     }
@@ -32,8 +35,18 @@ impl Report {
         if self.dry_run {
             line.push_str(" --dry-run");
         }
-        let Self { planned, unchanged, failed, given_back, .. } = self;
-        let not_asked = if *given_back > 0 { format!(", {given_back} not asked about") } else { String::new() };
+        let Self {
+            planned,
+            unchanged,
+            failed,
+            given_back,
+            ..
+        } = self;
+        let not_asked = if *given_back > 0 {
+            format!(", {given_back} not asked about")
+        } else {
+            String::new()
+        };
         let _ = match self.dry_run {
             true => write!(
                 line,
@@ -69,7 +82,9 @@ impl Report {
 
 /// One JSON object on stdout.
 pub fn say_json(value: &impl Serialize) {
-    print_line(&printable_json(&serde_json::to_string(value).unwrap_or_default()));
+    print_line(&printable_json(
+        &serde_json::to_string(value).unwrap_or_default(),
+    ));
 }
 
 /// One line on stdout, whatever text it quotes.

@@ -15,7 +15,9 @@ use super::context::GITHUB;
 use super::report::{CANNOT_RUN, UNHEALTHY, say_json};
 use crate::core::model::MappingId;
 use crate::core::plan::time;
-use crate::db::{Access, Counts, Db, Failure, Overview, Pause, RepositoryState, RunState, Shared, Totals};
+use crate::db::{
+    Access, Counts, Db, Failure, Overview, Pause, RepositoryState, RunState, Shared, Totals,
+};
 use crate::secret::Secret;
 
 /// Arguments of `status`.
@@ -67,7 +69,11 @@ struct WeaviateState {
 
 /// `status`.
 pub fn status(args: &StatusArgs, output: &Output, database_url: anyhow::Result<Secret>) -> u8 {
-    let mut status = Status { schema_version: 1, command: "status", ..Status::default() };
+    let mut status = Status {
+        schema_version: 1,
+        command: "status",
+        ..Status::default()
+    };
     let sentences = match database_url.and_then(|url| read(args, &url, &mut status)) {
         Ok(sentences) => sentences,
         Err(error) => {
@@ -86,7 +92,11 @@ pub fn status(args: &StatusArgs, output: &Output, database_url: anyhow::Result<S
 }
 
 /// Fills in the status; returns what is to be said about the mappings that were named.
-fn read(args: &StatusArgs, database_url: &Secret, status: &mut Status) -> anyhow::Result<Vec<String>> {
+fn read(
+    args: &StatusArgs,
+    database_url: &Secret,
+    status: &mut Status,
+) -> anyhow::Result<Vec<String>> {
     let (mut db, now) = Db::connect(database_url.expose())?;
     db.check_privileges(Access::ReadOnly)?;
     let (projects, mappings) = (&args.narrowed.projects, &args.narrowed.mappings);
@@ -94,8 +104,20 @@ fn read(args: &StatusArgs, database_url: &Secret, status: &mut Status) -> anyhow
     if !unknown.is_empty() {
         bail!("there is no {}", unknown.join(", no "));
     }
-    let Overview { counts, failures, shared, repositories, runs, synced_at } = db.overview(projects, mappings, now)?;
-    let Counts { totals, never_synced, to_recheck, outboxes } = counts;
+    let Overview {
+        counts,
+        failures,
+        shared,
+        repositories,
+        runs,
+        synced_at,
+    } = db.overview(projects, mappings, now)?;
+    let Counts {
+        totals,
+        never_synced,
+        to_recheck,
+        outboxes,
+    } = counts;
     status.mappings = totals;
     status.never_synced = never_synced;
     status.to_recheck = to_recheck;
@@ -106,7 +128,9 @@ fn read(args: &StatusArgs, database_url: &Secret, status: &mut Status) -> anyhow
     status.last_run = runs.first().cloned();
     status.runs = runs;
     status.synced_at = synced_at;
-    status.pause = db.pause(Access::ReadOnly, GITHUB)?.filter(|pause| pause.until > now);
+    status.pause = db
+        .pause(Access::ReadOnly, GITHUB)?
+        .filter(|pause| pause.until > now);
     if args.check {
         let reasons = unhealthy(args, status, now);
         status.exit_code = if reasons.is_empty() { 0 } else { UNHEALTHY };

@@ -29,15 +29,26 @@ pub fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
     if !args.failed {
         counts(status, &screen);
         if let Some(pause) = &status.pause {
-            let text = format!("GitHub is not asked before {}: {}", time(pause.until), pause.reason);
+            let text = format!(
+                "GitHub is not asked before {}: {}",
+                time(pause.until),
+                pause.reason
+            );
             line(Some(Tone::Warning), &text);
         }
         runs(&status.runs, &screen);
         repositories(&status.repositories, &screen);
     }
-    for Shared { html_url, mapping_ids } in &status.shared {
+    for Shared {
+        html_url,
+        mapping_ids,
+    } in &status.shared
+    {
         let ids: Vec<String> = mapping_ids.iter().map(i64::to_string).collect();
-        line(Some(Tone::Warning), &format!("mappings {} mean the same {}", ids.join(" and "), html_url));
+        line(
+            Some(Tone::Warning),
+            &format!("mappings {} mean the same {}", ids.join(" and "), html_url),
+        );
     }
     match status.failures.len() {
         0 => line(None, "failures: none"),
@@ -49,7 +60,14 @@ pub fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
 }
 
 fn counts(status: &Status, screen: &Screen) {
-    let Totals { total, due, in_work, backing_off, parked, waiting } = status.mappings;
+    let Totals {
+        total,
+        due,
+        in_work,
+        backing_off,
+        parked,
+        waiting,
+    } = status.mappings;
     screen.say(Some(Tone::Bold), &screen.count("mappings", total));
     for (name, count) in [
         ("  due", due),
@@ -74,8 +92,11 @@ fn runs(runs: &[RunState], screen: &Screen) {
     let rows: Vec<Vec<String>> = runs
         .iter()
         .map(|run| {
-            let count =
-                |name: &str| run.counts[name].as_i64().map_or_else(|| "-".to_owned(), |count| count.to_string());
+            let count = |name: &str| {
+                run.counts[name]
+                    .as_i64()
+                    .map_or_else(|| "-".to_owned(), |count| count.to_string())
+            };
             vec![
                 run.command.clone(),
                 time(run.finished_at),
@@ -86,7 +107,17 @@ fn runs(runs: &[RunState], screen: &Screen) {
             ]
         })
         .collect();
-    for line in screen.table(&["command", "ended", "#exit code", "#synced", "#failed", "stopped by"], &rows) {
+    for line in screen.table(
+        &[
+            "command",
+            "ended",
+            "#exit code",
+            "#synced",
+            "#failed",
+            "stopped by",
+        ],
+        &rows,
+    ) {
         say(&line);
     }
 }
@@ -101,7 +132,9 @@ fn repositories(repositories: &[RepositoryState], screen: &Screen) {
         .map(|repository| {
             vec![
                 repository.name.clone(),
-                repository.polled_at.map_or_else(|| "never".to_owned(), time),
+                repository
+                    .polled_at
+                    .map_or_else(|| "never".to_owned(), time),
                 time(repository.issues_cursor),
                 time(repository.pull_requests_cursor),
                 repository.due.to_string(),
@@ -109,7 +142,14 @@ fn repositories(repositories: &[RepositoryState], screen: &Screen) {
             ]
         })
         .collect();
-    let names = ["repository", "polled", "issues up to", "pull requests up to", "#due", "error"];
+    let names = [
+        "repository",
+        "polled",
+        "issues up to",
+        "pull requests up to",
+        "#due",
+        "error",
+    ];
     for line in screen.table(&names, &rows) {
         say(&line);
     }
@@ -117,7 +157,9 @@ fn repositories(repositories: &[RepositoryState], screen: &Screen) {
 
 fn told(failure: &Failure) -> String {
     let repository = failure.repository.as_deref().unwrap_or("?");
-    let next = failure.next_attempt_at.map_or("parked".to_owned(), |at| format!("next attempt {}", time(at)));
+    let next = failure.next_attempt_at.map_or("parked".to_owned(), |at| {
+        format!("next attempt {}", time(at))
+    });
     format!(
         "  mapping {} (item {}, {} {}#{}): attempt {} at {}, {next}: {}",
         failure.mapping_id,

@@ -56,9 +56,21 @@ fn item(status: &str) -> Item {
 }
 
 fn mapping(id: MappingId, kind: Kind, github_id: i64, number: i32, state: &str) -> Mapping {
-    let page = if kind == Kind::Issue { "issues" } else { "pull" };
+    let page = if kind == Kind::Issue {
+        "issues"
+    } else {
+        "pull"
+    };
     let url = format!("https://github.com/acme/shop/{page}/{number}");
-    Mapping::inserted(id, ItemId(7), GithubId(github_id), number, kind, state, &url)
+    Mapping::inserted(
+        id,
+        ItemId(7),
+        GithubId(github_id),
+        number,
+        kind,
+        state,
+        &url,
+    )
 }
 
 fn row(mapping: &Mapping) -> Row {
@@ -75,18 +87,26 @@ fn row(mapping: &Mapping) -> Row {
 }
 
 fn present(status: &str) -> Stored {
-    Stored::Present { status: Some(status.to_owned()), parentless: false }
+    Stored::Present {
+        status: Some(status.to_owned()),
+        parentless: false,
+    }
 }
 
 fn key(object_type: agira_object::ObjectType, id: i64) -> agira_object::ObjectKey {
-    agira_object::ObjectKey { object_type, object_id: id.to_string() }
+    agira_object::ObjectKey {
+        object_type,
+        object_id: id.to_string(),
+    }
 }
 
 fn world(mapping: Mapping, state: State, details: Details) -> World {
     let item = item("Working");
     let own = agira_object::mapping_key(&mapping).uuid();
-    let objects =
-        HashMap::from([(agira_object::item_key(&item).uuid(), present("Working")), (own, present(&mapping.state))]);
+    let objects = HashMap::from([
+        (agira_object::item_key(&item).uuid(), present("Working")),
+        (own, present(&mapping.state)),
+    ]);
     let snapshot = Snapshot {
         github_id: mapping.github_id,
         address: Address::parse(&mapping.html_url).unwrap(),
@@ -105,13 +125,28 @@ fn world(mapping: Mapping, state: State, details: Details) -> World {
         links: Vec::new(),
         objects,
     };
-    World { mapping, item, snapshot, known, policy: policy() }
+    World {
+        mapping,
+        item,
+        snapshot,
+        known,
+        policy: policy(),
+    }
 }
 
 /// An open issue of an item in `Working`, everything level.
 fn settled() -> World {
-    let details = Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new(), some_hidden: false };
-    world(mapping(ISSUE, Kind::Issue, 4_000_000_001, 12, "open"), State::Open, details)
+    let details = Details::Issue {
+        closed_at: None,
+        close_reason: None,
+        pull_requests: Vec::new(),
+        some_hidden: false,
+    };
+    world(
+        mapping(ISSUE, Kind::Issue, 4_000_000_001, 12, "open"),
+        State::Open,
+        details,
+    )
 }
 
 /// The same issue, closed at GitHub and recorded as such, its object level, its close event not dealt with.
@@ -119,7 +154,10 @@ fn closed() -> World {
     let mut world = settled();
     world.mapping.state = "closed".to_owned();
     world.snapshot.state = State::Closed;
-    world.known.objects.insert(key(ObjectType::GithubIssue, 42).uuid(), present("closed"));
+    world
+        .known
+        .objects
+        .insert(key(ObjectType::GithubIssue, 42).uuid(), present("closed"));
     world.snapshot.details = Details::Issue {
         closed_at: Some(closing()),
         close_reason: Some(CloseReason::Completed),
@@ -148,7 +186,10 @@ fn found(github_id: i64, address: &str, state: State) -> PullRequestRef {
     let (repository, number) = address.split_once('#').unwrap();
     PullRequestRef {
         github_id: GithubId(github_id),
-        address: Address { repository: Repository::parse(repository).unwrap(), number: number.parse().unwrap() },
+        address: Address {
+            repository: Repository::parse(repository).unwrap(),
+            number: number.parse().unwrap(),
+        },
         url: format!("https://github.com/{repository}/pull/{number}"),
         state,
         relation: Relation::Closes,
@@ -157,14 +198,30 @@ fn found(github_id: i64, address: &str, state: State) -> PullRequestRef {
 
 fn with_pull_requests(found: Vec<PullRequestRef>) -> World {
     let mut world = settled();
-    world.snapshot.details =
-        Details::Issue { closed_at: None, close_reason: None, pull_requests: found, some_hidden: false };
+    world.snapshot.details = Details::Issue {
+        closed_at: None,
+        close_reason: None,
+        pull_requests: found,
+        some_hidden: false,
+    };
     world
 }
 
 fn planned(world: &World) -> Plan {
-    let World { mapping, item, snapshot, known, policy } = world;
-    plan(&Observed { mapping, item, snapshot, known, policy })
+    let World {
+        mapping,
+        item,
+        snapshot,
+        known,
+        policy,
+    } = world;
+    plan(&Observed {
+        mapping,
+        item,
+        snapshot,
+        known,
+        policy,
+    })
 }
 
 /// The plan's actions as the dry run prints them; then applies it and plans again: nothing may be left (invariant 3).
@@ -177,12 +234,19 @@ fn check(mut world: World, expected: &[&str]) -> Plan {
     carry(&mut world.known, &world.mapping, &first);
     for action in &first.actions {
         match action {
-            Action::SetGithubId { row, to, .. } if *row == world.mapping.id => world.mapping.github_id = *to,
+            Action::SetGithubId { row, to, .. } if *row == world.mapping.id => {
+                world.mapping.github_id = *to
+            }
             Action::RecordState { to, .. } => world.mapping.state = (*to).to_owned(),
             Action::RememberClose { closed_at } => world.mapping.dealt_closed_at = Some(*closed_at),
-            Action::RecordMerge { body, commit, merged_at } => {
+            Action::RecordMerge {
+                body,
+                commit,
+                merged_at,
+            } => {
                 world.mapping.pr_body = body.clone().unwrap_or(world.mapping.pr_body);
-                world.mapping.merge_commit_sha = commit.clone().unwrap_or(world.mapping.merge_commit_sha);
+                world.mapping.merge_commit_sha =
+                    commit.clone().unwrap_or(world.mapping.merge_commit_sha);
                 world.mapping.merged_at = merged_at.or(world.mapping.merged_at);
             }
             _ => {}
@@ -190,19 +254,48 @@ fn check(mut world: World, expected: &[&str]) -> Plan {
     }
     world.item = world.known.items[&world.item.id].clone();
     let again = planned(&world);
-    let undecided = |action: &&Action| matches!(action, Action::Write { change: Change::Decide, .. });
-    assert_eq!(again.actions.iter().filter(|action| !undecided(action)).count(), 0, "{:?}", again.actions);
+    let undecided = |action: &&Action| {
+        matches!(
+            action,
+            Action::Write {
+                change: Change::Decide,
+                ..
+            }
+        )
+    };
+    assert_eq!(
+        again
+            .actions
+            .iter()
+            .filter(|action| !undecided(action))
+            .count(),
+        0,
+        "{:?}",
+        again.actions
+    );
     first
 }
 
 /// Actions follow from answers, and nothing else does; the answers come in the table's order.
 #[track_caller]
 fn check_answers(plan: &Plan) {
-    assert!(plan.notes.is_sorted_by_key(|note| note.question), "{:?}", plan.notes);
+    assert!(
+        plan.notes.is_sorted_by_key(|note| note.question),
+        "{:?}",
+        plan.notes
+    );
     let is_yes = |note: &&Note| note.answer && note.attention == Attention::None;
-    let told: Vec<Question> = plan.notes.iter().filter(is_yes).map(|note| note.question).collect();
+    let told: Vec<Question> = plan
+        .notes
+        .iter()
+        .filter(is_yes)
+        .map(|note| note.question)
+        .collect();
     // Of a pull request the answer is where it belongs, whether that has to be stored or not.
-    let mut told: Vec<Question> = told.into_iter().filter(|question| *question != Question::PullRequest).collect();
+    let mut told: Vec<Question> = told
+        .into_iter()
+        .filter(|question| *question != Question::PullRequest)
+        .collect();
     let mut done: Vec<Question> = plan
         .actions
         .iter()
@@ -237,7 +330,11 @@ fn check_reasons(world: &World, expected: &[&str]) {
 
 #[track_caller]
 fn check_note(plan: &Plan, expected: &str) {
-    assert!(plan.notes.iter().any(|note| note.to_string() == expected), "{:?}", plan.notes);
+    assert!(
+        plan.notes.iter().any(|note| note.to_string() == expected),
+        "{:?}",
+        plan.notes
+    );
 }
 
 const MOVED: [&str; 3] = [
@@ -268,8 +365,17 @@ fn nothing_but_an_issue_that_is_open_again_is_told_as_such() {
     (reopened.mapping.state, reopened.snapshot.state) = ("closed".to_owned(), State::Open);
     for world in [now_closed, reopened] {
         let plan = planned(&world);
-        assert!(matches!(plan.actions[0], Action::RecordState { .. }), "{plan:?}");
-        assert!(!plan.notes.iter().any(|note| note.question == Question::Reopened && note.answer), "{plan:?}");
+        assert!(
+            matches!(plan.actions[0], Action::RecordState { .. }),
+            "{plan:?}"
+        );
+        assert!(
+            !plan
+                .notes
+                .iter()
+                .any(|note| note.question == Question::Reopened && note.answer),
+            "{plan:?}"
+        );
     }
 }
 
@@ -281,7 +387,10 @@ fn a_closing_without_a_time_is_no_close_event() {
     }
     let plan = planned(&world);
     assert!(plan.actions.is_empty(), "{plan:?}");
-    check_note(&plan, "the issue is closed, but GitHub does not say since when");
+    check_note(
+        &plan,
+        "the issue is closed, but GitHub does not say since when",
+    );
 }
 
 #[test]
@@ -295,7 +404,10 @@ fn every_unprotected_status_is_moved() {
         let mut world = closed();
         world.item = item(status);
         world.known.items.insert(ItemId(7), item(status));
-        world.known.objects.insert(key(ObjectType::Item, 7).uuid(), present(status));
+        world
+            .known
+            .objects
+            .insert(key(ObjectType::Item, 7).uuid(), present(status));
         let first = format!("item status: {status} => Testing");
         let last = format!("Weaviate item:7: update (status there is {status})");
         check(world, &[&first, MOVED[1], &last]);
@@ -308,9 +420,15 @@ fn a_protected_status_stays_and_the_close_event_is_remembered() {
         let mut world = closed();
         world.item = item(status);
         world.known.items.insert(ItemId(7), item(status));
-        world.known.objects.insert(key(ObjectType::Item, 7).uuid(), present(status));
+        world
+            .known
+            .objects
+            .insert(key(ObjectType::Item, 7).uuid(), present(status));
         let plan = check(world, &[MOVED[1]]);
-        check_note(&plan, &format!("item left in {status}: a closed issue does not change this status"));
+        check_note(
+            &plan,
+            &format!("item left in {status}: a closed issue does not change this status"),
+        );
     }
 }
 
@@ -319,7 +437,10 @@ fn keep_status_protects_more() {
     let mut world = closed();
     world.policy.keep_status = vec!["Working".to_owned()];
     let plan = check(world, &[MOVED[1]]);
-    check_note(&plan, "item left in Working: --keep-status names this status");
+    check_note(
+        &plan,
+        "item left in Working: --keep-status names this status",
+    );
 }
 
 #[test]
@@ -327,7 +448,10 @@ fn an_excluded_reason_moves_nothing() {
     let mut world = closed();
     world.policy.close_reasons = Some(vec!["not_planned".to_owned()]);
     let plan = check(world, &[MOVED[1]]);
-    check_note(&plan, "item left in Working: the issue was closed as completed, which --close-reason does not name");
+    check_note(
+        &plan,
+        "item left in Working: the issue was closed as completed, which --close-reason does not name",
+    );
 }
 
 #[test]
@@ -342,7 +466,10 @@ fn a_closing_before_the_limit_moves_nothing() {
     let mut world = closed();
     world.policy.ignore_closed_before = Some(closing() + Duration::seconds(1));
     let plan = check(world, &[MOVED[1]]);
-    check_note(&plan, "item left in Working: closed 2026-03-01T10:00:00Z, before --ignore-closed-before");
+    check_note(
+        &plan,
+        "item left in Working: closed 2026-03-01T10:00:00Z, before --ignore-closed-before",
+    );
     let mut world = closed();
     world.policy.ignore_closed_before = Some(closing());
     check(world, &MOVED);
@@ -356,9 +483,15 @@ fn a_close_event_dealt_with_before_leaves_the_item_in_whatever_status() {
         world.mapping.dealt_closed_at = Some(closing());
         world.item = item(status);
         world.known.items.insert(ItemId(7), item(status));
-        world.known.objects.insert(key(ObjectType::Item, 7).uuid(), present(status));
+        world
+            .known
+            .objects
+            .insert(key(ObjectType::Item, 7).uuid(), present(status));
         let plan = check(world, &[]);
-        check_note(&plan, "that of 2026-03-01T10:00:00Z was dealt with before: item left");
+        check_note(
+            &plan,
+            "that of 2026-03-01T10:00:00Z was dealt with before: item left",
+        );
     }
 }
 
@@ -376,7 +509,10 @@ fn a_reopened_issue_leaves_its_item() {
     world.mapping.dealt_closed_at = Some(closing());
     world.item = item("Testing");
     world.known.items.insert(ItemId(7), item("Testing"));
-    world.known.objects.insert(key(ObjectType::Item, 7).uuid(), present("Testing"));
+    world
+        .known
+        .objects
+        .insert(key(ObjectType::Item, 7).uuid(), present("Testing"));
     check(world, &["state: closed => open"]);
 }
 
@@ -384,19 +520,27 @@ fn a_reopened_issue_leaves_its_item() {
 fn a_new_pull_request_gets_a_row_and_a_link() {
     check(
         with_pull_requests(vec![found(4_000_000_009, "acme/shop#31", State::Open)]),
-        &["insert row for pull request acme/shop#31 (open)", "link to pull request acme/shop#31: none => closes"],
+        &[
+            "insert row for pull request acme/shop#31 (open)",
+            "link to pull request acme/shop#31: none => closes",
+        ],
     );
 }
 
 #[test]
 fn a_pull_request_of_another_repository_is_itself() {
     let mut world = with_pull_requests(vec![found(4_000_000_009, "acme/other#12", State::Merged)]);
-    let unrelated =
-        Mapping { item_id: ItemId(8), ..mapping(MappingId(60), Kind::PullRequest, 4_000_000_010, 12, "open") };
+    let unrelated = Mapping {
+        item_id: ItemId(8),
+        ..mapping(MappingId(60), Kind::PullRequest, 4_000_000_010, 12, "open")
+    };
     world.known.rows.push(row(&unrelated));
     check(
         world,
-        &["insert row for pull request acme/other#12 (merged)", "link to pull request acme/other#12: none => closes"],
+        &[
+            "insert row for pull request acme/other#12 (merged)",
+            "link to pull request acme/other#12: none => closes",
+        ],
     );
 }
 
@@ -404,14 +548,26 @@ fn a_pull_request_of_another_repository_is_itself() {
 #[test]
 fn a_row_of_another_item_is_linked_where_it_is() {
     let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", State::Open)]);
-    let other = Mapping { item_id: ItemId(8), ..mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, "open") };
+    let other = Mapping {
+        item_id: ItemId(8),
+        ..mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, "open")
+    };
     world.known.rows.push(row(&other));
-    check(world, &["link to pull request acme/shop#31: none => closes"]);
+    check(
+        world,
+        &["link to pull request acme/shop#31: none => closes"],
+    );
 }
 
 fn with_row(state: &str, at_github: State) -> World {
     let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", at_github)]);
-    world.known.rows.push(row(&mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, state)));
+    world.known.rows.push(row(&mapping(
+        PULL_REQUEST,
+        Kind::PullRequest,
+        4_000_000_002,
+        31,
+        state,
+    )));
     world.known.links.push(Link {
         issue: ISSUE,
         pull_request: PULL_REQUEST,
@@ -428,7 +584,10 @@ fn a_linked_pull_request_needs_nothing() {
 
 #[test]
 fn another_state_of_a_linked_pull_request_makes_its_row_due() {
-    check(with_row("open", State::Merged), &["row 55 becomes due: its state open is merged at GitHub"]);
+    check(
+        with_row("open", State::Merged),
+        &["row 55 becomes due: its state open is merged at GitHub"],
+    );
 }
 
 #[test]
@@ -442,58 +601,111 @@ fn a_pull_request_whose_own_look_comes_is_not_made_due() {
 fn a_changed_relation_updates_the_link() {
     let mut world = with_row("open", State::Open);
     world.known.links[0].relation = Relation::Connected;
-    check(world, &["link to pull request acme/shop#31: connected => closes"]);
+    check(
+        world,
+        &["link to pull request acme/shop#31: connected => closes"],
+    );
 }
 
 #[test]
 fn a_link_follows_the_issue_to_another_item() {
     let mut world = with_row("open", State::Open);
     world.known.links[0].item_id = ItemId(8);
-    check(world, &["link to pull request acme/shop#31: closes => closes"]);
+    check(
+        world,
+        &["link to pull request acme/shop#31: closes => closes"],
+    );
 }
 
 #[test]
 fn a_link_that_github_no_longer_supports_goes_and_the_row_stays() {
     let mut world = with_row("open", State::Open);
-    world.snapshot.details =
-        Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new(), some_hidden: false };
-    check(world, &["link to row 55: removed, GitHub no longer supports it"]);
+    world.snapshot.details = Details::Issue {
+        closed_at: None,
+        close_reason: None,
+        pull_requests: Vec::new(),
+        some_hidden: false,
+    };
+    check(
+        world,
+        &["link to row 55: removed, GitHub no longer supports it"],
+    );
 }
 
 #[test]
 fn agiras_row_with_a_negative_id_is_adopted_not_doubled() {
     let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", State::Open)]);
-    world.known.rows.push(row(&mapping(PULL_REQUEST, Kind::PullRequest, -31, 31, "open")));
-    check(world, &["GitHub id of row 55: -31 => 4000000002", "link to pull request acme/shop#31: none => closes"]);
+    world.known.rows.push(row(&mapping(
+        PULL_REQUEST,
+        Kind::PullRequest,
+        -31,
+        31,
+        "open",
+    )));
+    check(
+        world,
+        &[
+            "GitHub id of row 55: -31 => 4000000002",
+            "link to pull request acme/shop#31: none => closes",
+        ],
+    );
 }
 
 #[test]
 fn a_second_row_of_that_kind_and_number_is_not_inserted() {
     let mut world = with_pull_requests(vec![found(4_000_000_009, "acme/other#31", State::Open)]);
-    world.known.rows.push(row(&mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, "open")));
+    world.known.rows.push(row(&mapping(
+        PULL_REQUEST,
+        Kind::PullRequest,
+        4_000_000_002,
+        31,
+        "open",
+    )));
     let plan = check(world, &[]);
-    check_note(&plan, "pull request acme/other#31 not linked: row 55 of the item has that number");
+    check_note(
+        &plan,
+        "pull request acme/other#31 not linked: row 55 of the item has that number",
+    );
 }
 
 #[test]
 fn an_address_that_does_not_fit_is_not_inserted() {
     let of_length = |length: usize| {
         let mut long = found(4_000_000_009, "acme/shop#31", State::Open);
-        long.url = format!("https://{:h>1$}/acme/shop/pull/31", "", length - "https:///acme/shop/pull/31".len());
+        long.url = format!(
+            "https://{:h>1$}/acme/shop/pull/31",
+            "",
+            length - "https:///acme/shop/pull/31".len()
+        );
         planned(&with_pull_requests(vec![long]))
     };
     let too_long = of_length(201);
     assert_eq!(too_long.actions, []);
-    check_note(&too_long, "pull request acme/shop#31 not linked: its address is longer than 200 characters");
-    assert!(matches!(of_length(200).actions[0], Action::InsertPullRequest { .. }));
+    check_note(
+        &too_long,
+        "pull request acme/shop#31 not linked: its address is longer than 200 characters",
+    );
+    assert!(matches!(
+        of_length(200).actions[0],
+        Action::InsertPullRequest { .. }
+    ));
 }
 
 #[test]
 fn a_row_that_is_no_pull_request_is_not_linked() {
     let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", State::Open)]);
-    world.known.rows.push(row(&mapping(MappingId(61), Kind::Issue, 4_000_000_002, 9, "open")));
+    world.known.rows.push(row(&mapping(
+        MappingId(61),
+        Kind::Issue,
+        4_000_000_002,
+        9,
+        "open",
+    )));
     let plan = check(world, &[]);
-    check_note(&plan, "pull request acme/shop#31 not linked: row 61, which is no pull request, has its id");
+    check_note(
+        &plan,
+        "pull request acme/shop#31 not linked: row 61, which is no pull request, has its id",
+    );
 }
 
 #[test]
@@ -509,7 +721,13 @@ fn an_id_that_another_row_has_stays_there() {
     let mut world = settled();
     world.mapping.github_id = GithubId(-12);
     world.known.rows[0].github_id = GithubId(-12);
-    world.known.rows.push(row(&mapping(MappingId(62), Kind::Issue, 4_000_000_001, 12, "open")));
+    world.known.rows.push(row(&mapping(
+        MappingId(62),
+        Kind::Issue,
+        4_000_000_001,
+        12,
+        "open",
+    )));
     let plan = check(world, &[]);
     check_note(&plan, "keeps its GitHub id: row 62 has 4000000001");
 }
@@ -521,7 +739,10 @@ fn a_merge_fills_in_what_is_empty() {
     world.mapping.pr_body = String::new();
     world.mapping.merge_commit_sha = String::new();
     world.mapping.merged_at = None;
-    world.known.objects.insert(key(ObjectType::GithubPr, 55).uuid(), present("open"));
+    world
+        .known
+        .objects
+        .insert(key(ObjectType::GithubPr, 55).uuid(), present("open"));
     check(
         world,
         &[
@@ -545,30 +766,58 @@ fn a_closed_pull_request_never_touches_the_item() {
     let mut world = pull_request();
     world.mapping.state = "open".to_owned();
     world.snapshot.state = State::Closed;
-    world.known.objects.insert(key(ObjectType::GithubPr, 55).uuid(), present("closed"));
+    world
+        .known
+        .objects
+        .insert(key(ObjectType::GithubPr, 55).uuid(), present("closed"));
     check(world, &["state: open => closed"]);
 }
 
 #[test]
 fn a_missing_object_is_created() {
     let mut world = settled();
-    world.known.objects.values_mut().for_each(|stored| *stored = Stored::Missing);
-    check(world, &["Weaviate item:7: create (missing there)", "Weaviate github_issue:42: create (missing there)"]);
+    world
+        .known
+        .objects
+        .values_mut()
+        .for_each(|stored| *stored = Stored::Missing);
+    check(
+        world,
+        &[
+            "Weaviate item:7: create (missing there)",
+            "Weaviate github_issue:42: create (missing there)",
+        ],
+    );
 }
 
 #[test]
 fn an_object_with_another_status_is_updated() {
     let mut world = settled();
-    world.known.objects.insert(key(ObjectType::GithubIssue, 42).uuid(), present("closed"));
-    check(world, &["Weaviate github_issue:42: update (status there is closed)"]);
+    world
+        .known
+        .objects
+        .insert(key(ObjectType::GithubIssue, 42).uuid(), present("closed"));
+    check(
+        world,
+        &["Weaviate github_issue:42: update (status there is closed)"],
+    );
 }
 
 #[test]
 fn an_object_without_a_status_is_updated() {
     let mut world = settled();
-    let nothing = Stored::Present { status: None, parentless: false };
-    world.known.objects.insert(key(ObjectType::GithubIssue, 42).uuid(), nothing);
-    check(world, &["Weaviate github_issue:42: update (status there is none)"]);
+    let nothing = Stored::Present {
+        status: None,
+        parentless: false,
+    };
+    world
+        .known
+        .objects
+        .insert(key(ObjectType::GithubIssue, 42).uuid(), nothing);
+    check(
+        world,
+        &["Weaviate github_issue:42: update (status there is none)"],
+    );
 }
 
 /// Invariant 7: an object whose status did not change is not written.
@@ -579,27 +828,48 @@ fn an_object_with_the_same_status_is_left_whatever_else_differs() {
     world.snapshot.body = "Another body".to_owned();
     world.snapshot.labels = vec!["new".to_owned()];
     let plan = check(world, &[]);
-    check_note(&plan, "github_issue:42 has open there and here, so that it is left");
+    check_note(
+        &plan,
+        "github_issue:42 has open there and here, so that it is left",
+    );
 }
 
 #[test]
 fn an_object_of_agira_is_replaced_only_when_asked() {
-    let parentless = || Stored::Present { status: Some("open".to_owned()), parentless: true };
+    let parentless = || Stored::Present {
+        status: Some("open".to_owned()),
+        parentless: true,
+    };
     let mut world = settled();
-    world.known.objects.insert(key(ObjectType::GithubIssue, 42).uuid(), parentless());
+    world
+        .known
+        .objects
+        .insert(key(ObjectType::GithubIssue, 42).uuid(), parentless());
     check(world, &[]);
     let mut world = settled();
-    world.known.objects.insert(key(ObjectType::GithubIssue, 42).uuid(), parentless());
+    world
+        .known
+        .objects
+        .insert(key(ObjectType::GithubIssue, 42).uuid(), parentless());
     world.policy.replace_foreign = true;
-    check(world, &["Weaviate github_issue:42: replace (Agira wrote it with the item's text)"]);
+    check(
+        world,
+        &["Weaviate github_issue:42: replace (Agira wrote it with the item's text)"],
+    );
 }
 
 #[test]
 fn an_items_object_is_never_foreign() {
     let mut world = settled();
     world.policy.replace_foreign = true;
-    let of_agira = Stored::Present { status: Some("Working".to_owned()), parentless: true };
-    world.known.objects.insert(key(ObjectType::Item, 7).uuid(), of_agira);
+    let of_agira = Stored::Present {
+        status: Some("Working".to_owned()),
+        parentless: true,
+    };
+    world
+        .known
+        .objects
+        .insert(key(ObjectType::Item, 7).uuid(), of_agira);
     check(world, &[]);
 }
 
@@ -616,14 +886,25 @@ fn an_unknown_status_is_decided_when_pushed() {
     );
     let outbox = plan.outbox(closing()).unwrap();
     assert!(outbox.item);
-    assert_eq!(outbox.object.map(|object| object.key().to_string()).as_deref(), Some("github_issue:42"));
+    assert_eq!(
+        outbox
+            .object
+            .map(|object| object.key().to_string())
+            .as_deref(),
+        Some("github_issue:42")
+    );
 }
 
 #[test]
 fn the_item_is_written_with_the_status_that_it_gets() {
     let plan = check(closed(), &MOVED);
-    let Some(Action::Write { object, .. }) = plan.actions.last() else { panic!("{plan:?}") };
-    assert_eq!((object.status.as_str(), object.text.as_str()), ("Testing", "Status: Testing\n\nThe cart"));
+    let Some(Action::Write { object, .. }) = plan.actions.last() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(
+        (object.status.as_str(), object.text.as_str()),
+        ("Testing", "Status: Testing\n\nThe cart")
+    );
 }
 
 #[test]
@@ -635,7 +916,10 @@ fn two_mappings_of_one_item_move_it_once() {
     second.mapping.github_id = GithubId(4_000_000_003);
     second.snapshot.github_id = GithubId(4_000_000_003);
     first.known.rows.push(row(&second.mapping));
-    first.known.objects.insert(key(ObjectType::GithubIssue, 43).uuid(), present("closed"));
+    first
+        .known
+        .objects
+        .insert(key(ObjectType::GithubIssue, 43).uuid(), present("closed"));
     let plan = planned(&first);
     carry(&mut first.known, &first.mapping, &plan);
     second.known = first.known;
@@ -679,8 +963,10 @@ fn every_answer_that_moves_an_item_is_told() {
 #[track_caller]
 fn check_close_reasons(world: &World, expected: &[&str]) {
     let plan = planned(world);
-    let asked =
-        plan.notes.iter().filter(|note| note.question > Question::State && note.question < Question::PullRequest);
+    let asked = plan
+        .notes
+        .iter()
+        .filter(|note| note.question > Question::State && note.question < Question::PullRequest);
     let reasons: Vec<String> = asked.map(Note::explained).collect();
     assert_eq!(reasons, expected);
 }
@@ -692,9 +978,9 @@ fn what_decides_ends_the_questions() {
     world.policy.close_reasons = Some(vec!["not_planned".to_owned(), "duplicate".to_owned()]);
     world.policy.ignore_closed_before = Some(closing() - Duration::days(1));
     world.mapping.dealt_closed_at = Some(closing() - Duration::days(2));
-    let event =
-        "close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: that of 2026-02-27T10:00:00Z";
-    let unprotected = "status is protected: no, Working is none of Testing, ReadyForRelease, Closed";
+    let event = "close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: that of 2026-02-27T10:00:00Z";
+    let unprotected =
+        "status is protected: no, Working is none of Testing, ReadyForRelease, Closed";
     let unkept = "status kept by --keep-status: no, it names Review";
     check_close_reasons(
         &world,
@@ -720,12 +1006,17 @@ fn what_decides_ends_the_questions() {
     world.item = item("Testing");
     check_close_reasons(
         &world,
-        &[event, "status is protected: yes, item left in Testing: a closed issue does not change this status"],
+        &[
+            event,
+            "status is protected: yes, item left in Testing: a closed issue does not change this status",
+        ],
     );
     world.mapping.dealt_closed_at = Some(closing());
     check_close_reasons(
         &world,
-        &["close event to deal with: no, that of 2026-03-01T10:00:00Z was dealt with before: item left"],
+        &[
+            "close event to deal with: no, that of 2026-03-01T10:00:00Z was dealt with before: item left",
+        ],
     );
     world.snapshot.state = State::Open;
     check_close_reasons(
@@ -758,11 +1049,18 @@ fn a_pull_requests_answers_are_told() {
 fn where_a_pull_request_belongs_is_told() {
     let told = |world: &World| -> Vec<String> {
         let plan = planned(world);
-        let about = |note: &&Note| note.question >= Question::PullRequest && !note.question.is_about_objects();
-        plan.notes.iter().filter(about).map(Note::explained).collect()
+        let about = |note: &&Note| {
+            note.question >= Question::PullRequest && !note.question.is_about_objects()
+        };
+        plan.notes
+            .iter()
+            .filter(about)
+            .map(Note::explained)
+            .collect()
     };
     let mut world = with_row("open", State::Merged);
-    let linked = "pull request of the issue: yes, acme/shop#31 closes it (row 55); linked so far: closes";
+    let linked =
+        "pull request of the issue: yes, acme/shop#31 closes it (row 55); linked so far: closes";
     let supported = "link to remove: no, every stored link has GitHub's support";
     let due = "pull request to look at: yes, row 55 has open, GitHub says merged";
     assert_eq!(told(&world), [linked, supported, due]);
@@ -770,10 +1068,15 @@ fn where_a_pull_request_belongs_is_told() {
     let comes = "pull request to look at: no, row 55 has open, GitHub says merged, but its own look comes anyway";
     assert_eq!(told(&world), [linked, supported, comes]);
     let new = with_pull_requests(vec![found(4_000_000_009, "acme/other#3", State::Open)]);
-    let belongs = "pull request of the issue: yes, acme/other#3 closes it (a new row); linked so far: none";
+    let belongs =
+        "pull request of the issue: yes, acme/other#3 closes it (a new row); linked so far: none";
     assert_eq!(told(&new), [belongs, supported]);
-    world.snapshot.details =
-        Details::Issue { closed_at: None, close_reason: None, pull_requests: Vec::new(), some_hidden: false };
+    world.snapshot.details = Details::Issue {
+        closed_at: None,
+        close_reason: None,
+        pull_requests: Vec::new(),
+        some_hidden: false,
+    };
     let (none, gone) = (
         "pull request of the issue: no, GitHub names none",
         "link to remove: yes, GitHub does not name row 55's pull request",
@@ -784,5 +1087,10 @@ fn where_a_pull_request_belongs_is_told() {
 #[test]
 fn push_weaviate_carries_out_nothing_but_writes() {
     let plan = planned(&closed()).only_writes();
-    assert!(plan.actions.iter().all(|action| matches!(action, Action::Write { .. })), "{plan:?}");
+    assert!(
+        plan.actions
+            .iter()
+            .all(|action| matches!(action, Action::Write { .. })),
+        "{plan:?}"
+    );
 }

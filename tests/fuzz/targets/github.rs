@@ -15,31 +15,48 @@ static SERVICE: LazyLock<Service> = LazyLock::new(Service::start);
 /// A key that belongs to nothing.
 static KEY: LazyLock<String> = LazyLock::new(|| {
     let pair = KeyPair::generate(KeySize::Rsa2048).expect("a key pair");
-    pem::encode(&pem::Pem::new("PRIVATE KEY", pair.as_der().expect("an encoding").as_ref()))
+    pem::encode(&pem::Pem::new(
+        "PRIVATE KEY",
+        pair.as_der().expect("an encoding").as_ref(),
+    ))
 });
 
 fn check(snapshot: &Snapshot) {
-    let texts = [&snapshot.title, &snapshot.body, &snapshot.url].into_iter().chain(&snapshot.labels);
-    assert!(texts.into_iter().all(|text| !text.contains('\0')), "PostgreSQL cannot store it");
+    let texts = [&snapshot.title, &snapshot.body, &snapshot.url]
+        .into_iter()
+        .chain(&snapshot.labels);
+    assert!(
+        texts.into_iter().all(|text| !text.contains('\0')),
+        "PostgreSQL cannot store it"
+    );
 }
 
 fn ask(client: impl Fn() -> Github, data: &[u8]) {
     let repository = Repository::parse("acme/shop").expect("a repository");
-    let targets = [1, 2].map(|number| Address { repository: repository.clone(), number });
+    let targets = [1, 2].map(|number| Address {
+        repository: repository.clone(),
+        number,
+    });
     SERVICE.answer(data);
     let looks = client().look(&targets, &|_| true);
     assert!(looks.answers.len() == targets.len() || looks.ended_by.is_some());
     for look in looks.answers {
         match look {
             Ok(snapshot) => check(&snapshot),
-            Err(LookError::Gone(said) | LookError::RepositoryHidden(said) | LookError::Failed(said)) => {
+            Err(
+                LookError::Gone(said) | LookError::RepositoryHidden(said) | LookError::Failed(said),
+            ) => {
                 assert!(!said.is_empty());
             }
         }
     }
     SERVICE.answer(data);
     let since = "2026-01-01T00:00:00Z".parse().expect("a time");
-    let poll = Poll { repository, issues_since: since, pull_requests_since: since };
+    let poll = Poll {
+        repository,
+        issues_since: since,
+        pull_requests_since: since,
+    };
     if let Ok(changes) = client().changes(&[poll]) {
         assert_eq!(changes.len(), 1);
     }
@@ -49,8 +66,22 @@ fuzz_target!(|data: &[u8]| {
     // To sign takes its time.
     if data.windows(10).any(|part| part == b"expires_at") {
         let app = || App::new("1", None, &KEY).expect("an App");
-        ask(|| Github::with_app(&SERVICE.url, app()).expect("a client").with_patience(PATIENCE), data);
+        ask(
+            || {
+                Github::with_app(&SERVICE.url, app())
+                    .expect("a client")
+                    .with_patience(PATIENCE)
+            },
+            data,
+        );
     } else {
-        ask(|| Github::new(&SERVICE.url, "token").expect("a client").with_patience(PATIENCE), data);
+        ask(
+            || {
+                Github::new(&SERVICE.url, "token")
+                    .expect("a client")
+                    .with_patience(PATIENCE)
+            },
+            data,
+        );
     }
 });

@@ -24,16 +24,29 @@ const VARIABLES: [&str; 7] = [
 const SENTINEL: &str = "hunter2";
 
 fn environment(data: &[u8]) {
-    let values = data.split(|byte| *byte == 0).map(|value| OsString::from_vec(value.to_vec()));
+    let values = data
+        .split(|byte| *byte == 0)
+        .map(|value| OsString::from_vec(value.to_vec()));
     let variables: Vec<_> = VARIABLES.into_iter().zip(values).collect();
-    let get = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+    let get = |name: &str| {
+        variables
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.clone())
+    };
     if let Err(error) = config::settings(&get, false) {
-        assert!(!format!("{error:#}").contains(SENTINEL), "a value is shown: {error:#}");
+        assert!(
+            !format!("{error:#}").contains(SENTINEL),
+            "a value is shown: {error:#}"
+        );
     }
     if let Ok(url) = config::database_url(&get)
         && let Err(error) = db::parameters(url.expose())
     {
-        assert!(!format!("{error:#}").contains(SENTINEL), "a value is shown: {error:#}");
+        assert!(
+            !format!("{error:#}").contains(SENTINEL),
+            "a value is shown: {error:#}"
+        );
     }
 }
 
@@ -48,11 +61,17 @@ fn boundary(text: &str) {
     assert!(shortened(text, 10).chars().count() <= 11);
     assert!(!storable(text.to_owned()).contains('\0'));
     let repository = Repository::parse("acme/shop").expect("a repository");
-    let issue = Address { repository: repository.clone(), number: 1 };
+    let issue = Address {
+        repository: repository.clone(),
+        number: 1,
+    };
     closing_keyword::closes(text, &repository, &issue);
     if let Some(address) = Address::parse(text) {
         assert!(address.number > 0);
-        assert_eq!(Repository::parse(address.repository.as_str()), Some(address.repository));
+        assert_eq!(
+            Repository::parse(address.repository.as_str()),
+            Some(address.repository)
+        );
     }
 }
 

@@ -24,16 +24,30 @@ static OBJECTS: LazyLock<[AgiraObject; 2]> = LazyLock::new(|| {
 
 fuzz_target!(|data: &[u8]| {
     SERVICE.answer(data);
-    let mut client = Weaviate::new(&SERVICE.url, None).expect("a client").with_patience(PATIENCE);
+    let mut client = Weaviate::new(&SERVICE.url, None)
+        .expect("a client")
+        .with_patience(PATIENCE);
     let _ = client.class();
     let ids: Vec<Uuid> = OBJECTS.iter().map(|object| object.key().uuid()).collect();
     let found = client.statuses(&ids);
     if let Ok(found) = &found {
         assert_eq!(found.len(), ids.len());
     }
-    let vectors = |id| found.as_ref().ok().and_then(|found| Some(found.get(id)?.vectors.clone())).unwrap_or_default();
-    let objects: Vec<ToWrite> =
-        OBJECTS.iter().zip(&ids).map(|(object, id)| ToWrite { object: object.clone(), vectors: vectors(id) }).collect();
+    let vectors = |id| {
+        found
+            .as_ref()
+            .ok()
+            .and_then(|found| Some(found.get(id)?.vectors.clone()))
+            .unwrap_or_default()
+    };
+    let objects: Vec<ToWrite> = OBJECTS
+        .iter()
+        .zip(&ids)
+        .map(|(object, id)| ToWrite {
+            object: object.clone(),
+            vectors: vectors(id),
+        })
+        .collect();
     if let Ok(written) = client.write(&objects) {
         assert_eq!(written.len(), objects.len());
     }

@@ -6,11 +6,17 @@ use super::*;
 
 /// An event that says nothing about a pull request.
 fn mention() -> Event {
-    Event::CrossReferenced { source: "acme/shop#1".to_owned(), will_close: false }
+    Event::CrossReferenced {
+        source: "acme/shop#1".to_owned(),
+        will_close: false,
+    }
 }
 
 fn closing(key: &str) -> Event {
-    Event::CrossReferenced { source: key.to_owned(), will_close: true }
+    Event::CrossReferenced {
+        source: key.to_owned(),
+        will_close: true,
+    }
 }
 
 fn names(range: std::ops::Range<usize>) -> Vec<String> {
@@ -28,15 +34,23 @@ fn simulator() -> Simulator {
 
 #[track_caller]
 fn pull_requests(simulator: &Simulator) -> Vec<String> {
-    let Details::Issue { pull_requests, .. } = look(simulator, "acme/shop#12").details else { panic!("not an issue") };
-    pull_requests.iter().map(|found| found.address.to_string()).collect()
+    let Details::Issue { pull_requests, .. } = look(simulator, "acme/shop#12").details else {
+        panic!("not an issue")
+    };
+    pull_requests
+        .iter()
+        .map(|found| found.address.to_string())
+        .collect()
 }
 
 #[test]
 fn a_pull_request_mentioned_in_the_110th_timeline_event_is_found() {
     let simulator = simulator();
     simulator.issue("acme/shop#12", |issue| {
-        issue.timeline = std::iter::repeat_with(mention).take(109).chain([closing("acme/shop#101")]).collect();
+        issue.timeline = std::iter::repeat_with(mention)
+            .take(109)
+            .chain([closing("acme/shop#101")])
+            .collect();
     });
     assert_eq!(pull_requests(&simulator), ["acme/shop#101"]);
     assert_eq!(simulator.requests().len(), 3);
@@ -66,10 +80,15 @@ fn all_connections_are_turned_over_in_one_request() {
     simulator.issue("acme/shop#12", |issue| {
         issue.labels = names(0..101);
         issue.references = shop(101..=151);
-        issue.timeline = std::iter::repeat_with(mention).take(50).chain([closing("acme/shop#101")]).collect();
+        issue.timeline = std::iter::repeat_with(mention)
+            .take(50)
+            .chain([closing("acme/shop#101")])
+            .collect();
     });
     let seen = look(&simulator, "acme/shop#12");
-    let Details::Issue { pull_requests, .. } = &seen.details else { panic!("{seen:?}") };
+    let Details::Issue { pull_requests, .. } = &seen.details else {
+        panic!("{seen:?}")
+    };
     assert_eq!((seen.labels.len(), pull_requests.len()), (101, 51));
     assert_eq!(simulator.requests().len(), 2);
 }
@@ -83,7 +102,8 @@ fn only_what_has_more_pages_is_asked_for_again() {
     });
     look(&simulator, "acme/shop#12");
     let variables = &simulator.variables()[1];
-    let more = ["moreLabels", "moreReferences", "moreTimeline"].map(|name| variables[name].as_bool());
+    let more =
+        ["moreLabels", "moreReferences", "moreTimeline"].map(|name| variables[name].as_bool());
     assert_eq!(more, [Some(false), Some(true), Some(false)]);
 }
 
@@ -103,8 +123,18 @@ fn a_further_page_that_fails_is_the_failure_of_its_issue_only() {
     let first = recorded(&simulator, &keys).remove(0);
     simulator.fail_next(1, &Fault::Answer(first));
     let kind = "SOMETHING_NEW".to_owned();
-    simulator.fail_next(1, &Fault::Alias { alias: "repository".to_owned(), kind, message: "not now".to_owned() });
+    simulator.fail_next(
+        1,
+        &Fault::Alias {
+            alias: "repository".to_owned(),
+            kind,
+            message: "not now".to_owned(),
+        },
+    );
     let looks = looks(&simulator, &keys);
-    assert!(matches!(&looks[0], Err(LookError::Failed(reason)) if reason.contains("not now")), "{looks:?}");
+    assert!(
+        matches!(&looks[0], Err(LookError::Failed(reason)) if reason.contains("not now")),
+        "{looks:?}"
+    );
     assert!(looks[1].is_ok(), "{looks:?}");
 }

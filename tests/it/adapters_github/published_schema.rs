@@ -3,14 +3,16 @@
 /// The published schema.
 #[track_caller]
 fn published() -> String {
-    let path = std::env::var("GITHUB_SCHEMA").expect("GITHUB_SCHEMA names the file with GitHub's published schema");
+    let path = std::env::var("GITHUB_SCHEMA")
+        .expect("GITHUB_SCHEMA names the file with GitHub's published schema");
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 #[test]
 fn the_documents_fit_the_simulators_schema() {
     for document in agira_worker::github::documents() {
-        kit::graphql::check(kit::github::sdl(), &document).unwrap_or_else(|error| panic!("{error}"));
+        kit::graphql::check(kit::github::sdl(), &document)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

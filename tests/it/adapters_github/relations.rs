@@ -20,27 +20,49 @@ fn simulator() -> Simulator {
 
 /// After a change to the issue, its pull requests are these.
 #[track_caller]
-fn check(simulator: &Simulator, change: impl FnOnce(&mut kit::github::Issue), expected: &[(&str, Relation)]) {
+fn check(
+    simulator: &Simulator,
+    change: impl FnOnce(&mut kit::github::Issue),
+    expected: &[(&str, Relation)],
+) {
     simulator.issue("acme/shop#12", change);
-    let Details::Issue { pull_requests, .. } = look(simulator, "acme/shop#12").details else { panic!("no issue") };
-    let found: Vec<_> = pull_requests.iter().map(|found| (found.address.to_string(), found.relation)).collect();
-    let expected: Vec<_> = expected.iter().map(|(key, relation)| ((*key).to_owned(), *relation)).collect();
+    let Details::Issue { pull_requests, .. } = look(simulator, "acme/shop#12").details else {
+        panic!("no issue")
+    };
+    let found: Vec<_> = pull_requests
+        .iter()
+        .map(|found| (found.address.to_string(), found.relation))
+        .collect();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(key, relation)| ((*key).to_owned(), *relation))
+        .collect();
     assert_eq!(found, expected);
 }
 
 /// After these events, the issue's pull requests are these.
 #[track_caller]
 fn check_timeline(events: impl IntoIterator<Item = Event>, expected: &[(&str, Relation)]) {
-    check(&simulator(), |issue| issue.timeline.extend(events), expected);
+    check(
+        &simulator(),
+        |issue| issue.timeline.extend(events),
+        expected,
+    );
 }
 
 /// A pull request that says this about issue 12 of `acme/shop` belongs to it, or not.
 #[track_caller]
 fn check_text(key: &str, title: &str, body: &str, belongs: bool) {
     let simulator = simulator();
-    simulator.pull_request(key, |found| (found.title, found.body) = (title.to_owned(), body.to_owned()));
+    simulator.pull_request(key, |found| {
+        (found.title, found.body) = (title.to_owned(), body.to_owned())
+    });
     let expected = [(key, Closes)];
-    check(&simulator, |issue| issue.timeline.push(mentioned_by(key)), if belongs { &expected } else { &[] });
+    check(
+        &simulator,
+        |issue| issue.timeline.push(mentioned_by(key)),
+        if belongs { &expected } else { &[] },
+    );
 }
 
 fn connected(key: &str) -> Event {
@@ -52,7 +74,10 @@ fn disconnected(key: &str) -> Event {
 }
 
 fn mentioned_by(key: &str) -> Event {
-    Event::CrossReferenced { source: key.to_owned(), will_close: false }
+    Event::CrossReferenced {
+        source: key.to_owned(),
+        will_close: false,
+    }
 }
 
 fn closed_by(key: &str) -> Event {
@@ -64,7 +89,11 @@ fn a_closing_reference_belongs_whatever_became_of_it() {
     for state in ["OPEN", "CLOSED", "MERGED"] {
         let simulator = simulator();
         simulator.pull_request(PR, |found| found.state = state);
-        check(&simulator, |issue| issue.references = vec![PR.to_owned()], &[(PR, Closes)]);
+        check(
+            &simulator,
+            |issue| issue.references = vec![PR.to_owned()],
+            &[(PR, Closes)],
+        );
     }
 }
 
@@ -72,14 +101,23 @@ fn a_closing_reference_belongs_whatever_became_of_it() {
 fn a_connected_pull_request_belongs_until_it_is_disconnected() {
     check_timeline([connected(PR)], &[(PR, Connected)]);
     check_timeline([connected(PR), disconnected(PR)], &[]);
-    check_timeline([connected(PR), disconnected(PR), connected(PR)], &[(PR, Connected)]);
-    check_timeline([connected(PR), connected(OTHER), disconnected(PR)], &[(OTHER, Connected)]);
+    check_timeline(
+        [connected(PR), disconnected(PR), connected(PR)],
+        &[(PR, Connected)],
+    );
+    check_timeline(
+        [connected(PR), connected(OTHER), disconnected(PR)],
+        &[(OTHER, Connected)],
+    );
 }
 
 #[test]
 fn the_pull_request_that_closed_the_issue_belongs() {
     check_timeline([closed_by(PR)], &[(PR, Closes)]);
-    check_timeline([closed_by(PR), Event::Reopened, closed_by(OTHER)], &[(PR, Closes), (OTHER, Closes)]);
+    check_timeline(
+        [closed_by(PR), Event::Reopened, closed_by(OTHER)],
+        &[(PR, Closes), (OTHER, Closes)],
+    );
 }
 
 #[test]
@@ -87,7 +125,11 @@ fn of_the_commit_that_closed_the_issue_only_merged_pull_requests_belong() {
     let simulator = simulator();
     simulator.merge(PR, "2026-02-01T00:00:00Z");
     let commit = Closer::Commit(vec![OTHER.to_owned(), PR.to_owned()]);
-    check(&simulator, |issue| issue.timeline.push(Event::Closed(commit)), &[(PR, Closes)]);
+    check(
+        &simulator,
+        |issue| issue.timeline.push(Event::Closed(commit)),
+        &[(PR, Closes)],
+    );
 }
 
 #[test]
@@ -99,14 +141,25 @@ fn an_issue_that_a_person_a_commit_or_a_project_closed_has_none() {
 
 #[test]
 fn a_cross_reference_that_will_close_the_issue_belongs() {
-    check_timeline([Event::CrossReferenced { source: PR.to_owned(), will_close: true }], &[(PR, Closes)]);
+    check_timeline(
+        [Event::CrossReferenced {
+            source: PR.to_owned(),
+            will_close: true,
+        }],
+        &[(PR, Closes)],
+    );
 }
 
 #[test]
 fn a_cross_reference_with_a_closing_keyword_in_its_text_belongs() {
     check_text(PR, "Correct prices", "Fixes #12", true);
     check_text(PR, "Closes acme/shop#12", "", true);
-    check_text(PR, "Correct prices", "resolved https://github.com/Acme/Shop/issues/12", true);
+    check_text(
+        PR,
+        "Correct prices",
+        "resolved https://github.com/Acme/Shop/issues/12",
+        true,
+    );
     check_text(FOREIGN, "Correct prices", "Fixes acme/shop#12", true);
 }
 
@@ -122,10 +175,14 @@ fn a_plain_mention_does_not_belong() {
 fn a_keyword_still_counts_after_the_repository_was_renamed() {
     let simulator = simulator();
     simulator.pull_request(PR, |found| found.body = "Fixes #12".to_owned());
-    simulator.issue("acme/shop#12", |issue| issue.timeline.push(mentioned_by(PR)));
+    simulator.issue("acme/shop#12", |issue| {
+        issue.timeline.push(mentioned_by(PR))
+    });
     simulator.rename_repository("acme/shop", "acme/store");
     let seen = look(&simulator, "acme/shop#12");
-    let Details::Issue { pull_requests, .. } = seen.details else { panic!("{seen:?}") };
+    let Details::Issue { pull_requests, .. } = seen.details else {
+        panic!("{seen:?}")
+    };
     assert_eq!(pull_requests.len(), 1);
     assert_eq!(pull_requests[0].address.to_string(), "acme/store#13");
 }
@@ -134,8 +191,16 @@ fn a_keyword_still_counts_after_the_repository_was_renamed() {
 fn a_mention_by_an_issue_does_not_belong() {
     let simulator = simulator();
     simulator.issue("acme/shop#20", |issue| issue.body = "Closes #12".to_owned());
-    check(&simulator, |issue| issue.timeline.push(mentioned_by("acme/shop#20")), &[]);
-    check(&simulator, |issue| issue.timeline.push(connected("acme/shop#20")), &[]);
+    check(
+        &simulator,
+        |issue| issue.timeline.push(mentioned_by("acme/shop#20")),
+        &[],
+    );
+    check(
+        &simulator,
+        |issue| issue.timeline.push(connected("acme/shop#20")),
+        &[],
+    );
 }
 
 #[test]
@@ -143,7 +208,10 @@ fn what_another_repository_hides_does_not_belong_and_spoils_nothing() {
     let simulator = simulator();
     simulator.hide_repository("acme/lib");
     let events = [
-        Event::CrossReferenced { source: FOREIGN.to_owned(), will_close: true },
+        Event::CrossReferenced {
+            source: FOREIGN.to_owned(),
+            will_close: true,
+        },
         connected(FOREIGN),
         closed_by(FOREIGN),
         closed_by(PR),
@@ -160,16 +228,31 @@ fn a_pull_request_keeps_its_own_repository_and_number() {
     let simulator = simulator();
     let id = simulator.pull_request(FOREIGN, |_| {});
     simulator.merge(FOREIGN, "2026-02-01T00:00:00Z");
-    simulator.issue("acme/shop#12", |issue| issue.references = vec![FOREIGN.to_owned()]);
-    let Details::Issue { pull_requests, .. } = look(&simulator, "acme/shop#12").details else { panic!("no issue") };
-    let [found] = pull_requests.as_slice() else { panic!("{pull_requests:?}") };
-    assert_eq!((found.github_id.0, found.address.to_string(), found.state), (id, FOREIGN.to_owned(), State::Merged));
+    simulator.issue("acme/shop#12", |issue| {
+        issue.references = vec![FOREIGN.to_owned()]
+    });
+    let Details::Issue { pull_requests, .. } = look(&simulator, "acme/shop#12").details else {
+        panic!("no issue")
+    };
+    let [found] = pull_requests.as_slice() else {
+        panic!("{pull_requests:?}")
+    };
+    assert_eq!(
+        (found.github_id.0, found.address.to_string(), found.state),
+        (id, FOREIGN.to_owned(), State::Merged)
+    );
     assert_eq!(found.url, "https://github.com/acme/lib/pull/5");
 }
 
 #[test]
 fn each_belongs_once_and_closing_counts_for_more_than_being_connected() {
-    let events = [connected(PR), connected(OTHER), closed_by(PR), closed_by(PR), connected(OTHER)];
+    let events = [
+        connected(PR),
+        connected(OTHER),
+        closed_by(PR),
+        closed_by(PR),
+        connected(OTHER),
+    ];
     let change = |issue: &mut kit::github::Issue| {
         issue.references = vec![PR.to_owned(), PR.to_owned()];
         issue.timeline.extend(events);
@@ -179,5 +262,8 @@ fn each_belongs_once_and_closing_counts_for_more_than_being_connected() {
 
 #[test]
 fn disconnecting_does_not_undo_closing() {
-    check_timeline([closed_by(PR), connected(PR), disconnected(PR)], &[(PR, Closes)]);
+    check_timeline(
+        [closed_by(PR), connected(PR), disconnected(PR)],
+        &[(PR, Closes)],
+    );
 }

@@ -5,7 +5,8 @@ use std::net::{TcpListener, TcpStream};
 
 use super::*;
 
-const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000000\r\n\r\n";
+const HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000000\r\n\r\n";
 
 /// A server that reads a request from each connection and then does this with it, as long as the tests last.
 fn serve(answer: fn(&mut TcpStream)) -> String {
@@ -23,7 +24,12 @@ fn serve(answer: fn(&mut TcpStream)) -> String {
 fn read_request(stream: &TcpStream) {
     let mut reader = BufReader::new(stream);
     let mut length = 0;
-    for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+    for line in reader
+        .by_ref()
+        .lines()
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty())
+    {
         if let Some(given) = line.to_lowercase().strip_prefix("content-length: ") {
             length = given.parse().expect("a length");
         }
@@ -38,13 +44,19 @@ fn hold(stream: &mut TcpStream) {
 }
 
 fn impatient(url: &str) -> Weaviate {
-    client_at(url).with_patience(Patience { answer: Duration::from_millis(100), ..PATIENCE })
+    client_at(url).with_patience(Patience {
+        answer: Duration::from_millis(100),
+        ..PATIENCE
+    })
 }
 
 #[track_caller]
 fn check_too_late(answer: fn(&mut TcpStream)) {
     let mut client = impatient(&serve(answer));
-    assert_eq!(client.class(), Err(ServiceError::TooHeavy("no answer within 100ms".to_owned())));
+    assert_eq!(
+        client.class(),
+        Err(ServiceError::TooHeavy("no answer within 100ms".to_owned()))
+    );
     assert_eq!(client.requests(), 1);
 }
 
@@ -73,7 +85,11 @@ fn an_answer_that_trickles_is_not_waited_for_either() {
 #[test]
 fn a_connection_that_breaks_is_made_again_and_then_weaviates_failure() {
     let closing: fn(&mut TcpStream) = |_| {};
-    let cutting: fn(&mut TcpStream) = |stream| stream.write_all(&[HEAD, b"{\"class\":"].concat()).expect("a client");
+    let cutting: fn(&mut TcpStream) = |stream| {
+        stream
+            .write_all(&[HEAD, b"{\"class\":"].concat())
+            .expect("a client")
+    };
     for answer in [closing, cutting] {
         let mut client = client_at(&serve(answer));
         let error = client.class().expect_err("no answer");

@@ -6,9 +6,17 @@ use super::*;
 fn check_unfit(class: Value, said: &[&str]) {
     let simulator = with_class(class);
     let before = simulator.class();
-    let Ok(ClassState::Unfit(problems)) = client(&simulator).class() else { panic!("it fits") };
-    assert!(said.iter().all(|part| problems.contains(part)), "{problems}");
-    assert_eq!((simulator.class(), asked(&simulator)), (before, vec![format!("GET /v1/schema/{CLASS}")]));
+    let Ok(ClassState::Unfit(problems)) = client(&simulator).class() else {
+        panic!("it fits")
+    };
+    assert!(
+        said.iter().all(|part| problems.contains(part)),
+        "{problems}"
+    );
+    assert_eq!(
+        (simulator.class(), asked(&simulator)),
+        (before, vec![format!("GET /v1/schema/{CLASS}")])
+    );
 }
 
 #[track_caller]
@@ -19,7 +27,14 @@ fn check_fits(class: Value) {
 /// The properties of a class by name.
 fn by_name(class: &Value) -> Map<String, Value> {
     let properties = class["properties"].as_array().expect("properties").iter();
-    properties.map(|property| (property["name"].as_str().expect("a name").to_owned(), property.clone())).collect()
+    properties
+        .map(|property| {
+            (
+                property["name"].as_str().expect("a name").to_owned(),
+                property.clone(),
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -31,7 +46,10 @@ fn agiras_own_class_fits() {
 fn the_leader_is_asked_for_the_class() {
     let simulator = with_class(agira_class());
     client(&simulator).class().expect("an answer");
-    assert_eq!(simulator.requests()[0].request.header("consistency"), Some("true"));
+    assert_eq!(
+        simulator.requests()[0].request.header("consistency"),
+        Some("true")
+    );
 }
 
 #[test]
@@ -66,17 +84,30 @@ fn a_class_that_cannot_be_created_is_told_with_weaviates_words() {
     let said = json!({ "error": [{ "message": "module \"none\" is not known" }] }).to_string();
     simulator.fail_next(1, &kit::weaviate::Fault::Status(422, said));
     let reason = "module \"none\" is not known".to_owned();
-    assert_eq!(client(&simulator).create_class(), Err(ServiceError::Rejected { status: 422, reason }));
+    assert_eq!(
+        client(&simulator).create_class(),
+        Err(ServiceError::Rejected {
+            status: 422,
+            reason
+        })
+    );
 }
 
 #[test]
 fn every_property_that_is_written_has_to_be_there_with_its_type() {
     let not_written = ["mime_type", "size_bytes", "sha256"];
     for (name, property) in by_name(&agira_class()) {
-        let without = changed_class(|class| properties(class).retain(|property| property["name"] != *name));
-        let other = if property["dataType"][0] == "int" { "text" } else { "int" };
+        let without =
+            changed_class(|class| properties(class).retain(|property| property["name"] != *name));
+        let other = if property["dataType"][0] == "int" {
+            "text"
+        } else {
+            "int"
+        };
         let mistyped = changed_class(|class| {
-            let property = properties(class).iter_mut().find(|property| property["name"] == *name);
+            let property = properties(class)
+                .iter_mut()
+                .find(|property| property["name"] == *name);
             property.expect("a property")["dataType"] = json!([other]);
         });
         if not_written.contains(&&*name) {
@@ -85,23 +116,46 @@ fn every_property_that_is_written_has_to_be_there_with_its_type() {
             continue;
         }
         let wanted = property["dataType"][0].as_str().expect("a type");
-        check_unfit(without, &[&format!("property {name} ({wanted}) is missing"), "nothing is written"]);
-        check_unfit(mistyped, &[&format!("property {name} is int instead of {wanted}")]);
+        check_unfit(
+            without,
+            &[
+                &format!("property {name} ({wanted}) is missing"),
+                "nothing is written",
+            ],
+        );
+        check_unfit(
+            mistyped,
+            &[&format!("property {name} is int instead of {wanted}")],
+        );
     }
 }
 
 #[test]
 fn all_that_is_wrong_is_said_at_once() {
     let class = json!({ "class": CLASS, "properties": [{ "name": "title", "dataType": ["int"] }] });
-    check_unfit(class, &["type (text) is missing", "title is int instead of text", "updated_at (date) is missing"]);
+    check_unfit(
+        class,
+        &[
+            "type (text) is missing",
+            "title is int instead of text",
+            "updated_at (date) is missing",
+        ],
+    );
 }
 
 #[test]
 fn whatever_a_class_has_beyond_agiras_is_fine() {
-    check_fits(changed_class(|class| properties(class).push(json!({ "name": "colour", "dataType": ["text"] }))));
-    check_fits(changed_class(|class| class["vectorizer"] = json!("text2vec-openai")));
     check_fits(changed_class(|class| {
-        for property in properties(class).iter_mut().filter(|property| property["dataType"][0] == "text") {
+        properties(class).push(json!({ "name": "colour", "dataType": ["text"] }))
+    }));
+    check_fits(changed_class(|class| {
+        class["vectorizer"] = json!("text2vec-openai")
+    }));
+    check_fits(changed_class(|class| {
+        for property in properties(class)
+            .iter_mut()
+            .filter(|property| property["dataType"][0] == "text")
+        {
             property["tokenization"] = json!("field");
         }
     }));

@@ -6,7 +6,10 @@ use super::*;
 
 /// What the client says when every request fails like this, and how many it sends.
 #[track_caller]
-fn failure(fault: &Fault, ask: impl FnOnce(&mut Weaviate) -> ServiceError) -> (ServiceError, usize) {
+fn failure(
+    fault: &Fault,
+    ask: impl FnOnce(&mut Weaviate) -> ServiceError,
+) -> (ServiceError, usize) {
     let simulator = with_class(agira_class());
     let mut client = ready(&simulator);
     simulator.fail_next(20, fault);
@@ -21,9 +24,13 @@ type Ask = fn(&mut Weaviate) -> ServiceError;
 fn all_requests() -> [(&'static str, Ask); 4] {
     [
         ("class", |client| client.class().expect_err("class")),
-        ("statuses", |client| client.statuses(&ids(0..2)).expect_err("statuses")),
+        ("statuses", |client| {
+            client.statuses(&ids(0..2)).expect_err("statuses")
+        }),
         ("object", |client| client.object(id(0)).expect_err("object")),
-        ("write", |client| client.write(&all_to_write(0..2)).expect_err("write")),
+        ("write", |client| {
+            client.write(&all_to_write(0..2)).expect_err("write")
+        }),
     ]
 }
 
@@ -31,7 +38,10 @@ fn all_requests() -> [(&'static str, Ask); 4] {
 fn check_unavailable(fault: &Fault) {
     for (name, ask) in all_requests() {
         let (error, asked) = failure(fault, ask);
-        assert!(matches!(error, ServiceError::Unavailable(_)), "{name}: {error:?}");
+        assert!(
+            matches!(error, ServiceError::Unavailable(_)),
+            "{name}: {error:?}"
+        );
         assert_eq!(asked, 3, "{name}: {error:?}");
     }
 }
@@ -48,16 +58,28 @@ fn what_may_pass_is_asked_again_few_times_and_then_weaviates_failure() {
 
 #[test]
 fn one_failure_in_between_is_not_noticed() {
-    for fault in [Fault::Html, Fault::Status(503, String::new()), Fault::Status(429, String::new()), Fault::LoseAnswer]
-    {
+    for fault in [
+        Fault::Html,
+        Fault::Status(503, String::new()),
+        Fault::Status(429, String::new()),
+        Fault::LoseAnswer,
+    ] {
         let simulator = with_class(agira_class());
         let mut client = client(&simulator);
         simulator.fail_next(2, &fault);
         assert_eq!(client.class(), Ok(ClassState::Fits), "{fault:?}");
         simulator.fail_next(2, &fault);
-        assert_eq!(client.statuses(&ids(0..2)).expect("statuses").len(), 2, "{fault:?}");
+        assert_eq!(
+            client.statuses(&ids(0..2)).expect("statuses").len(),
+            2,
+            "{fault:?}"
+        );
         simulator.fail_next(2, &fault);
-        assert_eq!(client.write(&all_to_write(0..2)), Ok(vec![Ok(()), Ok(())]), "{fault:?}");
+        assert_eq!(
+            client.write(&all_to_write(0..2)),
+            Ok(vec![Ok(()), Ok(())]),
+            "{fault:?}"
+        );
     }
 }
 
@@ -67,7 +89,10 @@ fn a_server_that_is_down_is_not_available_until_it_is_up() {
     let mut client = ready(&simulator);
     simulator.settings().down = true;
     let error = client.write(&all_to_write(0..2)).expect_err("down");
-    assert_eq!(error, ServiceError::Unavailable("503 Service Unavailable without a body".to_owned()));
+    assert_eq!(
+        error,
+        ServiceError::Unavailable("503 Service Unavailable without a body".to_owned())
+    );
     simulator.settings().down = false;
     assert_eq!(client.write(&all_to_write(0..2)), Ok(vec![Ok(()), Ok(())]));
 }
@@ -77,7 +102,11 @@ fn what_a_key_may_not_do_is_refused_in_weaviates_words() {
     let said = "rbac: authorization, forbidden action: user 'x' has insufficient permissions to update_data";
     let fault = Fault::Status(403, json!({ "error": [{ "message": said }] }).to_string());
     for (name, ask) in all_requests() {
-        assert_eq!(failure(&fault, ask).0, ServiceError::Refused(said.to_owned()), "{name}");
+        assert_eq!(
+            failure(&fault, ask).0,
+            ServiceError::Refused(said.to_owned()),
+            "{name}"
+        );
     }
 }
 
@@ -85,30 +114,73 @@ fn what_a_key_may_not_do_is_refused_in_weaviates_words() {
 #[track_caller]
 fn check_told(status: u16, body: impl Into<String>, expected: &str) {
     let body = body.into();
-    let (error, _) = failure(&Fault::Status(status, body.clone()), |client| client.class().expect_err("a failure"));
+    let (error, _) = failure(&Fault::Status(status, body.clone()), |client| {
+        client.class().expect_err("a failure")
+    });
     assert_eq!(error.to_string(), expected, "{body}");
 }
 
 #[test]
 fn every_shape_of_an_error_is_told_on_one_line() {
     let of_handlers = json!({ "error": [{ "message": "the class\nis odd" }] }).to_string();
-    check_told(422, of_handlers.clone(), "request rejected with status 422: the class\\nis odd");
+    check_told(
+        422,
+        of_handlers.clone(),
+        "request rejected with status 422: the class\\nis odd",
+    );
     check_told(500, of_handlers, "not available: the class\\nis odd");
-    let of_framework = json!({ "code": 601, "message": "id in path must be of type uuid" }).to_string();
-    check_told(422, of_framework.clone(), "request rejected with status 422: id in path must be of type uuid");
-    check_told(401, of_framework, "credentials refused: id in path must be of type uuid");
+    let of_framework =
+        json!({ "code": 601, "message": "id in path must be of type uuid" }).to_string();
+    check_told(
+        422,
+        of_framework.clone(),
+        "request rejected with status 422: id in path must be of type uuid",
+    );
+    check_told(
+        401,
+        of_framework,
+        "credentials refused: id in path must be of type uuid",
+    );
     let limit = json!({ "errorCode": "USAGE_LIMIT_EXCEEDED", "limit": "objects", "value": 100, "message": "no more" });
     check_told(429, limit.to_string(), "not available: no more");
     let restriction = json!({ "errorCode": "CONFIG_NOT_ALLOWED", "message": "not that index" });
-    check_told(422, restriction.to_string(), "request rejected with status 422: not that index");
-    check_told(400, "", "request rejected with status 400: 400 Bad Request without a body");
-    check_told(503, "", "not available: 503 Service Unavailable without a body");
+    check_told(
+        422,
+        restriction.to_string(),
+        "request rejected with status 422: not that index",
+    );
+    check_told(
+        400,
+        "",
+        "request rejected with status 400: 400 Bad Request without a body",
+    );
+    check_told(
+        503,
+        "",
+        "not available: 503 Service Unavailable without a body",
+    );
     let page = "<html>\r\n<body>\n\t<h1>502 Bad Gateway</h1>\n</body></html>";
-    check_told(502, page, "not available: <html> <body> <h1>502 Bad Gateway</h1> </body></html>");
-    check_told(400, "\u{1b}[31mred", "request rejected with status 400: \\u{1b}[31mred");
-    check_told(400, "{\"odd\":true}", "request rejected with status 400: {\"odd\":true}");
+    check_told(
+        502,
+        page,
+        "not available: <html> <body> <h1>502 Bad Gateway</h1> </body></html>",
+    );
+    check_told(
+        400,
+        "\u{1b}[31mred",
+        "request rejected with status 400: \\u{1b}[31mred",
+    );
+    check_told(
+        400,
+        "{\"odd\":true}",
+        "request rejected with status 400: {\"odd\":true}",
+    );
     let long = "é".repeat(1000);
-    check_told(400, long, &format!("request rejected with status 400: {}…", "é".repeat(300)));
+    check_told(
+        400,
+        long,
+        &format!("request rejected with status 400: {}…", "é".repeat(300)),
+    );
 }
 
 #[test]
@@ -122,10 +194,22 @@ fn an_answer_that_grows_without_end_does_not_fill_the_memory() {
     let simulator = with_class(agira_class());
     simulator.fail_next(1, &Fault::Status(200, " ".repeat(33 * 1024 * 1024)));
     // A debug build on a busy machine takes its time to compress and decompress that much.
-    let patience = Patience { answer: Duration::from_secs(300), ..PATIENCE };
-    let error = client(&simulator).with_patience(patience).class().expect_err("too much");
-    assert_eq!(error, ServiceError::TooHeavy("the answer has more than 32 MiB".to_owned()));
-    assert!(simulator.requests()[0].sent_bytes < 1024 * 1024, "small as long as it is compressed");
+    let patience = Patience {
+        answer: Duration::from_secs(300),
+        ..PATIENCE
+    };
+    let error = client(&simulator)
+        .with_patience(patience)
+        .class()
+        .expect_err("too much");
+    assert_eq!(
+        error,
+        ServiceError::TooHeavy("the answer has more than 32 MiB".to_owned())
+    );
+    assert!(
+        simulator.requests()[0].sent_bytes < 1024 * 1024,
+        "small as long as it is compressed"
+    );
 }
 
 #[test]
@@ -133,7 +217,10 @@ fn a_redirect_is_not_followed_with_the_key() {
     let simulator = with_class(agira_class());
     simulator.fail_next(1, &Fault::Status(301, String::new()));
     let error = client(&simulator).class().expect_err("a redirect");
-    assert!(matches!(error, ServiceError::Rejected { status: 301, .. }), "{error:?}");
+    assert!(
+        matches!(error, ServiceError::Rejected { status: 301, .. }),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -152,14 +239,27 @@ mod own_server {
 
     #[test]
     fn a_wrong_key_is_refused_and_not_shown() {
-        let simulator = with_settings(Settings { api_key: Some("right".to_owned()), ..Settings::default() });
-        let keyed = |key| Weaviate::new(&simulator.url(), Some(key)).expect("a client").with_patience(PATIENCE);
+        let simulator = with_settings(Settings {
+            api_key: Some("right".to_owned()),
+            ..Settings::default()
+        });
+        let keyed = |key| {
+            Weaviate::new(&simulator.url(), Some(key))
+                .expect("a client")
+                .with_patience(PATIENCE)
+        };
         assert_eq!(keyed("right").class(), Ok(ClassState::Fits));
-        let (wrong, none) = ("unauthorized: invalid api key", "anonymous access not enabled");
+        let (wrong, none) = (
+            "unauthorized: invalid api key",
+            "anonymous access not enabled",
+        );
         for (mut client, said) in [(keyed("wrong-key"), wrong), (client(&simulator), none)] {
             for (name, ask) in all_requests() {
                 let error = ask(&mut client);
-                assert!(matches!(error, ServiceError::Refused(_)), "{name}: {error:?}");
+                assert!(
+                    matches!(error, ServiceError::Refused(_)),
+                    "{name}: {error:?}"
+                );
                 assert!(error.to_string().contains(said), "{name}: {error}");
             }
             assert!(!format!("{client:?}").contains("wrong-key"));

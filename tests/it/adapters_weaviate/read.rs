@@ -25,8 +25,15 @@ fn check_every_second(client: &mut Weaviate, mappings: std::ops::Range<i64>) {
     let found = client.statuses(&ids(mappings.clone())).expect("statuses");
     assert_eq!(found.len(), mappings.clone().count());
     for (index, mapping) in mappings.enumerate() {
-        let present = Stored::Present { status: Some(format!("status {mapping}")), parentless: false };
-        let expected = if index % 2 == 0 { present } else { Stored::Missing };
+        let present = Stored::Present {
+            status: Some(format!("status {mapping}")),
+            parentless: false,
+        };
+        let expected = if index % 2 == 0 {
+            present
+        } else {
+            Stored::Missing
+        };
         assert_eq!(found[&id(mapping)].stored, expected, "{mapping}");
     }
 }
@@ -41,13 +48,25 @@ fn the_statuses_of_250_ids_take_two_requests() {
 
 #[track_caller]
 fn check_found_out_once(graphql: GraphQl) {
-    let simulator = filled(Settings { graphql, ..Settings::default() }, 0..5);
+    let simulator = filled(
+        Settings {
+            graphql,
+            ..Settings::default()
+        },
+        0..5,
+    );
     let mut client = ready(&simulator);
     check_every_second(&mut client, 0..5);
     check_every_second(&mut client, 0..5);
-    let gets = ids(0..5).into_iter().map(|id| format!("GET /v1/objects/{CLASS}/{id}"));
+    let gets = ids(0..5)
+        .into_iter()
+        .map(|id| format!("GET /v1/objects/{CLASS}/{id}"));
     let twice: Vec<String> = gets.clone().chain(gets).collect();
-    assert_eq!(asked(&simulator), [vec!["POST /v1/graphql".to_owned()], twice].concat(), "{graphql:?}");
+    assert_eq!(
+        asked(&simulator),
+        [vec!["POST /v1/graphql".to_owned()], twice].concat(),
+        "{graphql:?}"
+    );
     check_one_connection(&simulator);
 }
 
@@ -66,7 +85,8 @@ mod simulated {
 #[test]
 fn where_graphql_does_not_understand_us_each_object_is_asked_for() {
     let simulator = simulator(0..5);
-    let said = json!({ "data": null, "errors": [{ "message": "Unknown argument \"where\"" }] }).to_string();
+    let said = json!({ "data": null, "errors": [{ "message": "Unknown argument \"where\"" }] })
+        .to_string();
     let mut client = ready(&simulator);
     simulator.fail_next(1, &Fault::Status(200, said));
     check_every_second(&mut client, 0..5);
@@ -80,7 +100,10 @@ fn a_graphql_that_is_too_busy_is_not_taken_for_one_that_is_off() {
     let mut client = ready(&simulator);
     simulator.fail_next(1, &Fault::Status(200, said.to_string()));
     let error = client.statuses(&ids(0..5)).expect_err("too busy");
-    assert_eq!(error, ServiceError::Unavailable("429 Too many requests".to_owned()));
+    assert_eq!(
+        error,
+        ServiceError::Unavailable("429 Too many requests".to_owned())
+    );
     simulator.clear_log();
     check_every_second(&mut client, 0..5);
     assert_eq!(asked(&simulator), ["POST /v1/graphql"]);
@@ -90,7 +113,10 @@ fn a_graphql_that_is_too_busy_is_not_taken_for_one_that_is_off() {
 fn a_graphql_answer_without_objects_is_none() {
     let simulator = simulator(0..5);
     let mut client = ready(&simulator);
-    simulator.fail_next(1, &Fault::Status(200, json!({ "data": { "Get": null } }).to_string()));
+    simulator.fail_next(
+        1,
+        &Fault::Status(200, json!({ "data": { "Get": null } }).to_string()),
+    );
     let error = client.statuses(&ids(0..5)).expect_err("no objects");
     assert!(matches!(error, ServiceError::Unavailable(_)), "{error:?}");
 }
@@ -118,7 +144,13 @@ mod own_server {
     #[test]
     fn no_default_limit_of_the_server_cuts_an_answer() {
         for limit in [1, 10, 100] {
-            let simulator = filled(Settings { default_limit: limit, ..Settings::default() }, 0..100);
+            let simulator = filled(
+                Settings {
+                    default_limit: limit,
+                    ..Settings::default()
+                },
+                0..100,
+            );
             check_every_second(&mut ready(&simulator), 0..100);
         }
     }
@@ -126,7 +158,13 @@ mod own_server {
     #[test]
     fn ids_are_sent_in_lower_case() {
         for graphql in GRAPHQL {
-            let simulator = filled(Settings { graphql, ..Settings::default() }, 0..10);
+            let simulator = filled(
+                Settings {
+                    graphql,
+                    ..Settings::default()
+                },
+                0..10,
+            );
             check_every_second(&mut ready(&simulator), 0..10);
             for exchange in simulator.requests() {
                 let sent = exchange.request.path + &String::from_utf8_lossy(&exchange.request.body);
@@ -147,7 +185,13 @@ mod own_server {
             let simulator = with_graphql(graphql);
             simulator.put_object(&id(1).to_string(), json!({ "title": "By Agira" }));
             let found = ready(&simulator).statuses(&ids(1..3)).expect("statuses");
-            assert_eq!(found[&id(1)].stored, Stored::Present { status: None, parentless: true });
+            assert_eq!(
+                found[&id(1)].stored,
+                Stored::Present {
+                    status: None,
+                    parentless: true
+                }
+            );
             assert_eq!(found[&id(2)].stored, Stored::Missing);
         }
     }

@@ -5,7 +5,10 @@ use super::*;
 /// Object 1 with this beside its properties.
 fn filled(simulator: Simulator, beside: Value) -> Simulator {
     let mut object = json!({ "class": CLASS, "id": id(1), "properties": { "status": "closed" } });
-    object.as_object_mut().expect("an object").extend(beside.as_object().expect("an object").clone());
+    object
+        .as_object_mut()
+        .expect("an object")
+        .extend(beside.as_object().expect("an object").clone());
     simulator.put_whole_object(object);
     simulator
 }
@@ -14,18 +17,32 @@ fn filled(simulator: Simulator, beside: Value) -> Simulator {
 #[track_caller]
 fn rewrite(simulator: &Simulator) -> Value {
     let mut client = ready(simulator);
-    let Found { vectors, .. } = client.statuses(&ids(1..2)).expect("statuses").remove(&id(1)).expect("object 1");
-    assert_eq!(client.write(&[ToWrite { object: issue(1), vectors }]), Ok(vec![Ok(())]));
+    let Found { vectors, .. } = client
+        .statuses(&ids(1..2))
+        .expect("statuses")
+        .remove(&id(1))
+        .expect("object 1");
+    assert_eq!(
+        client.write(&[ToWrite {
+            object: issue(1),
+            vectors
+        }]),
+        Ok(vec![Ok(())])
+    );
     let stored = simulator.object(&id(1).to_string()).expect("object 1");
     assert_eq!(stored["properties"]["status"], "open");
     let sent: Value =
-        serde_json::from_slice(&simulator.requests().last().expect("a write").request.body).expect("JSON");
+        serde_json::from_slice(&simulator.requests().last().expect("a write").request.body)
+            .expect("JSON");
     sent["objects"][0].clone()
 }
 
 fn named(vectorizers: &[(&str, &str)]) -> Value {
     let config = |(name, vectorizer): &(&str, &str)| {
-        ((*name).to_owned(), json!({ "vectorIndexType": "hnsw", "vectorizer": { *vectorizer: {} } }))
+        (
+            (*name).to_owned(),
+            json!({ "vectorIndexType": "hnsw", "vectorizer": { *vectorizer: {} } }),
+        )
     };
     let config: Map<String, Value> = vectorizers.iter().map(config).collect();
     changed_class(|class| {
@@ -41,9 +58,16 @@ fn own_vectors_with_names_stay() {
     let class = named(&[("title", "none"), ("text", "none")]);
     let simulator = filled(with_class(class), json!({ "vectors": vectors }));
     rewrite(&simulator);
-    assert_eq!(simulator.object(&id(1).to_string()).expect("object 1")["vectors"], vectors);
+    assert_eq!(
+        simulator.object(&id(1).to_string()).expect("object 1")["vectors"],
+        vectors
+    );
     let get = format!("GET /v1/objects/{CLASS}/{}", id(1));
-    assert_eq!(asked(&simulator), [&get, "POST /v1/batch/objects"], "GraphQL knows vectors only by name");
+    assert_eq!(
+        asked(&simulator),
+        [&get, "POST /v1/batch/objects"],
+        "GraphQL knows vectors only by name"
+    );
 }
 
 #[test]
@@ -52,8 +76,14 @@ fn a_class_that_was_just_created_has_one_own_vector() {
     let mut client = client(&simulator);
     assert_eq!(client.class(), Ok(ClassState::Missing));
     assert_eq!(client.create_class(), Ok(()));
-    simulator.put_whole_object(json!({ "class": CLASS, "id": id(1), "properties": {}, "vector": [0.5] }));
-    let found = client.statuses(&ids(1..2)).expect("statuses").remove(&id(1)).expect("object 1");
+    simulator.put_whole_object(
+        json!({ "class": CLASS, "id": id(1), "properties": {}, "vector": [0.5] }),
+    );
+    let found = client
+        .statuses(&ids(1..2))
+        .expect("statuses")
+        .remove(&id(1))
+        .expect("object 1");
     assert_eq!(Value::Object(found.vectors), json!({ "vector": [0.5] }));
 }
 
@@ -65,17 +95,30 @@ mod simulated {
     fn of_named_vectors_those_that_the_server_makes_are_left_to_it() {
         let vectors = json!({ "own": [0.25], "made": [2.5] });
         let sent = |vectorizers: &[(&str, &str)]| {
-            rewrite(&filled(with_class(named(vectorizers)), json!({ "vectors": vectors })))
+            rewrite(&filled(
+                with_class(named(vectorizers)),
+                json!({ "vectors": vectors }),
+            ))
         };
-        assert_eq!(sent(&[("own", "none"), ("made", "text2vec-openai")])["vectors"], json!({ "own": [0.25] }));
-        assert!(sent(&[("own", "text2vec-cohere"), ("made", "text2vec-openai")]).get("vectors").is_none());
+        assert_eq!(
+            sent(&[("own", "none"), ("made", "text2vec-openai")])["vectors"],
+            json!({ "own": [0.25] })
+        );
+        assert!(
+            sent(&[("own", "text2vec-cohere"), ("made", "text2vec-openai")])
+                .get("vectors")
+                .is_none()
+        );
     }
 
     #[test]
     fn a_vector_that_the_server_makes_is_left_to_it() {
         for graphql in GRAPHQL {
             let class = changed_class(|class| class["vectorizer"] = json!("text2vec-openai"));
-            let simulator = Simulator::start_with(Settings { graphql, ..Settings::default() });
+            let simulator = Simulator::start_with(Settings {
+                graphql,
+                ..Settings::default()
+            });
             simulator.create_class(class);
             let simulator = filled(simulator, json!({ "vector": [0.25, 1.5] }));
             assert!(rewrite(&simulator).get("vector").is_none(), "{graphql:?}");
@@ -90,10 +133,17 @@ mod own_server {
     #[test]
     fn an_own_vector_stays() {
         for graphql in GRAPHQL {
-            let simulator = filled(with_graphql(graphql), json!({ "vector": [0.25, -1.5, 0.001953125] }));
+            let simulator = filled(
+                with_graphql(graphql),
+                json!({ "vector": [0.25, -1.5, 0.001953125] }),
+            );
             rewrite(&simulator);
             let stored = simulator.object(&id(1).to_string()).expect("object 1");
-            assert_eq!(stored["vector"], json!([0.25, -1.5, 0.001953125]), "{graphql:?}");
+            assert_eq!(
+                stored["vector"],
+                json!([0.25, -1.5, 0.001953125]),
+                "{graphql:?}"
+            );
         }
     }
 
@@ -102,7 +152,10 @@ mod own_server {
         for graphql in GRAPHQL {
             let simulator = filled(with_graphql(graphql), json!({}));
             let sent = rewrite(&simulator);
-            assert!(sent.get("vector").is_none() && sent.get("vectors").is_none(), "{sent}");
+            assert!(
+                sent.get("vector").is_none() && sent.get("vectors").is_none(),
+                "{sent}"
+            );
         }
     }
 }

@@ -13,7 +13,11 @@ fn sizes(simulator: &Simulator) -> Vec<usize> {
         body["objects"].as_array().expect("objects").len()
     };
     let batches = simulator.requests();
-    batches.iter().filter(|exchange| exchange.request.path == "/v1/batch/objects").map(objects).collect()
+    batches
+        .iter()
+        .filter(|exchange| exchange.request.path == "/v1/batch/objects")
+        .map(objects)
+        .collect()
 }
 
 fn of_bytes(mapping: i64, bytes: usize) -> ToWrite {
@@ -24,7 +28,10 @@ fn of_bytes(mapping: i64, bytes: usize) -> ToWrite {
 
 /// Which of the results are failures, with what they say.
 fn failures(results: &[Result<(), String>]) -> Vec<(usize, &str)> {
-    let failures = results.iter().enumerate().map(|(index, result)| Some((index, result.as_ref().err()?.as_str())));
+    let failures = results
+        .iter()
+        .enumerate()
+        .map(|(index, result)| Some((index, result.as_ref().err()?.as_str())));
     failures.flatten().collect()
 }
 
@@ -35,16 +42,25 @@ fn an_object_is_kept_with_every_field_and_without_nulls() {
     let mut second = to_write(2);
     second.object.org_id = Some("3".to_owned());
     second.object.external_key = None;
-    assert_eq!(client.write(&[to_write(1), second]), Ok(vec![Ok(()), Ok(())]));
+    assert_eq!(
+        client.write(&[to_write(1), second]),
+        Ok(vec![Ok(()), Ok(())])
+    );
     let expected = json!({
         "type": "github_issue", "object_id": "1", "project_id": "1", "title": "Issue 1",
         "text": "State: open\n\nIt is broken.", "status": "open", "url": "https://github.com/acme/shop/issues/1",
         "source_system": "github", "external_key": "acme/shop#1", "parent_object_id": "7",
         "created_at": "2026-01-24T19:52:40.473439Z", "updated_at": "2026-01-25T00:00:00Z",
     });
-    assert_eq!(simulator.object(&id(1).to_string()).expect("object 1")["properties"], expected);
+    assert_eq!(
+        simulator.object(&id(1).to_string()).expect("object 1")["properties"],
+        expected
+    );
     let second = simulator.object(&id(2).to_string()).expect("object 2")["properties"].clone();
-    assert_eq!((&second["org_id"], second.get("external_key")), (&json!("3"), None));
+    assert_eq!(
+        (&second["org_id"], second.get("external_key")),
+        (&json!("3"), None)
+    );
     let sent = String::from_utf8(simulator.requests()[0].request.body.clone()).expect("UTF-8");
     assert!(!sent.contains("null"), "{sent}");
 }
@@ -53,12 +69,16 @@ fn an_object_is_kept_with_every_field_and_without_nulls() {
 fn a_write_never_changes_the_class() {
     let without_optional = changed_class(|class| {
         properties(class).retain(|property| {
-            !["mime_type", "size_bytes", "sha256"].contains(&property["name"].as_str().expect("a name"))
+            !["mime_type", "size_bytes", "sha256"]
+                .contains(&property["name"].as_str().expect("a name"))
         });
     });
     for class in [agira_class(), without_optional] {
         let simulator = Simulator::start();
-        assert!(simulator.settings().auto_schema, "the server would add what it does not know");
+        assert!(
+            simulator.settings().auto_schema,
+            "the server would add what it does not know"
+        );
         simulator.create_class(class);
         let before = simulator.class();
         let mut all = to_write(1);
@@ -71,16 +91,25 @@ fn a_write_never_changes_the_class() {
 #[test]
 fn an_existing_object_is_replaced_whole() {
     let simulator = with_class(agira_class());
-    simulator.put_object(&id(1).to_string(), json!({ "status": "closed", "mime_type": "text/plain" }));
+    simulator.put_object(
+        &id(1).to_string(),
+        json!({ "status": "closed", "mime_type": "text/plain" }),
+    );
     assert_eq!(ready(&simulator).write(&[to_write(1)]), Ok(vec![Ok(())]));
     let stored = simulator.object(&id(1).to_string()).expect("object 1")["properties"].clone();
-    assert_eq!((&stored["status"], stored.get("mime_type")), (&json!("open"), None));
+    assert_eq!(
+        (&stored["status"], stored.get("mime_type")),
+        (&json!("open"), None)
+    );
 }
 
 #[test]
 fn writing_250_objects_takes_two_requests() {
     let simulator = with_class(agira_class());
-    assert_eq!(ready(&simulator).write(&all_to_write(0..250)), Ok(vec![Ok(()); 250]));
+    assert_eq!(
+        ready(&simulator).write(&all_to_write(0..250)),
+        Ok(vec![Ok(()); 250])
+    );
     assert_eq!(sizes(&simulator), [200, 50]);
     assert_eq!(simulator.objects().len(), 250);
     check_one_connection(&simulator);
@@ -96,12 +125,17 @@ fn nothing_to_write_takes_no_request() {
 #[test]
 fn no_batch_has_more_than_4_mb_but_for_a_single_object() {
     let simulator = with_class(agira_class());
-    let mut objects: Vec<ToWrite> = (0..10).map(|mapping| of_bytes(mapping, MIB * 9 / 10)).collect();
+    let mut objects: Vec<ToWrite> = (0..10)
+        .map(|mapping| of_bytes(mapping, MIB * 9 / 10))
+        .collect();
     objects.push(of_bytes(10, 5 * MIB));
     objects.push(to_write(11));
     assert_eq!(ready(&simulator).write(&objects), Ok(vec![Ok(()); 12]));
     assert_eq!(sizes(&simulator), [4, 4, 2, 1, 1]);
-    let bytes = simulator.requests().into_iter().map(|exchange| exchange.request.body.len());
+    let bytes = simulator
+        .requests()
+        .into_iter()
+        .map(|exchange| exchange.request.body.len());
     let largest = bytes.filter(|bytes| *bytes < 5 * MIB);
     assert!(largest.max() <= Some(4 * MIB));
 }
@@ -122,7 +156,10 @@ fn an_object_that_is_too_large_on_its_own_fails_alone() {
     simulator.settings().most_bytes = 64 * 1024;
     let objects = [to_write(0), to_write(1), of_bytes(2, 70_000), to_write(3)];
     let results = ready(&simulator).write(&objects).expect("results");
-    assert_eq!(failures(&results), [(2, "<html><body>a proxy</body></html>")]);
+    assert_eq!(
+        failures(&results),
+        [(2, "<html><body>a proxy</body></html>")]
+    );
     assert_eq!(simulator.objects().len(), 3);
 }
 
@@ -141,12 +178,20 @@ mod simulated {
             for objects in [0..4, 0..2, 1..3] {
                 simulator.settings().shard_failure = Some("the shard is shutting down".to_owned());
                 let mut client = ready(&simulator);
-                let error = client.write(&all_to_write(objects)).expect_err("nothing is kept");
+                let error = client
+                    .write(&all_to_write(objects))
+                    .expect_err("nothing is kept");
                 let said = "objects were not kept: the shard is shutting down".to_owned();
-                assert_eq!((error, simulator.objects()), (ServiceError::Unavailable(said), before.clone()));
+                assert_eq!(
+                    (error, simulator.objects()),
+                    (ServiceError::Unavailable(said), before.clone())
+                );
             }
             simulator.settings().shard_failure = None;
-            assert_eq!(ready(&simulator).write(&all_to_write(0..4)), Ok(vec![Ok(()); 4]));
+            assert_eq!(
+                ready(&simulator).write(&all_to_write(0..4)),
+                Ok(vec![Ok(()); 4])
+            );
         }
     }
 }
@@ -155,7 +200,9 @@ mod simulated {
 fn what_is_said_of_an_object_is_told_on_one_line() {
     let simulator = with_class(agira_class());
     simulator.reject_object(&id(1).to_string(), "not this\none");
-    let results = client(&simulator).write(&all_to_write(0..3)).expect("results");
+    let results = client(&simulator)
+        .write(&all_to_write(0..3))
+        .expect("results");
     assert_eq!(failures(&results), [(1, "not this\\none")]);
 }
 
@@ -163,9 +210,20 @@ fn what_is_said_of_an_object_is_told_on_one_line() {
 fn a_failure_without_a_reason_is_still_one() {
     let simulator = with_class(agira_class());
     let mut client = ready(&simulator);
-    for result in [json!({ "status": "FAILED" }), json!({}), json!({ "status": "PENDING", "errors": null })] {
-        simulator.fail_next(1, &Fault::Status(200, json!([{ "result": result }]).to_string()));
-        assert_eq!(client.write(&[to_write(1)]), Ok(vec![Err("no reason given".to_owned())]), "{result}");
+    for result in [
+        json!({ "status": "FAILED" }),
+        json!({}),
+        json!({ "status": "PENDING", "errors": null }),
+    ] {
+        simulator.fail_next(
+            1,
+            &Fault::Status(200, json!([{ "result": result }]).to_string()),
+        );
+        assert_eq!(
+            client.write(&[to_write(1)]),
+            Ok(vec![Err("no reason given".to_owned())]),
+            "{result}"
+        );
     }
 }
 
@@ -175,7 +233,10 @@ fn a_full_disk_is_weaviates_failure_and_no_objects() {
     let mut client = ready(&simulator);
     simulator.set_read_only(true);
     let error = client.write(&all_to_write(0..3)).expect_err("a full disk");
-    assert!(matches!(&error, ServiceError::Unavailable(reason) if reason.contains("read-only")), "{error:?}");
+    assert!(
+        matches!(&error, ServiceError::Unavailable(reason) if reason.contains("read-only")),
+        "{error:?}"
+    );
     simulator.set_read_only(false);
     assert_eq!(client.write(&all_to_write(0..3)), Ok(vec![Ok(()); 3]));
 }
@@ -184,10 +245,14 @@ fn a_full_disk_is_weaviates_failure_and_no_objects() {
 fn a_batch_that_is_rejected_as_a_whole_is_halved_until_the_object_is_found() {
     let simulator = with_class(agira_class());
     let mut client = ready(&simulator);
-    let said = json!({ "code": 602, "message": "objects.1.id in body must be of type uuid" }).to_string();
+    let said =
+        json!({ "code": 602, "message": "objects.1.id in body must be of type uuid" }).to_string();
     simulator.fail_next(3, &Fault::Status(422, said));
     let results = client.write(&all_to_write(0..3)).expect("results");
-    assert_eq!(failures(&results), [(0, "objects.1.id in body must be of type uuid")]);
+    assert_eq!(
+        failures(&results),
+        [(0, "objects.1.id in body must be of type uuid")]
+    );
     assert_eq!(sizes(&simulator), [3, 2, 1, 1, 1]);
 }
 
@@ -195,7 +260,10 @@ fn a_batch_that_is_rejected_as_a_whole_is_halved_until_the_object_is_found() {
 fn a_write_whose_answer_is_lost_ends_in_the_same_objects() {
     let undisturbed = {
         let simulator = with_class(agira_class());
-        assert_eq!(ready(&simulator).write(&all_to_write(0..3)), Ok(vec![Ok(()); 3]));
+        assert_eq!(
+            ready(&simulator).write(&all_to_write(0..3)),
+            Ok(vec![Ok(()); 3])
+        );
         simulator.objects()
     };
     let simulator = with_class(agira_class());
@@ -211,10 +279,18 @@ fn an_answer_that_does_not_tell_of_each_object_is_none() {
     let simulator = with_class(agira_class());
     let mut client = ready(&simulator);
     let success = json!({ "result": { "status": "SUCCESS" } });
-    for answer in [json!([]), json!({}), json!([success]), json!([success, success, success])] {
+    for answer in [
+        json!([]),
+        json!({}),
+        json!([success]),
+        json!([success, success, success]),
+    ] {
         simulator.fail_next(1, &Fault::Status(200, answer.to_string()));
         let error = client.write(&all_to_write(0..2)).expect_err("no results");
-        assert!(matches!(error, ServiceError::Unavailable(_)), "{answer}: {error:?}");
+        assert!(
+            matches!(error, ServiceError::Unavailable(_)),
+            "{answer}: {error:?}"
+        );
     }
 }
 
@@ -225,19 +301,34 @@ mod own_server {
     #[test]
     fn each_object_has_its_own_result() {
         // With auto-schema the server would add what the class lacks.
-        let simulator = Simulator::start_with(Settings { auto_schema: false, ..Settings::default() });
-        simulator
-            .create_class(changed_class(|class| properties(class).retain(|property| property["name"] != "org_id")));
+        let simulator = Simulator::start_with(Settings {
+            auto_schema: false,
+            ..Settings::default()
+        });
+        simulator.create_class(changed_class(|class| {
+            properties(class).retain(|property| property["name"] != "org_id")
+        }));
         // Vectors of a class all have the length of the first one.
-        simulator.put_whole_object(json!({ "class": CLASS, "id": id(9), "properties": {}, "vector": [0.5, 1.0] }));
+        simulator.put_whole_object(
+            json!({ "class": CLASS, "id": id(9), "properties": {}, "vector": [0.5, 1.0] }),
+        );
         let mut objects = all_to_write(0..4);
         objects[1].vectors.insert("vector".to_owned(), json!([0.5]));
         objects[2].object.org_id = Some("3".to_owned());
         let results = client(&simulator).write(&objects).expect("results");
         let failures = failures(&results);
-        assert!(failures.len() == 2 && failures[0].0 == 1 && failures[1].0 == 2, "{failures:?}");
-        assert!(failures[0].1.contains("vector with length 1"), "{failures:?}");
-        assert!(failures[1].1.contains("no such prop with name 'org_id'"), "{failures:?}");
+        assert!(
+            failures.len() == 2 && failures[0].0 == 1 && failures[1].0 == 2,
+            "{failures:?}"
+        );
+        assert!(
+            failures[0].1.contains("vector with length 1"),
+            "{failures:?}"
+        );
+        assert!(
+            failures[1].1.contains("no such prop with name 'org_id'"),
+            "{failures:?}"
+        );
         let kept: Vec<String> = simulator.objects().into_keys().collect();
         let mut expected = [id(0), id(3), id(9)].map(|id| id.to_string());
         expected.sort();

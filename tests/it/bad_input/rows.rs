@@ -17,7 +17,11 @@ fn changed(change: &str) -> (World, Linked, Linked) {
         world.github.close(key, CLOSED_AT);
         linked
     });
-    world.execute(&change.replace("$mapping", &bad.mapping.to_string()).replace("$item", &bad.item.to_string()));
+    world.execute(
+        &change
+            .replace("$mapping", &bad.mapping.to_string())
+            .replace("$item", &bad.item.to_string()),
+    );
     (world, bad, good)
 }
 
@@ -27,11 +31,23 @@ fn fails(change: &str, parts: &[&str]) {
     let (mut world, bad, good) = changed(change);
     let run = world.run(&["sync", "--output", "json"]).exits(3);
     let json = run.json();
-    assert_eq!((&json["failed"], &json["synced"], &json["error"]), (&json!(1), &json!(1), &Value::Null));
-    let reported = json["mappings"].as_array().unwrap().iter().find(|one| one["mapping_id"] == bad.mapping).unwrap();
+    assert_eq!(
+        (&json["failed"], &json["synced"], &json["error"]),
+        (&json!(1), &json!(1), &Value::Null)
+    );
+    let reported = json["mappings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["mapping_id"] == bad.mapping)
+        .unwrap();
     assert_eq!(reported["outcome"], "failed");
     let start = format!("mapping={} item={} ", bad.mapping, bad.item);
-    let line = run.stderr.lines().find(|line| line.contains(&start) && line.contains("failed: ")).expect("a line");
+    let line = run
+        .stderr
+        .lines()
+        .find(|line| line.contains(&start) && line.contains("failed: "))
+        .expect("a line");
     let row = world.client.query_one(
         "SELECT worker_attempts, worker_error, worker_due_at > now() FROM core_externalissuemapping WHERE id = $1",
         &[&bad.mapping],
@@ -42,9 +58,15 @@ fn fails(change: &str, parts: &[&str]) {
         assert!(parts.iter().all(|part| said.contains(part)), "{said}");
     }
     world.run(&["status"]).exits(0).prints(row.get(1));
-    assert_eq!((world.item_status(bad.item), world.item_status(good.item)), ("Working".into(), "Testing".into()));
+    assert_eq!(
+        (world.item_status(bad.item), world.item_status(good.item)),
+        ("Working".into(), "Testing".into())
+    );
     assert_eq!(world.properties(GithubIssue, bad.mapping), Value::Null);
-    assert_eq!(world.properties(GithubIssue, good.mapping)["status"], "closed");
+    assert_eq!(
+        world.properties(GithubIssue, good.mapping)["status"],
+        "closed"
+    );
 }
 
 #[test]
@@ -56,7 +78,13 @@ fn an_empty_address_and_a_project_without_repository_name_what_to_set() {
                 \"github_repo\": \"{name}\"}}')).* FROM core_project p;
              UPDATE core_item SET project_id = 77 WHERE id = $item"
         );
-        fails(&change, &["html_url is empty and project 77 names no repository", "set github_owner and github_repo"]);
+        fails(
+            &change,
+            &[
+                "html_url is empty and project 77 names no repository",
+                "set github_owner and github_repo",
+            ],
+        );
     }
 }
 
@@ -70,15 +98,23 @@ fn an_address_that_is_no_issues_address_is_shown_with_what_to_do() {
         "acme/shop#12",
         " ",
     ] {
-        let change = format!("UPDATE core_externalissuemapping SET html_url = '{url}' WHERE id = $mapping");
-        fails(&change, &[&format!("html_url {url:?} is not the address of an issue"), "correct it, or empty it"]);
+        let change =
+            format!("UPDATE core_externalissuemapping SET html_url = '{url}' WHERE id = $mapping");
+        fails(
+            &change,
+            &[
+                &format!("html_url {url:?} is not the address of an issue"),
+                "correct it, or empty it",
+            ],
+        );
     }
 }
 
 #[test]
 fn a_kind_that_agira_does_not_have_is_this_mappings_failure() {
     for kind in ["issue", "", "PullRequest"] {
-        let change = format!("UPDATE core_externalissuemapping SET kind = '{kind}' WHERE id = $mapping");
+        let change =
+            format!("UPDATE core_externalissuemapping SET kind = '{kind}' WHERE id = $mapping");
         fails(&change, &["kind is neither Issue nor PR; correct it"]);
     }
 }
@@ -98,7 +134,8 @@ fn a_kind_that_github_contradicts_is_this_mappings_failure() {
 
 #[test]
 fn an_empty_address_is_found_by_the_projects_repository_and_the_number() {
-    let (mut world, bad, _) = changed("UPDATE core_externalissuemapping SET html_url = '' WHERE id = $mapping");
+    let (mut world, bad, _) =
+        changed("UPDATE core_externalissuemapping SET html_url = '' WHERE id = $mapping");
     world.sync();
     assert_eq!(world.item_status(bad.item), "Testing");
 }
@@ -107,11 +144,20 @@ fn an_empty_address_is_found_by_the_projects_repository_and_the_number() {
 fn an_item_without_organisation_is_indexed_without_one() {
     let (mut world, without, with) = changed("");
     let organisation = agira::organisation(&mut world.client, "Acme");
-    world.execute(&format!("UPDATE core_item SET organisation_id = {organisation} WHERE id = {}", with.item));
+    world.execute(&format!(
+        "UPDATE core_item SET organisation_id = {organisation} WHERE id = {}",
+        with.item
+    ));
     world.sync();
-    for (object_type, lacks, has) in [(Item, without.item, with.item), (GithubIssue, without.mapping, with.mapping)] {
+    for (object_type, lacks, has) in [
+        (Item, without.item, with.item),
+        (GithubIssue, without.mapping, with.mapping),
+    ] {
         assert_eq!(world.properties(object_type, lacks).get("org_id"), None);
-        assert_eq!(world.properties(object_type, has)["org_id"], organisation.to_string());
+        assert_eq!(
+            world.properties(object_type, has)["org_id"],
+            organisation.to_string()
+        );
     }
 }
 
@@ -120,23 +166,36 @@ fn an_address_of_exactly_200_characters_works() {
     let (mut world, bad, _) = changed(
         "UPDATE core_externalissuemapping SET html_url = rpad(html_url || '#issuecomment-', 200, '7') WHERE id = $mapping",
     );
-    assert_eq!(world.one::<i32>("SELECT max(length(html_url)) FROM core_externalissuemapping"), 200);
+    assert_eq!(
+        world.one::<i32>("SELECT max(length(html_url)) FROM core_externalissuemapping"),
+        200
+    );
     world.sync();
     assert_eq!(world.item_status(bad.item), "Testing");
-    assert_eq!(world.properties(GithubIssue, bad.mapping)["external_key"], ISSUE);
+    assert_eq!(
+        world.properties(GithubIssue, bad.mapping)["external_key"],
+        ISSUE
+    );
 }
 
 #[test]
 fn a_pull_request_whose_address_is_too_long_is_not_linked_and_fails_nothing() {
-    for (name_length, fits) in [(200 - "https://github.com/acme//pull/7".len(), true), (170, false)] {
+    for (name_length, fits) in [
+        (200 - "https://github.com/acme//pull/7".len(), true),
+        (170, false),
+    ] {
         let mut world = World::new();
         let linked = world.issue(ISSUE, "Working");
         let key = format!("acme/{}#7", "x".repeat(name_length));
         world.github.pull_request(&key, |_| {});
-        world.github.issue(ISSUE, |issue| issue.references = vec![key.clone()]);
+        world
+            .github
+            .issue(ISSUE, |issue| issue.references = vec![key.clone()]);
         world.github.close(ISSUE, CLOSED_AT);
         let run = world.sync();
-        let warns = run.stderr.contains(&format!("{key} not linked: its address is longer than 200 characters"));
+        let warns = run.stderr.contains(&format!(
+            "{key} not linked: its address is longer than 200 characters"
+        ));
         assert_eq!(warns, !fits, "{}", run.all());
         assert_eq!(world.item_status(linked.item), "Testing");
         let rows: Vec<i64> = world
@@ -147,7 +206,10 @@ fn a_pull_request_whose_address_is_too_long_is_not_linked_and_fails_nothing() {
             .map(|row| row.get(0))
             .collect();
         assert_eq!(rows.len(), usize::from(fits));
-        assert_eq!(world.one::<i64>("SELECT count(*) FROM worker_pull_request_link"), i64::from(fits));
+        assert_eq!(
+            world.one::<i64>("SELECT count(*) FROM worker_pull_request_link"),
+            i64::from(fits)
+        );
         for row in rows {
             assert_eq!(world.properties(GithubPr, row)["external_key"], key);
         }

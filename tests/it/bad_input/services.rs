@@ -23,12 +23,21 @@ fn rows(world: &mut World) -> (Value, Value) {
 
 /// `sync` that ends with `code` and gives back what it claimed, as it was.
 #[track_caller]
-fn gives_back(world: &mut World, change: &dyn Fn(&mut Command), code: i32, stopped_by: Value, parts: &[&str]) {
+fn gives_back(
+    world: &mut World,
+    change: &dyn Fn(&mut Command),
+    code: i32,
+    stopped_by: Value,
+    parts: &[&str],
+) {
     let before = rows(world);
     // A mapping that is named is looked at without asking first what changed.
     let json = ends(world, &["sync", "--mapping", "1"], change, code, parts);
     assert_eq!(rows(world), before);
-    assert_eq!((&json["stopped_by"], &json["claimed"], &json["failed"]), (&stopped_by, &json!(1), &json!(0)));
+    assert_eq!(
+        (&json["stopped_by"], &json["claimed"], &json["failed"]),
+        (&stopped_by, &json!(1), &json!(0))
+    );
     assert_eq!(world.weaviate.writes(), 0);
     assert_eq!(before.0[0]["worker_attempts"], 0);
     assert!(before.0[0]["worker_due_at"].is_string(), "{before:?}");
@@ -36,13 +45,37 @@ fn gives_back(world: &mut World, change: &dyn Fn(&mut Command), code: i32, stopp
 
 /// `sync` that ends with `code` because of Weaviate, after everything else was done and with the objects kept.
 #[track_caller]
-fn keeps_objects(world: &mut World, change: &dyn Fn(&mut Command), code: i32, stopped_by: Value, parts: &[&str]) {
-    let json = ends(world, &["sync"], change, code, &[parts, &["objects wait in the outboxes"]].concat());
+fn keeps_objects(
+    world: &mut World,
+    change: &dyn Fn(&mut Command),
+    code: i32,
+    stopped_by: Value,
+    parts: &[&str],
+) {
+    let json = ends(
+        world,
+        &["sync"],
+        change,
+        code,
+        &[parts, &["objects wait in the outboxes"]].concat(),
+    );
     assert_eq!(json["stopped_by"], stopped_by);
-    assert_eq!(world.one::<String>("SELECT status FROM core_item"), "Testing");
+    assert_eq!(
+        world.one::<String>("SELECT status FROM core_item"),
+        "Testing"
+    );
     let (mappings, _) = rows(world);
-    assert_eq!((&mappings[0]["state"], &mappings[0]["worker_error"]), (&json!("closed"), &Value::Null));
-    assert_eq!((&mappings[0]["worker_attempts"], &mappings[0]["worker_due_at"]), (&json!(0), &Value::Null));
+    assert_eq!(
+        (&mappings[0]["state"], &mappings[0]["worker_error"]),
+        (&json!("closed"), &Value::Null)
+    );
+    assert_eq!(
+        (
+            &mappings[0]["worker_attempts"],
+            &mappings[0]["worker_due_at"]
+        ),
+        (&json!(0), &Value::Null)
+    );
     assert!(mappings[0]["worker_outbox"].is_object(), "{mappings}");
     assert_eq!(world.weaviate.objects().len(), 0);
 }
@@ -53,7 +86,13 @@ fn github_that_is_not_there_or_answers_garbage_is_tried_again_later() {
     let nowhere = |command: &mut Command| {
         command.env("GITHUB_API_URL", NOWHERE);
     };
-    gives_back(&mut world, &nowhere, 75, json!("github"), &["GitHub: not available", "refused"]);
+    gives_back(
+        &mut world,
+        &nowhere,
+        75,
+        json!("github"),
+        &["GitHub: not available", "refused"],
+    );
     for (status, body) in [
         (200, "<html>a login page</html>"),
         (200, ""),
@@ -62,10 +101,19 @@ fn github_that_is_not_there_or_answers_garbage_is_tried_again_later() {
         (200, "null"),
         (503, ""),
     ] {
-        let answer = Response { body: body.as_bytes().to_vec(), ..Response::empty(status) };
+        let answer = Response {
+            body: body.as_bytes().to_vec(),
+            ..Response::empty(status)
+        };
         // Each of the two runs asks three times, and three times whether GitHub answers at all.
         world.github.fail_next(12, &Fault::Answer(answer));
-        gives_back(&mut world, &|_| {}, 75, json!("github"), &["GitHub: not available"]);
+        gives_back(
+            &mut world,
+            &|_| {},
+            75,
+            json!("github"),
+            &["GitHub: not available"],
+        );
     }
     world.sync().prints("1 synced");
 }
@@ -76,7 +124,10 @@ fn a_token_that_github_refuses_needs_a_person() {
     let wrong = |command: &mut Command| {
         command.env("GITHUB_TOKEN", PASSWORD);
     };
-    let parts = ["GitHub refuses the token (Bad credentials)", "check GITHUB_TOKEN and its permissions"];
+    let parts = [
+        "GitHub refuses the token (Bad credentials)",
+        "check GITHUB_TOKEN and its permissions",
+    ];
     gives_back(&mut world, &wrong, 1, Value::Null, &parts);
     world.sync().prints("1 synced");
 }
@@ -84,9 +135,18 @@ fn a_token_that_github_refuses_needs_a_person() {
 #[test]
 fn an_address_that_is_not_githubs_needs_a_person() {
     let mut world = busy();
-    let answer = Response { body: b"no such page".to_vec(), ..Response::empty(404) };
+    let answer = Response {
+        body: b"no such page".to_vec(),
+        ..Response::empty(404)
+    };
     world.github.fail_next(2, &Fault::Answer(answer));
-    gives_back(&mut world, &|_| {}, 1, Value::Null, &["GitHub", "no such page", "check GITHUB_API_URL"]);
+    gives_back(
+        &mut world,
+        &|_| {},
+        1,
+        Value::Null,
+        &["GitHub", "no such page", "check GITHUB_API_URL"],
+    );
 }
 
 #[test]
@@ -94,13 +154,31 @@ fn weaviate_that_is_not_there_or_answers_garbage_delays_nothing_else() {
     let nowhere = |command: &mut Command| {
         command.env("WEAVIATE_URL", NOWHERE);
     };
-    keeps_objects(&mut busy(), &nowhere, 75, json!("weaviate"), &["Weaviate: not available", "refused"]);
+    keeps_objects(
+        &mut busy(),
+        &nowhere,
+        75,
+        json!("weaviate"),
+        &["Weaviate: not available", "refused"],
+    );
     let mut world = busy();
     world.weaviate.settings().down = true;
-    keeps_objects(&mut world, &|_| {}, 75, json!("weaviate"), &["Weaviate: not available", "503"]);
+    keeps_objects(
+        &mut world,
+        &|_| {},
+        75,
+        json!("weaviate"),
+        &["Weaviate: not available", "503"],
+    );
     world.weaviate.settings().down = false;
     world.weaviate.fail_next(6, &weaviate::Fault::Html);
-    keeps_objects(&mut world, &|_| {}, 75, json!("weaviate"), &["is WEAVIATE_URL a Weaviate server?"]);
+    keeps_objects(
+        &mut world,
+        &|_| {},
+        75,
+        json!("weaviate"),
+        &["is WEAVIATE_URL a Weaviate server?"],
+    );
     world.sync().logs("delivered Weaviate");
     assert_eq!(world.weaviate.objects().len(), 2);
 }
@@ -108,7 +186,10 @@ fn weaviate_that_is_not_there_or_answers_garbage_delays_nothing_else() {
 #[test]
 fn a_key_that_weaviate_refuses_needs_a_person_and_delays_nothing_else() {
     let mut world = busy_with_key(Some("the-right-key"));
-    for (key, said) in [(None, "anonymous access not enabled"), (Some(PASSWORD), "unauthorized: invalid api key")] {
+    for (key, said) in [
+        (None, "anonymous access not enabled"),
+        (Some(PASSWORD), "unauthorized: invalid api key"),
+    ] {
         let change = |command: &mut Command| {
             key.map(|key| command.env("WEAVIATE_API_KEY", key));
         };
@@ -116,7 +197,13 @@ fn a_key_that_weaviate_refuses_needs_a_person_and_delays_nothing_else() {
         let parts = [&*said, "check WEAVIATE_URL, WEAVIATE_API_KEY"];
         keeps_objects(&mut world, &change, 1, Value::Null, &parts);
     }
-    Run::of(world.command(&["sync"]).env("WEAVIATE_API_KEY", "the-right-key")).exits(0).logs("delivered Weaviate");
+    Run::of(
+        world
+            .command(&["sync"])
+            .env("WEAVIATE_API_KEY", "the-right-key"),
+    )
+    .exits(0)
+    .logs("delivered Weaviate");
     assert_eq!(world.weaviate.objects().len(), 2);
 }
 
@@ -124,8 +211,16 @@ fn a_key_that_weaviate_refuses_needs_a_person_and_delays_nothing_else() {
 fn an_address_that_is_not_weaviates_needs_a_person() {
     let mut world = busy();
     // The class, and its creation, in each of the two runs.
-    world.weaviate.fail_next(4, &weaviate::Fault::Status(404, "no such page".to_owned()));
-    keeps_objects(&mut world, &|_| {}, 1, Value::Null, &["Weaviate", "no such page", "check WEAVIATE_URL"]);
+    world
+        .weaviate
+        .fail_next(4, &weaviate::Fault::Status(404, "no such page".to_owned()));
+    keeps_objects(
+        &mut world,
+        &|_| {},
+        1,
+        Value::Null,
+        &["Weaviate", "no such page", "check WEAVIATE_URL"],
+    );
 }
 
 #[test]
@@ -138,42 +233,74 @@ fn a_class_that_does_not_fit_is_named_before_anything_is_written() {
         change(class["properties"].as_array_mut().unwrap());
         world.weaviate.create_class(class);
         let class = world.weaviate.class();
-        let parts = ["Weaviate: class AgiraObject", says, "nothing is written until the class is corrected"];
+        let parts = [
+            "Weaviate: class AgiraObject",
+            says,
+            "nothing is written until the class is corrected",
+        ];
         gives_back(&mut world, &|_| {}, 1, Value::Null, &parts);
         let before = rows(&mut world);
         for args in [&["sync", "--dry-run"][..], &["push-weaviate"]] {
             ends(&world, args, &|_| {}, 1, &parts);
             assert_eq!(rows(&mut world), before, "{args:?}");
         }
-        assert_eq!((world.weaviate.writes(), world.weaviate.class()), (0, class));
+        assert_eq!(
+            (world.weaviate.writes(), world.weaviate.class()),
+            (0, class)
+        );
     };
-    let without = |name: &'static str| move |all: &mut Vec<Value>| all.retain(|one| one["name"] != name);
+    let without =
+        |name: &'static str| move |all: &mut Vec<Value>| all.retain(|one| one["name"] != name);
     check(&without("status"), "property status (text) is missing");
-    check(&without("parent_object_id"), "property parent_object_id (text) is missing");
+    check(
+        &without("parent_object_id"),
+        "property parent_object_id (text) is missing",
+    );
     let typed = |name: &'static str, wrong: &'static str| {
         move |all: &mut Vec<Value>| {
-            all.iter_mut().filter(|one| one["name"] == name).for_each(|one| one["dataType"] = json!([wrong]));
+            all.iter_mut()
+                .filter(|one| one["name"] == name)
+                .for_each(|one| one["dataType"] = json!([wrong]));
         }
     };
-    check(&typed("object_id", "int"), "property object_id is int instead of text");
-    check(&typed("updated_at", "text"), "property updated_at is text instead of date");
+    check(
+        &typed("object_id", "int"),
+        "property object_id is int instead of text",
+    );
+    check(
+        &typed("updated_at", "text"),
+        "property updated_at is text instead of date",
+    );
 }
 
 #[test]
 fn no_secret_is_logged_however_much_is_logged() {
     let world = busy_with_key(Some(PASSWORD));
-    let url = world.database.worker_url().replace("agira_worker@", &format!("agira_worker:{PASSWORD}@"));
+    let url = world
+        .database
+        .worker_url()
+        .replace("agira_worker@", &format!("agira_worker:{PASSWORD}@"));
     for token in [TOKEN, "another_token"] {
         let mut command = world.command(&["sync", "--recheck-now", "-vv"]);
-        command.env("RUST_LOG", "trace").env("DATABASE_URL", &url).env("GITHUB_TOKEN", token);
+        command
+            .env("RUST_LOG", "trace")
+            .env("DATABASE_URL", &url)
+            .env("GITHUB_TOKEN", token);
         let run = Run::of(command.env("WEAVIATE_API_KEY", PASSWORD));
         assert_eq!(run.code, i32::from(token != TOKEN), "{}", run.all());
         assert!(run.stderr.contains("TRACE"), "everything is logged");
         for secret in [PASSWORD, token] {
-            assert!(!run.all().contains(secret), "{secret} is shown\n{}", run.all());
+            assert!(
+                !run.all().contains(secret),
+                "{secret} is shown\n{}",
+                run.all()
+            );
         }
     }
     for secret in [PASSWORD, TOKEN] {
-        assert!(!format!("{:?}", world.database.dump("")).contains(secret), "{secret} is stored");
+        assert!(
+            !format!("{:?}", world.database.dump("")).contains(secret),
+            "{secret} is stored"
+        );
     }
 }

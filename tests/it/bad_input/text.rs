@@ -18,25 +18,42 @@ const HOSTILE: &str = "x\u{1b}]0;pwned\u{7}\r\nFORGED line\u{9b}31m\u{202e}\u{0}
 fn a_nul_goes_and_60_kilobytes_arrive_whole() {
     let mut world = World::new();
     let linked = world.issue(ISSUE, "Working");
-    let body = format!("NUL: \u{0}!\n{}\u{fc}\u{1f600}\ttail", "0123456789abcde\n".repeat(60 * 64));
+    let body = format!(
+        "NUL: \u{0}!\n{}\u{fc}\u{1f600}\ttail",
+        "0123456789abcde\n".repeat(60 * 64)
+    );
     world.github.issue(ISSUE, |issue| {
         issue.title = "a\u{0}b".to_owned();
         issue.body.clone_from(&body);
         issue.labels = vec!["l\u{0}abel".to_owned()];
         issue.references = vec![PULL_REQUEST.to_owned()];
     });
-    world.github.pull_request(PULL_REQUEST, |pull_request| pull_request.body.clone_from(&body));
+    world.github.pull_request(PULL_REQUEST, |pull_request| {
+        pull_request.body.clone_from(&body)
+    });
     world.github.merge(PULL_REQUEST, CLOSED_AT);
     world.sync();
     let whole = body.replace('\u{0}', "");
     assert!(whole.len() > 60_000);
     let issue = world.properties(GithubIssue, linked.mapping);
     assert_eq!(issue["title"], "ab");
-    assert_eq!(issue["text"], format!("State: closed\n\n{whole}\n\n\nLabels: label"));
+    assert_eq!(
+        issue["text"],
+        format!("State: closed\n\n{whole}\n\n\nLabels: label")
+    );
     let row: i64 = world.one("SELECT id FROM core_externalissuemapping WHERE kind = 'PR'");
     let text = world.properties(GithubPr, row)["text"].to_string();
-    assert!(text.contains(json!(whole).as_str().map(|whole| json!(whole).to_string()).unwrap().trim_matches('"')));
-    let stored: String = world.one("SELECT pr_body FROM core_externalissuemapping WHERE kind = 'PR'");
+    assert!(
+        text.contains(
+            json!(whole)
+                .as_str()
+                .map(|whole| json!(whole).to_string())
+                .unwrap()
+                .trim_matches('"')
+        )
+    );
+    let stored: String =
+        world.one("SELECT pr_body FROM core_externalissuemapping WHERE kind = 'PR'");
     assert_eq!(stored, whole);
 }
 
@@ -66,7 +83,14 @@ fn hostile() -> (World, Linked) {
         pull_request.commits = vec![HOSTILE.to_owned()];
     });
     world.github.merge(PULL_REQUEST, CLOSED_AT);
-    let mapping = agira::issue(&mut world.client, item, github_id, "acme/shop", 12, "o\u{1b}[31m\nFORGED");
+    let mapping = agira::issue(
+        &mut world.client,
+        item,
+        github_id,
+        "acme/shop",
+        12,
+        "o\u{1b}[31m\nFORGED",
+    );
     let held = json!({ "title": HOSTILE, "text": HOSTILE, "status": HOSTILE });
     world.weaviate.put_object(&uuid(GithubIssue, mapping), held);
     (world, Linked { item, mapping })
@@ -78,7 +102,13 @@ fn harmless(run: Run) -> Run {
     for output in [&run.stdout, &run.stderr] {
         let is_raw = |letter: char| (letter.is_control() && letter != '\n') || letter == '\u{202e}';
         assert!(!output.contains(is_raw), "{:?}", run.all());
-        assert!(!output.lines().any(|line| line.trim_start().starts_with("FORGED")), "{}", run.all());
+        assert!(
+            !output
+                .lines()
+                .any(|line| line.trim_start().starts_with("FORGED")),
+            "{}",
+            run.all()
+        );
     }
     run
 }
@@ -102,11 +132,22 @@ fn hostile_text_of_items_and_issues_is_harmless_in_every_output() {
         }
     }
     let run = harmless(world.run(&["sync", "-vv"])).exits(0);
-    assert!(run.stderr.contains("item status: x\\u{1b}[31m\\nFORGED => Testing"), "{}", run.all());
+    assert!(
+        run.stderr
+            .contains("item status: x\\u{1b}[31m\\nFORGED => Testing"),
+        "{}",
+        run.all()
+    );
     assert_eq!(world.item_status(linked.item), "Testing");
     let labels = HOSTILE.replace('\u{0}', "");
-    let text = world.properties(GithubIssue, linked.mapping)["text"].as_str().unwrap().to_owned();
-    assert!(text.ends_with(&format!("Labels: {labels}")), "content stays what it is: {text:?}");
+    let text = world.properties(GithubIssue, linked.mapping)["text"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        text.ends_with(&format!("Labels: {labels}")),
+        "content stays what it is: {text:?}"
+    );
 }
 
 #[test]
@@ -122,10 +163,21 @@ fn hostile_text_in_an_address_or_an_error_is_harmless_in_every_output() {
         ] {
             let run = harmless(world.run(args));
             assert!(run.code == code || run.code == 0, "{}", run.all());
-            assert!(args[0] != "sync" || (run.code == code && run.stderr.contains(says)), "{}", run.all());
+            assert!(
+                args[0] != "sync" || (run.code == code && run.stderr.contains(says)),
+                "{}",
+                run.all()
+            );
         }
         harmless(world.run(&["status"])).exits(0);
-        harmless(world.run(&["status", "--output", "json", "--mapping", &linked.mapping.to_string()])).exits(0);
+        harmless(world.run(&[
+            "status",
+            "--output",
+            "json",
+            "--mapping",
+            &linked.mapping.to_string(),
+        ]))
+        .exits(0);
         harmless(world.run(&["retry-failed", "--dry-run"]));
     };
     let address = |world: &mut World, _: &Linked| {
@@ -134,11 +186,17 @@ fn hostile_text_in_an_address_or_an_error_is_harmless_in_every_output() {
     };
     check(&address, 3, "html_url \"x\\u{1b}");
     let rejected = |world: &mut World, linked: &Linked| {
-        world.weaviate.reject_object(&uuid(GithubIssue, linked.mapping), HOSTILE);
+        world
+            .weaviate
+            .reject_object(&uuid(GithubIssue, linked.mapping), HOSTILE);
     };
     check(&rejected, 3, "Weaviate rejects github_issue:1: x\\u{1b}");
     let spoiled = |world: &mut World, _: &Linked| {
-        let alias = Fault::Alias { alias: "t0".to_owned(), kind: HOSTILE.to_owned(), message: HOSTILE.to_owned() };
+        let alias = Fault::Alias {
+            alias: "t0".to_owned(),
+            kind: HOSTILE.to_owned(),
+            message: HOSTILE.to_owned(),
+        };
         world.github.fail_next(3, &alias);
     };
     check(&spoiled, 3, "GitHub says: x\\u{1b}");
@@ -157,9 +215,16 @@ fn a_secret_that_an_answer_repeats_is_not_shown() {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     let body = format!("<html>who is Bearer {}?</html>", kit::github::TOKEN).into_bytes();
-    let echo = kit::http::Response { body, ..kit::http::Response::empty(403) };
+    let echo = kit::http::Response {
+        body,
+        ..kit::http::Response::empty(403)
+    };
     world.github.fail_next(3, &kit::github::Fault::Answer(echo));
-    for args in [&["sync", "-vv"][..], &["sync", "--output", "json"], &["sync", "--log-format", "json"]] {
+    for args in [
+        &["sync", "-vv"][..],
+        &["sync", "--output", "json"],
+        &["sync", "--log-format", "json"],
+    ] {
         let run = world.run(args).exits(1).logs("who is Bearer (secret)?");
         assert!(!run.all().contains(kit::github::TOKEN), "{}", run.all());
     }

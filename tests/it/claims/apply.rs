@@ -16,9 +16,17 @@ fn closed_at() -> DateTime<Utc> {
 /// What a closed issue needs.
 fn close(from: &str) -> Vec<Action> {
     vec![
-        Action::RecordState { from: "open".to_owned(), to: "closed" },
-        Action::MoveItem { from: ItemStatus(from.to_owned()), to: ItemStatus::testing() },
-        Action::RememberClose { closed_at: closed_at() },
+        Action::RecordState {
+            from: "open".to_owned(),
+            to: "closed",
+        },
+        Action::MoveItem {
+            from: ItemStatus(from.to_owned()),
+            to: ItemStatus::testing(),
+        },
+        Action::RememberClose {
+            closed_at: closed_at(),
+        },
     ]
 }
 
@@ -39,20 +47,39 @@ fn insert_and_link(github_id: i64, number: i32) -> [Action; 2] {
     let address = pull_request.address.clone();
     [
         Action::InsertPullRequest { pull_request },
-        Action::Link { pull_request: address, github_id: GithubId(github_id), relation: Relation::Closes, from: None },
+        Action::Link {
+            pull_request: address,
+            github_id: GithubId(github_id),
+            relation: Relation::Closes,
+            from: None,
+        },
     ]
 }
 
 impl Bench {
-    fn try_apply(&mut self, claimed: &Claimed, actions: Vec<Action>, minute: i64) -> Result<Applied, NotApplied> {
-        let plan = Plan { actions, notes: Vec::new() };
+    fn try_apply(
+        &mut self,
+        claimed: &Claimed,
+        actions: Vec<Action>,
+        minute: i64,
+    ) -> Result<Applied, NotApplied> {
+        let plan = Plan {
+            actions,
+            notes: Vec::new(),
+        };
         let now = self.at(minute);
         self.db.apply(claimed, &plan, None, now, self.hold)
     }
 
     /// Status and `updated_at`.
     fn item(&mut self, id: ItemId) -> (String, DateTime<Utc>) {
-        let row = self.client.query_one("SELECT status, updated_at FROM core_item WHERE id = $1", &[&id.0]).unwrap();
+        let row = self
+            .client
+            .query_one(
+                "SELECT status, updated_at FROM core_item WHERE id = $1",
+                &[&id.0],
+            )
+            .unwrap();
         (row.get(0), row.get(1))
     }
 
@@ -85,14 +112,26 @@ fn a_move_writes_status_updated_at_and_one_activity_row_as_agira_does() {
         bench.activities(item),
         [
             "item.status_changed: Status: Working → Testing".to_owned(),
-            format!("github.issue_state_changed: GitHub issue #{number} changed from open to closed"),
+            format!(
+                "github.issue_state_changed: GitHub issue #{number} changed from open to closed"
+            ),
         ]
     );
     let by_system = "SELECT count(*) FROM core_activity WHERE actor_id IS NULL AND created_at = $1";
     let now = bench.at(3);
-    assert_eq!(bench.client.query_one(by_system, &[&now]).unwrap().get::<_, i64>(0), 2);
+    assert_eq!(
+        bench
+            .client
+            .query_one(by_system, &[&now])
+            .unwrap()
+            .get::<_, i64>(0),
+        2
+    );
     let row = bench.row(id);
-    assert_eq!((&row["state"], &row["worker_closed_at"]), (&json!("closed"), &json!("2026-03-01T10:00:00+00:00")));
+    assert_eq!(
+        (&row["state"], &row["worker_closed_at"]),
+        (&json!("closed"), &json!("2026-03-01T10:00:00+00:00"))
+    );
 }
 
 /// Invariant 4: what a person decides between our read and our write stands, and is not overruled by the next run either.
@@ -108,21 +147,36 @@ fn a_person_who_moves_the_item_between_read_and_apply_is_faster() {
     assert_eq!(applied.moved, Some(false));
     assert_eq!(bench.item(item), before);
     let new: Vec<String> = bench.activities(item).split_off(activities.len());
-    assert!(new.iter().all(|activity| activity.starts_with("github.issue_state_changed: ")), "{new:?}");
-    assert_eq!(bench.row(id)["worker_closed_at"], json!("2026-03-01T10:00:00+00:00"));
+    assert!(
+        new.iter()
+            .all(|activity| activity.starts_with("github.issue_state_changed: ")),
+        "{new:?}"
+    );
+    assert_eq!(
+        bench.row(id)["worker_closed_at"],
+        json!("2026-03-01T10:00:00+00:00")
+    );
 }
 
 #[test]
 fn a_plan_made_from_another_close_event_or_item_is_not_carried_out() {
-    for change in ["worker_closed_at = now()", "item_id = (SELECT max(id) FROM core_item)"] {
+    for change in [
+        "worker_closed_at = now()",
+        "item_id = (SELECT max(id) FROM core_item)",
+    ] {
         let mut bench = Bench::new();
         let id = bench.issue();
         bench.issue();
         let claimed = bench.take(id, 2);
-        bench.execute(&format!("UPDATE core_externalissuemapping SET {change} WHERE id = {id}"));
+        bench.execute(&format!(
+            "UPDATE core_externalissuemapping SET {change} WHERE id = {id}"
+        ));
         let before = bench.database.dump("");
         let result = bench.try_apply(&claimed, close("Working"), 3);
-        assert!(matches!(result, Err(NotApplied::GivenBack(_))), "{change}: {result:?}");
+        assert!(
+            matches!(result, Err(NotApplied::GivenBack(_))),
+            "{change}: {result:?}"
+        );
         assert_eq!(bench.database.dump(""), before, "{change}");
         bench.check_usable(&claimed, 4);
     }
@@ -138,8 +192,15 @@ fn a_mapping_deleted_meanwhile_is_given_back_and_nothing_is_written() {
         "BEGIN; DELETE FROM core_externalissuemapping WHERE id = {id}; DELETE FROM core_item WHERE id = {item}; COMMIT"
     ));
     let before = bench.database.dump("");
-    let result = bench.try_apply(&claimed, [close("Working"), insert_and_link(71, 7).to_vec()].concat(), 3);
-    assert!(matches!(result, Err(NotApplied::GivenBack(_))), "{result:?}");
+    let result = bench.try_apply(
+        &claimed,
+        [close("Working"), insert_and_link(71, 7).to_vec()].concat(),
+        3,
+    );
+    assert!(
+        matches!(result, Err(NotApplied::GivenBack(_))),
+        "{result:?}"
+    );
     bench.finish(&claimed, 4);
     assert_eq!(bench.database.dump(""), before);
 }
@@ -158,8 +219,13 @@ fn a_foreign_key_refused_at_commit_is_the_mappings_own_failure() {
     let before = bench.database.dump("");
     let [insert, _] = insert_and_link(71, 7);
     let result = bench.try_apply(&claimed, vec![close("Working").remove(0), insert], 3);
-    let Err(NotApplied::Refused(reason)) = result else { panic!("{result:?}") };
-    assert!(reason.contains("violates foreign key constraint") && reason.contains(&format!("({item})")), "{reason}");
+    let Err(NotApplied::Refused(reason)) = result else {
+        panic!("{result:?}")
+    };
+    assert!(
+        reason.contains("violates foreign key constraint") && reason.contains(&format!("({item})")),
+        "{reason}"
+    );
     assert_eq!(bench.database.dump(""), before);
     bench.fail(&claimed, None, 4);
     assert_eq!(bench.trouble(id), (1, Some("no repository".to_owned())));
@@ -174,18 +240,29 @@ fn a_value_that_the_database_refuses_undoes_the_whole_plan() {
     let taken = GithubId(bench.client.query_one(taken, &[&other.0]).unwrap().get(0));
     let from = claimed.mapping.github_id;
     let too_long = || {
-        let [Action::InsertPullRequest { mut pull_request }, link] = insert_and_link(71, 7) else { unreachable!() };
+        let [Action::InsertPullRequest { mut pull_request }, link] = insert_and_link(71, 7) else {
+            unreachable!()
+        };
         pull_request.url = format!("https://github.com/{}", "x".repeat(200));
         vec![Action::InsertPullRequest { pull_request }, link]
     };
     let before = bench.database.dump("");
     for (refused, part) in [
-        (vec![Action::SetGithubId { row: id, from, to: taken }], "duplicate key value"),
+        (
+            vec![Action::SetGithubId {
+                row: id,
+                from,
+                to: taken,
+            }],
+            "duplicate key value",
+        ),
         (too_long(), "value too long"),
     ] {
         // First what would succeed alone.
         let result = bench.try_apply(&claimed, [close("Working"), refused].concat(), 3);
-        let Err(NotApplied::Refused(reason)) = result else { panic!("{result:?}") };
+        let Err(NotApplied::Refused(reason)) = result else {
+            panic!("{result:?}")
+        };
         assert!(reason.contains(part) && !reason.contains('\n'), "{reason}");
         assert_eq!(bench.database.dump(""), before);
     }
@@ -207,11 +284,17 @@ fn a_transaction_is_tried_three_times_when_somebody_is_in_the_way() {
         ));
         let before = bench.database.dump("");
         let result = bench.try_apply(&claimed, close("Working"), 3);
-        let Err(NotApplied::Held(reason)) = result else { panic!("{code}: {result:?}") };
+        let Err(NotApplied::Held(reason)) = result else {
+            panic!("{code}: {result:?}")
+        };
         assert!(reason.contains("in the way"), "{reason}");
         assert_eq!(bench.database.dump(""), before);
         let tries = "SELECT last_value FROM tries";
-        assert_eq!(bench.client.query_one(tries, &[]).unwrap().get::<_, i64>(0), 3, "{code}");
+        assert_eq!(
+            bench.client.query_one(tries, &[]).unwrap().get::<_, i64>(0),
+            3,
+            "{code}"
+        );
         // Nobody is in the way of the next run's try.
         let applied = bench.try_apply(&claimed, close("Working"), 4).unwrap();
         assert_eq!(applied.moved, Some(true), "{code}");
@@ -233,10 +316,20 @@ fn pull_requests_are_inserted_and_linked_once() {
     let found: Vec<_> = found
         .iter()
         .map(|row| {
-            let ids = (row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i64>(7));
+            let ids = (
+                row.get::<_, i64>(0),
+                row.get::<_, i64>(1),
+                row.get::<_, i64>(7),
+            );
             assert_eq!(ids, (id.0, item.0, item.0));
             let words: (&str, &str, &str) = (row.get(2), row.get(5), row.get(6));
-            (row.get::<_, i64>(3), row.get::<_, i32>(4), words.0.to_owned(), words.1.to_owned(), words.2.to_owned())
+            (
+                row.get::<_, i64>(3),
+                row.get::<_, i32>(4),
+                words.0.to_owned(),
+                words.1.to_owned(),
+                words.2.to_owned(),
+            )
         })
         .collect();
     let expected = [(71, 7), (5_000_000_000, 8)].map(|(github_id, number)| {
@@ -250,6 +343,14 @@ fn pull_requests_are_inserted_and_linked_once() {
     let claimed = bench.take(other, 4);
     let applied = bench.try_apply(&claimed, actions, 5).unwrap();
     assert_eq!((applied.inserted.len(), applied.linked), (0, 2));
-    let owners = "SELECT count(*) FROM core_externalissuemapping WHERE kind = 'PR' AND item_id = $1";
-    assert_eq!(bench.client.query_one(owners, &[&item.0]).unwrap().get::<_, i64>(0), 2);
+    let owners =
+        "SELECT count(*) FROM core_externalissuemapping WHERE kind = 'PR' AND item_id = $1";
+    assert_eq!(
+        bench
+            .client
+            .query_one(owners, &[&item.0])
+            .unwrap()
+            .get::<_, i64>(0),
+        2
+    );
 }

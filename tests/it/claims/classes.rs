@@ -56,13 +56,25 @@ fn success_ends_in_waiting_without_any_trouble() {
         let id = bench.row_in(class);
         let claimed = bench.take(id, 2);
         let (now, recheck, updated) = (bench.at(3), bench.at(2 * RECHECK), bench.at(-100));
-        let finished = Finished { recheck_at: recheck, ..bench.finished(&claimed) };
-        bench.db.finish(bench.hold.run, &[finished], now, now).unwrap();
+        let finished = Finished {
+            recheck_at: recheck,
+            ..bench.finished(&claimed)
+        };
+        bench
+            .db
+            .finish(bench.hold.run, &[finished], now, now)
+            .unwrap();
         bench.check(id, Waiting, 3);
         assert_eq!(bench.trouble(id), (0, None), "{class:?}");
         let times = "SELECT last_synced_at = $2 AND worker_checked_at = $2 AND worker_pushed_at = $2 AND worker_error_at IS NULL
             AND worker_recheck_at = $3 AND worker_external_updated_at = $4 FROM core_externalissuemapping WHERE id = $1";
-        assert!(bench.client.query_one(times, &[&id.0, &now, &recheck, &updated]).unwrap().get::<_, bool>(0));
+        assert!(
+            bench
+                .client
+                .query_one(times, &[&id.0, &now, &recheck, &updated])
+                .unwrap()
+                .get::<_, bool>(0)
+        );
     }
 }
 
@@ -129,7 +141,11 @@ fn a_failure_backs_off_until_its_time_comes() {
         let claimed = bench.take(id, 2);
         bench.fail(&claimed, Some(50), 3);
         bench.check(id, BackingOff, 3);
-        assert_eq!(bench.trouble(id), (attempts + 1, Some("no repository".to_owned())), "{class:?}");
+        assert_eq!(
+            bench.trouble(id),
+            (attempts + 1, Some("no repository".to_owned())),
+            "{class:?}"
+        );
         assert_eq!(bench.claim(&due(), 9, 49), []);
         bench.check(id, Due, 50);
         assert_eq!(bench.claim(&due(), 9, 50), [id]);
@@ -144,21 +160,32 @@ fn a_failure_without_a_next_attempt_parks_and_no_sync_takes_it_again() {
         let claimed = bench.take(id, 2);
         bench.fail(&claimed, None, 3);
         bench.check(id, Parked, 3);
-        assert_eq!(bench.claim(&select(Selection::Due { recheck_all: true }), 9, 100_000), [], "{class:?}");
+        assert_eq!(
+            bench.claim(&select(Selection::Due { recheck_all: true }), 9, 100_000),
+            [],
+            "{class:?}"
+        );
     }
 }
 
 #[test]
 fn retry_failed_makes_rows_with_an_error_due_and_forgets_their_attempts() {
     let mut bench = Bench::new();
-    let [parked, backing_off, _, _, _] = [Parked, BackingOff, Due, Waiting, InWork].map(|class| bench.row_in(class));
-    assert_eq!(bench.claim(&select(Selection::Failed), 9, 2), [parked, backing_off]);
+    let [parked, backing_off, _, _, _] =
+        [Parked, BackingOff, Due, Waiting, InWork].map(|class| bench.row_in(class));
+    assert_eq!(
+        bench.claim(&select(Selection::Failed), 9, 2),
+        [parked, backing_off]
+    );
     for id in [parked, backing_off] {
         bench.check(id, InWork, 2);
         assert_eq!(bench.trouble(id), (0, Some("no repository".to_owned())));
         assert_eq!(bench.due_at(id), Some(bench.at(2)));
     }
-    bench.db.give_back(bench.hold.run, &[parked, backing_off]).unwrap();
+    bench
+        .db
+        .give_back(bench.hold.run, &[parked, backing_off])
+        .unwrap();
     bench.check(parked, Due, 2);
     bench.check(backing_off, Due, 2);
 }
@@ -167,7 +194,9 @@ fn retry_failed_makes_rows_with_an_error_due_and_forgets_their_attempts() {
 fn recheck_now_concerns_waiting_rows_only() {
     let mut bench = Bench::new();
     let other_project = agira::project(&mut bench.client, "other", "acme", "other");
-    let mut rows = [InWork, Due, BackingOff, Parked, Waiting].map(|class| (class, bench.row_in(class))).to_vec();
+    let mut rows = [InWork, Due, BackingOff, Parked, Waiting]
+        .map(|class| (class, bench.row_in(class)))
+        .to_vec();
     // These have a recheck time, too, but another class.
     let [taken, marked] = [bench.row_in(Waiting), bench.row_in(Waiting)];
     bench.take(taken, EARLY);
@@ -186,7 +215,10 @@ fn recheck_now_concerns_waiting_rows_only() {
         let changed = bench.row(id) != before;
         assert_eq!(changed, class == Waiting, "{class:?}");
     }
-    let whole = WholeSelection { mappings: vec![waiting.0, elsewhere.0], ..due() };
+    let whole = WholeSelection {
+        mappings: vec![waiting.0, elsewhere.0],
+        ..due()
+    };
     assert_eq!(bench.claim(&whole, 9, 2), [waiting]);
     assert_eq!(bench.db.recheck_now(&[], now).unwrap(), (1, 0));
     assert_eq!(bench.claim(&whole, 9, 2), [elsewhere]);
@@ -204,7 +236,12 @@ fn a_row_inserted_for_a_pull_request_is_held_then_due_when_given_back() {
         state: State::Merged,
         relation: Relation::Closes,
     };
-    bench.apply(&claimed, vec![Action::InsertPullRequest { pull_request }], None, 2);
+    bench.apply(
+        &claimed,
+        vec![Action::InsertPullRequest { pull_request }],
+        None,
+        2,
+    );
     let sql = "SELECT id FROM core_externalissuemapping WHERE github_id = 77 AND kind = 'PR' AND state = 'merged'";
     let id = MappingId(bench.client.query_one(sql, &[]).unwrap().get(0));
     bench.check(id, InWork, 2);
@@ -225,16 +262,28 @@ fn delivering_an_outbox_leaves_every_class_as_it_was() {
         let id = bench.row_with(class, Some(&waiting));
         let mut before = bench.row(id);
 
-        let claimed = bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
+        let claimed = bench
+            .db
+            .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+            .unwrap();
         assert_eq!(claimed.len(), 1, "{class:?}");
         assert_eq!(claimed[0].outbox, Ok(waiting));
         let (mut other, other_hold) = bench.other_run(60);
-        assert!(other.claim_waiting(&due(), 9, MappingId(0), other_hold).unwrap().is_empty(), "{class:?}");
+        assert!(
+            other
+                .claim_waiting(&due(), 9, MappingId(0), other_hold)
+                .unwrap()
+                .is_empty(),
+            "{class:?}"
+        );
         bench.check(id, InWork, 2);
         bench.db.give_back(bench.hold.run, &[id]).unwrap();
         assert_eq!(bench.row(id), before, "{class:?}, given back");
 
-        bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
+        bench
+            .db
+            .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+            .unwrap();
         let now = bench.at(2);
         bench.db.delivered(bench.hold.run, &[id], &[], now).unwrap();
         let mut after = bench.row(id);
@@ -242,7 +291,13 @@ fn delivering_an_outbox_leaves_every_class_as_it_was() {
         (after["worker_pushed_at"], before["worker_pushed_at"]) = (json!(null), json!(null));
         before["worker_outbox"] = json!(null);
         assert_eq!(after, before, "{class:?}, delivered");
-        assert!(bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap().is_empty());
+        assert!(
+            bench
+                .db
+                .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+                .unwrap()
+                .is_empty()
+        );
     }
 }
 
@@ -258,9 +313,15 @@ fn an_outdated_outbox_is_dropped_and_its_row_is_marked() {
         let waiting = outbox(bench.at(0));
         let id = bench.row_with(class, Some(&waiting));
         let due_before = bench.due_at(id);
-        bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
+        bench
+            .db
+            .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+            .unwrap();
         let now = bench.at(2);
-        bench.db.delivered(bench.hold.run, &[id], &[id], now).unwrap();
+        bench
+            .db
+            .delivered(bench.hold.run, &[id], &[id], now)
+            .unwrap();
         bench.check(id, expected, 2);
         let due_at = due_at.map_or(due_before, |minute| Some(bench.at(minute)));
         assert_eq!(bench.due_at(id), due_at, "{class:?}");
@@ -279,9 +340,15 @@ fn an_outdated_outbox_stays_when_its_row_cannot_be_marked() {
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no marks today'; END $$;
          CREATE TRIGGER refuse BEFORE UPDATE OF worker_due_at ON core_externalissuemapping EXECUTE FUNCTION refuse()",
     );
-    bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
+    bench
+        .db
+        .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+        .unwrap();
     let now = bench.at(2);
-    bench.db.delivered(bench.hold.run, &[id], &[id], now).unwrap_err();
+    bench
+        .db
+        .delivered(bench.hold.run, &[id], &[id], now)
+        .unwrap_err();
     bench.db.give_back(bench.hold.run, &[id]).unwrap();
     assert_eq!(bench.row(id), before);
 }
@@ -299,15 +366,27 @@ fn an_outbox_stays_until_weaviate_has_answered() {
         let now = bench.at(2);
         match class {
             Waiting => {
-                let finished = Finished { pushed: true, ..bench.finished(&claimed) };
-                bench.db.finish(bench.hold.run, &[finished], now, now).unwrap();
+                let finished = Finished {
+                    pushed: true,
+                    ..bench.finished(&claimed)
+                };
+                bench
+                    .db
+                    .finish(bench.hold.run, &[finished], now, now)
+                    .unwrap();
             }
             _ => {
-                let failed = Failed { outbox_done: true, ..bench.failed(&claimed, None) };
+                let failed = Failed {
+                    outbox_done: true,
+                    ..bench.failed(&claimed, None)
+                };
                 bench.db.fail(bench.hold.run, &[failed], now, now).unwrap();
             }
         }
         assert_eq!(bench.row(id)["worker_outbox"], json!(null), "{class:?}");
-        assert_eq!(bench.row(id)["worker_pushed_at"] == json!(null), class == Parked);
+        assert_eq!(
+            bench.row(id)["worker_pushed_at"] == json!(null),
+            class == Parked
+        );
     }
 }

@@ -14,7 +14,9 @@ impl Bench {
         let sql = "UPDATE core_externalissuemapping SET worker_due_at = $2, worker_recheck_at = $3,
             worker_error = CASE WHEN $4 THEN 'gone' END, worker_error_at = CASE WHEN $4 THEN now() END WHERE id = $1";
         let parked = due.is_none() && recheck.is_none();
-        self.client.execute(sql, &[&id.0, &due, &recheck, &parked]).unwrap();
+        self.client
+            .execute(sql, &[&id.0, &due, &recheck, &parked])
+            .unwrap();
         id
     }
 
@@ -46,7 +48,11 @@ fn due_rows_come_oldest_first_then_rechecks_in_the_room_that_is_left() {
     let queue = bench.queue();
     for limit in 0..=8 {
         let expected = &queue[..limit.min(queue.len())];
-        assert_eq!(bench.preview(&due(), limit, 100), expected, "limit {limit}, preview");
+        assert_eq!(
+            bench.preview(&due(), limit, 100),
+            expected,
+            "limit {limit}, preview"
+        );
         assert_eq!(bench.unclaimed(), 8);
         assert_eq!(bench.claim(&due(), limit, 100), expected, "limit {limit}");
         bench.db.give_back(bench.hold.run, expected).unwrap();
@@ -58,7 +64,15 @@ fn claims_in_a_row_take_the_next_ones_until_nothing_is_left() {
     let mut bench = Bench::new();
     let [due_1, due_2, due_3, recheck_1, recheck_2] = bench.queue();
     let taken = [(); 4].map(|()| bench.claim(&due(), 2, 100));
-    assert_eq!(taken, [vec![due_1, due_2], vec![due_3, recheck_1], vec![recheck_2], vec![]]);
+    assert_eq!(
+        taken,
+        [
+            vec![due_1, due_2],
+            vec![due_3, recheck_1],
+            vec![recheck_2],
+            vec![]
+        ]
+    );
 }
 
 #[test]
@@ -67,22 +81,32 @@ fn rows_of_the_same_time_come_in_the_order_of_their_ids() {
     let dues = [(); 4].map(|()| bench.row_at(Some(10), None));
     let rechecks = [(); 4].map(|()| bench.row_at(None, Some(10)));
     assert_eq!(bench.claim(&due(), 3, 100), dues[..3]);
-    assert_eq!(bench.claim(&due(), 3, 100), [dues[3], rechecks[0], rechecks[1]]);
+    assert_eq!(
+        bench.claim(&due(), 3, 100),
+        [dues[3], rechecks[0], rechecks[1]]
+    );
 }
 
 #[test]
 fn a_claim_keeps_to_the_projects_and_mappings_that_are_named() {
     let mut bench = Bench::new();
-    let [other, third] = ["other", "third"].map(|name| agira::project(&mut bench.client, name, "acme", name));
+    let [other, third] =
+        ["other", "third"].map(|name| agira::project(&mut bench.client, name, "acme", name));
     let ours = bench.issue();
     let [first, second] = [bench.issue_of(other), bench.issue_of(other)];
     let elsewhere = bench.issue_of(third);
     let narrowed = |projects: &[i64], mappings: &[MappingId]| WholeSelection {
         projects: projects.to_vec(),
-        ..WholeSelection { selection: Selection::NeverPushed, ..named(mappings) }
+        ..WholeSelection {
+            selection: Selection::NeverPushed,
+            ..named(mappings)
+        }
     };
     let project = bench.project;
-    for selection in [Selection::Due { recheck_all: false }, Selection::NeverPushed] {
+    for selection in [
+        Selection::Due { recheck_all: false },
+        Selection::NeverPushed,
+    ] {
         for (projects, mappings, expected) in [
             (&[other][..], &[][..], &[first, second][..]),
             (&[other, third], &[], &[first, second, elsewhere]),
@@ -91,13 +115,19 @@ fn a_claim_keeps_to_the_projects_and_mappings_that_are_named() {
             (&[project], &[second], &[]),
             (&[], &[], &[ours, first, second, elsewhere]),
         ] {
-            let whole = WholeSelection { selection, ..narrowed(projects, mappings) };
+            let whole = WholeSelection {
+                selection,
+                ..narrowed(projects, mappings)
+            };
             assert_eq!(bench.preview(&whole, 9, 1), expected, "{whole:?}");
             assert_eq!(bench.claim(&whole, 9, 1), expected, "{whole:?}");
             bench.db.give_back(bench.hold.run, expected).unwrap();
         }
     }
-    let whole = WholeSelection { projects: vec![other], ..named(&[second, ours]) };
+    let whole = WholeSelection {
+        projects: vec![other],
+        ..named(&[second, ours])
+    };
     assert_eq!(bench.claim(&whole, 9, 1), [second]);
 }
 
@@ -106,11 +136,20 @@ fn a_named_mapping_is_taken_due_or_not_unless_a_run_holds_it() {
     let mut bench = Bench::new();
     let rows = [Waiting, Parked, BackingOff, InWork, Due].map(|class| bench.row_in(class));
     let [waiting, parked, backing_off, _, due] = rows;
-    let [mut shown, mut taken] = [bench.preview(&named(&rows), 9, 2), bench.claim(&named(&rows), 9, 2)];
-    assert_eq!((shown[..2].to_vec(), taken[..2].to_vec()), (vec![due, backing_off], vec![due, backing_off]));
+    let [mut shown, mut taken] = [
+        bench.preview(&named(&rows), 9, 2),
+        bench.claim(&named(&rows), 9, 2),
+    ];
+    assert_eq!(
+        (shown[..2].to_vec(), taken[..2].to_vec()),
+        (vec![due, backing_off], vec![due, backing_off])
+    );
     shown.sort();
     taken.sort();
-    assert_eq!((&shown, &taken), (&vec![waiting, parked, backing_off, due], &shown));
+    assert_eq!(
+        (&shown, &taken),
+        (&vec![waiting, parked, backing_off, due], &shown)
+    );
 }
 
 /// Being worked on does not take rows out of these selections, so each batch starts after the last id of the one before.
@@ -124,11 +163,17 @@ fn selections_by_id_go_on_after_the_batch_before() {
         (select(Selection::Failed), &parked[..]),
         // What failed is left to sync, and stands in nobody's way.
         (select(Selection::NeverPushed), &unpushed),
-        (named(&[parked[0], parked[1], parked[2], healthy]), &[parked[0], parked[1], parked[2], healthy]),
+        (
+            named(&[parked[0], parked[1], parked[2], healthy]),
+            &[parked[0], parked[1], parked[2], healthy],
+        ),
     ] {
         let (mut after, mut taken) = (MappingId(0), Vec::new());
         while taken.len() <= expected.len() {
-            let batch = bench.db.claim(&whole, 2, after, bench.at(2), bench.hold).unwrap();
+            let batch = bench
+                .db
+                .claim(&whole, 2, after, bench.at(2), bench.hold)
+                .unwrap();
             let ids: Vec<MappingId> = batch.iter().map(|claimed| claimed.mapping.id).collect();
             let Some(last) = ids.iter().max() else { break };
             after = *last;
@@ -163,22 +208,38 @@ fn a_row_that_a_person_holds_is_passed_over() {
         bench.apply(&claimed, Vec::new(), Some(&waiting), EARLY);
         bench.db.give_back(bench.hold.run, &[id]).unwrap();
     }
-    bench.execute(&format!("BEGIN; SELECT 1 FROM core_externalissuemapping WHERE id = {held} FOR UPDATE"));
+    bench.execute(&format!(
+        "BEGIN; SELECT 1 FROM core_externalissuemapping WHERE id = {held} FOR UPDATE"
+    ));
     for whole in [due(), select(Selection::NeverPushed), named(&[held, free])] {
         assert_eq!(bench.claim(&whole, 9, 2), [free], "{whole:?}");
         bench.db.give_back(bench.hold.run, &[free]).unwrap();
     }
-    let delivering = bench.db.claim_waiting(&due(), 9, MappingId(0), bench.hold).unwrap();
-    assert_eq!(delivering.iter().map(|one| one.claimed.mapping.id).collect::<Vec<_>>(), [free]);
+    let delivering = bench
+        .db
+        .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+        .unwrap();
+    assert_eq!(
+        delivering
+            .iter()
+            .map(|one| one.claimed.mapping.id)
+            .collect::<Vec<_>>(),
+        [free]
+    );
     bench.db.give_back(bench.hold.run, &[free]).unwrap();
     bench.execute("COMMIT");
     assert_eq!(bench.claim(&due(), 9, 2), [held, free]);
 
     // Suspects, too: both claims are over by now.
-    bench.execute(&format!("BEGIN; SELECT 1 FROM core_externalissuemapping WHERE id = {held} FOR UPDATE"));
+    bench.execute(&format!(
+        "BEGIN; SELECT 1 FROM core_externalissuemapping WHERE id = {held} FOR UPDATE"
+    ));
     let (mut db, hold) = bench.other_run(1000);
     let taken = [(); 2].map(|()| db.claim_suspect(&due(), 10, bench.at(100), hold).unwrap());
-    assert_eq!(taken.map(|suspect| super::taken(suspect).map(|claimed| claimed.mapping.id)), [Some(free), None]);
+    assert_eq!(
+        taken.map(|suspect| super::taken(suspect).map(|claimed| claimed.mapping.id)),
+        [Some(free), None]
+    );
 }
 
 /// Invariant 9: two runs at once never work on the same mapping, and together they work on all.
@@ -201,7 +262,10 @@ fn runs_at_the_same_time_never_share_a_row_and_leave_none() {
             .map(|_| {
                 scope.spawn(move || {
                     let (mut db, _) = Db::connect(&bench_ref.url()).unwrap();
-                    let hold = Hold { run: Uuid::new_v4(), until };
+                    let hold = Hold {
+                        run: Uuid::new_v4(),
+                        until,
+                    };
                     let mut taken = Vec::new();
                     barrier_ref.wait();
                     loop {
@@ -218,6 +282,10 @@ fn runs_at_the_same_time_never_share_a_row_and_leave_none() {
     });
     let all: Vec<MappingId> = taken.concat();
     assert_eq!(all.len(), 1000);
-    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 1000, "some row was claimed twice");
+    assert_eq!(
+        all.iter().collect::<BTreeSet<_>>().len(),
+        1000,
+        "some row was claimed twice"
+    );
     assert_eq!(bench.unclaimed(), 0);
 }

@@ -24,7 +24,10 @@ struct Grown {
 fn grown() -> Grown {
     static GROWN: OnceLock<Grown> = OnceLock::new();
     let Grown { database, start } = GROWN.get_or_init(Grown::build);
-    Grown { database: database.duplicate(), start: *start }
+    Grown {
+        database: database.duplicate(),
+        start: *start,
+    }
 }
 
 /// Items of a large and of a small project, and 100,000 mappings of them with what else is given per column.
@@ -42,8 +45,14 @@ fn fill(client: &mut Client, columns: &[(&str, &str)], now: DateTime<Utc>) {
         );
         client.batch_execute(&sql).unwrap();
     }
-    let names: String = columns.iter().map(|(name, _)| format!(", {name}")).collect();
-    let values: String = columns.iter().map(|(_, value)| format!(", {value}")).collect();
+    let names: String = columns
+        .iter()
+        .map(|(name, _)| format!(", {name}"))
+        .collect();
+    let values: String = columns
+        .iter()
+        .map(|(_, value)| format!(", {value}"))
+        .collect();
     let insert = format!(
         "INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body,
             merge_commit_sha{names})
@@ -57,7 +66,12 @@ fn fill(client: &mut Client, columns: &[(&str, &str)], now: DateTime<Utc>) {
 
 impl Grown {
     fn build() -> Self {
-        let Bench { database, mut client, start, .. } = Bench::new();
+        let Bench {
+            database,
+            mut client,
+            start,
+            ..
+        } = Bench::new();
         let failed = "n % 500 = 1 OR n % 1000 = 2";
         let columns = [
             (
@@ -68,11 +82,26 @@ impl Grown {
                 "worker_recheck_at",
                 "CASE WHEN n % 500 > 1 AND n % 1000 <> 2 THEN $1 + (n * 7919 % 100000) * interval '1 day' / 100000 END",
             ),
-            ("worker_claim", "CASE WHEN n % 2000 = 3 THEN gen_random_uuid() END"),
-            ("worker_claimed_until", "CASE WHEN n % 2000 = 3 THEN $1 - interval '1 hour' END"),
-            ("worker_error", &format!("CASE WHEN {failed} THEN 'broken' END")),
-            ("worker_error_at", &format!("CASE WHEN {failed} THEN $1 END")),
-            ("worker_outbox", "CASE WHEN n % 1000 = 4 THEN '{}'::jsonb END"),
+            (
+                "worker_claim",
+                "CASE WHEN n % 2000 = 3 THEN gen_random_uuid() END",
+            ),
+            (
+                "worker_claimed_until",
+                "CASE WHEN n % 2000 = 3 THEN $1 - interval '1 hour' END",
+            ),
+            (
+                "worker_error",
+                &format!("CASE WHEN {failed} THEN 'broken' END"),
+            ),
+            (
+                "worker_error_at",
+                &format!("CASE WHEN {failed} THEN $1 END"),
+            ),
+            (
+                "worker_outbox",
+                "CASE WHEN n % 1000 = 4 THEN '{}'::jsonb END",
+            ),
             ("worker_pushed_at", "CASE WHEN n % 400 <> 5 THEN $1 END"),
         ];
         fill(&mut client, &columns, start);
@@ -95,7 +124,9 @@ impl Grown {
         fill(&mut client, &[], Utc::now());
         client.batch_execute("ANALYZE").unwrap();
         database.install();
-        let Bench { database, start, .. } = Bench::on(database);
+        let Bench {
+            database, start, ..
+        } = Bench::on(database);
         Self { database, start }
     }
 
@@ -124,19 +155,36 @@ impl Grown {
             let before = self.read(&mut client);
             let url = format!("{}?options=-cplan_cache_mode%3D{mode}", self.database.url());
             let (mut db, _) = Db::connect(&url).unwrap();
-            work(&mut db, Hold { run: Uuid::new_v4(), until: self.at(10_000) });
+            work(
+                &mut db,
+                Hold {
+                    run: Uuid::new_v4(),
+                    until: self.at(10_000),
+                },
+            );
             drop(db);
             let after = self.read(&mut client);
             let (scans, rows) = (after.0 - before.0, after.1 - before.1);
-            assert!(scans == 0 && rows <= most, "{name}, {mode}: {scans} scans of the whole table, {rows} rows read");
+            assert!(
+                scans == 0 && rows <= most,
+                "{name}, {mode}: {scans} scans of the whole table, {rows} rows read"
+            );
             assert!(rows > 0, "{name}, {mode}: nothing was measured");
         }
     }
 
     /// The first of all mappings, in the order of their ids.
     fn ids(&self, condition: &str, limit: i64) -> Vec<MappingId> {
-        let sql = format!("SELECT id FROM core_externalissuemapping m WHERE {condition} ORDER BY id LIMIT $1");
-        self.database.client().query(&sql, &[&limit]).unwrap().iter().map(|row| MappingId(row.get(0))).collect()
+        let sql = format!(
+            "SELECT id FROM core_externalissuemapping m WHERE {condition} ORDER BY id LIMIT $1"
+        );
+        self.database
+            .client()
+            .query(&sql, &[&limit])
+            .unwrap()
+            .iter()
+            .map(|row| MappingId(row.get(0)))
+            .collect()
     }
 }
 
@@ -147,13 +195,21 @@ fn ids(claimed: &[Claimed]) -> Vec<MappingId> {
 /// Claims and previews 100 rows of a selection.
 #[track_caller]
 fn check_claim(grown: &Grown, whole: &WholeSelection, minute: i64) {
-    let (name, now) = (format!("{:?} at {minute}", whole.selection), grown.at(minute));
+    let (name, now) = (
+        format!("{:?} at {minute}", whole.selection),
+        grown.at(minute),
+    );
     grown.check(&name, FEW, |db, hold| {
         let claimed = db.claim(whole, 100, MappingId(0), now, hold).unwrap();
         assert_eq!(claimed.len(), 100, "{name}");
         db.give_back(hold.run, &ids(&claimed)).unwrap();
     });
-    let preview = |db: &mut Db, _| assert_eq!(db.preview(whole, 100, MappingId(0), now).unwrap().len(), 100);
+    let preview = |db: &mut Db, _| {
+        assert_eq!(
+            db.preview(whole, 100, MappingId(0), now).unwrap().len(),
+            100
+        )
+    };
     grown.check(&format!("preview of {name}"), FEW, preview);
 }
 
@@ -161,7 +217,12 @@ fn check_claim(grown: &Grown, whole: &WholeSelection, minute: i64) {
 fn no_claim_reads_the_whole_table() {
     let grown = grown();
     let some = grown.ids("id % 37 = 0 AND worker_claim IS NULL", 100);
-    let selections = [due(), select(Selection::Failed), select(Selection::NeverPushed), named(&some)];
+    let selections = [
+        due(),
+        select(Selection::Failed),
+        select(Selection::NeverPushed),
+        named(&some),
+    ];
     for minute in [0, OVERDUE] {
         for whole in &selections {
             check_claim(&grown, whole, minute);
@@ -176,10 +237,19 @@ fn the_first_runs_after_installation_do_not_read_the_whole_table_either() {
         check_claim(&grown, &whole, 0);
     }
     grown.check("what else a run asks", FEW, |db, hold| {
-        assert!(db.claim_suspect(&due(), 10, grown.at(0), hold).unwrap().is_none());
-        assert!(db.claim_waiting(&due(), 100, MappingId(0), hold).unwrap().is_empty());
+        assert!(
+            db.claim_suspect(&due(), 10, grown.at(0), hold)
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            db.claim_waiting(&due(), 100, MappingId(0), hold)
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(db.due(Access::ReadOnly, grown.at(0)).unwrap(), 0);
-        db.claim(&named(&[MappingId(1)]), 1, MappingId(0), grown.at(0), hold).unwrap();
+        db.claim(&named(&[MappingId(1)]), 1, MappingId(0), grown.at(0), hold)
+            .unwrap();
         db.give_back(hold.run, &[MappingId(1)]).unwrap();
     });
 }
@@ -188,24 +258,54 @@ fn the_first_runs_after_installation_do_not_read_the_whole_table_either() {
 #[test]
 fn no_claim_of_one_project_scans_the_table() {
     let grown = grown();
-    let projects = grown.database.client().query("SELECT id FROM core_project ORDER BY id", &[]).unwrap();
+    let projects = grown
+        .database
+        .client()
+        .query("SELECT id FROM core_project ORDER BY id", &[])
+        .unwrap();
     for project in projects.iter().map(|row| row.get::<_, i64>(0)) {
-        for selection in [Selection::Due { recheck_all: false }, Selection::Failed, Selection::NeverPushed] {
-            let whole = WholeSelection { projects: vec![project], ..select(selection) };
+        for selection in [
+            Selection::Due { recheck_all: false },
+            Selection::Failed,
+            Selection::NeverPushed,
+        ] {
+            let whole = WholeSelection {
+                projects: vec![project],
+                ..select(selection)
+            };
             for minute in [0, OVERDUE] {
                 grown.check(&format!("{whole:?} at {minute}"), i64::MAX, |db, hold| {
-                    let claimed = db.claim(&whole, 50, MappingId(0), grown.at(minute), hold).unwrap();
+                    let claimed = db
+                        .claim(&whole, 50, MappingId(0), grown.at(minute), hold)
+                        .unwrap();
                     db.give_back(hold.run, &ids(&claimed)).unwrap();
                 });
             }
         }
-        grown.check("suspects and outboxes of a project", i64::MAX, |db, hold| {
-            db.claim_suspect(&WholeSelection { projects: vec![project], ..due() }, 10, grown.at(0), hold).unwrap();
-            let whole = WholeSelection { projects: vec![project], ..due() };
-            let waiting = db.claim_waiting(&whole, 10, MappingId(0), hold).unwrap();
-            let waiting: Vec<MappingId> = waiting.iter().map(|one| one.claimed.mapping.id).collect();
-            db.give_back(hold.run, &waiting).unwrap();
-        });
+        grown.check(
+            "suspects and outboxes of a project",
+            i64::MAX,
+            |db, hold| {
+                db.claim_suspect(
+                    &WholeSelection {
+                        projects: vec![project],
+                        ..due()
+                    },
+                    10,
+                    grown.at(0),
+                    hold,
+                )
+                .unwrap();
+                let whole = WholeSelection {
+                    projects: vec![project],
+                    ..due()
+                };
+                let waiting = db.claim_waiting(&whole, 10, MappingId(0), hold).unwrap();
+                let waiting: Vec<MappingId> =
+                    waiting.iter().map(|one| one.claimed.mapping.id).collect();
+                db.give_back(hold.run, &waiting).unwrap();
+            },
+        );
     }
 }
 
@@ -213,11 +313,20 @@ fn no_claim_of_one_project_scans_the_table() {
 fn suspects_and_outboxes_are_found_without_reading_the_table() {
     let grown = grown();
     grown.check("preview_suspects", FEW, |db, hold| {
-        assert_eq!(db.preview_suspects(&due(), 3, grown.at(0), hold.run).unwrap().len(), 3);
+        assert_eq!(
+            db.preview_suspects(&due(), 3, grown.at(0), hold.run)
+                .unwrap()
+                .len(),
+            3
+        );
     });
     grown.check("claim_suspect", FEW, |db, hold| {
-        let taken = [(); 3]
-            .map(|()| taken(db.claim_suspect(&due(), 10, grown.at(0), hold).unwrap()).expect("a suspect").mapping.id);
+        let taken = [(); 3].map(|()| {
+            taken(db.claim_suspect(&due(), 10, grown.at(0), hold).unwrap())
+                .expect("a suspect")
+                .mapping
+                .id
+        });
         db.give_back(hold.run, &taken).unwrap();
     });
     let waiting = |claimed: Vec<agira_worker::db::Waiting>| -> Vec<MappingId> {
@@ -228,7 +337,8 @@ fn suspects_and_outboxes_are_found_without_reading_the_table() {
         let ids = waiting(db.claim_waiting(&whole, 30, MappingId(0), hold).unwrap());
         assert_eq!(ids.len(), 30);
         let (delivered, outdated) = (&ids[..20], &ids[10..20]);
-        db.delivered(hold.run, delivered, outdated, grown.at(0)).unwrap();
+        db.delivered(hold.run, delivered, outdated, grown.at(0))
+            .unwrap();
         db.give_back(hold.run, &ids).unwrap();
         assert_eq!(db.preview_waiting(&whole, 10).unwrap().len(), 10);
     });
@@ -244,14 +354,30 @@ fn a_slice_is_read_and_written_by_index() {
         let now = grown.at(OVERDUE);
         let claimed = db.claim(&whole, 100, MappingId(0), now, hold).unwrap();
         assert_eq!(claimed.len(), 100);
-        let (slice, items) = (ids(&claimed), claimed.iter().map(|one| one.mapping.item_id).collect::<Vec<_>>());
-        let github_ids: Vec<GithubId> = (1..200).map(|n| GithubId(1_000_000_000 + n * 499)).collect();
-        let (rows, links) = db.related(Access::ReadWrite, hold.run, &slice, &items, &github_ids).unwrap();
+        let (slice, items) = (
+            ids(&claimed),
+            claimed
+                .iter()
+                .map(|one| one.mapping.item_id)
+                .collect::<Vec<_>>(),
+        );
+        let github_ids: Vec<GithubId> = (1..200)
+            .map(|n| GithubId(1_000_000_000 + n * 499))
+            .collect();
+        let (rows, links) = db
+            .related(Access::ReadWrite, hold.run, &slice, &items, &github_ids)
+            .unwrap();
         assert_eq!((rows.len(), links.len()), (100 + 199, 100));
         assert_eq!(db.mappings(Access::ReadWrite, &slice).unwrap().len(), 100);
         assert!(!db.items(&items).unwrap().is_empty());
         assert_eq!(
-            db.unknown(Access::ReadWrite, &[], &slice.iter().map(|id| id.0).collect::<Vec<_>>()).unwrap().len(),
+            db.unknown(
+                Access::ReadWrite,
+                &[],
+                &slice.iter().map(|id| id.0).collect::<Vec<_>>()
+            )
+            .unwrap()
+            .len(),
             0
         );
         let finished: Vec<Finished> = claimed[..60]
@@ -287,27 +413,69 @@ fn a_plan_is_applied_by_index() {
     let grown = grown();
     let issue = grown.ids("worker_claim IS NULL AND kind = 'Issue' AND EXISTS (SELECT FROM worker_pull_request_link WHERE issue_mapping_id = m.id)", 1);
     grown.check("apply", FEW, |db, hold| {
-        let claimed = db.claim(&named(&issue), 1, MappingId(0), grown.at(0), hold).unwrap().remove(0);
-        let (_, links) = db.related(Access::ReadWrite, hold.run, &issue, &[], &[]).unwrap();
+        let claimed = db
+            .claim(&named(&issue), 1, MappingId(0), grown.at(0), hold)
+            .unwrap()
+            .remove(0);
+        let (_, links) = db
+            .related(Access::ReadWrite, hold.run, &issue, &[], &[])
+            .unwrap();
         let (id, number) = (claimed.mapping.github_id, claimed.mapping.number);
-        let url = format!("https://github.com/acme/shop/pull/{}", hold.run.as_fields().0 >> 2);
+        let url = format!(
+            "https://github.com/acme/shop/pull/{}",
+            hold.run.as_fields().0 >> 2
+        );
         let address = Address::parse(&url).unwrap();
         let github_id = GithubId(i64::from(hold.run.as_fields().0));
-        let pull_request =
-            PullRequestRef { github_id, address: address.clone(), url, state: State::Open, relation: Relation::Closes };
+        let pull_request = PullRequestRef {
+            github_id,
+            address: address.clone(),
+            url,
+            state: State::Open,
+            relation: Relation::Closes,
+        };
         let mut actions = vec![
-            Action::SetGithubId { row: claimed.mapping.id, from: id, to: GithubId(id.0 + 500_000) },
-            Action::RecordState { from: "open".to_owned(), to: "closed" },
-            Action::MoveItem { from: ItemStatus("Working".to_owned()), to: ItemStatus::testing() },
+            Action::SetGithubId {
+                row: claimed.mapping.id,
+                from: id,
+                to: GithubId(id.0 + 500_000),
+            },
+            Action::RecordState {
+                from: "open".to_owned(),
+                to: "closed",
+            },
+            Action::MoveItem {
+                from: ItemStatus("Working".to_owned()),
+                to: ItemStatus::testing(),
+            },
             Action::InsertPullRequest { pull_request },
-            Action::Link { pull_request: address, github_id, relation: Relation::Closes, from: None },
+            Action::Link {
+                pull_request: address,
+                github_id,
+                relation: Relation::Closes,
+                from: None,
+            },
         ];
-        actions.extend(links.first().map(|link| Action::Unlink { row: link.pull_request }));
+        actions.extend(links.first().map(|link| Action::Unlink {
+            row: link.pull_request,
+        }));
         actions.extend((1..50).map(|n| make_due(MappingId(i64::from(number) + n))));
-        let plan = Plan { actions, notes: Vec::new() };
-        let applied = db.apply(&claimed, &plan, Some(&outbox(grown.at(0))), grown.at(0), hold).unwrap();
+        let plan = Plan {
+            actions,
+            notes: Vec::new(),
+        };
+        let applied = db
+            .apply(
+                &claimed,
+                &plan,
+                Some(&outbox(grown.at(0))),
+                grown.at(0),
+                hold,
+            )
+            .unwrap();
         assert_eq!((applied.inserted.len(), applied.linked), (1, 1));
-        db.give_back(hold.run, &[issue[0], applied.inserted[0]]).unwrap();
+        db.give_back(hold.run, &[issue[0], applied.inserted[0]])
+            .unwrap();
     });
 }
 
@@ -317,10 +485,13 @@ fn marking_many_rows_and_counting_the_due_ones_read_no_more_than_those() {
     let grown = grown();
     for many in [100, 1_000] {
         let ids = grown.ids("id % 7 = 0", many);
-        grown
-            .check(&format!("marking {many}"), FEW, |db, hold| db.delivered(hold.run, &[], &ids, grown.at(0)).unwrap());
+        grown.check(&format!("marking {many}"), FEW, |db, hold| {
+            db.delivered(hold.run, &[], &ids, grown.at(0)).unwrap()
+        });
     }
-    grown.check("counting what is due", FEW, |db, _| assert!(db.due(Access::ReadOnly, grown.at(0)).unwrap() > 100));
+    grown.check("counting what is due", FEW, |db, _| {
+        assert!(db.due(Access::ReadOnly, grown.at(0)).unwrap() > 100)
+    });
 }
 
 /// What `status` shows of all mappings comes from indexes alone, once VACUUM has been there as autovacuum is.
@@ -328,7 +499,9 @@ fn marking_many_rows_and_counting_the_due_ones_read_no_more_than_those() {
 fn a_status_of_everything_reads_no_row_of_what_is_healthy() {
     let grown = grown();
     let mut client = grown.database.client();
-    client.batch_execute("VACUUM ANALYZE core_externalissuemapping").unwrap();
+    client
+        .batch_execute("VACUUM ANALYZE core_externalissuemapping")
+        .unwrap();
     let fetched = || -> i64 {
         let mut client = grown.database.client();
         grown.read(&mut client);
@@ -361,12 +534,19 @@ fn a_status_of_one_mapping_reads_few_rows() {
 fn what_changed_at_github_is_found_and_marked_by_index() {
     let grown = grown();
     let github_ids: Vec<i64> = (1..=50).map(|n| 1_000_000_000 + n * 7).collect();
-    let urls: Vec<String> = (1..=50).map(|n| format!("https://github.com/acme/shop/issues/{}", n * 11)).collect();
+    let urls: Vec<String> = (1..=50)
+        .map(|n| format!("https://github.com/acme/shop/issues/{}", n * 11))
+        .collect();
     grown.check("finding what changed", FEW, |db, _| {
-        assert_eq!(db.seen(Access::ReadOnly, &github_ids, &urls).unwrap().len(), 96);
+        assert_eq!(
+            db.seen(Access::ReadOnly, &github_ids, &urls).unwrap().len(),
+            96
+        );
     });
     let ids = grown.ids("worker_recheck_at IS NOT NULL", 50);
-    grown.check("marking what changed", FEW, |db, _| db.discovered(&ids, &[], grown.at(0)).unwrap());
+    grown.check("marking what changed", FEW, |db, _| {
+        db.discovered(&ids, &[], grown.at(0)).unwrap()
+    });
 }
 
 #[test]
@@ -375,18 +555,41 @@ fn each_part_of_a_claim_has_an_index_of_its_own() {
     let mut client = grown.database.client();
     let some = named(&grown.ids("true", 50)).mappings;
     for (selection, indexes) in [
-        (Selection::Due { recheck_all: false }, &["worker_mapping_due", "worker_mapping_recheck"][..]),
+        (
+            Selection::Due { recheck_all: false },
+            &["worker_mapping_due", "worker_mapping_recheck"][..],
+        ),
         (Selection::Failed, &["worker_mapping_failed"]),
         (Selection::NeverPushed, &["worker_mapping_never_pushed"]),
         (Selection::Named, &["core_externalissuemapping_pkey"]),
     ] {
-        let mappings = if selection == Selection::Named { some.clone() } else { Vec::new() };
-        let whole = WholeSelection { selection, projects: Vec::new(), mappings, left_out: Vec::new() };
+        let mappings = if selection == Selection::Named {
+            some.clone()
+        } else {
+            Vec::new()
+        };
+        let whole = WholeSelection {
+            selection,
+            projects: Vec::new(),
+            mappings,
+            left_out: Vec::new(),
+        };
         for minute in [0, OVERDUE] {
             let (run, now, until) = (Uuid::new_v4(), grown.at(minute), grown.at(minute + 10));
-            let parameters: [&(dyn ToSql + Sync); 9] =
-                [&100_i64, &whole.projects, &whole.mappings, &0_i64, &now, &false, &whole.left_out, &run, &until];
-            let rows = client.query(&format!("EXPLAIN {}", whole.explained()), &parameters).unwrap();
+            let parameters: [&(dyn ToSql + Sync); 9] = [
+                &100_i64,
+                &whole.projects,
+                &whole.mappings,
+                &0_i64,
+                &now,
+                &false,
+                &whole.left_out,
+                &run,
+                &until,
+            ];
+            let rows = client
+                .query(&format!("EXPLAIN {}", whole.explained()), &parameters)
+                .unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
             let plan = plan.join("\n");
             for index in indexes {
@@ -395,7 +598,10 @@ fn each_part_of_a_claim_has_an_index_of_its_own() {
                     "{index} is not used:\n{plan}"
                 );
             }
-            assert!(!plan.contains("Seq Scan on core_externalissuemapping"), "{plan}");
+            assert!(
+                !plan.contains("Seq Scan on core_externalissuemapping"),
+                "{plan}"
+            );
         }
     }
 }

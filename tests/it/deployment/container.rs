@@ -19,23 +19,45 @@ fn read() -> Dockerfile<'static> {
 
 fn copies(instructions: &[Instruction<'_>]) -> Vec<(Option<String>, String, String)> {
     let copy = |instruction: &CopyInstruction<'_>| {
-        let from = instruction.options.iter().find(|flag| flag.name.value == "from");
-        let from = from.and_then(|flag| flag.value.as_ref()).map(|value| value.value.to_string());
-        let [Source::Path(source)] = &instruction.src[..] else { panic!("one source each: {instruction:?}") };
-        (from, source.value.to_string(), instruction.dest.value.to_string())
+        let from = instruction
+            .options
+            .iter()
+            .find(|flag| flag.name.value == "from");
+        let from = from
+            .and_then(|flag| flag.value.as_ref())
+            .map(|value| value.value.to_string());
+        let [Source::Path(source)] = &instruction.src[..] else {
+            panic!("one source each: {instruction:?}")
+        };
+        (
+            from,
+            source.value.to_string(),
+            instruction.dest.value.to_string(),
+        )
     };
     instructions
         .iter()
-        .filter_map(|one| if let Instruction::Copy(one) = one { Some(copy(one)) } else { None })
+        .filter_map(|one| {
+            if let Instruction::Copy(one) = one {
+                Some(copy(one))
+            } else {
+                None
+            }
+        })
         .collect()
 }
 
 /// Where the files of the manual go, as the README's block puts them.
 fn installed_by_hand() -> BTreeSet<(String, String)> {
-    let line = regex::Regex::new(r"(?m)^install -D -m 644 (?:-t (\S+) )?manual/(\S+)(?: (\S+))?$").unwrap();
+    let line = regex::Regex::new(r"(?m)^install -D -m 644 (?:-t (\S+) )?manual/(\S+)(?: (\S+))?$")
+        .unwrap();
     let found = line.captures_iter(README).map(|found| {
         let (source, folder) = (found[2].trim_end_matches("*.1").to_owned(), found.get(1));
-        let name = Path::new(&source).file_name().unwrap().to_string_lossy().into_owned();
+        let name = Path::new(&source)
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         let target = match (folder, source.ends_with('/')) {
             (Some(folder), true) => format!("{}/", folder.as_str()),
             (Some(folder), false) => format!("{}/{name}", folder.as_str()),
@@ -53,23 +75,45 @@ fn the_image_holds_the_program_and_the_manual_where_the_readme_puts_them() {
     assert_eq!(stages.len(), 2);
     let copied = copies(stages[1].instructions);
     assert!(
-        copied.iter().all(|(from, ..)| from.as_deref() == stages[0].from.as_.as_ref().map(|(_, name)| &*name.value))
+        copied.iter().all(|(from, ..)| from.as_deref()
+            == stages[0].from.as_.as_ref().map(|(_, name)| &*name.value))
     );
-    let program = ("/src/target/release/agira-worker".to_owned(), "/usr/local/bin/agira-worker".to_owned());
-    assert!(copied.iter().any(|(_, source, target)| (source, target) == (&program.0, &program.1)), "{copied:?}");
+    let program = (
+        "/src/target/release/agira-worker".to_owned(),
+        "/usr/local/bin/agira-worker".to_owned(),
+    );
+    assert!(
+        copied
+            .iter()
+            .any(|(_, source, target)| (source, target) == (&program.0, &program.1)),
+        "{copied:?}"
+    );
     let manual: BTreeSet<(String, String)> = copied
         .iter()
         .filter_map(|(_, source, target)| {
             let source = source.strip_prefix("/manual/")?.to_owned();
-            let name = Path::new(&source).file_name()?.to_string_lossy().into_owned();
+            let name = Path::new(&source)
+                .file_name()?
+                .to_string_lossy()
+                .into_owned();
             let is_folder = source.ends_with('/') || !target.ends_with('/');
-            Some((source, if is_folder { target.clone() } else { format!("{target}{name}") }))
+            Some((
+                source,
+                if is_folder {
+                    target.clone()
+                } else {
+                    format!("{target}{name}")
+                },
+            ))
         })
         .collect();
     assert_eq!(manual, installed_by_hand());
     let (folder, _) = crate::manual::written();
     for (source, _) in &manual {
-        assert!(folder.path().join(source).exists(), "the manual has no {source}");
+        assert!(
+            folder.path().join(source).exists(),
+            "the manual has no {source}"
+        );
     }
 }
 
@@ -78,15 +122,39 @@ fn the_image_is_made_of_pinned_images_and_runs_as_nobody() {
     let file = read();
     for stage in file.stages() {
         let image = &stage.from.image.value;
-        assert!(image.rsplit_once(':').is_some_and(|(_, tag)| tag != "latest"), "{image}");
+        assert!(
+            image
+                .rsplit_once(':')
+                .is_some_and(|(_, tag)| tag != "latest"),
+            "{image}"
+        );
     }
     let last = file.stages().last().unwrap();
-    let user = last.instructions.iter().find_map(|one| if let Instruction::User(one) = one { Some(one) } else { None });
+    let user = last.instructions.iter().find_map(|one| {
+        if let Instruction::User(one) = one {
+            Some(one)
+        } else {
+            None
+        }
+    });
     let user = &user.expect("a user").arguments.value;
-    assert!(user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id > 0)), "Kubernetes compares numbers: {user}");
-    let rust =
-        regex::Regex::new(r"/rust:1\.(\d+)").unwrap().captures(CONTAINERFILE).unwrap()[1].parse::<u32>().unwrap();
-    let oldest = env!("CARGO_PKG_RUST_VERSION").split('.').nth(1).unwrap().parse::<u32>().unwrap();
+    assert!(
+        user.split(':')
+            .all(|id| id.parse::<u32>().is_ok_and(|id| id > 0)),
+        "Kubernetes compares numbers: {user}"
+    );
+    let rust = regex::Regex::new(r"/rust:1\.(\d+)")
+        .unwrap()
+        .captures(CONTAINERFILE)
+        .unwrap()[1]
+        .parse::<u32>()
+        .unwrap();
+    let oldest = env!("CARGO_PKG_RUST_VERSION")
+        .split('.')
+        .nth(1)
+        .unwrap()
+        .parse::<u32>()
+        .unwrap();
     assert!(rust >= oldest, "{rust} < {oldest}");
 }
 
@@ -94,20 +162,39 @@ fn the_image_is_made_of_pinned_images_and_runs_as_nobody() {
 #[test]
 fn what_the_build_leaves_out_is_what_no_commit_has() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let left_out: Vec<&str> = IGNORED.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    let left_out: Vec<&str> = IGNORED
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .collect();
     assert!(left_out.contains(&"/target"));
-    let tracked = Command::new("git").args(["ls-files"]).current_dir(root).output().unwrap();
+    let tracked = Command::new("git")
+        .args(["ls-files"])
+        .current_dir(root)
+        .output()
+        .unwrap();
     let tracked = String::from_utf8(tracked.stdout).unwrap();
     for pattern in left_out {
-        let folder = pattern.strip_prefix('/').expect("from the top of the checkout");
+        let folder = pattern
+            .strip_prefix('/')
+            .expect("from the top of the checkout");
         assert!(!folder.contains(['*', '!']), "{pattern}");
-        assert!(!tracked.lines().any(|file| Path::new(file).starts_with(folder)), "{pattern}");
+        assert!(
+            !tracked
+                .lines()
+                .any(|file| Path::new(file).starts_with(folder)),
+            "{pattern}"
+        );
     }
 }
 
 /// The first builder that answers.
 fn builder() -> Option<&'static str> {
-    let answers = |name: &&str| Command::new(name).arg("info").output().is_ok_and(|output| output.status.success());
+    let answers = |name: &&str| {
+        Command::new(name)
+            .arg("info")
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
     ["podman", "buildah", "docker"].into_iter().find(answers)
 }
 
@@ -118,14 +205,40 @@ fn the_image_is_built_and_runs() {
     let builder = builder().expect("podman, buildah or docker that answers");
     let image = "agira-worker-of-tests";
     let run = |args: &[&str]| {
-        let output = Command::new(builder).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-        assert!(output.status.success(), "{builder} {args:?}: {}", all(&output));
+        let output = Command::new(builder)
+            .args(args)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{builder} {args:?}: {}",
+            all(&output)
+        );
         all(&output)
     };
-    run(&["build", "-f", "examples/container/Containerfile", "-t", image, "."]);
+    run(&[
+        "build",
+        "-f",
+        "examples/container/Containerfile",
+        "-t",
+        image,
+        ".",
+    ]);
     if builder != "buildah" {
-        let said = run(&["run", "--rm", "--read-only", "--network", "none", image, "--version"]);
-        assert!(said.starts_with(concat!("agira-worker ", env!("CARGO_PKG_VERSION"))), "{said}");
+        let said = run(&[
+            "run",
+            "--rm",
+            "--read-only",
+            "--network",
+            "none",
+            image,
+            "--version",
+        ]);
+        assert!(
+            said.starts_with(concat!("agira-worker ", env!("CARGO_PKG_VERSION"))),
+            "{said}"
+        );
     }
     run(&["rmi", image]);
 }
@@ -134,15 +247,27 @@ fn the_image_is_built_and_runs() {
 #[test]
 #[ignore = "needs the linter dockerfile-utils"]
 fn linter_finds_nothing_in_the_containerfile() {
-    let linter = std::env::var("AGIRA_WORKER_DOCKERFILE_LINTER").expect("the command that lints a file");
+    let linter =
+        std::env::var("AGIRA_WORKER_DOCKERFILE_LINTER").expect("the command that lints a file");
     let lint = |file: &PathBuf| {
         let mut words = linter.split(' ');
-        Command::new(words.next().unwrap()).args(words).arg(file).output().unwrap()
+        Command::new(words.next().unwrap())
+            .args(words)
+            .arg(file)
+            .output()
+            .unwrap()
     };
     let output = lint(&example("container/Containerfile"));
-    assert!(output.status.success() && all(&output).trim().is_empty(), "{}", all(&output));
+    assert!(
+        output.status.success() && all(&output).trim().is_empty(),
+        "{}",
+        all(&output)
+    );
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("Containerfile");
     std::fs::write(&broken, CONTAINERFILE.replace("ENTRYPOINT", "ENTRYPONT")).unwrap();
-    assert!(!lint(&broken).status.success(), "an unknown instruction is found");
+    assert!(
+        !lint(&broken).status.success(),
+        "an unknown instruction is found"
+    );
 }

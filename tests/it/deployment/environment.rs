@@ -25,44 +25,99 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn of_crontab() -> Start {
-    let lines: Vec<&str> = CRONTAB.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
-    let entry = lines.iter().find_map(|line| line.split_once("agira-worker ")).expect("an entry").1;
-    let variables = lines.iter().filter(|line| line.starts_with(|letter: char| letter.is_ascii_uppercase()));
-    Start { variables: variables.map(|line| pair(line)).collect(), args: words(entry.split(">>").next().unwrap()) }
+    let lines: Vec<&str> = CRONTAB
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .collect();
+    let entry = lines
+        .iter()
+        .find_map(|line| line.split_once("agira-worker "))
+        .expect("an entry")
+        .1;
+    let variables = lines
+        .iter()
+        .filter(|line| line.starts_with(|letter: char| letter.is_ascii_uppercase()));
+    Start {
+        variables: variables.map(|line| pair(line)).collect(),
+        args: words(entry.split(">>").next().unwrap()),
+    }
 }
 
 fn of_systemd() -> Start {
-    let of = |key: &'static str| SERVICE.lines().filter_map(move |line| line.strip_prefix(key));
-    let variables = of("Environment=").flat_map(|line| line.split(' ')).map(pair).collect();
-    Start { variables, args: words(of("ExecStart=/usr/local/bin/agira-worker ").next().expect("a command")) }
+    let of = |key: &'static str| {
+        SERVICE
+            .lines()
+            .filter_map(move |line| line.strip_prefix(key))
+    };
+    let variables = of("Environment=")
+        .flat_map(|line| line.split(' '))
+        .map(pair)
+        .collect();
+    Start {
+        variables,
+        args: words(
+            of("ExecStart=/usr/local/bin/agira-worker ")
+                .next()
+                .expect("a command"),
+        ),
+    }
 }
 
 fn of_kubernetes() -> Start {
-    let documents = KUBERNETES.split("\n---\n").map(|text| serde_yaml_ng::from_str::<Value>(text).unwrap());
-    let job = documents.into_iter().find(|one| one["kind"] == "CronJob").expect("a CronJob");
+    let documents = KUBERNETES
+        .split("\n---\n")
+        .map(|text| serde_yaml_ng::from_str::<Value>(text).unwrap());
+    let job = documents
+        .into_iter()
+        .find(|one| one["kind"] == "CronJob")
+        .expect("a CronJob");
     let container = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let variables = container["env"].as_array().unwrap().iter().map(|one| (text(&one["name"]), text(&one["value"])));
-    Start { variables: variables.collect(), args: container["args"].as_array().unwrap().iter().map(text).collect() }
+    let variables = container["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (text(&one["name"]), text(&one["value"])));
+    Start {
+        variables: variables.collect(),
+        args: container["args"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(text)
+            .collect(),
+    }
 }
 
 #[test]
 fn the_program_accepts_what_each_example_gives_it() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
-    let secrets = [("DATABASE_URL", world.database.worker_url()), ("GITHUB_TOKEN", TOKEN.to_owned())];
-    for (name, start) in [("crontab", of_crontab()), ("systemd", of_systemd()), ("Kubernetes", of_kubernetes())] {
+    let secrets = [
+        ("DATABASE_URL", world.database.worker_url()),
+        ("GITHUB_TOKEN", TOKEN.to_owned()),
+    ];
+    for (name, start) in [
+        ("crontab", of_crontab()),
+        ("systemd", of_systemd()),
+        ("Kubernetes", of_kubernetes()),
+    ] {
         let args: Vec<&str> = start.args.iter().map(String::as_str).collect();
         let mut command = world.command(&args);
         for needed in ["DATABASE_URL", "GITHUB_TOKEN", "WEAVIATE_URL"] {
             command.env_remove(needed);
         }
         for (variable, value) in &start.variables {
-            let secret = secrets.iter().find(|(name, _)| Some(*name) == variable.strip_suffix("_FILE"));
+            let secret = secrets
+                .iter()
+                .find(|(name, _)| Some(*name) == variable.strip_suffix("_FILE"));
             match secret {
                 // The example's own path is not on this machine.
                 Some((name, secret)) => {
-                    assert!(Path::new(&value.replace("%d", "/")).is_absolute(), "{value}");
+                    assert!(
+                        Path::new(&value.replace("%d", "/")).is_absolute(),
+                        "{value}"
+                    );
                     let path = folder.path().join(name);
                     std::fs::write(&path, secret).unwrap();
                     command.env(variable, path)

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::world::World;
 
-const PARKED: &str = "SELECT count(*) FROM core_externalissuemapping WHERE id = 1 AND worker_claim IS NULL
+const PARKED: &str =
+    "SELECT count(*) FROM core_externalissuemapping WHERE id = 1 AND worker_claim IS NULL
     AND worker_attempts = 1 AND worker_due_at IS NULL AND worker_recheck_at IS NULL";
 
 /// Two issues that were looked at, after which the first was lost; both are to be rechecked.
@@ -27,39 +28,64 @@ fn lost(lose: impl Fn(&World)) -> World {
 fn check_parked(lose: impl Fn(&World), said: &[&str]) -> World {
     let mut world = lost(lose);
     let run = world.run(&["sync", "--output", "json"]).exits(3);
-    assert_eq!((&run.json()["failed"], &run.json()["items_moved"]), (&json!(1), &json!(1)), "{}", run.all());
+    assert_eq!(
+        (&run.json()["failed"], &run.json()["items_moved"]),
+        (&json!(1), &json!(1)),
+        "{}",
+        run.all()
+    );
     assert_eq!(world.one::<i64>(PARKED), 1, "{}", run.all());
-    let failure = world.run(&["status", "--failed", "--output", "json"]).exits(0).json()["failures"][0].clone();
+    let failure = world
+        .run(&["status", "--failed", "--output", "json"])
+        .exits(0)
+        .json()["failures"][0]
+        .clone();
     let error = failure["error"].as_str().unwrap_or_default();
     assert!(said.iter().all(|part| error.contains(part)), "{error}");
-    assert_eq!((&failure["attempts"], &failure["next_attempt_at"]), (&json!(1), &Value::Null));
+    assert_eq!(
+        (&failure["attempts"], &failure["next_attempt_at"]),
+        (&json!(1), &Value::Null)
+    );
     world.github.clear_log();
     for args in [&["sync"][..], &["sync", "--recheck-now"]] {
         world.run(args).exits(0);
     }
     let asked = |variables: &Value| (0..50).any(|index| variables[format!("i{index}")] == json!(1));
-    assert!(!world.github.variables().iter().any(asked), "parked is parked");
+    assert!(
+        !world.github.variables().iter().any(asked),
+        "parked is parked"
+    );
     assert_eq!(world.one::<i64>(PARKED), 1);
     world
 }
 
 #[test]
 fn a_deleted_issue_is_parked_at_once_and_revived_by_hand() {
-    let mut world = check_parked(|world| world.github.delete("acme/shop#1"), &["acme/shop#1 was deleted at GitHub"]);
+    let mut world = check_parked(
+        |world| world.github.delete("acme/shop#1"),
+        &["acme/shop#1 was deleted at GitHub"],
+    );
     // By hand it is looked at once more, and found as it was.
     world.run(&["retry-failed"]).exits(3);
     assert_eq!(world.one::<i64>(PARKED), 1);
     world.run(&["sync", "--mapping", "1"]).exits(3);
     world.github.issue("acme/shop#1", |_| {});
     world.run(&["retry-failed"]).exits(0);
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_externalissuemapping WHERE worker_error IS NULL"), 2);
+    assert_eq!(
+        world.one::<i64>(
+            "SELECT count(*) FROM core_externalissuemapping WHERE worker_error IS NULL"
+        ),
+        2
+    );
 }
 
 #[test]
 fn an_issue_that_is_seen_again_is_revived_by_its_next_change() {
     let mut world = check_parked(|world| world.github.delete("acme/shop#1"), &["deleted"]);
     world.github.settings().clock_ahead = 100;
-    world.github.issue("acme/shop#1", |issue| issue.updated_at = at(90));
+    world
+        .github
+        .issue("acme/shop#1", |issue| issue.updated_at = at(90));
     world.github.close("acme/shop#1", &at(95));
     world.execute("UPDATE core_externalissuemapping SET worker_error_at = now() - interval '7 hours' WHERE id = 1");
     world.sync();
@@ -72,7 +98,10 @@ fn a_moved_issue_is_parked_with_its_new_address() {
         world.github.issue("acme/docs#1", |_| {});
         world.github.transfer("acme/shop#1", "acme/docs#7");
     };
-    let mut world = check_parked(transfer, &["https://github.com/acme/docs/issues/7", "html_url"]);
+    let mut world = check_parked(
+        transfer,
+        &["https://github.com/acme/docs/issues/7", "html_url"],
+    );
     world.github.close("acme/docs#7", &at(5));
     world.execute(
         "UPDATE core_externalissuemapping SET html_url = 'https://github.com/acme/docs/issues/7', number = 7 WHERE id = 1",
@@ -108,8 +137,15 @@ fn check_put_off(hide: impl Fn(&World), show: impl Fn(&World), said: &str) {
             "UPDATE core_externalissuemapping SET worker_due_at = now() - interval '1 s' / id;
              UPDATE worker_repository SET error_at = now() - interval '61 minutes' WHERE error IS NOT NULL",
         );
-        let run = world.run(&["sync", "--max-attempts", "1", "--output", "json"]).exits(3);
-        assert_eq!(run.json()["items_moved"], i32::from(round == 1), "{}", run.all());
+        let run = world
+            .run(&["sync", "--max-attempts", "1", "--output", "json"])
+            .exits(3);
+        assert_eq!(
+            run.json()["items_moved"],
+            i32::from(round == 1),
+            "{}",
+            run.all()
+        );
         let put_off = "SELECT worker_attempts = 0 AND worker_due_at BETWEEN now() + interval '50 minutes'
             AND now() + interval '70 minutes' AND worker_claim IS NULL FROM core_externalissuemapping WHERE id = 1";
         assert!(world.one::<bool>(put_off), "round {round}\n{}", run.all());
@@ -128,7 +164,11 @@ fn check_put_off(hide: impl Fn(&World), show: impl Fn(&World), said: &str) {
 fn the_mappings_of_a_hidden_repository_are_put_off_and_never_parked() {
     let hide = |world: &World| world.github.hide_repository("secret/plans");
     let show = |world: &World| world.github.show_repository("secret/plans");
-    check_put_off(hide, show, "repository secret/plans cannot be seen with this token");
+    check_put_off(
+        hide,
+        show,
+        "repository secret/plans cannot be seen with this token",
+    );
 }
 
 /// The organisation demands its single sign-on, in the poll and in the look; what it hides is GraphQL's null.
@@ -141,10 +181,21 @@ fn the_mappings_of_a_repository_behind_saml_are_put_off_and_never_parked() {
             for alias in ["r1", "t0"] {
                 let (alias, kind) = (alias.to_owned(), kind.to_owned());
                 let message = "Resource protected by organization SAML enforcement.".to_owned();
-                world.github.fail_next(1, &Fault::Alias { alias, kind, message });
+                world.github.fail_next(
+                    1,
+                    &Fault::Alias {
+                        alias,
+                        kind,
+                        message,
+                    },
+                );
             }
         };
-        check_put_off(hide, |world| world.github.forget_faults(), "SAML enforcement");
+        check_put_off(
+            hide,
+            |world| world.github.forget_faults(),
+            "SAML enforcement",
+        );
     }
 }
 
@@ -157,7 +208,8 @@ fn a_renamed_repository_is_followed_whatever_its_mappings_say() {
     world.github.close("acme/store#1", &at(5));
     world.sync();
     assert_eq!(world.item_status(1), "Testing");
-    let healthy = "SELECT worker_error IS NULL AND worker_attempts = 0 AND html_url LIKE '%/acme/shop/%'
+    let healthy =
+        "SELECT worker_error IS NULL AND worker_attempts = 0 AND html_url LIKE '%/acme/shop/%'
         FROM core_externalissuemapping";
     assert!(world.one::<bool>(healthy), "its address is Agira's");
     let polled = "SELECT count(*) FROM worker_repository WHERE error IS NULL AND name IN ('acme/shop', 'acme/store')";

@@ -15,11 +15,26 @@ fn recheck_now_leaves_a_row_that_somebody_holds_and_goes_on() {
     let mut person = world.database.client();
     for lock in ["FOR UPDATE", "FOR NO KEY UPDATE"] {
         let mut transaction = person.transaction().unwrap();
-        transaction.execute(&format!("SELECT FROM core_externalissuemapping WHERE id = 2 {lock}"), &[]).unwrap();
-        let run = world.run(&["sync", "--recheck-now"]).exits(0).logs("1 more keep their recheck times");
+        transaction
+            .execute(
+                &format!("SELECT FROM core_externalissuemapping WHERE id = 2 {lock}"),
+                &[],
+            )
+            .unwrap();
+        let run = world
+            .run(&["sync", "--recheck-now"])
+            .exits(0)
+            .logs("1 more keep their recheck times");
         transaction.rollback().unwrap();
-        run.logs("2 waiting mappings are to be rechecked now").prints("2 unchanged");
-        assert_eq!(world.one::<chrono::DateTime<chrono::Utc>>(recheck_at), before);
+        run.logs("2 waiting mappings are to be rechecked now")
+            .prints("2 unchanged");
+        assert_eq!(
+            world.one::<chrono::DateTime<chrono::Utc>>(recheck_at),
+            before
+        );
     }
-    world.run(&["sync", "--recheck-now"]).exits(0).prints("3 unchanged");
+    world
+        .run(&["sync", "--recheck-now"])
+        .exits(0)
+        .prints("3 unchanged");
 }

@@ -8,7 +8,8 @@ use super::*;
 use crate::world::World;
 
 const SYNC: &[&str] = &["sync", "--max-attempts", "3"];
-const PARKED: &str = "SELECT count(*) FROM core_externalissuemapping WHERE id = 1 AND worker_claim IS NULL
+const PARKED: &str =
+    "SELECT count(*) FROM core_externalissuemapping WHERE id = 1 AND worker_claim IS NULL
     AND worker_error IS NOT NULL AND worker_due_at IS NULL AND worker_recheck_at IS NULL";
 
 /// A `sync` that is killed while GitHub is asked for issues; its claims are over.
@@ -16,10 +17,18 @@ fn dies(world: &mut World) {
     let (tell, told) = mpsc::channel::<u32>();
     world.github.meanwhile(move || {
         let id = told.recv().expect("the run's process id").to_string();
-        let killed = Command::new("sh").args(["-c", "kill -KILL \"$0\"", &id]).status().expect("sh");
+        let killed = Command::new("sh")
+            .args(["-c", "kill -KILL \"$0\"", &id])
+            .status()
+            .expect("sh");
         assert!(killed.success(), "the run is not there");
     });
-    let mut run = world.command(SYNC).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let mut run = world
+        .command(SYNC)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
     tell.send(run.id()).expect("somebody waits");
     assert_eq!(run.wait().expect("the run ends").signal(), Some(9));
     world.execute(
@@ -39,7 +48,9 @@ fn a_mapping_parked_as_a_suspect_is_not_revived_by_the_change_that_it_was_looked
     world.sync();
     for (change, clock, deaths) in [(30, 60, 3), (100, 200, 1)] {
         world.github.settings().clock_ahead = clock;
-        world.github.issue("acme/shop#1", |issue| issue.updated_at = at(change));
+        world
+            .github
+            .issue("acme/shop#1", |issue| issue.updated_at = at(change));
         if deaths == 1 {
             world.execute(
                 "UPDATE core_externalissuemapping SET worker_error_at = now() - interval '7 hours' WHERE id = 1",
@@ -52,10 +63,16 @@ fn a_mapping_parked_as_a_suspect_is_not_revived_by_the_change_that_it_was_looked
         assert_eq!(world.one::<i64>(PARKED), 1, "change at {change}");
         for _ in 0..2 {
             world.run(SYNC).exits(0);
-            assert_eq!(world.one::<i64>(PARKED), 1, "the same change at {change}, seen again by the overlap");
+            assert_eq!(
+                world.one::<i64>(PARKED),
+                1,
+                "the same change at {change}, seen again by the overlap"
+            );
         }
     }
-    world.github.issue("acme/shop#1", |issue| issue.updated_at = at(300));
+    world
+        .github
+        .issue("acme/shop#1", |issue| issue.updated_at = at(300));
     world.run(SYNC).exits(0);
     assert_eq!(world.one::<i64>(PARKED), 0, "another change");
 }

@@ -18,7 +18,11 @@ pub struct Databases {
 impl Databases {
     pub fn create() -> Self {
         let pool = Arc::new(PostgresPool::start(Cluster::shared()));
-        Self { real: Agira::create(), twin: Agira::create(), pool }
+        Self {
+            real: Agira::create(),
+            twin: Agira::create(),
+            pool,
+        }
     }
 
     /// Nothing has happened yet.
@@ -46,8 +50,15 @@ impl Agira {
     fn create() -> Self {
         let database = Database::create();
         let mut client = database.client();
-        client.batch_execute(include_str!("audit.sql")).expect("the audit");
-        Self { database, client, prepared: HashMap::new(), dumps: HashMap::new() }
+        client
+            .batch_execute(include_str!("audit.sql"))
+            .expect("the audit");
+        Self {
+            database,
+            client,
+            prepared: HashMap::new(),
+            dumps: HashMap::new(),
+        }
     }
 
     fn reset(&mut self) {
@@ -61,21 +72,32 @@ impl Agira {
     /// Reads with a statement that is prepared once.
     pub fn query(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Row> {
         if !self.prepared.contains_key(sql) {
-            let statement = self.client.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+            let statement = self
+                .client
+                .prepare(sql)
+                .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
             self.prepared.insert(sql.to_owned(), statement);
         }
-        self.client.query(&self.prepared[sql], parameters).unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+        self.client
+            .query(&self.prepared[sql], parameters)
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"))
     }
 
     /// Runs statements as a person at psql would.
     pub fn execute(&mut self, sql: &str) {
-        self.client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.client
+            .batch_execute(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     /// [`Database::dump`].
     pub fn dump(&mut self, without: &'static str) -> Dump {
         let client = &mut self.client;
-        let sql = self.dumps.entry(without).or_insert_with(|| dumping(client, without)).clone();
+        let sql = self
+            .dumps
+            .entry(without)
+            .or_insert_with(|| dumping(client, without))
+            .clone();
         dumped(&self.query(&sql, &[]))
     }
 }

@@ -23,9 +23,15 @@ fn in_seconds(seconds: i64) -> String {
 #[track_caller]
 fn check_choice(world: &World, args: &[&str], expected: &[i64]) {
     let chosen = [&["--dry-run"][..], &[]].map(|dry| {
-        let report = world.run(&[args, &["--output", "json"], dry].concat()).exits(0).json();
+        let report = world
+            .run(&[args, &["--output", "json"], dry].concat())
+            .exits(0)
+            .json();
         let mappings = report["mappings"].as_array().expect("mappings").clone();
-        mappings.iter().map(|one| one["mapping_id"].as_i64().expect("an id")).collect::<Vec<i64>>()
+        mappings
+            .iter()
+            .map(|one| one["mapping_id"].as_i64().expect("an id"))
+            .collect::<Vec<i64>>()
     });
     assert_eq!(chosen, [expected, expected]);
 }
@@ -46,7 +52,11 @@ fn a_dry_run_with_a_limit_chooses_what_the_run_then_chooses() {
 fn a_dry_run_that_rechecks_all_with_a_limit_chooses_what_the_run_then_chooses() {
     let (world, keys, linked) = synced();
     world.github.close(&keys[2], &in_seconds(10));
-    check_choice(&world, &["sync", "--recheck-now", "--limit", "2"], &[linked[0].mapping, linked[2].mapping]);
+    check_choice(
+        &world,
+        &["sync", "--recheck-now", "--limit", "2"],
+        &[linked[0].mapping, linked[2].mapping],
+    );
 }
 
 /// A person takes an item back, and in the same run one of its issues wants that written, and another one, which was
@@ -55,24 +65,42 @@ fn a_dry_run_that_rechecks_all_with_a_limit_chooses_what_the_run_then_chooses() 
 fn an_item_whose_status_is_in_the_end_what_weaviate_has_is_not_written() {
     let (mut world, keys, linked) = synced();
     let item = linked[0].item;
-    world.execute(&format!("UPDATE core_externalissuemapping SET item_id = {item}"));
+    world.execute(&format!(
+        "UPDATE core_externalissuemapping SET item_id = {item}"
+    ));
     world.github.close(&keys[0], &in_seconds(10));
     world.sync();
     assert_eq!(world.item_status(item), "Testing");
-    world.execute(&format!("UPDATE core_item SET status = 'Backlog' WHERE id = {item}"));
+    world.execute(&format!(
+        "UPDATE core_item SET status = 'Backlog' WHERE id = {item}"
+    ));
     world.github.close(&keys[1], &in_seconds(20));
     world.execute("UPDATE core_externalissuemapping SET worker_due_at = now() - interval '1 h' WHERE number = 3");
     world.weaviate.clear_log();
     let report = world.run(&["sync", "--output", "json"]).exits(0).json();
     assert_eq!(world.item_status(item), "Testing");
-    assert_eq!(report["mappings"][0]["actions"][0]["change"]["from"], "Testing", "{report}");
-    assert_eq!((&report["synced"], &report["weaviate"]["updated"]), (&2.into(), &1.into()), "{report}");
+    assert_eq!(
+        report["mappings"][0]["actions"][0]["change"]["from"], "Testing",
+        "{report}"
+    );
+    assert_eq!(
+        (&report["synced"], &report["weaviate"]["updated"]),
+        (&2.into(), &1.into()),
+        "{report}"
+    );
     let written = world.weaviate.requests();
-    let written = written.iter().filter(|exchange| exchange.request.path == "/v1/batch/objects");
-    let written: Vec<serde_json::Value> =
-        written.map(|exchange| serde_json::from_slice(&exchange.request.body).unwrap()).collect();
-    let objects = written.iter().flat_map(|body| body["objects"].as_array().unwrap());
-    let types: Vec<&str> = objects.map(|object| object["properties"]["type"].as_str().unwrap()).collect();
+    let written = written
+        .iter()
+        .filter(|exchange| exchange.request.path == "/v1/batch/objects");
+    let written: Vec<serde_json::Value> = written
+        .map(|exchange| serde_json::from_slice(&exchange.request.body).unwrap())
+        .collect();
+    let objects = written
+        .iter()
+        .flat_map(|body| body["objects"].as_array().unwrap());
+    let types: Vec<&str> = objects
+        .map(|object| object["properties"]["type"].as_str().unwrap())
+        .collect();
     assert_eq!(types, ["github_issue"]);
 }
 
@@ -83,7 +111,9 @@ fn a_dry_run_knows_what_discovery_would_have_made_due() {
     let (issue, pull_request) = ("acme/shop#1", "acme/shop#2");
     world.issue(issue, "Working");
     world.github.pull_request(pull_request, |_| {});
-    world.github.issue(issue, |issue| issue.references = vec![pull_request.to_owned()]);
+    world.github.issue(issue, |issue| {
+        issue.references = vec![pull_request.to_owned()]
+    });
     world.sync();
     world.github.merge(pull_request, &in_seconds(10));
     let [dry, real] = [&["--dry-run"][..], &[]].map(|dry| {

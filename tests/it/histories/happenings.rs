@@ -9,7 +9,14 @@ use super::steps::{History, Issue};
 /// Something that happens at GitHub.
 type Happening = (String, Box<dyn FnOnce(&Github) + Send>);
 
-const STATUSES: [&str; 6] = ["Inbox", "Backlog", "Working", "Testing", "ReadyForRelease", "Closed"];
+const STATUSES: [&str; 6] = [
+    "Inbox",
+    "Backlog",
+    "Working",
+    "Testing",
+    "ReadyForRelease",
+    "Closed",
+];
 
 impl History<'_, '_> {
     /// Something at GitHub, later than all before.
@@ -17,22 +24,34 @@ impl History<'_, '_> {
         let seconds = self.random.i64(1..60);
         self.stage.pass_time(seconds);
         let at = self.stage.at();
-        let here: Vec<usize> = (0..self.issues.len()).filter(|index| !self.issues[*index].is_deleted).collect();
+        let here: Vec<usize> = (0..self.issues.len())
+            .filter(|index| !self.issues[*index].is_deleted)
+            .collect();
         let index = here.get(self.random.usize(0..here.len().max(1))).copied();
         let pull = self.pulls[self.random.usize(0..self.pulls.len())].clone();
-        let Some(index) = index else { return ("nothing".to_owned(), Box::new(|_| {})) };
+        let Some(index) = index else {
+            return ("nothing".to_owned(), Box::new(|_| {}));
+        };
         let key = self.issues[index].key.clone();
         match self.random.u32(0..16) {
-            0..4 => {
-                (format!("{key} is closed or open again at {at}"), Box::new(move |github| toggle(github, &key, &at)))
-            }
-            4 | 5 => (format!("{pull} is merged at {at}"), Box::new(move |github| merge(github, &pull, &at))),
+            0..4 => (
+                format!("{key} is closed or open again at {at}"),
+                Box::new(move |github| toggle(github, &key, &at)),
+            ),
+            4 | 5 => (
+                format!("{pull} is merged at {at}"),
+                Box::new(move |github| merge(github, &pull, &at)),
+            ),
             6 => (
                 format!("{pull} is closed at {at}"),
                 Box::new(move |github| {
                     github.pull_request(&pull, |one| {
                         if one.state != "MERGED" {
-                            one.state = if one.state == "OPEN" { "CLOSED" } else { "OPEN" };
+                            one.state = if one.state == "OPEN" {
+                                "CLOSED"
+                            } else {
+                                "OPEN"
+                            };
                             one.updated_at = at;
                         }
                     });
@@ -41,9 +60,11 @@ impl History<'_, '_> {
             7..9 => (
                 format!("{pull} is to close {key}, or is not any more"),
                 Box::new(move |github| {
-                    github.issue(&key, |issue| match issue.references.iter().position(|other| *other == pull) {
-                        Some(position) => drop(issue.references.remove(position)),
-                        None => issue.references.push(pull.clone()),
+                    github.issue(&key, |issue| {
+                        match issue.references.iter().position(|other| *other == pull) {
+                            Some(position) => drop(issue.references.remove(position)),
+                            None => issue.references.push(pull.clone()),
+                        }
                     });
                     github.pull_request(&pull, |one| one.updated_at = at);
                 }),
@@ -69,11 +90,20 @@ impl History<'_, '_> {
                 (
                     format!("{pull} names {key}; says that it closes it: {says}"),
                     Box::new(move |github| {
-                        let body = if says { format!("Fixes {key}") } else { format!("See {key}") };
-                        github.pull_request(&pull, |one| (one.body, one.updated_at) = (body, at.clone()));
+                        let body = if says {
+                            format!("Fixes {key}")
+                        } else {
+                            format!("See {key}")
+                        };
+                        github.pull_request(&pull, |one| {
+                            (one.body, one.updated_at) = (body, at.clone())
+                        });
                         github.issue(&key, |issue| {
                             issue.updated_at = at;
-                            issue.timeline.push(Event::CrossReferenced { source: pull, will_close: false });
+                            issue.timeline.push(Event::CrossReferenced {
+                                source: pull,
+                                will_close: false,
+                            });
                         });
                     }),
                 )
@@ -81,7 +111,9 @@ impl History<'_, '_> {
             11 => (
                 format!("{key} gets another title"),
                 Box::new(move |github| {
-                    github.issue(&key, |issue| (issue.title, issue.updated_at) = (format!("As of {at}"), at));
+                    github.issue(&key, |issue| {
+                        (issue.title, issue.updated_at) = (format!("As of {at}"), at)
+                    });
                 }),
             ),
             12 => {
@@ -99,7 +131,10 @@ impl History<'_, '_> {
             }
             13 => {
                 self.issues[index].is_deleted = true;
-                (format!("{key} is deleted"), Box::new(move |github| github.delete(&key)))
+                (
+                    format!("{key} is deleted"),
+                    Box::new(move |github| github.delete(&key)),
+                )
             }
             14 => {
                 let number = self.next();
@@ -115,8 +150,10 @@ impl History<'_, '_> {
                 )
             }
             _ => {
-                let (name, shows) =
-                    (self.repositories[self.random.usize(0..self.repositories.len())].clone(), self.random.bool());
+                let (name, shows) = (
+                    self.repositories[self.random.usize(0..self.repositories.len())].clone(),
+                    self.random.bool(),
+                );
                 (
                     format!("{name} can be seen: {shows}"),
                     Box::new(move |github| match shows {
@@ -132,7 +169,12 @@ impl History<'_, '_> {
     pub(super) fn people(&mut self) -> String {
         let index = self.random.usize(0..self.issues.len());
         let item = self.random.i64(1..=3);
-        let Issue { key, mapping, is_deleted, .. } = &self.issues[index];
+        let Issue {
+            key,
+            mapping,
+            is_deleted,
+            ..
+        } = &self.issues[index];
         let (repository, number) = crate::world::split(key);
         match (self.random.u32(0..8), *mapping) {
             (0, Some(mapping)) => {
@@ -164,8 +206,16 @@ impl History<'_, '_> {
     pub(super) fn services(&mut self) {
         self.is_well = false;
         let count = self.random.usize(1..5);
-        let html = Response { body: b"<html>a proxy</html>".to_vec(), ..Response::empty(200) };
-        let limit = |status: u16| Response::json(status, &serde_json::json!({ "message": "secondary rate limit" }));
+        let html = Response {
+            body: b"<html>a proxy</html>".to_vec(),
+            ..Response::empty(200)
+        };
+        let limit = |status: u16| {
+            Response::json(
+                status,
+                &serde_json::json!({ "message": "secondary rate limit" }),
+            )
+        };
         let github = |response: Response| Fault::Answer(response);
         let (github, weaviate) = (
             [
@@ -174,7 +224,10 @@ impl History<'_, '_> {
                 github(limit(403)),
                 github(limit(429).header("retry-after", "120")),
                 github(Response::json(200, &serde_json::json!({ "data": null }))),
-                github(Response::json(401, &serde_json::json!({ "message": "Bad credentials" }))),
+                github(Response::json(
+                    401,
+                    &serde_json::json!({ "message": "Bad credentials" }),
+                )),
             ],
             [
                 weaviate::Fault::Status(500, "it broke".to_owned()),
@@ -186,7 +239,9 @@ impl History<'_, '_> {
         match self.random.u32(0..8) {
             0..3 => {
                 let fault = &github[self.random.usize(0..github.len())];
-                self.tell(format!("the next {count} requests to GitHub fail: {fault:?}"));
+                self.tell(format!(
+                    "the next {count} requests to GitHub fail: {fault:?}"
+                ));
                 self.stage.github.fail_next(count, fault);
             }
             3 => {
@@ -208,7 +263,9 @@ impl History<'_, '_> {
             }
             6 => {
                 let fault = &weaviate[self.random.usize(0..weaviate.len())];
-                self.tell(format!("the next {count} requests to Weaviate fail: {fault:?}"));
+                self.tell(format!(
+                    "the next {count} requests to Weaviate fail: {fault:?}"
+                ));
                 self.stage.weaviate.fail_next(count, fault);
             }
             _ => self.recover(),

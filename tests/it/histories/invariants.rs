@@ -40,13 +40,23 @@ const AUDIT: &str = "SELECT seq, what, id, old, new, item, status, by_worker, xi
 impl Stage<'_> {
     /// After every step.
     pub fn check(&mut self) {
-        assert!(!super::logger::leaked(), "invariant 12: a secret in the log");
-        let secrets = [TOKEN, KEY].map(|secret| format!("%{}%", secret.replace('_', "\\_"))).to_vec();
+        assert!(
+            !super::logger::leaked(),
+            "invariant 12: a secret in the log"
+        );
+        let secrets = [TOKEN, KEY]
+            .map(|secret| format!("%{}%", secret.replace('_', "\\_")))
+            .to_vec();
         let (audited, now) = (self.audited, self.now());
-        let is_protected = |status: &str| ["Testing", "ReadyForRelease", "Closed"].contains(&status);
+        let is_protected =
+            |status: &str| ["Testing", "ReadyForRelease", "Closed"].contains(&status);
         let mut by_people: BTreeSet<i64> = BTreeSet::new();
         let mut moves: Vec<(i64, String)> = Vec::new();
-        for row in self.databases.real.query(AUDIT, &[&audited, &now, &secrets]) {
+        for row in self
+            .databases
+            .real
+            .query(AUDIT, &[&audited, &now, &secrets])
+        {
             let (id, xid): (i64, Option<String>) = (row.get("id"), row.get("xid"));
             let (by_worker, xid): (bool, _) = (row.get("by_worker"), xid.unwrap_or_default());
             let (old, new): (Option<&str>, Option<&str>) = (row.get("old"), row.get("new"));
@@ -55,26 +65,43 @@ impl Stage<'_> {
                 "status" if !by_worker => drop(by_people.insert(id)),
                 "status" => {
                     assert_eq!(new, Some("Testing"), "invariant 4: item {id}");
-                    assert!(!is_protected(old.unwrap_or_default()), "invariant 4: item {id} was {old:?}");
+                    assert!(
+                        !is_protected(old.unwrap_or_default()),
+                        "invariant 4: item {id} was {old:?}"
+                    );
                     moves.push((id, xid));
                 }
                 "dealt" => {
                     assert!(by_worker);
                     let event = (id, new.expect("a time").to_owned());
-                    assert!(self.dealt.insert(event), "invariant 4: {new:?} of mapping {id} was dealt with before");
+                    assert!(
+                        self.dealt.insert(event),
+                        "invariant 4: {new:?} of mapping {id} was dealt with before"
+                    );
                     let (item, status): (i64, &str) = (row.get("item"), row.get("status"));
                     moves.retain(|moved| *moved != (item, xid.clone()));
                     let stays = is_protected(status) || by_people.contains(&item);
-                    assert!(stays, "mapping {id} was closed, and item {item} is still {status}");
+                    assert!(
+                        stays,
+                        "mapping {id} was closed, and item {item} is still {status}"
+                    );
                 }
-                "moved" => assert!(!by_worker, "invariant 5: mapping {id} moved from item {old:?} to {new:?}"),
-                "foreign" => panic!("invariant 9: a run changed what another one holds: {old:?} to {new:?}"),
+                "moved" => assert!(
+                    !by_worker,
+                    "invariant 5: mapping {id} moved from item {old:?} to {new:?}"
+                ),
+                "foreign" => {
+                    panic!("invariant 9: a run changed what another one holds: {old:?} to {new:?}")
+                }
                 "forgotten" => panic!("invariant 15: mapping {id} is forgotten: {old:?}"),
                 "secret" => panic!("invariant 12: a row with a secret: {old:?}"),
                 what => panic!("{what}"),
             }
         }
-        assert!(moves.is_empty(), "invariant 4: items were moved without a close event: {moves:?}");
+        assert!(
+            moves.is_empty(),
+            "invariant 4: items were moved without a close event: {moves:?}"
+        );
         self.check_objects();
     }
 
@@ -82,12 +109,21 @@ impl Stage<'_> {
     fn check_objects(&self) {
         for (id, object) in self.weaviate.objects() {
             let properties = &object["properties"];
-            let key = format!("{}:{}", properties["type"].as_str().unwrap(), properties["object_id"].as_str().unwrap());
-            let expected =
-                uuid::Uuid::new_v5(&uuid::Uuid::from_u128(0xa9c5_e8d0_1234_5678_9abc_def0_1234_5678), key.as_bytes());
+            let key = format!(
+                "{}:{}",
+                properties["type"].as_str().unwrap(),
+                properties["object_id"].as_str().unwrap()
+            );
+            let expected = uuid::Uuid::new_v5(
+                &uuid::Uuid::from_u128(0xa9c5_e8d0_1234_5678_9abc_def0_1234_5678),
+                key.as_bytes(),
+            );
             assert_eq!(id, expected.to_string(), "invariant 6: {key}");
             let text = object.to_string();
-            assert!([TOKEN, KEY].iter().all(|secret| !text.contains(secret)), "invariant 12: a secret in {text}");
+            assert!(
+                [TOKEN, KEY].iter().all(|secret| !text.contains(secret)),
+                "invariant 12: a secret in {text}"
+            );
         }
     }
 
@@ -115,13 +151,24 @@ impl Stage<'_> {
             if exchange.request.path != "/v1/batch/objects" {
                 continue;
             }
-            let results: Vec<Value> = serde_json::from_slice(&exchange.response.body).unwrap_or_default();
+            let results: Vec<Value> =
+                serde_json::from_slice(&exchange.response.body).unwrap_or_default();
             let body: Value = serde_json::from_slice(&exchange.request.body).unwrap();
             for (index, object) in body["objects"].as_array().unwrap().iter().enumerate() {
-                let (id, status) = (object["id"].as_str().unwrap().to_owned(), object["properties"]["status"].clone());
-                assert_ne!(known.get(&id), Some(&status), "invariant 7: {object} had that status");
+                let (id, status) = (
+                    object["id"].as_str().unwrap().to_owned(),
+                    object["properties"]["status"].clone(),
+                );
+                assert_ne!(
+                    known.get(&id),
+                    Some(&status),
+                    "invariant 7: {object} had that status"
+                );
                 // Where the answer was lost nobody knows.
-                match results.get(index).map(|result| result["result"]["status"] == "SUCCESS") {
+                match results
+                    .get(index)
+                    .map(|result| result["result"]["status"] == "SUCCESS")
+                {
                     Some(true) => drop(known.insert(id, status)),
                     Some(false) => {}
                     None => drop(known.remove(&id)),
@@ -134,7 +181,9 @@ impl Stage<'_> {
     fn check_pause(&self, report: &Value) {
         let is_limit = |exchange: &kit::http::Exchange| {
             exchange.response.status == 429
-                || String::from_utf8_lossy(&exchange.response.body).to_lowercase().contains("rate limit")
+                || String::from_utf8_lossy(&exchange.response.body)
+                    .to_lowercase()
+                    .contains("rate limit")
         };
         let requests = self.github.requests();
         let first = requests.iter().position(is_limit);
@@ -147,15 +196,28 @@ impl Stage<'_> {
     /// Invariant 10: what failed shows, and holds nobody up. And a run that ended by itself holds nothing.
     fn check_failures(&mut self, args: &[&str], report: &Value, disturbed: Disturbed) {
         let mappings = report["mappings"].as_array().expect("mappings");
-        let failed: Vec<&Value> = mappings.iter().filter(|mapping| mapping["outcome"] == "failed").collect();
+        let failed: Vec<&Value> = mappings
+            .iter()
+            .filter(|mapping| mapping["outcome"] == "failed")
+            .collect();
         assert_eq!(report["failed"], failed.len(), "invariant 10: {report}");
-        assert!(failed.iter().all(|mapping| mapping["error"].is_string()), "invariant 10: {report}");
-        assert!(failed.is_empty() || report["exit_code"] != 0, "invariant 10: {report}");
+        assert!(
+            failed.iter().all(|mapping| mapping["error"].is_string()),
+            "invariant 10: {report}"
+        );
+        assert!(
+            failed.is_empty() || report["exit_code"] != 0,
+            "invariant 10: {report}"
+        );
         if report["dry_run"] == true {
             return;
         }
-        let started: Option<DateTime<Utc>> = report["started_at"].as_str().and_then(|at| at.parse().ok());
-        let ids: Vec<i64> = failed.iter().filter_map(|mapping| mapping["mapping_id"].as_i64()).collect();
+        let started: Option<DateTime<Utc>> =
+            report["started_at"].as_str().and_then(|at| at.parse().ok());
+        let ids: Vec<i64> = failed
+            .iter()
+            .filter_map(|mapping| mapping["mapping_id"].as_i64())
+            .collect();
         // A run's record comes last, so that only a run that was alone can be told from it.
         let left = "SELECT
             (SELECT count(*) FROM core_externalissuemapping WHERE id = ANY ($1) AND worker_error IS NULL),
@@ -168,10 +230,18 @@ impl Stage<'_> {
         assert_eq!(held, 0, "a run that ended by itself holds nothing");
         // What push-weaviate could not look at is left to sync.
         if disturbed != Disturbed::ByARun && args[0] != "push-weaviate" {
-            assert_eq!(unseen, 0, "invariant 10: what failed does not show: {report}");
+            assert_eq!(
+                unseen, 0,
+                "invariant 10: what failed does not show: {report}"
+            );
         }
-        let is_done = [0, 3].iter().any(|code| report["exit_code"] == *code) && report["stopped_by"].is_null();
-        if disturbed == Disturbed::NotAtAll && is_done && args[0] == "sync" && report["given_back"] == 0 {
+        let is_done = [0, 3].iter().any(|code| report["exit_code"] == *code)
+            && report["stopped_by"].is_null();
+        if disturbed == Disturbed::NotAtAll
+            && is_done
+            && args[0] == "sync"
+            && report["given_back"] == 0
+        {
             assert_eq!(overdue, 0, "invariant 10: something was held up: {report}");
         }
     }
@@ -179,7 +249,11 @@ impl Stage<'_> {
 
 /// Invariant 2: what a dry run told, and what the same run then did.
 pub fn check_same(dry: &Value, real: &Value) {
-    assert_eq!(told(dry), told(real), "invariant 2: the plan that was printed (left), and what was done (right)");
+    assert_eq!(
+        told(dry),
+        told(real),
+        "invariant 2: the plan that was printed (left), and what was done (right)"
+    );
 }
 
 /// Invariant 3: a plan was carried out; planned again it is empty.
@@ -195,11 +269,20 @@ pub fn check_empty(again: &Value) {
 
 /// Mapping by its name at GitHub: error and actions, without what only a stored row has.
 fn told(report: &Value) -> BTreeMap<String, (Value, String)> {
-    let mappings = report["mappings"].as_array().expect("mappings").iter().map(|mapping| {
-        let name = format!("{} {}#{}", mapping["kind"], mapping["repository"], mapping["number"]);
-        let id = mapping["mapping_id"].to_string();
-        let actions = mapping["actions"].to_string().replace(&format!("github_pr:{id}\""), "github_pr:new\"");
-        (name, (mapping["error"].clone(), actions))
-    });
+    let mappings = report["mappings"]
+        .as_array()
+        .expect("mappings")
+        .iter()
+        .map(|mapping| {
+            let name = format!(
+                "{} {}#{}",
+                mapping["kind"], mapping["repository"], mapping["number"]
+            );
+            let id = mapping["mapping_id"].to_string();
+            let actions = mapping["actions"]
+                .to_string()
+                .replace(&format!("github_pr:{id}\""), "github_pr:new\"");
+            (name, (mapping["error"].clone(), actions))
+        });
     mappings.collect()
 }

@@ -34,15 +34,27 @@ impl Run {
         let output = tempfile::tempfile().expect("a file without a name");
         let [out, err] = [(); 2].map(|()| output.try_clone().expect("another handle"));
         let mut command = stage.surroundings_without_pool().command(args);
-        command.current_dir(folder).env("TMPDIR", folder).stdout(out).stderr(err);
+        command
+            .current_dir(folder)
+            .env("TMPDIR", folder)
+            .stdout(out)
+            .stderr(err);
         let child = command.spawn().expect("the program starts");
-        Self { child, command: args.join(" "), output, is_hit: false }
+        Self {
+            child,
+            command: args.join(" "),
+            output,
+            is_hit: false,
+        }
     }
 
     fn hit(&mut self, signal: &str) {
         let pid = self.child.id().to_string();
         // It may have ended meanwhile.
-        Command::new("kill").args([signal, &pid]).output().expect("kill");
+        Command::new("kill")
+            .args([signal, &pid])
+            .output()
+            .expect("kill");
         self.is_hit = true;
     }
 
@@ -52,7 +64,11 @@ impl Run {
         self.output.rewind().expect("a file");
         let mut said = String::new();
         self.output.read_to_string(&mut said).expect("UTF-8");
-        assert!([TOKEN, KEY].iter().all(|secret| !said.contains(secret)), "invariant 12: {}", self.command);
+        assert!(
+            [TOKEN, KEY].iter().all(|secret| !said.contains(secret)),
+            "invariant 12: {}",
+            self.command
+        );
         let is_expected = match (status.code(), status.signal()) {
             (Some(0 | 1 | 3 | 75), _) => true,
             (Some(130 | 143), _) | (None, Some(9 | 2 | 15)) => self.is_hit,
@@ -73,7 +89,13 @@ fn check_nothing_is_left(stage: &mut Stage<'_>) {
     let mut left = Vec::new();
     // PostgreSQL learns of a killed client when it next reads from it.
     for _ in 0..10_000 {
-        left = stage.databases.real.query(LEFT, &[]).iter().map(|row| row.get::<_, String>(0)).collect();
+        left = stage
+            .databases
+            .real
+            .query(LEFT, &[])
+            .iter()
+            .map(|row| row.get::<_, String>(0))
+            .collect();
         if left.is_empty() {
             return;
         }
@@ -86,9 +108,16 @@ fn check_nothing_is_left(stage: &mut Stage<'_>) {
 #[ignore = "tests/soak.sh"]
 fn overlapping_processes_end_as_their_undisturbed_twin() {
     super::logger::init();
-    let (seed, runs) = (super::number("AGIRA_WORKER_SEED", 1), super::number("AGIRA_WORKER_SOAK", 2000));
+    let (seed, runs) = (
+        super::number("AGIRA_WORKER_SEED", 1),
+        super::number("AGIRA_WORKER_SOAK", 2000),
+    );
     let folder = tempfile::tempdir().expect("a folder");
-    let metrics = folder.path().join("agira-worker.prom").display().to_string();
+    let metrics = folder
+        .path()
+        .join("agira-worker.prom")
+        .display()
+        .to_string();
     let mut random = Rng::with_seed(seed);
     let mut databases = Databases::create();
     let mut stage = Stage::new(&mut databases);
@@ -118,8 +147,16 @@ fn overlapping_processes_end_as_their_undisturbed_twin() {
             history.stage.weaviate.clear_log();
         }
     }
-    let files: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").map(|file| file.unwrap().path()).collect();
-    assert!(files.iter().all(|file| file.display().to_string() == metrics), "files are left: {files:?}");
+    let files: Vec<_> = std::fs::read_dir(folder.path())
+        .expect("a folder")
+        .map(|file| file.unwrap().path())
+        .collect();
+    assert!(
+        files
+            .iter()
+            .all(|file| file.display().to_string() == metrics),
+        "files are left: {files:?}"
+    );
     println!("{runs} runs, seed {seed}: {ends:?}; {}", history.sum());
     history.end();
 }

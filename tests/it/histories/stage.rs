@@ -51,12 +51,18 @@ impl Surroundings {
     pub fn run(&self, args: &[&str]) -> (u8, Value) {
         let cli = Cli::try_parse_from([&["agira-worker"], args].concat()).expect("a command line");
         let get = |wanted: &str| -> Option<OsString> {
-            self.environment.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.into())
+            self.environment
+                .iter()
+                .find(|(name, _)| *name == wanted)
+                .map(|(_, value)| value.into())
         };
-        let (code, report) =
-            agira_worker::run_inside(cli, &get, Duration::from_millis(1)).expect("a command that runs");
+        let (code, report) = agira_worker::run_inside(cli, &get, Duration::from_millis(1))
+            .expect("a command that runs");
         for secret in [TOKEN, KEY] {
-            assert!(!report.contains(secret), "invariant 12: a secret in the report: {report}");
+            assert!(
+                !report.contains(secret),
+                "invariant 12: a secret in the report: {report}"
+            );
         }
         (code, serde_json::from_str(&report).expect("a report"))
     }
@@ -64,7 +70,10 @@ impl Surroundings {
     /// The built program with this command, still to be started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
-        command.args(args).env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .args(args)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -73,7 +82,10 @@ impl<'a> Stage<'a> {
     pub fn new(databases: &'a mut Databases) -> Self {
         databases.reset();
         let github = Arc::new(Github::start());
-        let settings = Settings { api_key: Some(KEY.to_owned()), ..Settings::default() };
+        let settings = Settings {
+            api_key: Some(KEY.to_owned()),
+            ..Settings::default()
+        };
         let weaviate = Arc::new(Weaviate::start_with(settings));
         weaviate.create_agira_class();
         let moment = Arc::new(Moment::default());
@@ -103,7 +115,8 @@ impl<'a> Stage<'a> {
 
     /// GitHub's time, as it writes it.
     pub fn at(&self) -> String {
-        (Utc::now() + chrono::Duration::seconds(self.ahead)).to_rfc3339_opts(SecondsFormat::Secs, true)
+        (Utc::now() + chrono::Duration::seconds(self.ahead))
+            .to_rfc3339_opts(SecondsFormat::Secs, true)
     }
 
     /// PostgreSQL's time.
@@ -123,7 +136,9 @@ impl<'a> Stage<'a> {
         Box::new(move || {
             for url in &urls {
                 let mut client = Client::connect(url, postgres::NoTls).expect("PostgreSQL answers");
-                client.batch_execute(&sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+                client
+                    .batch_execute(&sql)
+                    .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
             }
             true
         })
@@ -131,26 +146,41 @@ impl<'a> Stage<'a> {
 
     /// The address of one of the databases by way of the pool, for people.
     pub fn pooled(&self, agira: &Agira) -> String {
-        format!("{}?sslmode=disable", self.databases.pooled(&agira.database().url()))
+        format!(
+            "{}?sslmode=disable",
+            self.databases.pooled(&agira.database().url())
+        )
     }
 
     /// Where a run works now. `dies_at`: before which of its writing statements it dies.
     pub fn surroundings(&self, dies_at: Option<usize>) -> Surroundings {
         let more = dies_at.map_or_else(String::new, |at| format!("%20-ckit.dies_at={at}"));
-        let database = self.databases.pooled(&self.databases.real.database().worker_url());
+        let database = self
+            .databases
+            .pooled(&self.databases.real.database().worker_url());
         self.surroundings_of(&database, &self.weaviate, &more)
     }
 
     /// The same with connections of its own.
     pub fn surroundings_without_pool(&self) -> Surroundings {
-        self.surroundings_of(&self.databases.real.database().worker_url(), &self.weaviate, "")
+        self.surroundings_of(
+            &self.databases.real.database().worker_url(),
+            &self.weaviate,
+            "",
+        )
     }
 
     fn surroundings_of(&self, database: &str, weaviate: &Weaviate, more: &str) -> Surroundings {
-        let options = format!("-csearch_path=clock,pg_catalog,public%20-ckit.ahead={}s{more}", self.ahead + self.skew);
+        let options = format!(
+            "-csearch_path=clock,pg_catalog,public%20-ckit.ahead={}s{more}",
+            self.ahead + self.skew
+        );
         Surroundings {
             environment: [
-                ("DATABASE_URL", format!("{database}?sslmode=disable&options={options}")),
+                (
+                    "DATABASE_URL",
+                    format!("{database}?sslmode=disable&options={options}"),
+                ),
                 ("GITHUB_API_URL", self.github.url()),
                 ("GITHUB_TOKEN", TOKEN.to_owned()),
                 ("WEAVIATE_URL", weaviate.url()),
@@ -160,21 +190,38 @@ impl<'a> Stage<'a> {
     }
 
     /// Makes a run, whatever the moment and the services do to it, and checks what it did.
-    pub fn run(&mut self, args: &[&str], dies_at: Option<usize>, disturbed: Disturbed) -> (u8, Value) {
+    pub fn run(
+        &mut self,
+        args: &[&str],
+        dies_at: Option<usize>,
+        disturbed: Disturbed,
+    ) -> (u8, Value) {
         let before = self.weaviate.objects();
-        let paused_until = self.databases.real.query("SELECT until FROM worker_pause", &[]);
+        let paused_until = self
+            .databases
+            .real
+            .query("SELECT until FROM worker_pause", &[]);
         let paused_until: Option<DateTime<Utc>> = paused_until.first().map(|row| row.get(0));
         // A run's clock is that of its start; a busy machine may take its time until then.
-        let is_paused = paused_until.is_some_and(|until| until > self.now() + chrono::Duration::seconds(60));
+        let is_paused =
+            paused_until.is_some_and(|until| until > self.now() + chrono::Duration::seconds(60));
         self.github.clear_log();
         self.weaviate.clear_log();
         let (code, report) = self.surroundings(dies_at).run(args);
         let was_killed = self.moment.end() || dies_at.is_some();
         self.story.push(format!("    -> {code}, {report}"));
         if is_paused {
-            assert_eq!(self.github.requests().len(), 0, "invariant 11: GitHub was asked before {paused_until:?}");
+            assert_eq!(
+                self.github.requests().len(),
+                0,
+                "invariant 11: GitHub was asked before {paused_until:?}"
+            );
         }
-        let disturbed = if was_killed { Disturbed::Killed } else { disturbed };
+        let disturbed = if was_killed {
+            Disturbed::Killed
+        } else {
+            disturbed
+        };
         self.check_run(args, &report, &before, disturbed);
         (code, report)
     }
@@ -183,9 +230,21 @@ impl<'a> Stage<'a> {
     pub fn dry_run(&mut self, args: &[&str]) -> Value {
         let (rows, objects) = (self.databases.real.dump(""), self.weaviate.objects());
         let (_, report) = self.run(&[args, &["--dry-run"]].concat(), None, Disturbed::NotAtAll);
-        assert_eq!(self.databases.real.dump(""), rows, "invariant 2: a dry run changes nothing");
-        assert_eq!(self.weaviate.objects(), objects, "invariant 2: a dry run changes nothing");
-        assert_eq!(self.weaviate.writes(), 0, "invariant 2: a dry run changes nothing");
+        assert_eq!(
+            self.databases.real.dump(""),
+            rows,
+            "invariant 2: a dry run changes nothing"
+        );
+        assert_eq!(
+            self.weaviate.objects(),
+            objects,
+            "invariant 2: a dry run changes nothing"
+        );
+        assert_eq!(
+            self.weaviate.writes(),
+            0,
+            "invariant 2: a dry run changes nothing"
+        );
         report
     }
 
@@ -196,14 +255,24 @@ impl<'a> Stage<'a> {
         self.skew = 0;
         self.pass_time(60 * 24 * 60 * 60);
         self.until_idle();
-        let parked = "SELECT EXISTS (SELECT FROM core_externalissuemapping WHERE worker_error IS NOT NULL)";
+        let parked =
+            "SELECT EXISTS (SELECT FROM core_externalissuemapping WHERE worker_error IS NOT NULL)";
         if self.databases.real.query(parked, &[])[0].get(0) {
-            self.run(&["retry-failed", "--limit", "1000", "--output", "json"], None, Disturbed::NotAtAll);
+            self.run(
+                &["retry-failed", "--limit", "1000", "--output", "json"],
+                None,
+                Disturbed::NotAtAll,
+            );
             self.check();
             self.until_idle();
         }
-        let twins_index = Weaviate::start_with(Settings { api_key: Some(KEY.to_owned()), ..Settings::default() });
-        let database = self.databases.pooled(&self.databases.twin.database().worker_url());
+        let twins_index = Weaviate::start_with(Settings {
+            api_key: Some(KEY.to_owned()),
+            ..Settings::default()
+        });
+        let database = self
+            .databases
+            .pooled(&self.databases.twin.database().worker_url());
         let twin = self.surroundings_of(&database, &twins_index, "");
         for _ in 0..3 {
             if twin.run(&["sync", "--limit", "1000"]).1["claimed"] == 0 {
@@ -231,8 +300,16 @@ impl<'a> Stage<'a> {
             if !self.databases.real.query(busy, &[&now])[0].get::<_, bool>(0) {
                 let rows = self.databases.real.dump("worker_");
                 self.run(sync, None, Disturbed::NotAtAll);
-                assert_eq!(self.databases.real.dump("worker_"), rows, "invariant 3: nothing is left to do");
-                assert_eq!(self.weaviate.writes(), 0, "invariant 3: nothing is left to do");
+                assert_eq!(
+                    self.databases.real.dump("worker_"),
+                    rows,
+                    "invariant 3: nothing is left to do"
+                );
+                assert_eq!(
+                    self.weaviate.writes(),
+                    0,
+                    "invariant 3: nothing is left to do"
+                );
                 return;
             }
             self.pass_time(8 * 60 * 60);
@@ -243,5 +320,8 @@ impl<'a> Stage<'a> {
 
 /// Every object's status by its id.
 pub fn statuses(objects: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
-    objects.iter().map(|(id, object)| (id.clone(), object["properties"]["status"].clone())).collect()
+    objects
+        .iter()
+        .map(|(id, object)| (id.clone(), object["properties"]["status"].clone()))
+        .collect()
 }

@@ -105,14 +105,21 @@ impl<'s, 'd> History<'s, 'd> {
         for repository in ["acme/shop", "acme/docs"] {
             let number = self.next();
             self.pulls.push(format!("{repository}#{number}"));
-            self.stage.github.pull_request(&format!("{repository}#{number}"), |_| {});
+            self.stage
+                .github
+                .pull_request(&format!("{repository}#{number}"), |_| {});
         }
     }
 
     fn new_issue(&mut self, key: String, item: i64) {
         let at = self.stage.at();
         self.stage.github.issue(&key, |issue| issue.updated_at = at);
-        self.issues.push(Issue { key, mapping: None, item, is_deleted: false });
+        self.issues.push(Issue {
+            key,
+            mapping: None,
+            item,
+            is_deleted: false,
+        });
         let sql = self.link(self.issues.len() - 1);
         self.stage.people(&sql);
     }
@@ -150,7 +157,13 @@ impl<'s, 'd> History<'s, 'd> {
     /// What happens beside runs, for processes that are at work meanwhile.
     pub fn happen(&mut self, seed: u64) {
         self.random = Rng::with_seed(seed);
-        if self.issues.iter().filter(|issue| !issue.is_deleted && issue.mapping.is_some()).count() < 4 {
+        if self
+            .issues
+            .iter()
+            .filter(|issue| !issue.is_deleted && issue.mapping.is_some())
+            .count()
+            < 4
+        {
             let (number, item) = (self.next(), self.random.i64(1..=3));
             self.new_issue(format!("acme/shop#{number}"), item);
         }
@@ -201,8 +214,15 @@ impl<'s, 'd> History<'s, 'd> {
             _ => self.random.i64(90_000..300_000),
         };
         self.stage.pass_time(seconds);
-        self.stage.skew = if self.random.u32(0..3) == 0 { self.random.i64(-600..600) } else { 0 };
-        self.tell(format!("{seconds} s pass; PostgreSQL's clock is {} s ahead of GitHub's", self.stage.skew));
+        self.stage.skew = if self.random.u32(0..3) == 0 {
+            self.random.i64(-600..600)
+        } else {
+            0
+        };
+        self.tell(format!(
+            "{seconds} s pass; PostgreSQL's clock is {} s ahead of GitHub's",
+            self.stage.skew
+        ));
     }
 
     /// The command line of a run.
@@ -224,7 +244,9 @@ impl<'s, 'd> History<'s, 'd> {
         match self.random.u32(0..10) {
             0 => {
                 let statement = self.random.usize(1..25);
-                self.tell(format!("{args:?} dies before its {statement}th writing statement"));
+                self.tell(format!(
+                    "{args:?} dies before its {statement}th writing statement"
+                ));
                 dies_at = Some(statement);
             }
             1 => {
@@ -235,7 +257,9 @@ impl<'s, 'd> History<'s, 'd> {
             }
             2 | 3 => {
                 let others = self.args();
-                self.tell(format!("before the {requests}th request of {args:?} there is a whole {others:?}"));
+                self.tell(format!(
+                    "before the {requests}th request of {args:?} there is a whole {others:?}"
+                ));
                 let surroundings = self.stage.surroundings(None);
                 let act = move || {
                     surroundings.run(&others);
@@ -245,13 +269,17 @@ impl<'s, 'd> History<'s, 'd> {
             }
             4 => {
                 let sql = self.people();
-                self.tell(format!("before the {requests}th request of {args:?} people: {sql}"));
+                self.tell(format!(
+                    "before the {requests}th request of {args:?} people: {sql}"
+                ));
                 let act = self.stage.people_meanwhile(sql);
                 self.meanwhile(requests, act, Disturbed::ByOthers);
             }
             5 => {
                 let (what, act) = self.github();
-                self.tell(format!("before the {requests}th request of {args:?} at GitHub: {what}"));
+                self.tell(format!(
+                    "before the {requests}th request of {args:?} at GitHub: {what}"
+                ));
                 let github = self.stage.github.clone();
                 let act = move || {
                     act(&github);
@@ -273,17 +301,29 @@ impl<'s, 'd> History<'s, 'd> {
     fn run_twice(&mut self, args: &[&str]) {
         self.tell(format!("dry run, then run: {args:?}"));
         let dry = self.stage.dry_run(args);
-        let disturbed = if self.is_well { Disturbed::NotAtAll } else { Disturbed::ByOthers };
+        let disturbed = if self.is_well {
+            Disturbed::NotAtAll
+        } else {
+            Disturbed::ByOthers
+        };
         let (code, real) = self.stage.run(args, None, disturbed);
         if !self.is_well {
             return;
         }
         check_same(&dry, &real);
         let done = real["mappings"].as_array().expect("mappings").iter();
-        let done = done.filter(|mapping| ["synced", "unchanged"].iter().any(|outcome| mapping["outcome"] == *outcome));
-        let ids: Vec<String> = done.map(|mapping| format!("--mapping={}", mapping["mapping_id"])).collect();
+        let done = done.filter(|mapping| {
+            ["synced", "unchanged"]
+                .iter()
+                .any(|outcome| mapping["outcome"] == *outcome)
+        });
+        let ids: Vec<String> = done
+            .map(|mapping| format!("--mapping={}", mapping["mapping_id"]))
+            .collect();
         if code == 0 && args[0] == "sync" && !ids.is_empty() {
-            let again = ["sync", "--output", "json"].into_iter().chain(ids.iter().map(String::as_str));
+            let again = ["sync", "--output", "json"]
+                .into_iter()
+                .chain(ids.iter().map(String::as_str));
             let again: Vec<&str> = again.collect();
             check_empty(&self.stage.dry_run(&again));
         }

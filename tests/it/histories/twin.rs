@@ -15,9 +15,14 @@ impl Stage<'_> {
         type Row = (i64, i64, i64, String, bool, Option<DateTime<Utc>>);
         let read = |agira: &mut Agira| -> Vec<Row> {
             let rows = agira.query(rows, &[]);
-            rows.iter().map(|r| (r.get(0), r.get(1), r.get(2), r.get(3), r.get(4), r.get(5))).collect()
+            rows.iter()
+                .map(|r| (r.get(0), r.get(1), r.get(2), r.get(3), r.get(4), r.get(5)))
+                .collect()
         };
-        let (mut real, mut twin) = (read(&mut self.databases.real), read(&mut self.databases.twin));
+        let (mut real, mut twin) = (
+            read(&mut self.databases.real),
+            read(&mut self.databases.twin),
+        );
         for (one, other) in real.iter_mut().zip(&mut twin) {
             // The twin never saw what was closed and open again, nor what has gone.
             if other.5.is_none() {
@@ -29,31 +34,62 @@ impl Stage<'_> {
                 (one.3, other.3) = (String::new(), String::new());
             }
         }
-        assert_eq!(real, twin, "mapping, item, id, state, healthy, close event (left: disturbed, right: twin)");
+        assert_eq!(
+            real, twin,
+            "mapping, item, id, state, healthy, close event (left: disturbed, right: twin)"
+        );
         let links = "SELECT l.issue_mapping_id, p.github_id, l.item_id, l.relation FROM worker_pull_request_link l
             JOIN core_externalissuemapping p ON p.id = l.mapping_id
             JOIN core_externalissuemapping m ON m.id = l.issue_mapping_id WHERE m.worker_error IS NULL ORDER BY 1, 2";
         let read = |agira: &mut Agira| -> Vec<(i64, i64, i64, String)> {
-            agira.query(links, &[]).iter().map(|r| (r.get(0), r.get(1), r.get(2), r.get(3))).collect()
+            agira
+                .query(links, &[])
+                .iter()
+                .map(|r| (r.get(0), r.get(1), r.get(2), r.get(3)))
+                .collect()
         };
         assert_eq!(
             read(&mut self.databases.real),
             read(&mut self.databases.twin),
             "links (left: disturbed, right: twin)"
         );
-        let pulls = "SELECT github_id, number, state, html_url, merge_commit_sha, merged_at, worker_error
+        let pulls =
+            "SELECT github_id, number, state, html_url, merge_commit_sha, merged_at, worker_error
             FROM core_externalissuemapping WHERE kind = 'PR'";
-        type Pull = (i32, String, String, String, Option<DateTime<Utc>>, Option<String>);
+        type Pull = (
+            i32,
+            String,
+            String,
+            String,
+            Option<DateTime<Utc>>,
+            Option<String>,
+        );
         let read = |agira: &mut Agira| -> std::collections::BTreeMap<i64, Pull> {
             let rows = agira.query(pulls, &[]);
-            let pull = |r: &postgres::Row| (r.get(1), r.get(2), r.get(3), r.get(4), r.get(5), r.get(6));
+            let pull =
+                |r: &postgres::Row| (r.get(1), r.get(2), r.get(3), r.get(4), r.get(5), r.get(6));
             rows.iter().map(|r| (r.get(0), pull(r))).collect()
         };
-        let (real, twin) = (read(&mut self.databases.real), read(&mut self.databases.twin));
+        let (real, twin) = (
+            read(&mut self.databases.real),
+            read(&mut self.databases.twin),
+        );
         for (id, pull) in &twin {
             // The address is the one at which it was met; a repository may have another name since.
-            let known = |pull: &Pull| (pull.0, pull.1.clone(), pull.3.clone(), pull.4, pull.5.clone());
-            assert_eq!(real.get(id).map(known), Some(known(pull)), "pull request {id} (left: disturbed, right: twin)");
+            let known = |pull: &Pull| {
+                (
+                    pull.0,
+                    pull.1.clone(),
+                    pull.3.clone(),
+                    pull.4,
+                    pull.5.clone(),
+                )
+            };
+            assert_eq!(
+                real.get(id).map(known),
+                Some(known(pull)),
+                "pull request {id} (left: disturbed, right: twin)"
+            );
         }
         for (id, pull) in &real {
             assert_eq!(pull.5, None, "pull request {id} is not healthy: {pull:?}");
@@ -74,7 +110,11 @@ impl Stage<'_> {
                 let of = |name: &str| properties[name].as_str().unwrap_or_default();
                 format!("{}:{}", of("type"), of("object_id")) == key
             });
-            assert_eq!(there.map(|object| &object["properties"]["status"]), Some(&Value::from(status)), "{key}");
+            assert_eq!(
+                there.map(|object| &object["properties"]["status"]),
+                Some(&Value::from(status)),
+                "{key}"
+            );
         }
     }
 }

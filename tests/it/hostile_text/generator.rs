@@ -82,5 +82,7 @@ pub fn long_text(rng: &mut Rng) -> String {
 
 /// Up to a few of them.
 pub fn texts(rng: &mut Rng) -> Vec<String> {
-    (0..rng.usize(0..4)).map(|_| text(rng, usize::MAX)).collect()
+    (0..rng.usize(0..4))
+        .map(|_| text(rng, usize::MAX))
+        .collect()
 }

@@ -45,7 +45,9 @@ impl Kept {
     fn logger(&self, format: &str) -> env_logger::Logger {
         let cli = Cli::parse_from(["agira-worker", "--log-format", format, "status"]);
         let mut builder = agira_worker::logger(&cli);
-        builder.filter_level(log::LevelFilter::Trace).target(env_logger::Target::Pipe(Box::new(self.clone())));
+        builder
+            .filter_level(log::LevelFilter::Trace)
+            .target(env_logger::Target::Pipe(Box::new(self.clone())));
         builder.build()
     }
 
@@ -77,8 +79,14 @@ fn snapshot(rng: &mut Rng, mapping: &Mapping, now: DateTime<Utc>) -> Snapshot {
         Kind::PullRequest => Details::PullRequest {
             merged_at: Some(now),
             merge_commit_sha: Some(storable(super::generator::text(rng, 64))),
-            files: Bounded { first: list(rng), total: rng.usize(0..9) },
-            commits: Bounded { first: list(rng), total: rng.usize(0..9) },
+            files: Bounded {
+                first: list(rng),
+                total: rng.usize(0..9),
+            },
+            commits: Bounded {
+                first: list(rng),
+                total: rng.usize(0..9),
+            },
         },
         _ => Details::Issue {
             closed_at: is_closed.then_some(now),
@@ -112,7 +120,12 @@ fn check_said(plan: &Plan, loggers: &[env_logger::Logger; 2]) {
     for line in actions.chain(plan.notes.iter().map(ToString::to_string)) {
         check_one_line(&Printable(&line).to_string());
         for logger in loggers {
-            logger.log(&log::Record::builder().level(log::Level::Info).args(format_args!("{line}")).build());
+            logger.log(
+                &log::Record::builder()
+                    .level(log::Level::Info)
+                    .args(format_args!("{line}"))
+                    .build(),
+            );
         }
     }
     let value = serde_json::to_value(&plan.actions).unwrap();
@@ -140,12 +153,21 @@ fn expected(claimed: &Claimed, plan: &Plan, outbox: Option<Value>) -> Expected {
     let (mut body, mut summary) = (None, None);
     for action in &plan.actions {
         match action {
-            Action::RecordMerge { body: Some(text), .. } => body = Some(text.clone()),
-            Action::RecordState { from, to } => summary = Some(format!("changed from {from} to {to}")),
+            Action::RecordMerge {
+                body: Some(text), ..
+            } => body = Some(text.clone()),
+            Action::RecordState { from, to } => {
+                summary = Some(format!("changed from {from} to {to}"))
+            }
             _ => {}
         }
     }
-    Expected { id: claimed.mapping.id.0, body, outbox, summary }
+    Expected {
+        id: claimed.mapping.id.0,
+        body,
+        outbox,
+        summary,
+    }
 }
 
 #[test]
@@ -165,8 +187,13 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
     for round in 0..SNAPSHOTS / MAPPINGS {
         let now = now + Duration::hours(1 + i64::try_from(round).unwrap());
         // What people and GitHub wrote into Agira's own columns.
-        let some = |rng: &mut Rng, most| (0..MAPPINGS).map(|_| storable(text(rng, most))).collect::<Vec<_>>();
-        let (states, statuses, titles) = (some(&mut rng, 50), some(&mut rng, 20), some(&mut rng, 1000));
+        let some = |rng: &mut Rng, most| {
+            (0..MAPPINGS)
+                .map(|_| storable(text(rng, most)))
+                .collect::<Vec<_>>()
+        };
+        let (states, statuses, titles) =
+            (some(&mut rng, 50), some(&mut rng, 20), some(&mut rng, 1000));
         client
             .execute(
                 "UPDATE core_externalissuemapping m SET state = t.state, pr_body = '', merge_commit_sha = '', merged_at = NULL,
@@ -188,7 +215,10 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
             mappings: Vec::new(),
             left_out: Vec::new(),
         };
-        let hold = Hold { run: Uuid::new_v4(), until: now + Duration::minutes(10) };
+        let hold = Hold {
+            run: Uuid::new_v4(),
+            until: now + Duration::minutes(10),
+        };
         let claimed = db.claim(&whole, MAPPINGS, MappingId(0), now, hold).unwrap();
         assert_eq!(claimed.len(), MAPPINGS);
         let (mut all, mut failed) = (Vec::new(), Vec::new());
@@ -197,14 +227,28 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
             let snapshot = snapshot(&mut rng, mapping, now);
             let mut known = Known::default();
             known.items.insert(item.id, item.clone());
-            let held = Stored::Present { status: Some(text(&mut rng, 1000)), parentless: rng.bool() };
+            let held = Stored::Present {
+                status: Some(text(&mut rng, 1000)),
+                parentless: rng.bool(),
+            };
             let key = agira_worker::core::agira_object::mapping_key(mapping);
             known.objects.insert(key.uuid(), held);
-            let plan = plan(&Observed { mapping, item, snapshot: &snapshot, known: &known, policy: &policy() });
+            let plan = plan(&Observed {
+                mapping,
+                item,
+                snapshot: &snapshot,
+                known: &known,
+                policy: &policy(),
+            });
             check_said(&plan, &loggers);
             let outbox = plan.outbox(now);
-            db.apply(one, &plan, outbox.as_ref(), now, hold).unwrap_or_else(|error| panic!("{snapshot:?}: {error:?}"));
-            all.push(expected(one, &plan, outbox.map(|outbox| serde_json::to_value(outbox).unwrap())));
+            db.apply(one, &plan, outbox.as_ref(), now, hold)
+                .unwrap_or_else(|error| panic!("{snapshot:?}: {error:?}"));
+            all.push(expected(
+                one,
+                &plan,
+                outbox.map(|outbox| serde_json::to_value(outbox).unwrap()),
+            ));
             // Whatever fails, its reason is quoted text of a service.
             let said = agira_worker::core::text::quoted(&long_text(&mut rng));
             failed.push(Failed {
@@ -221,7 +265,12 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
         db.fail(hold.run, &failed, now, now).unwrap();
         check_log(&kept[0].take());
         check_json(&kept[1].take());
-        let rows = client.query("SELECT worker_error FROM core_externalissuemapping ORDER BY id", &[]).unwrap();
+        let rows = client
+            .query(
+                "SELECT worker_error FROM core_externalissuemapping ORDER BY id",
+                &[],
+            )
+            .unwrap();
         for row in rows {
             check_one_line(row.get(0));
         }
@@ -240,11 +289,22 @@ fn check_stored(client: &mut postgres::Client, all: &[Expected]) {
         .unwrap();
     for row in rows {
         let id: i64 = row.get(0);
-        let Some(Expected { body, outbox, summary, .. }) = all.iter().find(|one| one.id == id) else { continue };
+        let Some(Expected {
+            body,
+            outbox,
+            summary,
+            ..
+        }) = all.iter().find(|one| one.id == id)
+        else {
+            continue;
+        };
         assert_eq!(row.get::<_, String>(1), body.clone().unwrap_or_default());
         assert_eq!(row.get::<_, Option<Value>>(2), *outbox);
         if let Some(summary) = summary {
-            assert!(row.get::<_, String>(3).ends_with(summary.as_str()), "{summary:?}");
+            assert!(
+                row.get::<_, String>(3).ends_with(summary.as_str()),
+                "{summary:?}"
+            );
         }
     }
 }

@@ -30,21 +30,30 @@ fn without_nul(text: &str) -> String {
 
 fn list(text: &mut String, heading: &str, entries: &[String]) {
     if !entries.is_empty() {
-        let lines: Vec<String> = entries.iter().map(|entry| format!("- {}", without_nul(entry))).collect();
+        let lines: Vec<String> = entries
+            .iter()
+            .map(|entry| format!("- {}", without_nul(entry)))
+            .collect();
         text.push_str(&format!("\n\n\n{heading}:\n{}", lines.join("\n")));
     }
 }
 
 fn with_labels(mut text: String, labels: &[String]) -> String {
     if !labels.is_empty() {
-        text.push_str(&format!("\n\n\nLabels: {}", without_nul(&labels.join(", "))));
+        text.push_str(&format!(
+            "\n\n\nLabels: {}",
+            without_nul(&labels.join(", "))
+        ));
     }
     text
 }
 
 /// An item, its closed issue and the pull request that closes it, all by strangers; Weaviate holds an object of the issue.
 fn stranger(world: &mut World, rng: &mut Rng, number: i32) -> Written {
-    let (issue, pull_request) = (format!("acme/shop#{number}"), format!("acme/shop#{}", 1000 + number));
+    let (issue, pull_request) = (
+        format!("acme/shop#{number}"),
+        format!("acme/shop#{}", 1000 + number),
+    );
     let project = world.project("acme/shop");
     let item = NewItem {
         title: without_nul(&text(rng, 1000)),
@@ -72,7 +81,14 @@ fn stranger(world: &mut World, rng: &mut Rng, number: i32) -> Written {
     world.github.merge(&pull_request, CLOSED_AT);
     let (repository, number) = split(&issue);
     let state = without_nul(&text(rng, 50));
-    let mapping = agira::issue(&mut world.client, item, github_id, repository, number, &state);
+    let mapping = agira::issue(
+        &mut world.client,
+        item,
+        github_id,
+        repository,
+        number,
+        &state,
+    );
     let held = json!({ "title": text(rng, 100), "text": long_text(rng), "status": format!("{} held", text(rng, 100)) });
     world.weaviate.put_object(&uuid(GithubIssue, mapping), held);
     let mut pulls_text = format!("State: merged\n\n{}", without_nul(&pulls_body));
@@ -102,7 +118,13 @@ fn run(world: &World, args: &[&str]) -> Run {
         false => check_printable(&run.stdout),
     }
     // A line of our own begins with words of our own.
-    assert!(!run.stdout.lines().any(|line| line.trim_start().starts_with("FORGED")), "{}", run.all());
+    assert!(
+        !run.stdout
+            .lines()
+            .any(|line| line.trim_start().starts_with("FORGED")),
+        "{}",
+        run.all()
+    );
     run
 }
 
@@ -110,7 +132,9 @@ fn run(world: &World, args: &[&str]) -> Run {
 fn strangers_text_reaches_weaviate_whole_and_every_output_printable() {
     let mut rng = Rng::with_seed(SEED);
     let mut world = World::new();
-    let all: Vec<Written> = (1..=ISSUES).map(|number| stranger(&mut world, &mut rng, number)).collect();
+    let all: Vec<Written> = (1..=ISSUES)
+        .map(|number| stranger(&mut world, &mut rng, number))
+        .collect();
     let limit = &["--limit", "1000"][..];
     for more in [&[][..], &["--output", "json"], &["--log-format", "json"]] {
         run(&world, &[&["sync", "--dry-run"], limit, more].concat()).exits(0);
@@ -123,56 +147,99 @@ fn strangers_text_reaches_weaviate_whole_and_every_output_printable() {
     run(&world, &[&["sync", "--output", "json"], limit].concat()).exits(0);
     for one in &all {
         let issue = world.properties(GithubIssue, one.linked.mapping);
-        assert_eq!((&issue["title"], &issue["text"]), (&json!(one.title), &json!(one.text)));
+        assert_eq!(
+            (&issue["title"], &issue["text"]),
+            (&json!(one.title), &json!(one.text))
+        );
         assert!(world.properties(Item, one.linked.item).is_object());
         let (_, number) = split(&one.pull_request);
-        let sql = "SELECT id, pr_body FROM core_externalissuemapping WHERE kind = 'PR' AND number = $1";
+        let sql =
+            "SELECT id, pr_body FROM core_externalissuemapping WHERE kind = 'PR' AND number = $1";
         let row = world.client.query_one(sql, &[&number]).unwrap();
         let pull_request = world.properties(GithubPr, row.get(0));
-        let wanted = (&json!(one.pull_requests_title), &json!(one.pull_requests_text));
+        let wanted = (
+            &json!(one.pull_requests_title),
+            &json!(one.pull_requests_text),
+        );
         assert_eq!((&pull_request["title"], &pull_request["text"]), wanted);
         let body: String = row.get(1);
         assert!(one.pull_requests_text.contains(&body), "{body:?}");
     }
     // The same with everything that can be rejected rejected, in every stranger's words.
     for one in &all {
-        world.weaviate.delete_object(&uuid(GithubIssue, one.linked.mapping));
-        world.weaviate.reject_object(&uuid(GithubIssue, one.linked.mapping), &text(&mut rng, 2000));
+        world
+            .weaviate
+            .delete_object(&uuid(GithubIssue, one.linked.mapping));
+        world.weaviate.reject_object(
+            &uuid(GithubIssue, one.linked.mapping),
+            &text(&mut rng, 2000),
+        );
     }
     for more in [&[][..], &["--output", "json"], &["--log-format", "json"]] {
         run(&world, &[&["sync", "--recheck-now"], limit, more].concat());
         run(&world, &[&["status"], more].concat()).exits(0);
-        run(&world, &[&["retry-failed", "--dry-run"], limit, more].concat());
+        run(
+            &world,
+            &[&["retry-failed", "--dry-run"], limit, more].concat(),
+        );
     }
     assert_eq!(
-        world.one::<i64>("SELECT count(*) FROM core_externalissuemapping WHERE worker_error IS NOT NULL"),
+        world.one::<i64>(
+            "SELECT count(*) FROM core_externalissuemapping WHERE worker_error IS NOT NULL"
+        ),
         i64::from(ISSUES)
     );
 }
 
 /// A server in front of another one, whose answers it may change.
-fn front(behind: String, change: impl Fn(&Request, Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Server {
-    let client = reqwest::blocking::Client::builder().no_proxy().tls_certs_only(std::iter::empty()).build().unwrap();
+fn front(
+    behind: String,
+    change: impl Fn(&Request, Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
+) -> Server {
+    let client = reqwest::blocking::Client::builder()
+        .no_proxy()
+        .tls_certs_only(std::iter::empty())
+        .build()
+        .unwrap();
     Server::start(move |request| {
         let method = request.method.parse().unwrap();
-        let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
-        let mut forwarded =
-            client.request(method, format!("{behind}{}{query}", request.path)).body(request.body.clone());
+        let query = if request.query.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", request.query)
+        };
+        let mut forwarded = client
+            .request(method, format!("{behind}{}{query}", request.path))
+            .body(request.body.clone());
         let own = ["host", "content-length", "connection", "accept-encoding"];
-        for (name, value) in request.headers.iter().filter(|(name, _)| !own.contains(&&**name)) {
+        for (name, value) in request
+            .headers
+            .iter()
+            .filter(|(name, _)| !own.contains(&&**name))
+        {
             forwarded = forwarded.header(name, value);
         }
         let answer = forwarded.send().unwrap();
         let status = answer.status().as_u16();
-        let date = answer.headers().get("date").map(|date| date.to_str().unwrap().to_owned());
-        let response = Response { body: change(request, answer.bytes().unwrap().to_vec()), ..Response::empty(status) };
-        date.into_iter().fold(response, |response, date| response.header("date", &date))
+        let date = answer
+            .headers()
+            .get("date")
+            .map(|date| date.to_str().unwrap().to_owned());
+        let response = Response {
+            body: change(request, answer.bytes().unwrap().to_vec()),
+            ..Response::empty(status)
+        };
+        date.into_iter()
+            .fold(response, |response, date| response.header("date", &date))
     })
 }
 
 fn replaced(body: &[u8], from: &str, to: &[u8]) -> Vec<u8> {
     let mut parts = body.to_vec();
-    while let Some(at) = parts.windows(from.len()).position(|part| part == from.as_bytes()) {
+    while let Some(at) = parts
+        .windows(from.len())
+        .position(|part| part == from.as_bytes())
+    {
         parts.splice(at..at + from.len(), to.iter().copied());
     }
     parts
@@ -187,24 +254,53 @@ fn half_a_character_in_an_answer_is_replaced_and_costs_nobody_else_anything() {
         world.github.close(key, CLOSED_AT);
         linked
     });
-    world.github.issue("acme/shop#1", |issue| issue.title = "a HALF b HALF \u{1f600}".to_owned());
-    world.github.issue("acme/shop#2", |issue| issue.body = "a BYTES b".to_owned());
+    world.github.issue("acme/shop#1", |issue| {
+        issue.title = "a HALF b HALF \u{1f600}".to_owned()
+    });
+    world
+        .github
+        .issue("acme/shop#2", |issue| issue.body = "a BYTES b".to_owned());
     let held = json!({ "title": "t", "text": "t", "status": "HALF" });
-    world.weaviate.put_object(&uuid(GithubIssue, good.mapping), held);
-    let spoil =
-        |_: &Request, body: Vec<u8>| replaced(&replaced(&body, "HALF", br"\ud83d"), "BYTES", b"\xff\xed\xa0\x80");
-    let (github, weaviate) = (front(world.github.url(), spoil), front(world.weaviate.url(), spoil));
-    for args in [&["sync", "--dry-run", "--output", "json"][..], &["sync", "--dry-run", "--mapping", "1"], &["sync"]] {
+    world
+        .weaviate
+        .put_object(&uuid(GithubIssue, good.mapping), held);
+    let spoil = |_: &Request, body: Vec<u8>| {
+        replaced(
+            &replaced(&body, "HALF", br"\ud83d"),
+            "BYTES",
+            b"\xff\xed\xa0\x80",
+        )
+    };
+    let (github, weaviate) = (
+        front(world.github.url(), spoil),
+        front(world.weaviate.url(), spoil),
+    );
+    for args in [
+        &["sync", "--dry-run", "--output", "json"][..],
+        &["sync", "--dry-run", "--mapping", "1"],
+        &["sync"],
+    ] {
         let mut command = world.command(args);
-        let run = Run::of(command.env("GITHUB_API_URL", github.url()).env("WEAVIATE_URL", weaviate.url())).exits(0);
+        let run = Run::of(
+            command
+                .env("GITHUB_API_URL", github.url())
+                .env("WEAVIATE_URL", weaviate.url()),
+        )
+        .exits(0);
         check_printable(&run.stdout);
         check_log(&run.stderr);
     }
     for linked in [&half, &bytes, &good] {
         assert_eq!(world.item_status(linked.item), "Testing");
-        assert_eq!(world.properties(GithubIssue, linked.mapping)["status"], "closed");
+        assert_eq!(
+            world.properties(GithubIssue, linked.mapping)["status"],
+            "closed"
+        );
     }
-    assert_eq!(world.properties(GithubIssue, half.mapping)["title"], "a \u{fffd} b \u{fffd} \u{1f600}");
+    assert_eq!(
+        world.properties(GithubIssue, half.mapping)["title"],
+        "a \u{fffd} b \u{fffd} \u{1f600}"
+    );
     let text = "State: closed\n\na \u{fffd}\u{fffd}\u{fffd}\u{fffd} b";
     assert_eq!(world.properties(GithubIssue, bytes.mapping)["text"], text);
 }
@@ -223,9 +319,11 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
     };
     type Change = Box<dyn Fn(&Request, Vec<u8>) -> Vec<u8> + Send + Sync>;
     let at = |pointer: &'static str, value: Value| -> Change {
-        Box::new(move |request, body| match String::from_utf8_lossy(&request.body).contains("query Look(") {
-            true => set(&body, pointer, value.clone()),
-            false => body,
+        Box::new(move |request, body| {
+            match String::from_utf8_lossy(&request.body).contains("query Look(") {
+                true => set(&body, pointer, value.clone()),
+                false => body,
+            }
         })
     };
     let whole = |path: &'static str, answer: Value| -> Change {
@@ -238,15 +336,33 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
     let github: Vec<(Change, i32)> = vec![
         (at("/data/t0/nameWithOwner", json!(long)), 3),
         (at("/data/t0/issueOrPullRequest/issueState", json!(long)), 3),
-        (at("/data/t0/issueOrPullRequest/stateReason", json!(long)), 0),
-        (at("/data/t0/issueOrPullRequest/fullDatabaseId", json!(long)), 3),
+        (
+            at("/data/t0/issueOrPullRequest/stateReason", json!(long)),
+            0,
+        ),
+        (
+            at("/data/t0/issueOrPullRequest/fullDatabaseId", json!(long)),
+            3,
+        ),
         (at("/data/t0/issueOrPullRequest/url", json!(long)), 3),
         (at("/data/t0/issueOrPullRequest/closedAt", json!(long)), 3),
         (at("/data/t0/issueOrPullRequest/number", json!(long)), 3),
         (at("/data/t0/issueOrPullRequest/__typename", json!(long)), 3),
         (at(issue, json!(long)), 3),
-        (at("/data/t0/issueOrPullRequest/closedByPullRequestsReferences/nodes/0/url", json!(long)), 0),
-        (at("/data/t0/issueOrPullRequest/closedByPullRequestsReferences/nodes/0/fullDatabaseId", json!("x")), 0),
+        (
+            at(
+                "/data/t0/issueOrPullRequest/closedByPullRequestsReferences/nodes/0/url",
+                json!(long),
+            ),
+            0,
+        ),
+        (
+            at(
+                "/data/t0/issueOrPullRequest/closedByPullRequestsReferences/nodes/0/fullDatabaseId",
+                json!("x"),
+            ),
+            0,
+        ),
         (
             Box::new(move |request, body| {
                 let id = "/data/t0/issueOrPullRequest/closedByPullRequestsReferences/nodes/0/fullDatabaseId";
@@ -258,7 +374,13 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
             }),
             0,
         ),
-        (whole("/graphql", json!({ "data": null, "errors": [{ "message": long, "type": long, "path": [long] }] })), 1),
+        (
+            whole(
+                "/graphql",
+                json!({ "data": null, "errors": [{ "message": long, "type": long, "path": [long] }] }),
+            ),
+            1,
+        ),
         (
             whole(
                 "/graphql",
@@ -266,14 +388,23 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
             ),
             3,
         ),
-        (whole("/graphql", json!({ "errors": [{ "message": long, "type": "RATE_LIMITED" }] })), 75),
+        (
+            whole(
+                "/graphql",
+                json!({ "errors": [{ "message": long, "type": "RATE_LIMITED" }] }),
+            ),
+            75,
+        ),
         (whole("/graphql", json!({ "errors": long })), 75),
         (whole("/graphql", json!(long)), 75),
     ];
     let said = long.clone();
     let rejected: Change = Box::new(move |request, body| {
         let sent: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        match sent["objects"].as_array().filter(|_| request.path == "/v1/batch/objects") {
+        match sent["objects"]
+            .as_array()
+            .filter(|_| request.path == "/v1/batch/objects")
+        {
             Some(objects) => {
                 let result = json!({ "result": { "errors": { "error": [{ "message": said }] } } });
                 json!(vec![result; objects.len()]).to_string().into_bytes()
@@ -282,10 +413,25 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
         }
     });
     let weaviate: Vec<(Change, i32)> = vec![
-        (whole("/v1/schema/AgiraObject", json!({ "properties": [{ "name": "status", "dataType": [long] }] })), 1),
+        (
+            whole(
+                "/v1/schema/AgiraObject",
+                json!({ "properties": [{ "name": "status", "dataType": [long] }] }),
+            ),
+            1,
+        ),
         (whole("/v1/schema/AgiraObject", json!(long)), 1),
-        (whole("/v1/graphql", json!({ "errors": [{ "message": long }] })), 0),
-        (whole("/v1/graphql", json!({ "errors": [{ "message": format!("429 Too many requests {long}") }] })), 75),
+        (
+            whole("/v1/graphql", json!({ "errors": [{ "message": long }] })),
+            0,
+        ),
+        (
+            whole(
+                "/v1/graphql",
+                json!({ "errors": [{ "message": format!("429 Too many requests {long}") }] }),
+            ),
+            75,
+        ),
         (whole("/v1/graphql", json!(long)), 75),
         (rejected, 3),
         (whole("/v1/batch/objects", json!(long)), 75),
@@ -294,7 +440,9 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
         let mut world = World::new();
         let linked = world.issue("acme/shop#1", "Working");
         world.github.pull_request("acme/shop#2", |_| {});
-        world.github.issue("acme/shop#1", |issue| issue.references = vec!["acme/shop#2".to_owned()]);
+        world.github.issue("acme/shop#1", |issue| {
+            issue.references = vec!["acme/shop#2".to_owned()]
+        });
         world.github.close("acme/shop#1", CLOSED_AT);
         let github = github.map(|change| front(world.github.url(), change));
         let weaviate = weaviate.map(|change| front(world.weaviate.url(), change));
@@ -307,8 +455,12 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
         ] {
             let mut command = world.command(args);
             command.env("RUST_LOG", "agira_worker=trace");
-            github.as_ref().map(|front| command.env("GITHUB_API_URL", front.url()));
-            weaviate.as_ref().map(|front| command.env("WEAVIATE_URL", front.url()));
+            github
+                .as_ref()
+                .map(|front| command.env("GITHUB_API_URL", front.url()));
+            weaviate
+                .as_ref()
+                .map(|front| command.env("WEAVIATE_URL", front.url()));
             let run = Run::of(&mut command);
             let is_json = |which: &str| args.windows(2).any(|pair| pair == [which, "json"]);
             if is_json("--output") {
@@ -324,13 +476,20 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
             assert!(!run.stderr.contains("panicked"), "{}", run.all());
             // Content may be long; what is said about it is not.
             let longest = run.stderr.lines().map(str::len).max().unwrap_or_default();
-            assert!(longest < 4000, "a line of {longest} bytes: {}", run.stderr.chars().take(2000).collect::<String>());
+            assert!(
+                longest < 4000,
+                "a line of {longest} bytes: {}",
+                run.stderr.chars().take(2000).collect::<String>()
+            );
             if args.contains(&"-vv") {
                 assert_eq!(run.code, code, "{}", run.all());
             }
         }
         // The run itself is on record, whatever the reason for its end.
-        assert_eq!(world.one::<i64>("SELECT count(*) FROM worker_run WHERE command = 'sync'"), 1);
+        assert_eq!(
+            world.one::<i64>("SELECT count(*) FROM worker_run WHERE command = 'sync'"),
+            1
+        );
     };
     for (change, code) in github {
         check(Some(change), None, code);
@@ -343,13 +502,25 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
 /// No time that a service names is too long to be counted with.
 #[test]
 fn a_pause_without_a_sensible_end_is_no_panic() {
-    for wait in ["18446744073709551615", "9223372036854775807", "99999999999999999999999"] {
+    for wait in [
+        "18446744073709551615",
+        "9223372036854775807",
+        "99999999999999999999999",
+    ] {
         let mut world = World::new();
         world.issue("acme/shop#1", "Working");
         let answer = Response::empty(429).header("retry-after", wait);
-        world.github.fail_next(1, &kit::github::Fault::Answer(answer));
-        let run = run(&world, &["sync"]).exits(75).logs("GitHub's rate limit is reached");
-        assert!(world.one::<bool>("SELECT until > now() FROM worker_pause"), "{}", run.all());
+        world
+            .github
+            .fail_next(1, &kit::github::Fault::Answer(answer));
+        let run = run(&world, &["sync"])
+            .exits(75)
+            .logs("GitHub's rate limit is reached");
+        assert!(
+            world.one::<bool>("SELECT until > now() FROM worker_pause"),
+            "{}",
+            run.all()
+        );
         assert_eq!(world.github.requests().len(), 1);
     }
 }

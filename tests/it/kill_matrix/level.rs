@@ -29,24 +29,45 @@ pub struct Level {
 impl Level {
     /// What there is in a world.
     pub fn of(world: &mut World) -> Self {
-        let mut words = Words { names: BTreeMap::new(), now: Utc::now() };
+        let mut words = Words {
+            names: BTreeMap::new(),
+            now: Utc::now(),
+        };
         let mappings = "SELECT id, kind || ' ' || github_id FROM core_externalissuemapping";
         for row in world.client.query(mappings, &[]).unwrap() {
             words.names.insert(row.get::<_, i64>(0), row.get(1));
         }
         let tables = "SELECT relname::text FROM pg_class
             WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'worker_run'";
-        let tables: Vec<String> = world.client.query(tables, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+        let tables: Vec<String> = world
+            .client
+            .query(tables, &[])
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
         let rows = |table: String| {
             let sql = format!("SELECT to_jsonb(t) FROM {table} t");
             let rows = world.client.query(&sql, &[]).unwrap();
-            let mut rows: Vec<String> = rows.iter().map(|row| words.row(&table, row.get(0))).collect();
+            let mut rows: Vec<String> = rows
+                .iter()
+                .map(|row| words.row(&table, row.get(0)))
+                .collect();
             rows.sort();
             (table, rows)
         };
         let tables = tables.into_iter().map(rows).collect();
-        let objects = world.weaviate.objects().into_iter().map(|(id, object)| words.object(&id, object)).collect();
-        Self { tables, objects, writes: world.weaviate.writes() }
+        let objects = world
+            .weaviate
+            .objects()
+            .into_iter()
+            .map(|(id, object)| words.object(&id, object))
+            .collect();
+        Self {
+            tables,
+            objects,
+            writes: world.weaviate.writes(),
+        }
     }
 
     /// In what this differs from `expected`; empty: in nothing.
@@ -59,13 +80,19 @@ impl Level {
                     format!("{table} {same} {row}")
                 })
             });
-            let objects = level.objects.iter().map(|(key, object)| format!("{key}: {object}"));
-            let more = (level.writes > expected.writes).then(|| format!("{} objects written", level.writes));
+            let objects = level
+                .objects
+                .iter()
+                .map(|(key, object)| format!("{key}: {object}"));
+            let more = (level.writes > expected.writes)
+                .then(|| format!("{} objects written", level.writes));
             rows.chain(objects).chain(more).collect()
         };
         let (own, expected) = (lines(self), lines(expected));
         let (more, less) = (own.difference(&expected), expected.difference(&own));
-        more.map(|line| format!("  + {line}\n")).chain(less.map(|line| format!("  - {line}\n"))).collect()
+        more.map(|line| format!("  + {line}\n"))
+            .chain(less.map(|line| format!("  - {line}\n")))
+            .collect()
     }
 }
 
@@ -99,14 +126,25 @@ impl Words {
     /// Invariant 6: the id follows from type and number.
     fn object(&self, id: &str, mut object: Value) -> (String, String) {
         let properties = &mut object["properties"];
-        let number = properties["object_id"].as_str().expect("a number").to_owned();
+        let number = properties["object_id"]
+            .as_str()
+            .expect("a number")
+            .to_owned();
         let (object_type, key) = match properties["type"].as_str() {
             Some("item") => (ObjectType::Item, number.clone()),
             Some("github_issue") => (ObjectType::GithubIssue, self.named(&number)),
             Some("github_pr") => (ObjectType::GithubPr, self.named(&number)),
             other => panic!("an object of type {other:?}"),
         };
-        assert_eq!(ObjectKey { object_type, object_id: number }.uuid().to_string(), id);
+        assert_eq!(
+            ObjectKey {
+                object_type,
+                object_id: number
+            }
+            .uuid()
+            .to_string(),
+            id
+        );
         properties["object_id"] = Value::Null;
         object["id"] = Value::Null;
         self.timeless(&mut object);
@@ -119,7 +157,10 @@ impl Words {
 
     fn named(&self, id: &str) -> String {
         let id: i64 = id.parse().expect("an id");
-        self.names.get(&id).cloned().unwrap_or_else(|| format!("no mapping {id}"))
+        self.names
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| format!("no mapping {id}"))
     }
 
     fn timeless(&self, value: &mut Value) {

@@ -37,7 +37,13 @@ impl Scene {
     /// An Agira that has been in step for a while; then much happened.
     pub fn grown() -> Self {
         let mut world = World::new();
-        for (number, status) in [(1, "Working"), (2, "Inbox"), (3, "Working"), (4, "Closed"), (5, "Review")] {
+        for (number, status) in [
+            (1, "Working"),
+            (2, "Inbox"),
+            (3, "Working"),
+            (4, "Closed"),
+            (5, "Review"),
+        ] {
             world.issue(&format!("acme/shop#{number}"), status);
         }
         for number in 6..=9 {
@@ -67,14 +73,18 @@ impl Scene {
         world.weaviate.settings().down = false;
         // Issues are closed and reopened, by hand and by a new pull request.
         world.github.merge("acme/shop#11", SINCE_THEN);
-        world.github.pull_request("acme/shop#12", |found| found.files = vec!["src/cart.rs".to_owned()]);
+        world.github.pull_request("acme/shop#12", |found| {
+            found.files = vec!["src/cart.rs".to_owned()]
+        });
         refers(&world, 2, 12);
         world.github.merge("acme/shop#12", SINCE_THEN);
         world.github.close("acme/shop#4", SINCE_THEN);
         world.github.reopen("acme/shop#5", SINCE_THEN);
         world.github.merge("acme/shop#13", SINCE_THEN);
         world.github.issue("acme/shop#9", |issue| {
-            issue.timeline.push(Event::Disconnected("acme/shop#19".to_owned()));
+            issue
+                .timeline
+                .push(Event::Disconnected("acme/shop#19".to_owned()));
             SINCE_THEN.clone_into(&mut issue.updated_at);
         });
         // A person decided otherwise, an issue was deleted, a run died, and an address was changed to one that we cannot ask.
@@ -110,7 +120,9 @@ impl Scene {
         for number in 1..=3 {
             let key = format!("acme/shop#{number}");
             world.issue(&key, "Working");
-            world.github.pull_request(&format!("acme/shop#{}", 10 + number), |_| {});
+            world
+                .github
+                .pull_request(&format!("acme/shop#{}", 10 + number), |_| {});
             refers(&world, number, 10 + number);
             world.github.close(&key, LONG_AGO);
         }
@@ -121,10 +133,19 @@ impl Scene {
     }
 
     fn of(mut world: World, has_class: bool) -> Self {
-        let objects = if has_class { world.weaviate.objects() } else { BTreeMap::new() };
+        let objects = if has_class {
+            world.weaviate.objects()
+        } else {
+            BTreeMap::new()
+        };
         let database = std::mem::replace(&mut world.database, Database::empty());
         let github = std::mem::replace(&mut world.github, Github::start());
-        Self { database, github, has_class, objects }
+        Self {
+            database,
+            github,
+            has_class,
+            objects,
+        }
     }
 
     /// The scene as it is, for one run.
@@ -142,7 +163,16 @@ impl Scene {
         weaviate.observe(&boundaries);
         let proxy = PostgresProxy::start(&database.url(), boundaries.clone());
         let client = database.client();
-        Stage { world: World { database, github, weaviate, client }, boundaries, proxy }
+        Stage {
+            world: World {
+                database,
+                github,
+                weaviate,
+                client,
+            },
+            boundaries,
+            proxy,
+        }
     }
 }
 
@@ -179,7 +209,11 @@ impl Stage {
             }
             let report = run.json();
             let rest = "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NOT NULL OR worker_outbox IS NOT NULL";
-            if args == sync && report["claimed"] == 0 && report["discovered"] == 0 && self.world.one::<i64>(rest) == 0 {
+            if args == sync
+                && report["claimed"] == 0
+                && report["discovered"] == 0
+                && self.world.one::<i64>(rest) == 0
+            {
                 return Ok(());
             }
         }
@@ -200,12 +234,16 @@ impl Stage {
 fn refers(world: &World, issue: i32, pull_request: i32) {
     let key = format!("acme/shop#{pull_request}");
     world.github.pull_request(&key, |_| {});
-    world.github.issue(&format!("acme/shop#{issue}"), |issue| issue.references.push(key));
+    world.github.issue(&format!("acme/shop#{issue}"), |issue| {
+        issue.references.push(key)
+    });
 }
 
 /// A pull request that a person connected with an issue, both of `acme/shop`.
 fn connects(world: &World, issue: i32, pull_request: i32) {
     let key = format!("acme/shop#{pull_request}");
     world.github.pull_request(&key, |_| {});
-    world.github.issue(&format!("acme/shop#{issue}"), |issue| issue.timeline.push(Event::Connected(key)));
+    world.github.issue(&format!("acme/shop#{issue}"), |issue| {
+        issue.timeline.push(Event::Connected(key))
+    });
 }

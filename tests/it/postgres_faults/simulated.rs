@@ -38,7 +38,11 @@ fn raising(stage: &Stage, state: &'static str, part: &'static str, times: usize)
     let count = raised.clone();
     stage.boundaries.watch(move |place| {
         let is_here = place.side == Side::Before && place.what.contains(part);
-        if is_here && count.fetch_add(1, Ordering::SeqCst) < times { Then::Raise(state) } else { Then::Pass }
+        if is_here && count.fetch_add(1, Ordering::SeqCst) < times {
+            Then::Raise(state)
+        } else {
+            Then::Pass
+        }
     });
     let run = stage.run(SYNC);
     stage.boundaries.clear();
@@ -55,16 +59,29 @@ const FIRST_OF_THE_END: &str =
 fn a_connection_that_is_cut_at_any_statement_costs_nothing() {
     let scene = Scene::grown();
     let (places, expected) = undisturbed(&scene);
-    let at = |part: &str| places.iter().position(|what| what.contains(part)).expect(part);
+    let at = |part: &str| {
+        places
+            .iter()
+            .position(|what| what.contains(part))
+            .expect(part)
+    };
     let (prepared, end) = (at(LAST_PREPARATION), at(FIRST_OF_THE_END));
-    let statements: Vec<usize> = (0..places.len()).filter(|index| places[*index].starts_with("PostgreSQL")).collect();
+    let statements: Vec<usize> = (0..places.len())
+        .filter(|index| places[*index].starts_with("PostgreSQL"))
+        .collect();
     assert!(statements.len() > 50, "{places:#?}");
     println!("{} statements", statements.len());
     check_each(&statements, |index| {
         // What PostgreSQL has then is what it has before the next statement; the kill matrix looks at both sides.
         let cut = (*index, Side::After);
         let mut stage = scene.stage();
-        stage.boundaries.watch(move |place| if (place.index, place.side) == cut { Then::Lose } else { Then::Pass });
+        stage.boundaries.watch(move |place| {
+            if (place.index, place.side) == cut {
+                Then::Lose
+            } else {
+                Then::Pass
+            }
+        });
         let run = stage.run(SYNC);
         // Before the first request it is a server that cannot be used; in the end there is nothing to be lost.
         let code = match *index {
@@ -78,7 +95,10 @@ fn a_connection_that_is_cut_at_any_statement_costs_nothing() {
             return Ok(());
         }
         let what = &places[*index];
-        Err(format!("cut after {index} ({what}), {code} expected: {settled:?}\n{differences}{}", run.all()))
+        Err(format!(
+            "cut after {index} ({what}), {code} expected: {settled:?}\n{differences}{}",
+            run.all()
+        ))
     });
 }
 
@@ -86,7 +106,7 @@ fn a_connection_that_is_cut_at_any_statement_costs_nothing() {
 const PLACES: &[&str] = &[
     "UPDATE core_externalissuemapping m SET worker_claim = $8", // claim
     "INSERT INTO worker_repository AS r",                       // marks and cursors
-    "UPDATE core_item SET status",                              // apply, a statement of a transaction
+    "UPDATE core_item SET status", // apply, a statement of a transaction
     "COMMIT",
     "worker_attempts = 0, worker_error = NULL", // finish
     "worker_attempts = t.attempts",             // fail
@@ -105,8 +125,16 @@ fn a_conflict_that_passes_is_not_noticed() {
             let (run, raised) = raising(&stage, state, part, 2);
             assert!(raised >= 3, "{state} at {part}: {raised}");
             let run = run.exits(3);
-            assert!(!run.stderr.contains("given back"), "{state} at {part}: {}", run.all());
-            assert!(!run.stderr.contains("claims will expire"), "{state} at {part}: {}", run.all());
+            assert!(
+                !run.stderr.contains("given back"),
+                "{state} at {part}: {}",
+                run.all()
+            );
+            assert!(
+                !run.stderr.contains("claims will expire"),
+                "{state} at {part}: {}",
+                run.all()
+            );
             check_level(stage, &expected);
         }
     }
@@ -121,8 +149,17 @@ fn a_conflict_that_stays_gives_the_mapping_back_and_the_run_goes_on() {
         let (run, raised) = raising(&stage, state, "UPDATE core_item SET status", 3);
         assert!(raised > 3, "{raised}");
         // The run goes on: its other items are moved, and the one of the first mapping is moved by the next run.
-        let run = run.exits(3).logs("given back: somebody else is working on its rows");
-        assert!(stage.world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'") > 1, "{}", run.all());
+        let run = run
+            .exits(3)
+            .logs("given back: somebody else is working on its rows");
+        assert!(
+            stage
+                .world
+                .one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'")
+                > 1,
+            "{}",
+            run.all()
+        );
         check_level(stage, &expected);
     }
 }
@@ -131,9 +168,11 @@ fn a_conflict_that_stays_gives_the_mapping_back_and_the_run_goes_on() {
 fn a_conflict_that_stays_while_claims_end_leaves_them_to_expire_and_the_run_goes_on() {
     let scene = Scene::grown();
     let (_, expected) = undisturbed(&scene);
-    for part in
-        ["worker_attempts = 0, worker_error = NULL", "worker_attempts = t.attempts", "worker_pushed_at = coalesce($3"]
-    {
+    for part in [
+        "worker_attempts = 0, worker_error = NULL",
+        "worker_attempts = t.attempts",
+        "worker_pushed_at = coalesce($3",
+    ] {
         let stage = scene.stage();
         let (run, raised) = raising(&stage, "40P01", part, 3);
         assert!(raised >= 3, "{part}: {raised}");
@@ -149,9 +188,14 @@ fn a_conflict_that_stays_while_changes_are_recorded_leaves_them_to_the_next_run(
     let (_, expected) = undisturbed(&scene);
     let mut stage = scene.stage();
     let (run, _) = raising(&stage, "55P03", "INSERT INTO worker_repository AS r", 3);
-    run.exits(3).logs("what changed at GitHub is left to the next run");
+    run.exits(3)
+        .logs("what changed at GitHub is left to the next run");
     let entered = "SELECT count(*) FROM worker_repository WHERE name = 'acme/other'";
-    assert_eq!(stage.world.one::<i64>(entered), 1, "nothing falls between this run's look and the next poll");
+    assert_eq!(
+        stage.world.one::<i64>(entered),
+        1,
+        "nothing falls between this run's look and the next poll"
+    );
     check_level(stage, &expected);
 }
 
@@ -164,9 +208,17 @@ fn an_error_of_the_server_is_told_with_what_to_do() {
     // Disk full, statement timeout, lock timeout, server shutting down.
     let table: &[(&str, &str, &str)] = &[
         ("53100", claim, "make room on PostgreSQL's disk"),
-        ("53100", "UPDATE core_item SET status", "make room on PostgreSQL's disk"),
+        (
+            "53100",
+            "UPDATE core_item SET status",
+            "make room on PostgreSQL's disk",
+        ),
         ("57014", claim, "a statement may take 60 s"),
-        ("55P03", claim, "somebody holds what it needs for longer than 5 s"),
+        (
+            "55P03",
+            claim,
+            "somebody holds what it needs for longer than 5 s",
+        ),
         ("57P01", claim, "claiming mappings failed"),
     ];
     for (state, part, said) in table {
@@ -183,8 +235,13 @@ fn a_server_that_takes_no_writes_is_told_before_anything_is_asked() {
     let (_, expected) = undisturbed(&scene);
     let mut stage = scene.stage();
     let name: String = stage.world.one("SELECT current_database()::text");
-    stage.world.execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
-    let run = stage.run(SYNC).exits(1).logs("let DATABASE_URL lead to the primary server");
+    stage.world.execute(&format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = on"
+    ));
+    let run = stage
+        .run(SYNC)
+        .exits(1)
+        .logs("let DATABASE_URL lead to the primary server");
     assert_eq!(stage.world.github.requests().len(), 0, "{}", run.all());
     stage.run(&["sync", "--dry-run"]);
     stage.world.execute(&format!(
@@ -202,17 +259,36 @@ fn a_row_that_a_person_holds_keeps_no_others_from_ending_their_claims() {
     let mut stage = scene.stage();
     let mut person = stage.world.database.client();
     stage.boundaries.watch(move |place| {
-        let is_end = place.side == Side::Before && place.what.contains("worker_attempts = 0, worker_error = NULL");
+        let is_end = place.side == Side::Before
+            && place
+                .what
+                .contains("worker_attempts = 0, worker_error = NULL");
         if is_end && place.what.contains("SKIP LOCKED") {
-            person.batch_execute("BEGIN; SELECT FROM core_externalissuemapping WHERE id = 4 FOR UPDATE").unwrap();
+            person
+                .batch_execute(
+                    "BEGIN; SELECT FROM core_externalissuemapping WHERE id = 4 FOR UPDATE",
+                )
+                .unwrap();
         }
-        if is_end && !place.what.contains("SKIP LOCKED") { Then::Raise("55P03") } else { Then::Pass }
+        if is_end && !place.what.contains("SKIP LOCKED") {
+            Then::Raise("55P03")
+        } else {
+            Then::Pass
+        }
     });
     let run = stage.run(SYNC);
     stage.boundaries.clear(); // and the person is gone
     let run = run.exits(3).logs("their claims will expire");
-    let held = "SELECT id FROM core_externalissuemapping WHERE worker_claim IS NOT NULL ORDER BY id";
-    let held: Vec<i64> = stage.world.client.query(held, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let held =
+        "SELECT id FROM core_externalissuemapping WHERE worker_claim IS NOT NULL ORDER BY id";
+    let held: Vec<i64> = stage
+        .world
+        .client
+        .query(held, &[])
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
     assert_eq!(held, [4], "{}", run.all());
     check_level(stage, &expected);
 }

@@ -46,14 +46,35 @@ impl Stage {
         }
         for (name, script) in [("cargo", CARGO), ("install", INSTALL), ("git", GIT)] {
             let path = bin.join(name);
-            std::fs::write(&path, format!("#!/usr/bin/env bash\nset -euo pipefail\n{script}\n")).unwrap();
+            std::fs::write(
+                &path,
+                format!("#!/usr/bin/env bash\nset -euo pipefail\n{script}\n"),
+            )
+            .unwrap();
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         symlink(env!("CARGO_BIN_EXE_agira-worker"), bin.join("agira-worker")).unwrap();
-        for name in ["Cargo.toml", "Cargo.lock", "README.md", "examples", "sql", "src", "tests"] {
-            symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), checkout.join(name)).unwrap();
+        for name in [
+            "Cargo.toml",
+            "Cargo.lock",
+            "README.md",
+            "examples",
+            "sql",
+            "src",
+            "tests",
+        ] {
+            symlink(
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(name),
+                checkout.join(name),
+            )
+            .unwrap();
         }
-        Self { folder, cluster: Cluster::of(&[]), github: Github::start(), weaviate: Weaviate::start() }
+        Self {
+            folder,
+            cluster: Cluster::of(&[]),
+            github: Github::start(),
+            weaviate: Weaviate::start(),
+        }
     }
 
     /// As a reader at a shell, who has set the variables.
@@ -62,7 +83,8 @@ impl Stage {
         let at = |name: &str| self.folder.path().join(name);
         let program = Path::new(env!("CARGO_BIN_EXE_agira-worker"));
         let path = std::env::join_paths(
-            std::iter::once(at("bin")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+            std::iter::once(at("bin"))
+                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
         );
         let output = Command::new("bash")
             .args(["-euo", "pipefail", "-c", block])
@@ -79,12 +101,17 @@ impl Stage {
             .env("WEAVIATE_URL", self.weaviate.url())
             .output()
             .unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(output.status.success(), "{block}{said}");
     }
 
     fn one<T: postgres::types::FromSqlOwned>(&self, sql: &str) -> T {
-        let mut client = postgres::Client::connect(&self.cluster.url(TEMPLATE), postgres::NoTls).unwrap();
+        let mut client =
+            postgres::Client::connect(&self.cluster.url(TEMPLATE), postgres::NoTls).unwrap();
         client.query_one(sql, &[]).unwrap().get(0)
     }
 
@@ -92,15 +119,20 @@ impl Stage {
         let root = self.folder.path().join("root");
         let mut files = Vec::new();
         crate::hygiene::files_below(&root, &mut files);
-        files.iter().map(|file| file.strip_prefix(&root).unwrap().to_owned()).collect()
+        files
+            .iter()
+            .map(|file| file.strip_prefix(&root).unwrap().to_owned())
+            .collect()
     }
 }
 
 /// The scripts are run by people and by CI, not by each other: here only their grammar is read.
 fn without_scripts(block: &str) -> String {
-    let lines = block.lines().map(|line| match line.starts_with("tests/") || line.starts_with("examples/") {
-        true => format!("bash -n {line}\n"),
-        false => format!("{line}\n"),
+    let lines = block.lines().map(|line| {
+        match line.starts_with("tests/") || line.starts_with("examples/") {
+            true => format!("bash -n {line}\n"),
+            false => format!("{line}\n"),
+        }
     });
     lines.collect()
 }
@@ -121,8 +153,16 @@ fn every_block_of_commands_does_what_it_says() {
         }
     }
     let installed = stage.installed();
-    for (file, count) in [("share/man/man1", 5), ("bash-completion", 1), ("zsh", 1), ("fish", 1)] {
-        let found = installed.iter().filter(|path| path.to_string_lossy().contains(file)).count();
+    for (file, count) in [
+        ("share/man/man1", 5),
+        ("bash-completion", 1),
+        ("zsh", 1),
+        ("fish", 1),
+    ] {
+        let found = installed
+            .iter()
+            .filter(|path| path.to_string_lossy().contains(file))
+            .count();
         assert_eq!(found, count, "{file}: {installed:?}");
     }
 }
@@ -139,7 +179,8 @@ fn a_block_that_is_wrong_is_found() {
         "psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/no-such.sql",
         "agira-worker sync --no-such-flag",
     ] {
-        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.carry_out(wrong)));
+        let found =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.carry_out(wrong)));
         assert!(found.is_err(), "{wrong}");
     }
 }
@@ -148,8 +189,16 @@ fn a_block_that_is_wrong_is_found() {
 fn the_line_for_cron_is_that_of_the_crontab() {
     let shown = blocks("text");
     assert_eq!(shown.len(), 1, "{shown:?}");
-    assert!(shown[0].lines().all(|line| CRONTAB.lines().any(|other| other == line)), "{shown:?}");
+    assert!(
+        shown[0]
+            .lines()
+            .all(|line| CRONTAB.lines().any(|other| other == line)),
+        "{shown:?}"
+    );
     // Nothing is hidden from these tests behind another name of a language.
-    let fences = README.lines().filter(|line| line.starts_with("```") && line.len() > 3).count();
+    let fences = README
+        .lines()
+        .filter(|line| line.starts_with("```") && line.len() > 3)
+        .count();
     assert_eq!(fences, shown.len() + blocks("sh").len());
 }

@@ -16,30 +16,53 @@ fn said() -> String {
     let mut said = String::new();
     let mut keep = |run: Run| said.push_str(&format!("{}{}", run.stdout, run.stderr));
     let moved = world.issue("acme/shop#1", "Working");
-    for (key, status) in [("#2", "Testing"), ("#3", "Review"), ("#4", "Working"), ("#5", "Working"), ("#7", "Working")]
-    {
+    for (key, status) in [
+        ("#2", "Testing"),
+        ("#3", "Review"),
+        ("#4", "Working"),
+        ("#5", "Working"),
+        ("#7", "Working"),
+    ] {
         world.issue(&format!("acme/shop{key}"), status);
     }
-    world.github.pull_request("acme/shop#21", |pull_request| pull_request.body = "Fixes #1".to_owned());
-    world.github.issue("acme/shop#1", |issue| issue.references = vec!["acme/shop#21".to_owned()]);
-    world.github.merge("acme/shop#21", CLOSED_AT);
-    world.github.pull_request("acme/shop#22", |pull_request| pull_request.body = "See #1".to_owned());
+    world.github.pull_request("acme/shop#21", |pull_request| {
+        pull_request.body = "Fixes #1".to_owned()
+    });
     world.github.issue("acme/shop#1", |issue| {
-        issue.timeline.push(Event::CrossReferenced { source: "acme/shop#22".to_owned(), will_close: false });
+        issue.references = vec!["acme/shop#21".to_owned()]
+    });
+    world.github.merge("acme/shop#21", CLOSED_AT);
+    world.github.pull_request("acme/shop#22", |pull_request| {
+        pull_request.body = "See #1".to_owned()
+    });
+    world.github.issue("acme/shop#1", |issue| {
+        issue.timeline.push(Event::CrossReferenced {
+            source: "acme/shop#22".to_owned(),
+            will_close: false,
+        });
     });
     world.github.close("acme/shop#2", CLOSED_AT);
     world.github.close("acme/shop#3", CLOSED_AT);
-    world.github.close_by("acme/shop#4", CLOSED_AT, "NOT_PLANNED", Closer::Nobody);
+    world
+        .github
+        .close_by("acme/shop#4", CLOSED_AT, "NOT_PLANNED", Closer::Nobody);
     world.github.close("acme/shop#5", LONG_AGO);
     world.github.delete("acme/shop#7");
-    let policy = ["--keep-status=Review", "--close-reason=completed", "--ignore-closed-before=2026-02-01"];
-    let run = |world: &World, args: &[&str]| world.run(&[&["sync", "--verbose"], args, &policy].concat());
+    let policy = [
+        "--keep-status=Review",
+        "--close-reason=completed",
+        "--ignore-closed-before=2026-02-01",
+    ];
+    let run =
+        |world: &World, args: &[&str]| world.run(&[&["sync", "--verbose"], args, &policy].concat());
     keep(run(&world, &[]).exits(3));
 
     let overtaken = world.issue("acme/shop#6", "Working");
     world.github.close("acme/shop#6", CLOSED_AT);
     let (mut client, item) = (world.database.client(), overtaken.item);
-    world.github.meanwhile(move || agira::person_sets_status(&mut client, item, "Inbox"));
+    world
+        .github
+        .meanwhile(move || agira::person_sets_status(&mut client, item, "Inbox"));
     keep(run(&world, &[]).exits(0));
 
     // Reopened, unlinked, and a pull request's row that is behind.
@@ -69,8 +92,13 @@ fn every_row_of_how_it_decides_is_what_the_program_does() {
     let said = said();
     let rows = table("How it decides");
     assert!(rows.len() > 15, "{rows:?}");
-    let told = rows.iter().filter_map(|row| row.get(2)).filter(|message| message.starts_with('`'));
-    let missing: Vec<&String> = told.filter(|message| !says(&said, message.trim_matches('`'))).collect();
+    let told = rows
+        .iter()
+        .filter_map(|row| row.get(2))
+        .filter(|message| message.starts_with('`'));
+    let missing: Vec<&String> = told
+        .filter(|message| !says(&said, message.trim_matches('`')))
+        .collect();
     assert!(missing.is_empty(), "{missing:#?} not in\n{said}");
     assert!(!said.contains("acme/shop#22"), "a plain mention\n{said}");
     assert!(!says(&said, "no such message") && says("row 3 has 7", "row ... has ..."));

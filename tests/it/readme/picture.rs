@@ -8,7 +8,11 @@ const PICTURE: &str = include_str!("../../../examples/demo.svg");
 
 /// Cargo builds the examples beside the tests.
 fn example(name: &str) -> Command {
-    Command::new(Path::new(env!("CARGO_BIN_EXE_agira-worker")).with_file_name("examples").join(name))
+    Command::new(
+        Path::new(env!("CARGO_BIN_EXE_agira-worker"))
+            .with_file_name("examples")
+            .join(name),
+    )
 }
 
 #[test]
@@ -22,9 +26,22 @@ fn drawing_the_demo_again_gives_the_same_picture() {
         .arg(env!("CARGO_BIN_EXE_agira-worker"))
         .env("KIT_WEAVIATE", "");
     let told = told.output().unwrap();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stdout));
-    let mut artist = example("screenshot").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    artist.stdin.take().unwrap().write_all(&told.stdout).unwrap();
+    assert!(
+        told.status.success(),
+        "{}",
+        String::from_utf8_lossy(&told.stdout)
+    );
+    let mut artist = example("screenshot")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    artist
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&told.stdout)
+        .unwrap();
     let drawn = artist.wait_with_output().unwrap();
     assert!(drawn.status.success());
     let drawn = String::from_utf8(drawn.stdout).unwrap();

@@ -24,7 +24,13 @@ fn rows(client: &mut Client) -> Rows {
     let pull_request = agira::pull_request(client, item, 102, "acme/shop", 2, "open");
     agira::pull_request(client, item, 103, "acme/shop", 3, "open");
     let other_issue = agira::issue(client, other_item, 104, "acme/shop", 4, "open");
-    Rows { item, other_item, issue, pull_request, other_issue }
+    Rows {
+        item,
+        other_item,
+        issue,
+        pull_request,
+        other_issue,
+    }
 }
 
 /// What a run leaves on these rows: links, an outbox, a claim, a failure.
@@ -39,14 +45,22 @@ const TRACES: &str = "
 /// Rows of Agira's tables without `xmin`, and how the statements ended.
 type End = (Vec<Result<u64, String>>, BTreeMap<String, Vec<String>>);
 
-fn carry_out(database: &Database, traces: &str, statements: impl Fn(&Rows) -> Vec<String>) -> (End, Client) {
+fn carry_out(
+    database: &Database,
+    traces: &str,
+    statements: impl Fn(&Rows) -> Vec<String>,
+) -> (End, Client) {
     let mut client = database.client();
     let rows = rows(&mut client);
     client.batch_execute(traces).unwrap();
     let mut answers = Vec::new();
     for statement in statements(&rows) {
         let answer = client.execute(statement.as_str(), &[]);
-        answers.push(answer.map_err(|error| error.code().map_or(error.to_string(), |code| code.code().to_owned())));
+        answers.push(answer.map_err(|error| {
+            error
+                .code()
+                .map_or(error.to_string(), |code| code.code().to_owned())
+        }));
     }
     let mut tables = database.dump("worker_");
     for rows in tables.values_mut() {
@@ -65,7 +79,10 @@ fn check(statements: impl Fn(&Rows) -> Vec<String>) -> (Vec<Result<u64, String>>
     let (before, _) = carry_out(&bare, "", &statements);
     let (after, mut client) = carry_out(&installed, TRACES, &statements);
     assert_eq!(after, before);
-    let links = client.query_one("SELECT count(*) FROM worker_pull_request_link", &[]).unwrap().get(0);
+    let links = client
+        .query_one("SELECT count(*) FROM worker_pull_request_link", &[])
+        .unwrap()
+        .get(0);
     (after.0, links)
 }
 
@@ -98,7 +115,11 @@ fn saving_a_whole_mapping_and_a_whole_item_works_as_before() {
 
 #[test]
 fn deleting_a_mapping_takes_its_links_along() {
-    let delete = |id| format!("DELETE FROM core_externalissuemapping WHERE core_externalissuemapping.id IN ({id})");
+    let delete = |id| {
+        format!(
+            "DELETE FROM core_externalissuemapping WHERE core_externalissuemapping.id IN ({id})"
+        )
+    };
     let (answers, links) = check(|rows| vec![delete(rows.pull_request)]);
     assert_eq!((answers, links), (vec![Ok(1)], 2));
     let (answers, links) = check(|rows| vec![delete(rows.issue)]);
@@ -110,8 +131,14 @@ fn deleting_a_mapping_takes_its_links_along() {
 fn deleting_an_item_with_its_mappings_takes_all_links_along() {
     let (answers, links) = check(|rows| {
         in_transaction(&[
-            format!("SELECT id FROM core_item WHERE id = {} FOR UPDATE", rows.item),
-            format!("DELETE FROM core_externalissuemapping WHERE item_id IN ({})", rows.item),
+            format!(
+                "SELECT id FROM core_item WHERE id = {} FOR UPDATE",
+                rows.item
+            ),
+            format!(
+                "DELETE FROM core_externalissuemapping WHERE item_id IN ({})",
+                rows.item
+            ),
             format!("DELETE FROM core_item WHERE id IN ({})", rows.item),
         ])
     });
@@ -126,7 +153,10 @@ fn deleting_an_item_before_its_mappings_works_as_before() {
     let (answers, links) = check(|rows| {
         in_transaction(&[
             format!("DELETE FROM core_item WHERE id IN ({})", rows.other_item),
-            format!("DELETE FROM core_externalissuemapping WHERE id IN ({})", rows.other_issue),
+            format!(
+                "DELETE FROM core_externalissuemapping WHERE id IN ({})",
+                rows.other_issue
+            ),
         ])
     });
     assert_eq!(answers, [Ok(0), Ok(1), Ok(1), Ok(0)]);
@@ -135,7 +165,8 @@ fn deleting_an_item_before_its_mappings_works_as_before() {
 
 #[test]
 fn deleting_an_item_whose_mappings_stay_is_refused_as_before() {
-    let (answers, links) = check(|rows| vec![format!("DELETE FROM core_item WHERE id = {}", rows.item)]);
+    let (answers, links) =
+        check(|rows| vec![format!("DELETE FROM core_item WHERE id = {}", rows.item)]);
     assert_eq!(answers, [Err("23503".to_owned())]);
     assert_eq!(links, 4);
 }

@@ -24,10 +24,17 @@ fn issue_and_pull_request_are_in_weaviate_with_githubs_content() {
     );
     assert_eq!(
         (&object["title"], &object["status"], &object["external_key"]),
-        (&json!("Keep the cart"), &json!("merged"), &json!(PULL_REQUEST))
+        (
+            &json!("Keep the cart"),
+            &json!("merged"),
+            &json!(PULL_REQUEST)
+        )
     );
     assert_eq!(world.properties(Item, linked.item)["status"], "Testing");
-    assert_eq!(world.properties(Item, linked.item)["text"], "Status: Testing\n\nWhat the item says");
+    assert_eq!(
+        world.properties(Item, linked.item)["text"],
+        "Status: Testing\n\nWhat the item says"
+    );
 }
 
 /// Invariant 7, and the user's rule.
@@ -49,13 +56,17 @@ fn an_object_that_django_wrote_with_another_status_gets_githubs_content() {
     let mut world = World::new();
     let linked = world.issue(ISSUE, "Working");
     let issue = uuid(GithubIssue, linked.mapping);
-    world
-        .weaviate
-        .put_object(&issue, json!({ "title": "The item's title", "status": "open", "mime_type": "text/plain" }));
+    world.weaviate.put_object(
+        &issue,
+        json!({ "title": "The item's title", "status": "open", "mime_type": "text/plain" }),
+    );
     world.github.close(ISSUE, CLOSED_AT);
     world.sync();
     let object = world.properties(GithubIssue, linked.mapping);
-    assert_eq!((&object["title"], &object["status"]), (&json!("Issue acme/shop#12"), &json!("closed")));
+    assert_eq!(
+        (&object["title"], &object["status"]),
+        (&json!("Issue acme/shop#12"), &json!("closed"))
+    );
     assert_eq!(object["mime_type"], Value::Null);
 }
 
@@ -64,13 +75,15 @@ fn an_existing_objects_own_vector_is_kept_by_an_update() {
     let mut world = World::new();
     let linked = world.issue(ISSUE, "Working");
     let issue = uuid(GithubIssue, linked.mapping);
-    let object =
-        json!({ "class": "AgiraObject", "id": issue, "properties": { "status": "open" }, "vector": [0.25, 0.5] });
+    let object = json!({ "class": "AgiraObject", "id": issue, "properties": { "status": "open" }, "vector": [0.25, 0.5] });
     world.weaviate.put_whole_object(object);
     world.github.close(ISSUE, CLOSED_AT);
     world.sync();
     let object = world.weaviate.object(&issue).unwrap();
-    assert_eq!((&object["properties"]["status"], &object["vector"]), (&json!("closed"), &json!([0.25, 0.5])));
+    assert_eq!(
+        (&object["properties"]["status"], &object["vector"]),
+        (&json!("closed"), &json!([0.25, 0.5]))
+    );
 }
 
 /// Defect "content".
@@ -80,7 +93,9 @@ fn what_is_indexed_for_an_issue_is_the_issues_own_title_body_and_labels() {
     world.sync();
     let text = world.properties(GithubIssue, linked.mapping)["text"].to_string();
     assert!(
-        text.contains("Open the cart") && text.contains("Labels: bug, ui") && !text.contains("item says"),
+        text.contains("Open the cart")
+            && text.contains("Labels: bug, ui")
+            && !text.contains("item says"),
         "{text}"
     );
 }
@@ -91,25 +106,45 @@ fn what_weaviate_did_not_take_is_delivered_by_a_later_run() {
     let (mut world, linked) = merged();
     world.weaviate.settings().down = true;
     world.run(&["sync"]).exits(75);
-    assert_eq!((world.item_status(linked.item), world.weaviate.objects().len()), ("Testing".to_owned(), 0));
+    assert_eq!(
+        (
+            world.item_status(linked.item),
+            world.weaviate.objects().len()
+        ),
+        ("Testing".to_owned(), 0)
+    );
     world.weaviate.settings().down = false;
     world.github.clear_log();
     world.sync().logs("delivered Weaviate github_issue");
     assert_eq!(world.weaviate.objects().len(), 3);
-    assert_eq!(world.github.requests().len(), 1, "the poll: the outbox says what to write");
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL"), 0);
+    assert_eq!(
+        world.github.requests().len(),
+        1,
+        "the poll: the outbox says what to write"
+    );
+    assert_eq!(
+        world.one::<i64>(
+            "SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL"
+        ),
+        0
+    );
 }
 
 #[test]
 fn a_missing_class_is_created_with_agiras_definition() {
     let mut world = World::on(Database::create());
     world.issue(ISSUE, "Working");
-    world.sync().logs("Weaviate had no class AgiraObject; created it");
+    world
+        .sync()
+        .logs("Weaviate had no class AgiraObject; created it");
     let reference = kit::weaviate::Weaviate::start();
     reference.create_agira_class();
     let sorted = |class: Option<Value>| {
         let mut class = class.unwrap();
-        class["properties"].as_array_mut().unwrap().sort_by_key(|property| property["name"].to_string());
+        class["properties"]
+            .as_array_mut()
+            .unwrap()
+            .sort_by_key(|property| property["name"].to_string());
         class
     };
     assert_eq!(sorted(world.weaviate.class()), sorted(reference.class()));
@@ -129,6 +164,12 @@ fn every_object_has_the_id_that_follows_from_its_type_and_id() {
             "github_pr" => GithubPr,
             other => panic!("{other}"),
         };
-        assert_eq!(id, uuid(object_type, properties["object_id"].as_str().unwrap().parse().unwrap()));
+        assert_eq!(
+            id,
+            uuid(
+                object_type,
+                properties["object_id"].as_str().unwrap().parse().unwrap()
+            )
+        );
     }
 }

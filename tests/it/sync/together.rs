@@ -7,12 +7,23 @@ use super::*;
 fn one_pull_request_of_two_items_keeps_its_row_where_it_is_and_has_two_links() {
     let (mut world, first) = merged();
     let second = world.issue("acme/shop#20", "Working");
-    world.github.issue("acme/shop#20", |issue| issue.references = vec![PULL_REQUEST.to_owned()]);
+    world.github.issue("acme/shop#20", |issue| {
+        issue.references = vec![PULL_REQUEST.to_owned()]
+    });
     world.github.close("acme/shop#20", CLOSED_AT);
-    let expected = [(first.item, 13, "closes".to_owned()), (second.item, 13, "closes".to_owned())];
+    let expected = [
+        (first.item, 13, "closes".to_owned()),
+        (second.item, 13, "closes".to_owned()),
+    ];
     for _ in 1..=3 {
         world.run(&["sync", "--recheck-now"]).exits(0);
-        assert_eq!(pull_request_rows(&mut world).iter().map(|row| row.0).collect::<Vec<_>>(), [first.item]);
+        assert_eq!(
+            pull_request_rows(&mut world)
+                .iter()
+                .map(|row| row.0)
+                .collect::<Vec<_>>(),
+            [first.item]
+        );
         assert_eq!(links(&mut world), expected);
     }
     assert_eq!(world.weaviate.objects().len(), 5);
@@ -31,11 +42,18 @@ fn an_item_that_a_person_moves_back_stays_there_as_long_as_the_issue_stays_close
         assert_eq!(world.properties(Item, linked.item)["status"], status);
     }
     world.github.reopen(ISSUE, LATER);
-    world.run(&["sync", "--recheck-now"]).exits(0).logs("issue is open again: item left in Review");
+    world
+        .run(&["sync", "--recheck-now"])
+        .exits(0)
+        .logs("issue is open again: item left in Review");
     assert_eq!(world.item_status(linked.item), "Review");
     world.github.close(ISSUE, "2026-03-03T10:00:00Z");
     world.run(&["sync", "--recheck-now"]).exits(0);
-    assert_eq!(world.item_status(linked.item), "Testing", "another close event");
+    assert_eq!(
+        world.item_status(linked.item),
+        "Testing",
+        "another close event"
+    );
 }
 
 /// Defect "item closed by a person during the run".
@@ -43,25 +61,50 @@ fn an_item_that_a_person_moves_back_stays_there_as_long_as_the_issue_stays_close
 fn an_item_that_a_person_closes_during_the_run_stays_closed() {
     let (mut world, linked) = merged();
     let (mut client, item) = (world.database.client(), linked.item);
-    world.github.meanwhile(move || agira::person_sets_status(&mut client, item, "Closed"));
-    world.sync().logs("item left: somebody changed its status meanwhile");
+    world
+        .github
+        .meanwhile(move || agira::person_sets_status(&mut client, item, "Closed"));
+    world
+        .sync()
+        .logs("item left: somebody changed its status meanwhile");
     assert_eq!(world.item_status(linked.item), "Closed");
     assert_eq!(world.properties(Item, linked.item)["status"], "Closed");
-    let verbs: Vec<_> =
-        agira::activities(&mut world.client, linked.item).into_iter().map(|(_, summary)| summary).collect();
-    assert!(!verbs.contains(&"Status: Working → Testing".to_owned()), "{verbs:?}");
+    let verbs: Vec<_> = agira::activities(&mut world.client, linked.item)
+        .into_iter()
+        .map(|(_, summary)| summary)
+        .collect();
+    assert!(
+        !verbs.contains(&"Status: Working → Testing".to_owned()),
+        "{verbs:?}"
+    );
     agira::person_sets_status(&mut world.client, linked.item, "Working");
     world.run(&["sync", "--recheck-now"]).exits(0);
-    assert_eq!(world.item_status(linked.item), "Working", "the close event was dealt with");
+    assert_eq!(
+        world.item_status(linked.item),
+        "Working",
+        "the close event was dealt with"
+    );
 }
 
 #[test]
 fn an_item_that_has_another_row_of_that_number_gets_no_second_one() {
     let (mut world, linked) = merged();
     let other = world.github.pull_request("acme/backend#13", |_| {});
-    let row = agira::pull_request(&mut world.client, linked.item, other, "acme/backend", 13, "open");
-    world.sync().logs(&format!("pull request acme/shop#13 not linked: row {row} of the item has that number"));
-    assert_eq!(pull_request_rows(&mut world), [(linked.item, 13, "open".to_owned(), other)]);
+    let row = agira::pull_request(
+        &mut world.client,
+        linked.item,
+        other,
+        "acme/backend",
+        13,
+        "open",
+    );
+    world.sync().logs(&format!(
+        "pull request acme/shop#13 not linked: row {row} of the item has that number"
+    ));
+    assert_eq!(
+        pull_request_rows(&mut world),
+        [(linked.item, 13, "open".to_owned(), other)]
+    );
     assert_eq!(links(&mut world), []);
 }
 
@@ -69,7 +112,14 @@ fn an_item_that_has_another_row_of_that_number_gets_no_second_one() {
 fn two_mappings_of_one_item_move_it_once_and_write_its_object_once() {
     let (mut world, linked) = merged();
     let github_id = world.github.issue("acme/shop#14", |_| {});
-    agira::issue(&mut world.client, linked.item, github_id, "acme/shop", 14, "open");
+    agira::issue(
+        &mut world.client,
+        linked.item,
+        github_id,
+        "acme/shop",
+        14,
+        "open",
+    );
     world.github.close("acme/shop#14", LATER);
     let run = world.run(&["sync", "--output", "json"]).exits(0).json();
     assert_eq!(run["items_moved"], 1);
@@ -78,7 +128,10 @@ fn two_mappings_of_one_item_move_it_once_and_write_its_object_once() {
         .filter(|(verb, _)| verb == "item.status_changed")
         .count();
     assert_eq!(moves, 1);
-    assert_eq!((world.weaviate.objects().len(), world.weaviate.writes()), (4, 4));
+    assert_eq!(
+        (world.weaviate.objects().len(), world.weaviate.writes()),
+        (4, 4)
+    );
 }
 
 #[test]
@@ -93,9 +146,16 @@ fn several_items_may_carry_the_same_issue_and_one_that_fails_stops_no_other() {
     assert_eq!(run.json()["failed"], 1);
     assert_eq!(world.item_status(item), "Testing");
     assert_eq!(world.item_status(gone.item), "Working");
-    let error: String = world.one("SELECT worker_error FROM core_externalissuemapping WHERE number = 30");
-    assert_eq!(error, "acme/shop#30 was deleted at GitHub; delete the mapping, or correct its html_url");
-    run.logs(&format!("mapping={} item={} acme/shop#30: failed: acme/shop#30 was deleted", gone.mapping, gone.item));
+    let error: String =
+        world.one("SELECT worker_error FROM core_externalissuemapping WHERE number = 30");
+    assert_eq!(
+        error,
+        "acme/shop#30 was deleted at GitHub; delete the mapping, or correct its html_url"
+    );
+    run.logs(&format!(
+        "mapping={} item={} acme/shop#30: failed: acme/shop#30 was deleted",
+        gone.mapping, gone.item
+    ));
 }
 
 /// Invariant 9: two runs at once never work on the same mapping, and together do what one would do.
@@ -109,7 +169,8 @@ fn two_runs_at_once_share_the_work() {
     }
     world.github.settings().latency = std::time::Duration::from_millis(20);
     let commands = [1, 2].map(|_| world.command(&["sync", "--limit", "500", "--output", "json"]));
-    let runs = commands.map(|mut command| std::thread::spawn(move || Run::of(&mut command).exits(0).json()));
+    let runs = commands
+        .map(|mut command| std::thread::spawn(move || Run::of(&mut command).exits(0).json()));
     let runs = runs.map(|run| run.join().unwrap());
     let looked_at: Vec<i64> = runs
         .iter()
@@ -118,9 +179,18 @@ fn two_runs_at_once_share_the_work() {
         .collect();
     let unique: std::collections::BTreeSet<_> = looked_at.iter().collect();
     assert_eq!((looked_at.len(), unique.len()), (240, 240));
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"), 240);
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_activity WHERE verb = 'item.status_changed'"), 240);
-    assert_eq!((world.weaviate.objects().len(), world.weaviate.writes()), (480, 480));
+    assert_eq!(
+        world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"),
+        240
+    );
+    assert_eq!(
+        world.one::<i64>("SELECT count(*) FROM core_activity WHERE verb = 'item.status_changed'"),
+        240
+    );
+    assert_eq!(
+        (world.weaviate.objects().len(), world.weaviate.writes()),
+        (480, 480)
+    );
 }
 
 /// Two rows of one item: the second one's plan counts on what the first one's does.
@@ -128,7 +198,14 @@ fn two_runs_at_once_share_the_work() {
 fn a_plan_that_is_not_carried_out_takes_its_items_later_plans_with_it() {
     let (mut world, linked) = merged();
     let github_id = world.github.issue("acme/shop#14", |_| {});
-    agira::issue(&mut world.client, linked.item, github_id, "acme/shop", 14, "open");
+    agira::issue(
+        &mut world.client,
+        linked.item,
+        github_id,
+        "acme/shop",
+        14,
+        "open",
+    );
     world.github.close("acme/shop#14", LATER);
     // Another item has nothing to do with it.
     let other = world.issue("acme/shop#20", "Working");
@@ -139,15 +216,26 @@ fn a_plan_that_is_not_carried_out_takes_its_items_later_plans_with_it() {
     );
     let run = world.run(&["sync", "--output", "json"]).exits(3);
     assert_eq!(
-        (&run.json()["failed"], &run.json()["given_back"], &run.json()["items_moved"]),
+        (
+            &run.json()["failed"],
+            &run.json()["given_back"],
+            &run.json()["items_moved"]
+        ),
         (&json!(1), &json!(1), &json!(1))
     );
     assert_eq!(
-        (world.item_status(linked.item), world.item_status(other.item)),
+        (
+            world.item_status(linked.item),
+            world.item_status(other.item)
+        ),
         ("Working".to_owned(), "Testing".to_owned())
     );
     let dealt = "SELECT count(*) FROM core_externalissuemapping WHERE worker_closed_at IS NOT NULL AND item_id = 1";
-    assert_eq!(world.one::<i64>(dealt), 0, "neither close event was dealt with");
+    assert_eq!(
+        world.one::<i64>(dealt),
+        0,
+        "neither close event was dealt with"
+    );
     world.execute("DROP TRIGGER refuse ON core_item; UPDATE core_externalissuemapping SET worker_due_at = now() WHERE item_id = 1");
     world.sync();
     assert_eq!(world.item_status(linked.item), "Testing");
@@ -158,12 +246,17 @@ fn a_plan_that_is_not_carried_out_takes_its_items_later_plans_with_it() {
 fn a_link_whose_row_was_not_inserted_is_not_forgotten() {
     let (mut world, first) = merged();
     let second = world.issue("acme/shop#20", "Working");
-    world.github.issue("acme/shop#20", |issue| issue.references = vec![PULL_REQUEST.to_owned()]);
+    world.github.issue("acme/shop#20", |issue| {
+        issue.references = vec![PULL_REQUEST.to_owned()]
+    });
     world.execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no such move'; END $$;
          CREATE TRIGGER refuse BEFORE UPDATE ON core_item FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION refuse()",
     );
-    world.run(&["sync"]).exits(3).logs("acme/shop#20: given back: a pull request's row");
+    world
+        .run(&["sync"])
+        .exits(3)
+        .logs("acme/shop#20: given back: a pull request's row");
     assert_eq!(links(&mut world), []);
     world.sync();
     assert_eq!(links(&mut world), [(second.item, 13, "closes".to_owned())]);
@@ -180,12 +273,16 @@ fn a_webhook_that_is_faster_leaves_one_activity() {
     world.github.close(ISSUE, CLOSED_AT);
     let mut client = world.database.client();
     world.github.meanwhile(move || {
-        client.batch_execute("UPDATE core_externalissuemapping SET state = 'closed'").unwrap();
+        client
+            .batch_execute("UPDATE core_externalissuemapping SET state = 'closed'")
+            .unwrap();
     });
     world.sync().logs("given back: its row was changed");
     world.sync();
-    let summaries: Vec<_> =
-        agira::activities(&mut world.client, linked.item).into_iter().map(|(_, text)| text).collect();
+    let summaries: Vec<_> = agira::activities(&mut world.client, linked.item)
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
     assert_eq!(summaries, ["Status: Working → Testing"]);
 }
 
@@ -202,7 +299,10 @@ fn a_suspect_on_its_last_attempt_is_parked_and_reported() {
         "mapping={} item={} acme/shop#12: failed: attempt 10 did not finish",
         linked.mapping, linked.item
     ));
-    world.run(&["status"]).exits(0).prints("  parked                1");
+    world
+        .run(&["status"])
+        .exits(0)
+        .prints("  parked                1");
 }
 
 /// What GitHub answered for before it wanted us to wait is worked on: a tight limit must not keep everything waiting.
@@ -215,23 +315,38 @@ fn a_rate_limit_in_the_middle_gives_back_only_what_was_not_seen() {
         world.github.close(&key, CLOSED_AT);
     }
     world.github.settings().points = 12;
-    let run = world.run(&["sync", "--limit", "60", "--output", "json"]).exits(75);
+    let run = world
+        .run(&["sync", "--limit", "60", "--output", "json"])
+        .exits(75);
     let report = run.json();
     assert_eq!(
-        (&report["synced"], &report["given_back"], &report["stopped_by"]),
+        (
+            &report["synced"],
+            &report["given_back"],
+            &report["stopped_by"]
+        ),
         (&json!(25), &json!(35), &json!("rate_limit"))
     );
     assert!(report["pause"]["until"].is_string(), "{}", run.all());
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"), 25);
+    assert_eq!(
+        world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"),
+        25
+    );
     let due = "SELECT count(*) FROM core_externalissuemapping WHERE worker_due_at <= now() AND worker_claim IS NULL AND worker_attempts = 0";
     assert_eq!(world.one::<i64>(due), 35);
     // While the pause lasts nobody asks.
     world.github.settings().points = 5000;
     world.github.clear_log();
-    world.run(&["sync"]).exits(75).logs("GitHub is not asked before");
+    world
+        .run(&["sync"])
+        .exits(75)
+        .logs("GitHub is not asked before");
     assert_eq!(world.github.requests().len(), 0);
     world.execute("UPDATE worker_pause SET until = now() - interval '1 second'");
-    world.run(&["sync", "--limit", "60"]).exits(0).prints("35 items moved");
+    world
+        .run(&["sync", "--limit", "60"])
+        .exits(0)
+        .prints("35 items moved");
     assert_eq!(world.one::<i64>("SELECT count(*) FROM worker_pause"), 0);
 }
 
@@ -243,9 +358,24 @@ fn the_time_budget_is_looked_at_between_requests() {
     }
     // The poll, and one request of 25 looks.
     world.github.settings().latency = std::time::Duration::from_millis(700);
-    let report = world.run(&["sync", "--limit", "60", "--time-budget", "1s", "--output", "json"]).exits(0).json();
+    let report = world
+        .run(&[
+            "sync",
+            "--limit",
+            "60",
+            "--time-budget",
+            "1s",
+            "--output",
+            "json",
+        ])
+        .exits(0)
+        .json();
     assert_eq!(
-        (&report["synced"], &report["given_back"], &report["stopped_by"]),
+        (
+            &report["synced"],
+            &report["given_back"],
+            &report["stopped_by"]
+        ),
         (&json!(25), &json!(35), &json!("time_budget"))
     );
     assert_eq!(world.github.requests().len(), 2);

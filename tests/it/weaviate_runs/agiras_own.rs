@@ -28,16 +28,22 @@ fn agiras_item(linked: &Linked) -> Value {
 /// Open issues with everything that Agira has written of them, and of other things.
 fn agiras(issues: i32) -> (World, Vec<Linked>) {
     let mut world = World::new();
-    let all: Vec<Linked> = (1..=issues).map(|number| world.issue(&format!("acme/shop#{number}"), "Working")).collect();
+    let all: Vec<Linked> = (1..=issues)
+        .map(|number| world.issue(&format!("acme/shop#{number}"), "Working"))
+        .collect();
     for linked in &all {
-        world.weaviate.put_object_as_agira(&uuid(GithubIssue, linked.mapping), &agiras_issue(linked));
-        world.weaviate.put_object_as_agira(&uuid(Item, linked.item), &agiras_item(linked));
+        world
+            .weaviate
+            .put_object_as_agira(&uuid(GithubIssue, linked.mapping), &agiras_issue(linked));
+        world
+            .weaviate
+            .put_object_as_agira(&uuid(Item, linked.item), &agiras_item(linked));
     }
-    for (id, object_type) in
-        [("6fa459ea-ee8a-5ca4-894e-db77e160355e", "comment"), (&*uuid(GithubIssue, 999), "github_issue")]
-    {
-        let other =
-            json!({ "type": object_type, "object_id": "999", "title": "Not ours", "text": "t", "size_bytes": 7 });
+    for (id, object_type) in [
+        ("6fa459ea-ee8a-5ca4-894e-db77e160355e", "comment"),
+        (&*uuid(GithubIssue, 999), "github_issue"),
+    ] {
+        let other = json!({ "type": object_type, "object_id": "999", "title": "Not ours", "text": "t", "size_bytes": 7 });
         world.weaviate.put_object_as_agira(id, &other);
     }
     (world, all)
@@ -48,8 +54,14 @@ fn an_object_with_the_same_status_is_left_alone_whatever_else_it_says() {
     let (world, _) = agiras(3);
     let before = world.weaviate.objects();
     assert_eq!(before.len(), 8);
-    assert_eq!(counts(&world.run(&["sync", "--output", "json"]).exits(0)), [0, 0, 6]);
-    assert_eq!((world.weaviate.writes(), world.weaviate.objects()), (0, before));
+    assert_eq!(
+        counts(&world.run(&["sync", "--output", "json"]).exits(0)),
+        [0, 0, 6]
+    );
+    assert_eq!(
+        (world.weaviate.writes(), world.weaviate.objects()),
+        (0, before)
+    );
 }
 
 #[test]
@@ -59,7 +71,14 @@ fn only_what_changed_its_status_is_written_and_the_rest_stays() {
     let mut expected = world.weaviate.objects();
     world.github.close("acme/shop#2", CLOSED_AT);
     world.weaviate.clear_log();
-    assert_eq!(counts(&world.run(&["sync", "--recheck-now", "--output", "json"]).exits(0)), [0, 2, 4]);
+    assert_eq!(
+        counts(
+            &world
+                .run(&["sync", "--recheck-now", "--output", "json"])
+                .exits(0)
+        ),
+        [0, 2, 4]
+    );
     assert_eq!(world.weaviate.writes(), 2);
     let now = world.weaviate.objects();
     for id in [uuid(GithubIssue, all[1].mapping), uuid(Item, all[1].item)] {
@@ -68,7 +87,10 @@ fn only_what_changed_its_status_is_written_and_the_rest_stays() {
     }
     assert_eq!(now, expected);
     let issue = world.properties(GithubIssue, all[1].mapping);
-    assert_eq!((&issue["title"], &issue["status"]), (&json!("Issue acme/shop#2"), &json!("closed")));
+    assert_eq!(
+        (&issue["title"], &issue["status"]),
+        (&json!("Issue acme/shop#2"), &json!("closed"))
+    );
 }
 
 /// Agira composes an issue's object from the item; under the flag such objects are written once, however often one looks.
@@ -77,9 +99,14 @@ fn replace_foreign_rewrites_the_issues_that_agira_wrote_once() {
     let (world, all) = agiras(3);
     world.sync();
     let before = world.weaviate.objects();
-    let run = |args: &[&str]| world.run(&[&["sync", "--recheck-now", "--replace-foreign"], args].concat()).exits(0);
+    let run = |args: &[&str]| {
+        world
+            .run(&[&["sync", "--recheck-now", "--replace-foreign"], args].concat())
+            .exits(0)
+    };
     let counted = |args: &[&str]| counts(&run(&[args, &["--output", "json"]].concat()));
-    let preview = run(&["--dry-run"]).prints("sync --dry-run: 3 would change, 0 would not, 0 failed");
+    let preview =
+        run(&["--dry-run"]).prints("sync --dry-run: 3 would change, 0 would not, 0 failed");
     let replaced = |line: &&str| line.contains(": replace (Agira wrote it with the item's text)");
     assert_eq!(preview.stdout.lines().filter(replaced).count(), 3);
     assert_eq!(world.weaviate.objects(), before);
@@ -89,12 +116,19 @@ fn replace_foreign_rewrites_the_issues_that_agira_wrote_once() {
     let mut expected = before;
     for linked in &all {
         let issue = world.properties(GithubIssue, linked.mapping);
-        assert_eq!(issue["title"], format!("Issue acme/shop#{}", linked.mapping));
+        assert_eq!(
+            issue["title"],
+            format!("Issue acme/shop#{}", linked.mapping)
+        );
         assert_eq!(issue["parent_object_id"], linked.item.to_string());
         let id = uuid(GithubIssue, linked.mapping);
         expected.insert(id.clone(), world.weaviate.object(&id).expect("an object"));
     }
-    assert_eq!(world.weaviate.objects(), expected, "items, and what has no mapping, stay");
+    assert_eq!(
+        world.weaviate.objects(),
+        expected,
+        "items, and what has no mapping, stay"
+    );
     world.weaviate.clear_log();
     run(&["--dry-run"]).prints("sync --dry-run: 0 would change, 3 would not, 0 failed");
     assert_eq!((counted(&[]), world.weaviate.writes()), ([0, 0, 6], 0));
@@ -108,7 +142,14 @@ fn without_looking_at_everything_replace_foreign_waits_for_each_mappings_look() 
     world.run(&["sync", "--replace-foreign"]).exits(0);
     assert_eq!(world.weaviate.writes(), 0);
     let mapping = all[1].mapping.to_string();
-    world.run(&["sync", "--replace-foreign", "--mapping", &mapping]).exits(0).prints("0 created, 1 updated");
-    let rewritten = |linked: &Linked| world.properties(GithubIssue, linked.mapping)["title"] != "An item";
-    assert_eq!(all.iter().map(rewritten).collect::<Vec<_>>(), [false, true, false]);
+    world
+        .run(&["sync", "--replace-foreign", "--mapping", &mapping])
+        .exits(0)
+        .prints("0 created, 1 updated");
+    let rewritten =
+        |linked: &Linked| world.properties(GithubIssue, linked.mapping)["title"] != "An item";
+    assert_eq!(
+        all.iter().map(rewritten).collect::<Vec<_>>(),
+        [false, true, false]
+    );
 }

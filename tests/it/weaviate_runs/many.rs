@@ -12,7 +12,11 @@ fn two_runs_at_once_write_each_of_1000_objects_once_and_later_ones_none() {
     let world = closed_issues(Settings::default(), 500);
     let start = || {
         let mut command = world.command(&["sync", "--limit", "1000"]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts")
     };
     let mut both = [start(), start()];
     for run in &mut both {
@@ -21,7 +25,16 @@ fn two_runs_at_once_write_each_of_1000_objects_once_and_later_ones_none() {
     check_complete(&world, 500);
     assert_eq!(world.weaviate.writes(), 1000);
     world.weaviate.clear_log();
-    let run = world.run(&["sync", "--recheck-now", "--limit", "1000", "--output", "json"]).exits(0);
+    let run = world
+        .run(&[
+            "sync",
+            "--recheck-now",
+            "--limit",
+            "1000",
+            "--output",
+            "json",
+        ])
+        .exits(0);
     assert_eq!(counts(&run), [0, 0, 1000]);
     assert_eq!(world.weaviate.writes(), 0);
 }
@@ -35,7 +48,9 @@ fn check_brought_back(issues: i32) {
             // So many issues are more than GitHub tells within an hour.
             world.github.settings().points = 5000;
             let first = if run == 0 { first } else { &[] };
-            world.run(&[&["sync", "--limit", "1000"], first].concat()).exits(0);
+            world
+                .run(&[&["sync", "--limit", "1000"], first].concat())
+                .exits(0);
         }
     };
     run_until_done(&[]);
@@ -46,10 +61,21 @@ fn check_brought_back(issues: i32) {
     run_until_done(&["--recheck-now"]);
     let objects = 2 * issues as usize;
     let most = objects * 13 / 1000;
-    assert!(world.weaviate.batches() <= most, "{} batches", world.weaviate.batches());
-    assert!(world.weaviate.reads() <= most, "{} queries", world.weaviate.reads());
+    assert!(
+        world.weaviate.batches() <= most,
+        "{} batches",
+        world.weaviate.batches()
+    );
+    assert!(
+        world.weaviate.reads() <= most,
+        "{} queries",
+        world.weaviate.reads()
+    );
     assert_eq!(world.weaviate.writes(), objects);
-    assert!(world.weaviate.objects() == before, "an object is missing or not what it was");
+    assert!(
+        world.weaviate.objects() == before,
+        "an object is missing or not what it was"
+    );
 }
 
 #[test]

@@ -23,25 +23,45 @@ fn written() -> World {
         issue.body = "1. Open the cart".to_owned();
         issue.references = vec!["acme/shop#3".to_owned()];
     });
-    world.github.pull_request("acme/shop#3", |pull_request| pull_request.title = "Keep what was put in".to_owned());
+    world.github.pull_request("acme/shop#3", |pull_request| {
+        pull_request.title = "Keep what was put in".to_owned()
+    });
     world.github.merge("acme/shop#3", CLOSED_AT);
     world.github.close("acme/shop#1", CLOSED_AT);
     world.weaviate.put_whole_object(json!({
         "class": "AgiraObject", "id": uuid(GithubIssue, 1), "properties": { "status": "open" }, "vector": [0.5, 0.25]
     }));
-    world.run(&["sync"]).exits(0).prints("Weaviate: 4 created, 1 updated");
+    world
+        .run(&["sync"])
+        .exits(0)
+        .prints("Weaviate: 4 created, 1 updated");
     world
 }
 
 #[track_caller]
 fn ask(world: &World, question: &Value) -> Value {
-    let server = world.weaviate.real().expect("a real server: run this with KIT_WEAVIATE=real");
-    let python = std::env::var_os(PYTHON).unwrap_or_else(|| panic!("{PYTHON} is not set; tests/run.sh sets it"));
+    let server = world
+        .weaviate
+        .real()
+        .expect("a real server: run this with KIT_WEAVIATE=real");
+    let python = std::env::var_os(PYTHON)
+        .unwrap_or_else(|| panic!("{PYTHON} is not set; tests/run.sh sets it"));
     let mut command = server.command_inside(python);
     // Its warnings are about itself.
-    command.env("PYTHONWARNINGS", "ignore").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/witness.py"));
-    let mut witness = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("nsenter and Python");
-    witness.stdin.take().expect("a pipe").write_all(question.to_string().as_bytes()).expect("it reads");
+    command
+        .env("PYTHONWARNINGS", "ignore")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/witness.py"));
+    let mut witness = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("nsenter and Python");
+    witness
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(question.to_string().as_bytes())
+        .expect("it reads");
     let output = witness.wait_with_output().expect("an end");
     assert!(output.status.success(), "the witness failed; see above");
     serde_json::from_slice(&output.stdout).expect("JSON")
@@ -51,7 +71,11 @@ fn ask(world: &World, question: &Value) -> Value {
 fn comparable(properties: &Value) -> Value {
     let mut properties = properties.clone();
     for name in ["created_at", "updated_at"] {
-        let time: DateTime<Utc> = properties[name].as_str().expect("a time").parse().expect("RFC 3339");
+        let time: DateTime<Utc> = properties[name]
+            .as_str()
+            .expect("a time")
+            .parse()
+            .expect("RFC 3339");
         properties[name] = json!(time);
     }
     properties
@@ -71,7 +95,11 @@ fn agiras_python_client_finds_what_we_wrote_in_a_class_like_its_own() {
     let stored = world.weaviate.objects();
     for id in &uuids[1..] {
         let (seen, stored) = (&seen["by_id"][id], &stored[id]);
-        assert_eq!(comparable(&seen["properties"]), comparable(&stored["properties"]), "{id}");
+        assert_eq!(
+            comparable(&seen["properties"]),
+            comparable(&stored["properties"]),
+            "{id}"
+        );
     }
     let of_issue = &seen["by_id"][&issue];
     assert_eq!(

@@ -55,7 +55,14 @@ impl Default for NewItem {
 
 /// Inserts an item with a status.
 pub fn item(client: &mut Client, project_id: i64, status: &str) -> i64 {
-    insert_item(client, project_id, &NewItem { status: status.to_owned(), ..NewItem::default() })
+    insert_item(
+        client,
+        project_id,
+        &NewItem {
+            status: status.to_owned(),
+            ..NewItem::default()
+        },
+    )
 }
 
 /// Inserts an item.
@@ -78,8 +85,9 @@ pub fn insert_item(client: &mut Client, project_id: i64, item: &NewItem) -> i64 
 /// `acme/repo-(n % repositories)`, with number `n` and GitHub's id [`MANY`]` + n`. Creates the projects, too.
 pub fn many_issues(client: &mut Client, repositories: i32, count: i32) {
     item_type(client);
-    let projects: Vec<i64> =
-        (0..repositories).map(|index| project(client, "Project", "acme", &format!("repo-{index}"))).collect();
+    let projects: Vec<i64> = (0..repositories)
+        .map(|index| project(client, "Project", "acme", &format!("repo-{index}")))
+        .collect();
     let first = id(client, "SELECT coalesce(max(id), 0) FROM core_item", &[]);
     let items = format!(
         "INSERT INTO core_item (id, created_at, updated_at, title, description, solution_description, status, assigned_to_id,
@@ -95,14 +103,28 @@ pub fn many_issues(client: &mut Client, repositories: i32, count: i32) {
          SELECT {MANY} + n, n, 'Issue', 'open', 'https://github.com/acme/repo-' || n % $2 || '/issues/' || n, '{CREATED}',
             $1::bigint + n, '', '', NULL FROM generate_series(1, $3::int) n"
     );
-    client.execute(&items, &[&first, &projects, &repositories, &count]).expect("items");
-    client.execute(&mappings, &[&first, &repositories, &count]).expect("mappings");
-    let advance = "SELECT setval(pg_get_serial_sequence('core_item', 'id'), (SELECT max(id) FROM core_item))";
-    client.execute(advance, &[]).expect("the sequence of the items");
+    client
+        .execute(&items, &[&first, &projects, &repositories, &count])
+        .expect("items");
+    client
+        .execute(&mappings, &[&first, &repositories, &count])
+        .expect("mappings");
+    let advance =
+        "SELECT setval(pg_get_serial_sequence('core_item', 'id'), (SELECT max(id) FROM core_item))";
+    client
+        .execute(advance, &[])
+        .expect("the sequence of the items");
 }
 
 /// Inserts the mapping of an issue of `repository` (`owner/name`).
-pub fn issue(client: &mut Client, item_id: i64, github_id: i64, repository: &str, number: i32, state: &str) -> i64 {
+pub fn issue(
+    client: &mut Client,
+    item_id: i64,
+    github_id: i64,
+    repository: &str,
+    number: i32,
+    state: &str,
+) -> i64 {
     let url = format!("https://github.com/{repository}/issues/{number}");
     mapping(client, item_id, github_id, "Issue", number, state, &url)
 }
@@ -143,14 +165,20 @@ pub fn mapping(
 
 /// An item's status.
 pub fn item_status(client: &mut Client, item_id: i64) -> String {
-    client.query_one("SELECT status FROM core_item WHERE id = $1", &[&item_id]).expect("an item").get(0)
+    client
+        .query_one("SELECT status FROM core_item WHERE id = $1", &[&item_id])
+        .expect("an item")
+        .get(0)
 }
 
 /// What a person does in Agira: the status changes, `updated_at` moves, an activity row tells.
 pub fn person_sets_status(client: &mut Client, item_id: i64, status: &str) {
     let before = item_status(client, item_id);
     client
-        .execute("UPDATE core_item SET status = $2, updated_at = now() WHERE id = $1", &[&item_id, &status])
+        .execute(
+            "UPDATE core_item SET status = $2, updated_at = now() WHERE id = $1",
+            &[&item_id, &status],
+        )
         .expect("an item");
     client
         .execute(
@@ -187,7 +215,10 @@ fn item_type(client: &mut Client) {
 }
 
 fn id(client: &mut Client, sql: &str, parameters: &[&(dyn postgres::types::ToSql + Sync)]) -> i64 {
-    client.query_one(sql, parameters).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+    client
+        .query_one(sql, parameters)
+        .unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+        .get(0)
 }
 
 #[cfg(test)]
@@ -208,9 +239,25 @@ mod tests {
                 to_jsonb(i) - '{id,title,project_id}'::text[]
              FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id";
         assert_eq!(client.query(kinds, &[]).unwrap().len(), 1);
-        let addresses = client.query("SELECT html_url FROM core_externalissuemapping ORDER BY github_id", &[]).unwrap();
-        let expected = ["repo-1/issues/1", "repo-0/issues/2", "repo-1/issues/3", "repo-9/issues/4"]
-            .map(|rest| format!("https://github.com/acme/{rest}"));
-        assert_eq!(addresses.iter().map(|row| row.get(0)).collect::<Vec<String>>(), expected);
+        let addresses = client
+            .query(
+                "SELECT html_url FROM core_externalissuemapping ORDER BY github_id",
+                &[],
+            )
+            .unwrap();
+        let expected = [
+            "repo-1/issues/1",
+            "repo-0/issues/2",
+            "repo-1/issues/3",
+            "repo-9/issues/4",
+        ]
+        .map(|rest| format!("https://github.com/acme/{rest}"));
+        assert_eq!(
+            addresses
+                .iter()
+                .map(|row| row.get(0))
+                .collect::<Vec<String>>(),
+            expected
+        );
     }
 }

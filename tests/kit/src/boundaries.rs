@@ -77,15 +77,28 @@ impl Boundaries {
             passed.push(what.to_owned());
             passed.len() - 1
         };
-        (index, self.ask(&Place { index, what, side: Side::Before }))
+        (
+            index,
+            self.ask(&Place {
+                index,
+                what,
+                side: Side::Before,
+            }),
+        )
     }
 
     /// It has been dealt with.
     pub(crate) fn after(&self, index: usize, what: &str) -> Then {
-        self.ask(&Place { index, what, side: Side::After })
+        self.ask(&Place {
+            index,
+            what,
+            side: Side::After,
+        })
     }
 
     fn ask(&self, place: &Place<'_>) -> Then {
-        lock(&self.watcher).as_mut().map_or(Then::Pass, |watcher| watcher(place))
+        lock(&self.watcher)
+            .as_mut()
+            .map_or(Then::Pass, |watcher| watcher(place))
     }
 }

@@ -31,7 +31,10 @@ pub enum WireFault {
 impl WireFault {
     /// An answer with that status, these headers and that body.
     pub fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Self {
-        let mut head = format!("HTTP/1.1 {status} As told\r\ncontent-length: {}\r\n", body.len());
+        let mut head = format!(
+            "HTTP/1.1 {status} As told\r\ncontent-length: {}\r\n",
+            body.len()
+        );
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -63,7 +66,11 @@ impl FaultProxy {
         let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
         let state = shared.clone();
         let thread = std::thread::spawn(move || serve(listener, address, &upstream, &state));
-        Self { address, shared, thread: Some(thread) }
+        Self {
+            address,
+            shared,
+            thread: Some(thread),
+        }
     }
 
     /// `http://127.0.0.1:PORT`, without a trailing slash.
@@ -93,12 +100,17 @@ impl FaultProxy {
 
     /// Waits until that many requests came.
     pub fn wait_for(&self, requests: usize) {
-        let wait = self
-            .shared
-            .1
-            .wait_timeout_while(lock(&self.shared.0), Duration::from_secs(60), |state| state.requests < requests);
+        let wait = self.shared.1.wait_timeout_while(
+            lock(&self.shared.0),
+            Duration::from_secs(60),
+            |state| state.requests < requests,
+        );
         let (state, _) = wait.unwrap_or_else(std::sync::PoisonError::into_inner);
-        assert!(state.requests >= requests, "only {} requests came", state.requests);
+        assert!(
+            state.requests >= requests,
+            "only {} requests came",
+            state.requests
+        );
     }
 
     fn wake(&self) {
@@ -118,7 +130,12 @@ impl Drop for FaultProxy {
     }
 }
 
-fn serve(listener: TcpListener, address: SocketAddr, upstream: &str, shared: &(Mutex<State>, Condvar)) {
+fn serve(
+    listener: TcpListener,
+    address: SocketAddr,
+    upstream: &str,
+    shared: &(Mutex<State>, Condvar),
+) {
     let mut listener = Some(listener);
     loop {
         let current = {
@@ -126,19 +143,30 @@ fn serve(listener: TcpListener, address: SocketAddr, upstream: &str, shared: &(M
             if state.is_over {
                 return;
             }
-            state.fault.clone().filter(|(first, _)| state.requests >= *first).map(|(_, fault)| fault)
+            state
+                .fault
+                .clone()
+                .filter(|(first, _)| state.requests >= *first)
+                .map(|(_, fault)| fault)
         };
         if current == Some(WireFault::Refused) {
             drop(listener.take());
             wait_until_healed(shared);
             continue;
         }
-        let open = listener.get_or_insert_with(|| TcpListener::bind(address).expect("the port that was ours"));
-        let Ok((client, _)) = open.accept() else { return };
+        let open = listener
+            .get_or_insert_with(|| TcpListener::bind(address).expect("the port that was ours"));
+        let Ok((client, _)) = open.accept() else {
+            return;
+        };
         // What a request meets is decided when it comes, not when it was waited for.
         let fault = {
             let state = lock(&shared.0);
-            state.fault.clone().filter(|(first, _)| state.requests >= *first).map(|(_, fault)| fault)
+            state
+                .fault
+                .clone()
+                .filter(|(first, _)| state.requests >= *first)
+                .map(|(_, fault)| fault)
         };
         if fault == Some(WireFault::Refused) {
             continue;
@@ -148,11 +176,18 @@ fn serve(listener: TcpListener, address: SocketAddr, upstream: &str, shared: &(M
 }
 
 fn wait_until_healed(shared: &(Mutex<State>, Condvar)) {
-    let waited = shared.1.wait_while(lock(&shared.0), |state| state.fault.is_some() && !state.is_over);
+    let waited = shared.1.wait_while(lock(&shared.0), |state| {
+        state.fault.is_some() && !state.is_over
+    });
     drop(waited.unwrap_or_else(std::sync::PoisonError::into_inner));
 }
 
-fn one(mut client: TcpStream, upstream: &str, fault: Option<WireFault>, shared: &(Mutex<State>, Condvar)) {
+fn one(
+    mut client: TcpStream,
+    upstream: &str,
+    fault: Option<WireFault>,
+    shared: &(Mutex<State>, Condvar),
+) {
     let count = || {
         lock(&shared.0).requests += 1;
         shared.1.notify_all();
@@ -161,7 +196,9 @@ fn one(mut client: TcpStream, upstream: &str, fault: Option<WireFault>, shared: 
         count();
         return;
     }
-    let Some(request) = read_request(&client) else { return };
+    let Some(request) = read_request(&client) else {
+        return;
+    };
     count();
     // The client may have gone away in each of these cases: its business.
     match fault {
@@ -173,7 +210,10 @@ fn one(mut client: TcpStream, upstream: &str, fault: Option<WireFault>, shared: 
         }
         Some(WireFault::Cut) => {
             let answer = forward(upstream, &request);
-            let head = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
+            let head = answer
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n")
+                .map_or(0, |at| at + 4);
             let _ = client.write_all(&answer[..head + (answer.len() - head) / 2]);
         }
         Some(WireFault::LostAnswer) => drop(forward(upstream, &request)),
@@ -220,6 +260,8 @@ fn forward(upstream: &str, request: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let mut stream = TcpStream::connect(upstream).expect("the simulator");
     stream.write_all(request).expect("the simulator reads");
-    stream.read_to_end(&mut answer).expect("the simulator answers");
+    stream
+        .read_to_end(&mut answer)
+        .expect("the simulator answers");
     answer
 }

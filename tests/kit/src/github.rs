@@ -43,7 +43,13 @@ pub const TOKEN: &str = "github_pat_simulated";
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { token: TOKEN.to_owned(), clock_ahead: 0, points: 5000, most_aliases: 1000, latency: Duration::ZERO }
+        Self {
+            token: TOKEN.to_owned(),
+            clock_ahead: 0,
+            points: 5000,
+            most_aliases: 1000,
+            latency: Duration::ZERO,
+        }
     }
 }
 
@@ -120,7 +126,9 @@ impl Github {
                 let response = rest::answer(&mut state, request);
                 if String::from_utf8_lossy(&request.body).contains("query Changes(") {
                     for (key, at) in std::mem::take(&mut state.closed_after_poll) {
-                        state.world.issue(&key, |issue| issue.close(&at, "COMPLETED", Closer::Nobody));
+                        state
+                            .world
+                            .issue(&key, |issue| issue.close(&at, "COMPLETED", Closer::Nobody));
                     }
                 }
                 (state.settings.latency, response)
@@ -203,7 +211,9 @@ impl Github {
 
     /// GitHub gives that answer whenever it is asked what changed in this repository, alone or with others.
     pub fn fail_polls_of(&self, name: &str, answer: Response) {
-        lock(&self.state).failing_polls.insert(name.to_lowercase(), answer);
+        lock(&self.state)
+            .failing_polls
+            .insert(name.to_lowercase(), answer);
     }
 
     /// The token cannot see a repository any more.
@@ -230,7 +240,9 @@ impl Github {
 
     /// Lets the next `count` requests fail.
     pub fn fail_next(&self, count: usize, fault: &Fault) {
-        lock(&self.state).faults.extend(std::iter::repeat_n(fault.clone(), count));
+        lock(&self.state)
+            .faults
+            .extend(std::iter::repeat_n(fault.clone(), count));
     }
 
     /// Somebody acts while issues or pull requests are looked at the next time.
@@ -240,7 +252,9 @@ impl Github {
 
     /// Somebody closes an issue between this page of what changed and the next one.
     pub fn close_between_pages(&self, key: &str, at: &str) {
-        lock(&self.state).closed_after_poll.push((key.to_owned(), at.to_owned()));
+        lock(&self.state)
+            .closed_after_poll
+            .push((key.to_owned(), at.to_owned()));
     }
 
     /// Everything that was asked since the start or the last [`Self::clear_log`].
@@ -250,8 +264,13 @@ impl Github {
 
     /// The variables of every GraphQL query since then.
     pub fn variables(&self) -> Vec<Value> {
-        let body = |exchange: &Exchange| serde_json::from_slice::<Value>(&exchange.request.body).ok();
-        self.requests().iter().filter_map(body).map(|body| body["variables"].clone()).collect()
+        let body =
+            |exchange: &Exchange| serde_json::from_slice::<Value>(&exchange.request.body).ok();
+        self.requests()
+            .iter()
+            .filter_map(body)
+            .map(|body| body["variables"].clone())
+            .collect()
     }
 
     /// GraphQL points that were spent since the start.

@@ -33,7 +33,10 @@ pub struct Refused {
 impl Refused {
     /// An error with a type.
     pub fn typed(kind: &str, message: String) -> Self {
-        Self { kind: Some(kind.to_owned()), message }
+        Self {
+            kind: Some(kind.to_owned()),
+            message,
+        }
     }
 }
 
@@ -52,12 +55,17 @@ impl<'a> Object<'a> {
         type_name: &str,
         resolver: impl Fn(&str, &Map<String, Value>) -> Result<Resolved<'a>, Refused> + 'a,
     ) -> Self {
-        Self { type_name: type_name.to_owned(), resolver: Box::new(resolver) }
+        Self {
+            type_name: type_name.to_owned(),
+            resolver: Box::new(resolver),
+        }
     }
 
     /// An object whose fields are all leaves, read from a JSON object; absent ones are null.
     pub fn leaves(type_name: &str, fields: Value) -> Self {
-        Self::new(type_name, move |name, _| Ok(Resolved::Leaf(fields[name].clone())))
+        Self::new(type_name, move |name, _| {
+            Ok(Resolved::Leaf(fields[name].clone()))
+        })
     }
 }
 
@@ -69,33 +77,41 @@ impl ObjectValue for Object<'_> {
         &self.type_name
     }
 
-    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+    fn resolve_field<'a>(
+        &'a self,
+        info: &'a ResolveInfo<'a>,
+    ) -> Result<ResolvedValue<'a>, FieldError> {
         let arguments = match serde_json::to_value(info.arguments()) {
             Ok(Value::Object(arguments)) => arguments,
             _ => Map::new(),
         };
-        let resolved = (self.resolver)(info.field_name(), &arguments).map_err(|refused| FieldError {
-            message: match refused.kind {
-                Some(kind) => format!("{kind}{SEPARATOR}{}", refused.message),
-                None => refused.message,
-            },
-        })?;
+        let resolved =
+            (self.resolver)(info.field_name(), &arguments).map_err(|refused| FieldError {
+                message: match refused.kind {
+                    Some(kind) => format!("{kind}{SEPARATOR}{}", refused.message),
+                    None => refused.message,
+                },
+            })?;
         Ok(match resolved {
             Resolved::Leaf(value) => leaf(value),
             Resolved::Object(object) => ResolvedValue::Object(Box::new(object)),
-            Resolved::List(objects) => ResolvedValue::List(Box::new(objects.into_iter().map(|object| {
-                Ok(match object {
-                    Some(object) => ResolvedValue::Object(Box::new(object)),
-                    None => ResolvedValue::Leaf(serde_json_bytes_null()),
-                })
-            }))),
+            Resolved::List(objects) => {
+                ResolvedValue::List(Box::new(objects.into_iter().map(|object| {
+                    Ok(match object {
+                        Some(object) => ResolvedValue::Object(Box::new(object)),
+                        None => ResolvedValue::Leaf(serde_json_bytes_null()),
+                    })
+                })))
+            }
         })
     }
 }
 
 fn leaf<'a>(value: Value) -> ResolvedValue<'a> {
     match value {
-        Value::Array(values) => ResolvedValue::List(Box::new(values.into_iter().map(|value| Ok(leaf(value))))),
+        Value::Array(values) => {
+            ResolvedValue::List(Box::new(values.into_iter().map(|value| Ok(leaf(value)))))
+        }
         value => ResolvedValue::Leaf(value.into()),
     }
 }
@@ -140,8 +156,14 @@ impl<T> Cache<T> {
 pub fn validate(schema: &Valid<Schema>, query: &str) -> Result<Valid<ExecutableDocument>, Invalid> {
     ExecutableDocument::parse_and_validate(schema, query, "query.graphql").map_err(|invalid| {
         // An unknown field is the reason, where its parent is also complained of for having no known ones.
-        let all: Vec<String> = invalid.errors.iter().map(|error| error.to_string()).collect();
-        let unknown = all.iter().find(|message| message.contains("does not have a field"));
+        let all: Vec<String> = invalid
+            .errors
+            .iter()
+            .map(|error| error.to_string())
+            .collect();
+        let unknown = all
+            .iter()
+            .find(|message| message.contains("does not have a field"));
         Invalid(unknown.or(all.first()).cloned().unwrap_or_default())
     })
 }
@@ -155,16 +177,22 @@ pub fn read(sdl: &str) -> Result<Valid<Schema>, String> {
     let schema = match Schema::parse(sdl, "schema.graphql") {
         Ok(schema) => schema,
         Err(invalid) => {
-            let is_duplicate = |message: &str| message.starts_with("duplicate definitions for the `");
-            let other =
-                invalid.errors.iter().map(|error| error.error.to_string()).find(|message| !is_duplicate(message));
+            let is_duplicate =
+                |message: &str| message.starts_with("duplicate definitions for the `");
+            let other = invalid
+                .errors
+                .iter()
+                .map(|error| error.error.to_string())
+                .find(|message| !is_duplicate(message));
             match other {
                 Some(message) => return Err(message),
                 None => invalid.partial,
             }
         }
     };
-    schema.validate().map_err(|invalid| invalid.errors.to_string())
+    schema
+        .validate()
+        .map_err(|invalid| invalid.errors.to_string())
 }
 
 /// Whether a document fits a schema.
@@ -198,9 +226,17 @@ pub fn execute(
         .execute_sync(root)
         .map_err(|error| Invalid(error.message().to_string()))?;
     let mut response = serde_json::to_value(&response).unwrap_or_default();
-    for error in response.get_mut("errors").and_then(Value::as_array_mut).into_iter().flatten() {
+    for error in response
+        .get_mut("errors")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         let message = error["message"].as_str().unwrap_or_default();
-        let message = message.strip_prefix("resolver error: ").unwrap_or(message).to_owned();
+        let message = message
+            .strip_prefix("resolver error: ")
+            .unwrap_or(message)
+            .to_owned();
         error["message"] = json!(message);
         if let Some((kind, message)) = message.split_once(SEPARATOR) {
             error["type"] = json!(kind);

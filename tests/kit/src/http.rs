@@ -27,15 +27,20 @@ pub struct Request {
 impl Request {
     /// The first header of that name (lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The first value of a query parameter, as sent (not decoded).
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.split('&').find_map(|pair| match pair.split_once('=') {
-            Some((key, value)) => (key == name).then_some(value),
-            None => (pair == name).then_some(""),
-        })
+        self.query
+            .split('&')
+            .find_map(|pair| match pair.split_once('=') {
+                Some((key, value)) => (key == name).then_some(value),
+                None => (pair == name).then_some(""),
+            })
     }
 }
 
@@ -53,13 +58,21 @@ pub struct Response {
 impl Response {
     /// An answer without a body.
     pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     /// A JSON answer.
     pub fn json(status: u16, body: &serde_json::Value) -> Self {
-        Self { status, headers: Vec::new(), body: body.to_string().into_bytes() }
-            .header("content-type", "application/json; charset=utf-8")
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.to_string().into_bytes(),
+        }
+        .header("content-type", "application/json; charset=utf-8")
     }
 
     /// The same answer with one more header.
@@ -99,7 +112,8 @@ pub struct Server {
 impl Server {
     /// Starts a server on a free loopback port that answers every request with `service`.
     pub fn start(service: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
-        let server = Arc::new(tiny_http::Server::http("127.0.0.1:0").expect("a free loopback port"));
+        let server =
+            Arc::new(tiny_http::Server::http("127.0.0.1:0").expect("a free loopback port"));
         let address = server.server_addr().to_ip().expect("an IP listener");
         let log = Arc::new(Mutex::new(Vec::new()));
         let boundaries = Arc::new(Mutex::new(None));
@@ -107,7 +121,8 @@ impl Server {
         let gate: Arc<Mutex<Option<Gate>>> = Arc::default();
         let threads = (0..4)
             .map(|_| {
-                let (server, log, service, gate) = (server.clone(), log.clone(), service.clone(), gate.clone());
+                let (server, log, service, gate) =
+                    (server.clone(), log.clone(), service.clone(), gate.clone());
                 let boundaries = boundaries.clone();
                 std::thread::spawn(move || {
                     while let Ok(incoming) = server.recv() {
@@ -119,7 +134,14 @@ impl Server {
                 })
             })
             .collect();
-        Self { address, server, log, gate, boundaries, threads }
+        Self {
+            address,
+            server,
+            log,
+            gate,
+            boundaries,
+            threads,
+        }
     }
 
     /// `http://127.0.0.1:PORT`, without a trailing slash.
@@ -182,16 +204,29 @@ fn answer(
         headers: incoming
             .headers()
             .iter()
-            .map(|header| (header.field.to_string().to_lowercase(), header.value.to_string()))
+            .map(|header| {
+                (
+                    header.field.to_string().to_lowercase(),
+                    header.value.to_string(),
+                )
+            })
             .collect(),
         body,
         connection: *incoming.remote_addr().expect("a TCP peer"),
     };
     let observed = lock(boundaries).clone().map(|(name, boundaries)| {
-        let beginning: String = String::from_utf8_lossy(&request.body).chars().take(60).collect();
-        (boundaries, format!("{name}: {} {} {beginning}", request.method, request.path))
+        let beginning: String = String::from_utf8_lossy(&request.body)
+            .chars()
+            .take(60)
+            .collect();
+        (
+            boundaries,
+            format!("{name}: {} {} {beginning}", request.method, request.path),
+        )
     });
-    let before = observed.as_ref().map(|(boundaries, what)| boundaries.before(what));
+    let before = observed
+        .as_ref()
+        .map(|(boundaries, what)| boundaries.before(what));
     if before.is_some_and(|(_, then)| then != Then::Pass) {
         return;
     }
@@ -203,26 +238,42 @@ fn answer(
     }
     let mut wire = response.body.clone();
     let mut headers = response.headers.clone();
-    let accepts_gzip = request.header("accept-encoding").is_some_and(|value| value.contains("gzip"));
+    let accepts_gzip = request
+        .header("accept-encoding")
+        .is_some_and(|value| value.contains("gzip"));
     if accepts_gzip && wire.len() > 256 {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&wire).expect("writing to memory");
         wire = encoder.finish().expect("writing to memory");
         headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
     }
-    lock(log).push(Exchange { request, response: response.clone(), sent_bytes: wire.len() });
+    lock(log).push(Exchange {
+        request,
+        response: response.clone(),
+        sent_bytes: wire.len(),
+    });
     let headers = headers
         .iter()
-        .map(|(name, value)| tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).expect("a valid header"))
+        .map(|(name, value)| {
+            tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes())
+                .expect("a valid header")
+        })
         .collect();
     let length = wire.len();
-    let outgoing =
-        tiny_http::Response::new(response.status.into(), headers, std::io::Cursor::new(wire), Some(length), None);
+    let outgoing = tiny_http::Response::new(
+        response.status.into(),
+        headers,
+        std::io::Cursor::new(wire),
+        Some(length),
+        None,
+    );
     // The client may have gone away: its business, and its test's.
     let _ = incoming.respond(outgoing);
 }
 
 /// A poisoned lock only says that some test failed; the data is still whole.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

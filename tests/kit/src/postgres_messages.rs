@@ -32,7 +32,10 @@ pub fn batch(client: &mut impl Read) -> io::Result<Option<Vec<Message>>> {
 pub fn message(from: &mut impl Read) -> io::Result<Message> {
     let mut kind = [0];
     from.read_exact(&mut kind)?;
-    Ok(Message { kind: kind[0], body: body(from)? })
+    Ok(Message {
+        kind: kind[0],
+        body: body(from)?,
+    })
 }
 
 /// A length and what it counts, itself included.
@@ -51,7 +54,10 @@ impl Message {
     /// With this behind its length.
     pub fn new(kind: u8, rest: &[u8]) -> Self {
         let length = u32::try_from(rest.len() + 4).expect("a short message");
-        Self { kind, body: [&length.to_be_bytes(), rest].concat() }
+        Self {
+            kind,
+            body: [&length.to_be_bytes(), rest].concat(),
+        }
     }
 
     /// A simple query.
@@ -61,9 +67,17 @@ impl Message {
 
     /// Whether it is an ErrorResponse whose code begins so.
     pub fn is_error(&self, code: &str) -> bool {
-        let mut fields = self.body.get(4..).unwrap_or_default().split(|byte| *byte == 0);
+        let mut fields = self
+            .body
+            .get(4..)
+            .unwrap_or_default()
+            .split(|byte| *byte == 0);
         self.kind == b'E'
-            && fields.any(|field| field.strip_prefix(b"C").is_some_and(|at| at.starts_with(code.as_bytes())))
+            && fields.any(|field| {
+                field
+                    .strip_prefix(b"C")
+                    .is_some_and(|at| at.starts_with(code.as_bytes()))
+            })
     }
 
     /// Appends it.
@@ -74,13 +88,17 @@ impl Message {
 
     /// The texts that it begins with.
     pub fn texts(&self) -> impl Iterator<Item = String> + '_ {
-        self.body[4..].split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned())
+        self.body[4..]
+            .split(|byte| *byte == 0)
+            .map(|text| String::from_utf8_lossy(text).into_owned())
     }
 }
 
 /// As they are sent.
 pub fn bytes(messages: &[Message]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    messages.iter().for_each(|message| message.write_to(&mut bytes));
+    messages
+        .iter()
+        .for_each(|message| message.write_to(&mut bytes));
     bytes
 }

@@ -51,7 +51,10 @@ type Whose = (String, String);
 impl PostgresPool {
     /// A pool before this server. Both are reached by Unix sockets: they cost less than TCP.
     pub fn start(cluster: &Cluster) -> Self {
-        let folder = tempfile::Builder::new().prefix("agira-worker-pool-").tempdir().expect("a temporary folder");
+        let folder = tempfile::Builder::new()
+            .prefix("agira-worker-pool-")
+            .tempdir()
+            .expect("a temporary folder");
         let listener = UnixListener::bind(folder.path().join(SOCKET)).expect("a socket");
         let server = cluster.socket();
         let shared = Arc::new(Shared {
@@ -86,11 +89,20 @@ impl PostgresPool {
     /// process had died, and waits until PostgreSQL has forgotten what was not committed.
     pub fn cut(&self, url: &str, application: &str) {
         let database = url.rsplit('/').next().unwrap_or_default();
-        let is_meant = |client: &&Arc<Client>| client.database == database && client.application == application;
-        let meant: Vec<Arc<Client>> = lock(&self.shared.clients).iter().filter(is_meant).cloned().collect();
+        let is_meant = |client: &&Arc<Client>| {
+            client.database == database && client.application == application
+        };
+        let meant: Vec<Arc<Client>> = lock(&self.shared.clients)
+            .iter()
+            .filter(is_meant)
+            .cloned()
+            .collect();
         for client in meant {
             let _ = client.stream.shutdown(Shutdown::Both);
-            while lock(&self.shared.clients).iter().any(|other| Arc::ptr_eq(other, &client)) {
+            while lock(&self.shared.clients)
+                .iter()
+                .any(|other| Arc::ptr_eq(other, &client))
+            {
                 std::thread::sleep(Duration::from_micros(200));
             }
         }
@@ -110,8 +122,11 @@ impl Shared {
         let mut reader = BufReader::new(stream.try_clone()?);
         let wanted = wanted(&body(&mut reader)?)?;
         let whose = (of(&wanted, "user"), of(&wanted, "database"));
-        let client =
-            Arc::new(Client { stream, database: whose.1.clone(), application: of(&wanted, "application_name") });
+        let client = Arc::new(Client {
+            stream,
+            database: whose.1.clone(),
+            application: of(&wanted, "application_name"),
+        });
         let mut session = self.session(&whose, &settings(&wanted)?)?;
         lock(&self.clients).push(client.clone());
         let served = exchange(&client.stream, &mut reader, &mut session);
@@ -138,7 +153,11 @@ impl Shared {
 }
 
 /// Until the client goes, or PostgreSQL says that it ends the session.
-fn exchange(mut stream: &UnixStream, reader: &mut impl Read, session: &mut Session) -> io::Result<()> {
+fn exchange(
+    mut stream: &UnixStream,
+    reader: &mut impl Read,
+    session: &mut Session,
+) -> io::Result<()> {
     stream.write_all(&session.greeting)?;
     while let Some(asked) = batch(reader)? {
         let mut answer = Vec::new();
@@ -155,14 +174,22 @@ fn exchange(mut stream: &UnixStream, reader: &mut impl Read, session: &mut Sessi
 /// Names and values of a StartupMessage.
 fn wanted(startup: &[u8]) -> io::Result<Vec<(String, String)>> {
     let parameters = startup.get(8..).ok_or(ErrorKind::InvalidData)?;
-    let texts: Vec<String> =
-        parameters.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+    let texts: Vec<String> = parameters
+        .split(|byte| *byte == 0)
+        .map(|text| String::from_utf8_lossy(text).into_owned())
+        .collect();
     let pairs = texts.chunks_exact(2).take_while(|pair| !pair[0].is_empty());
-    Ok(pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect())
+    Ok(pairs
+        .map(|pair| (pair[0].clone(), pair[1].clone()))
+        .collect())
 }
 
 fn of(wanted: &[(String, String)], name: &str) -> String {
-    wanted.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
+    wanted
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.clone())
+        .unwrap_or_default()
 }
 
 /// What gives a session the settings that the client began with; `options` is read as far as `-cname=value` without blanks.
@@ -171,12 +198,17 @@ fn settings(wanted: &[(String, String)]) -> io::Result<String> {
     let options = of(wanted, "options");
     let mut settings = vec![("application_name", of(wanted, "application_name"))];
     for option in options.split_whitespace() {
-        let (name, value) =
-            option.strip_prefix("-c").and_then(|option| option.split_once('=')).ok_or(ErrorKind::InvalidData)?;
+        let (name, value) = option
+            .strip_prefix("-c")
+            .and_then(|option| option.split_once('='))
+            .ok_or(ErrorKind::InvalidData)?;
         settings.push((name, value.to_owned()));
     }
     for (name, value) in settings {
-        sql.push_str(&format!(", set_config('{name}', '{}', false)", value.replace('\'', "''")));
+        sql.push_str(&format!(
+            ", set_config('{name}', '{}', false)",
+            value.replace('\'', "''")
+        ));
     }
     Ok(sql)
 }
@@ -198,23 +230,44 @@ mod tests {
         let pool = PostgresPool::start(Cluster::shared());
         let url = |more: &str| format!("{}?sslmode=disable{more}", pool.url(&database.url()));
         let (pid, name) = ("SELECT pg_backend_pid()::text", "SHOW application_name");
-        let told = "SELECT concat(current_setting('kit.told', true), current_setting('lock_timeout'))";
-        let mut first = Client::connect(&url("&application_name=first&options=-ckit.told=it"), NoTls).unwrap();
+        let told =
+            "SELECT concat(current_setting('kit.told', true), current_setting('lock_timeout'))";
+        let mut first =
+            Client::connect(&url("&application_name=first&options=-ckit.told=it"), NoTls).unwrap();
         let mut second = Client::connect(&url(""), NoTls).unwrap();
-        assert_eq!((one(&mut first, name), one(&mut first, told)), ("first".to_owned(), "it0".to_owned()));
-        first.batch_execute("SET lock_timeout = '7s'; CREATE TEMPORARY TABLE left_over ()").unwrap();
+        assert_eq!(
+            (one(&mut first, name), one(&mut first, told)),
+            ("first".to_owned(), "it0".to_owned())
+        );
+        first
+            .batch_execute("SET lock_timeout = '7s'; CREATE TEMPORARY TABLE left_over ()")
+            .unwrap();
         let (left, other) = (one(&mut first, pid), one(&mut second, pid));
         assert_ne!(left, other);
         drop(first);
-        let is_idle = || lock(&pool.shared.idle).values().any(|sessions| !sessions.is_empty());
+        let is_idle = || {
+            lock(&pool.shared.idle)
+                .values()
+                .any(|sessions| !sessions.is_empty())
+        };
         while !is_idle() {
             std::thread::yield_now();
         }
         let mut third = Client::connect(&url(""), NoTls).unwrap();
         assert_eq!(one(&mut third, pid), left);
-        assert_eq!((one(&mut third, name), one(&mut third, told)), (String::new(), "0".to_owned()));
+        assert_eq!(
+            (one(&mut third, name), one(&mut third, told)),
+            (String::new(), "0".to_owned())
+        );
         let left_over = third.batch_execute("SELECT FROM left_over").unwrap_err();
-        assert!(left_over.as_db_error().unwrap().message().contains("does not exist"), "{left_over:?}");
+        assert!(
+            left_over
+                .as_db_error()
+                .unwrap()
+                .message()
+                .contains("does not exist"),
+            "{left_over:?}"
+        );
     }
 
     #[test]
@@ -223,20 +276,34 @@ mod tests {
         let pool = PostgresPool::start(Cluster::shared());
         let url = format!("{}?sslmode=disable", pool.url(&database.url()));
         let mut first = Client::connect(&url, NoTls).unwrap();
-        let pid: i32 = first.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+        let pid: i32 = first
+            .query_one("SELECT pg_backend_pid()", &[])
+            .unwrap()
+            .get(0);
         let cut = format!("SELECT pg_terminate_backend({pid}, 5000)");
         database.client().batch_execute(&cut).unwrap();
         let error = first.batch_execute("SELECT 1").unwrap_err();
         assert!(error.is_closed() || error.code().is_some(), "{error:?}");
         let mut second = Client::connect(&url, NoTls).unwrap();
-        assert_ne!(second.query_one("SELECT pg_backend_pid()", &[]).unwrap().get::<_, i32>(0), pid);
+        assert_ne!(
+            second
+                .query_one("SELECT pg_backend_pid()", &[])
+                .unwrap()
+                .get::<_, i32>(0),
+            pid
+        );
     }
 
     #[test]
     fn of_a_client_that_is_cut_nothing_stays_that_was_not_committed() {
         let database = Database::create();
         let pool = PostgresPool::start(Cluster::shared());
-        let url = |name: &str| format!("{}?sslmode=disable&application_name={name}", pool.url(&database.url()));
+        let url = |name: &str| {
+            format!(
+                "{}?sslmode=disable&application_name={name}",
+                pool.url(&database.url())
+            )
+        };
         let mut one = Client::connect(&url("one"), NoTls).unwrap();
         let mut other = Client::connect(&url("other"), NoTls).unwrap();
         one.batch_execute("BEGIN; CREATE TABLE never ()").unwrap();
@@ -244,17 +311,29 @@ mod tests {
         assert!(one.batch_execute("SELECT 1").unwrap_err().is_closed());
         let there = "SELECT to_regclass('never')::text, (SELECT count(*) FROM pg_locks WHERE relation > 16384)";
         let row = other.query_one(there, &[]).unwrap();
-        assert_eq!((row.get::<_, Option<&str>>(0), row.get::<_, i64>(1)), (None, 0));
+        assert_eq!(
+            (row.get::<_, Option<&str>>(0), row.get::<_, i64>(1)),
+            (None, 0)
+        );
     }
 
     #[test]
     fn a_client_is_cut_when_its_statement_fails_as_one_whose_session_is_ended() {
         let database = Database::create();
         let pool = PostgresPool::start(Cluster::shared());
-        let mut client = Client::connect(&format!("{}?sslmode=disable", pool.url(&database.url())), NoTls).unwrap();
-        let error = client.batch_execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57P01'; END $$").unwrap_err();
+        let mut client = Client::connect(
+            &format!("{}?sslmode=disable", pool.url(&database.url())),
+            NoTls,
+        )
+        .unwrap();
+        let error = client
+            .batch_execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57P01'; END $$")
+            .unwrap_err();
         // The client may see the end of the connection first.
-        assert!(error.is_closed() || error.code().is_some_and(|code| code.code() == "57P01"), "{error:?}");
+        assert!(
+            error.is_closed() || error.code().is_some_and(|code| code.code() == "57P01"),
+            "{error:?}"
+        );
         assert!(client.batch_execute("SELECT 1").unwrap_err().is_closed());
     }
 
@@ -262,9 +341,18 @@ mod tests {
     fn what_somebody_prepared_need_not_be_prepared_again_and_means_the_same_for_everybody() {
         let database = Database::create();
         let pool = PostgresPool::start(Cluster::shared());
-        let url = format!("{}?sslmode=disable&options=-csearch_path=", pool.url(&database.url()));
-        database.client().batch_execute("CREATE SCHEMA a CREATE VIEW here AS SELECT 'a' AS schema").unwrap();
-        database.client().batch_execute("CREATE SCHEMA b CREATE VIEW here AS SELECT 'b' AS schema").unwrap();
+        let url = format!(
+            "{}?sslmode=disable&options=-csearch_path=",
+            pool.url(&database.url())
+        );
+        database
+            .client()
+            .batch_execute("CREATE SCHEMA a CREATE VIEW here AS SELECT 'a' AS schema")
+            .unwrap();
+        database
+            .client()
+            .batch_execute("CREATE SCHEMA b CREATE VIEW here AS SELECT 'b' AS schema")
+            .unwrap();
         let prepared = "SELECT concat(schema, count(*)) FROM here, pg_prepared_statements
             WHERE statement = 'SELECT $1::int8 + 1' GROUP BY schema";
         for schema in ["a", "b", "a"] {
@@ -274,7 +362,10 @@ mod tests {
                 assert_eq!(row.get::<_, i64>(0), number + 1);
             }
             let error = client.query("SELECT nothing", &[]).unwrap_err();
-            assert!(error.as_db_error().unwrap().message().contains("nothing"), "{error:?}");
+            assert!(
+                error.as_db_error().unwrap().message().contains("nothing"),
+                "{error:?}"
+            );
             assert_eq!(one(&mut client, prepared), format!("{schema}1"));
             drop(client);
             while lock(&pool.shared.idle).values().all(Vec::is_empty) {

@@ -39,8 +39,10 @@ impl PostgresProxy {
     /// # Panics
     /// When the address is none of [`crate::postgres_server::Database::url`].
     pub fn start(url: &str, boundaries: Arc<Boundaries>) -> Self {
-        let (server, database) =
-            url.strip_prefix("postgresql://postgres@").and_then(|rest| rest.split_once('/')).expect("an address");
+        let (server, database) = url
+            .strip_prefix("postgresql://postgres@")
+            .and_then(|rest| rest.split_once('/'))
+            .expect("an address");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
         let address = listener.local_addr().expect("a bound listener");
         let shared = Arc::new(Shared {
@@ -55,18 +57,28 @@ impl PostgresProxy {
                 if accepted.is_over.load(Ordering::SeqCst) {
                     return;
                 }
-                let (Ok(handle), serving) = (client.try_clone(), accepted.clone()) else { continue };
+                let (Ok(handle), serving) = (client.try_clone(), accepted.clone()) else {
+                    continue;
+                };
                 // Whatever ends a connection, the other side sees that it has ended.
                 let thread = std::thread::spawn(move || drop(serve(client, &serving)));
                 lock(&accepted.connections).push((handle, thread));
             }
         });
-        Self { address, database: database.to_owned(), shared, accepting: Some(accepting) }
+        Self {
+            address,
+            database: database.to_owned(),
+            shared,
+            accepting: Some(accepting),
+        }
     }
 
     /// The address for the program; without TLS, which would hide the messages.
     pub fn url(&self) -> String {
-        format!("postgresql://agira_worker@{}/{}?sslmode=disable", self.address, self.database)
+        format!(
+            "postgresql://agira_worker@{}/{}?sslmode=disable",
+            self.address, self.database
+        )
     }
 }
 
@@ -94,7 +106,11 @@ fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     result
 }
 
-fn converse(client: &mut TcpStream, server: &mut TcpStream, boundaries: &Boundaries) -> io::Result<()> {
+fn converse(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    boundaries: &Boundaries,
+) -> io::Result<()> {
     let connect = "PostgreSQL: connect";
     let (index, then) = boundaries.before(connect);
     if then != Then::Pass {
@@ -113,7 +129,9 @@ fn converse(client: &mut TcpStream, server: &mut TcpStream, boundaries: &Boundar
     client.write_all(&answer)?;
     let mut prepared = HashMap::new();
     loop {
-        let Some(asked) = batch(client)? else { return Ok(()) };
+        let Some(asked) = batch(client)? else {
+            return Ok(());
+        };
         let executed = executed(&asked, &mut prepared);
         let (index, then) = match &executed {
             Some(what) => boundaries.before(what),
@@ -122,9 +140,10 @@ fn converse(client: &mut TcpStream, server: &mut TcpStream, boundaries: &Boundar
         match then {
             Then::Pass => server.write_all(&bytes(&asked))?,
             Then::Lose => return Ok(()),
-            Then::Raise(state) => {
-                server.write_all(&raising(state, executed.as_deref() == Some("PostgreSQL: COMMIT")))?
-            }
+            Then::Raise(state) => server.write_all(&raising(
+                state,
+                executed.as_deref() == Some("PostgreSQL: COMMIT"),
+            ))?,
         }
         let answer = self::answer(server)?;
         if let Some(what) = &executed
@@ -168,6 +187,7 @@ fn executed(messages: &[Message], prepared: &mut HashMap<String, String>) -> Opt
 /// has ended the transaction.
 fn raising(state: &str, is_commit: bool) -> Vec<u8> {
     let end = if is_commit { "ROLLBACK; " } else { "" };
-    let sql = format!("{end}DO $$ BEGIN RAISE 'raised by a test' USING ERRCODE = '{state}'; END $$");
+    let sql =
+        format!("{end}DO $$ BEGIN RAISE 'raised by a test' USING ERRCODE = '{state}'; END $$");
     bytes(&[Message::query(&sql)])
 }

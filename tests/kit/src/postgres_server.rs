@@ -21,7 +21,9 @@ pub struct Cluster {
 
 /// The folder `sql/` of the project.
 pub fn sql(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../sql")
+        .join(name)
 }
 
 /// `examples/sql/role.sql` of the project.
@@ -55,7 +57,10 @@ impl Cluster {
 
     fn start(files: &[(&str, &str)]) -> anyhow::Result<Self> {
         let bin = binaries()?;
-        let folder = tempfile::Builder::new().prefix("agira-worker-pg-").tempdir()?.keep();
+        let folder = tempfile::Builder::new()
+            .prefix("agira-worker-pg-")
+            .tempdir()?
+            .keep();
         let watchdog = watchdog(&bin, &folder)?;
         let user = other_user()?;
         if let Some(user) = &user {
@@ -63,7 +68,14 @@ impl Cluster {
         }
         let data = folder.join("data");
         let mut initdb = as_user(user.as_deref(), &bin.join("initdb"));
-        initdb.args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "--no-sync", "-D"]);
+        initdb.args([
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--username=postgres",
+            "--no-sync",
+            "-D",
+        ]);
         run(initdb.arg(&data))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let settings = format!(
@@ -72,23 +84,42 @@ impl Cluster {
              shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = top\npg_stat_statements.max = 50000\n",
             folder.display()
         );
-        std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"))?.write_all(settings.as_bytes())?;
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(data.join("postgresql.conf"))?
+            .write_all(settings.as_bytes())?;
         for (name, content) in files {
             let path = data.join(name);
             let append = *name == "postgresql.conf";
             let mut options = std::fs::OpenOptions::new();
-            options.create(true).write(true).append(append).truncate(!append).mode(0o600);
+            options
+                .create(true)
+                .write(true)
+                .append(append)
+                .truncate(!append)
+                .mode(0o600);
             options.open(&path)?.write_all(content.as_bytes())?;
             if let Some(user) = &user {
                 run(Command::new("chown").arg(user).arg(&path))?;
             }
         }
         let mut start = as_user(user.as_deref(), &bin.join("pg_ctl"));
-        start.args(["start", "--wait", "--silent", "-D"]).arg(&data).arg("--log").arg(folder.join("log"));
+        start
+            .args(["start", "--wait", "--silent", "-D"])
+            .arg(&data)
+            .arg("--log")
+            .arg(folder.join("log"));
         run(&mut start)?;
-        let cluster = Self { port, folder, _watchdog: watchdog };
+        let cluster = Self {
+            port,
+            folder,
+            _watchdog: watchdog,
+        };
         let mut client = cluster.client("postgres");
-        for (name, files) in [(AGIRA_TEMPLATE, &["agira.sql"][..]), (TEMPLATE, &["agira.sql", "worker.sql"])] {
+        for (name, files) in [
+            (AGIRA_TEMPLATE, &["agira.sql"][..]),
+            (TEMPLATE, &["agira.sql", "worker.sql"]),
+        ] {
             client.batch_execute(&format!("CREATE DATABASE {name}"))?;
             let mut template = cluster.client(name);
             template.batch_execute("CREATE EXTENSION pg_stat_statements")?;
@@ -96,7 +127,9 @@ impl Cluster {
                 template.batch_execute(&std::fs::read_to_string(sql(file))?)?;
             }
         }
-        cluster.client(TEMPLATE).batch_execute(&std::fs::read_to_string(role_sql())?)?;
+        cluster
+            .client(TEMPLATE)
+            .batch_execute(&std::fs::read_to_string(role_sql())?)?;
         Ok(cluster)
     }
 
@@ -119,7 +152,10 @@ impl Cluster {
     fn control(&self, arguments: &[&str]) {
         let control = || {
             let mut control = as_user(other_user()?.as_deref(), &binaries()?.join("pg_ctl"));
-            control.args(arguments).args(["--wait", "--silent", "-D"]).arg(self.folder.join("data"));
+            control
+                .args(arguments)
+                .args(["--wait", "--silent", "-D"])
+                .arg(self.folder.join("data"));
             run(control.arg("--log").arg(self.folder.join("log")))
         };
         control().unwrap_or_else(|error| panic!("the throwaway PostgreSQL: {error:#}"));
@@ -152,8 +188,9 @@ impl Cluster {
 
 /// The folder with initdb, postgres and pg_ctl: Debian keeps them off the PATH.
 fn binaries() -> anyhow::Result<PathBuf> {
-    let on_path =
-        std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    let on_path = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -161,7 +198,11 @@ fn binaries() -> anyhow::Result<PathBuf> {
         .map(|entry| entry.path().join("bin"))
         .collect();
     debian.sort();
-    let complete = |folder: &PathBuf| ["initdb", "postgres", "pg_ctl"].iter().all(|name| folder.join(name).exists());
+    let complete = |folder: &PathBuf| {
+        ["initdb", "postgres", "pg_ctl"]
+            .iter()
+            .all(|name| folder.join(name).exists())
+    };
     debian.into_iter().rev().chain(on_path).find(complete).ok_or_else(|| {
         anyhow::anyhow!("initdb, postgres and pg_ctl are not found; on Debian and Ubuntu: apt-get install postgresql")
     })
@@ -173,15 +214,29 @@ fn other_user() -> anyhow::Result<Option<String>> {
     if String::from_utf8_lossy(&id.stdout).trim() != "0" {
         return Ok(None);
     }
-    let exists = |name: &str| Command::new("id").arg(name).output().is_ok_and(|output| output.status.success());
-    Ok(Some(if exists("postgres") { "postgres" } else { "nobody" }.to_owned()))
+    let exists = |name: &str| {
+        Command::new("id")
+            .arg(name)
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    Ok(Some(
+        if exists("postgres") {
+            "postgres"
+        } else {
+            "nobody"
+        }
+        .to_owned(),
+    ))
 }
 
 fn as_user(user: Option<&str>, program: &Path) -> Command {
     match user {
         Some(user) => {
             let mut command = Command::new("setpriv");
-            command.args(["--reuid", user, "--regid", user, "--clear-groups", "--"]).arg(program);
+            command
+                .args(["--reuid", user, "--regid", user, "--clear-groups", "--"])
+                .arg(program);
             command.current_dir("/");
             command
         }
@@ -191,7 +246,11 @@ fn as_user(user: Option<&str>, program: &Path) -> Command {
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
     // A server that keeps our stdout open would keep whoever reads it waiting for ever.
-    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    let output = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
     anyhow::ensure!(output.success(), "{command:?} failed");
     Ok(())
 }
@@ -203,8 +262,15 @@ fn watchdog(bin: &Path, folder: &Path) -> anyhow::Result<Child> {
         kill -QUIT \"$(head -n 1 \"$2/data/postmaster.pid\")\"; \
         for _ in 1 2 3 4 5 6 7 8 9 10; do [ -f \"$2/data/postmaster.pid\" ] || break; sleep 0.1; done; fi; rm -rf \"$2\"";
     let mut command = Command::new("sh");
-    command.args(["-c", script, "watchdog"]).arg(bin).arg(folder);
-    Ok(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    command
+        .args(["-c", script, "watchdog"])
+        .arg(bin)
+        .arg(folder);
+    Ok(command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?)
 }
 
 /// A database of its own for one test; dropped with the value.
@@ -235,7 +301,11 @@ impl Database {
     pub fn duplicate(&self) -> Self {
         let mut client = Cluster::shared().client("postgres");
         let busy = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)";
-        while client.query_one(busy, &[&self.name]).expect("PostgreSQL answers").get(0) {
+        while client
+            .query_one(busy, &[&self.name])
+            .expect("PostgreSQL answers")
+            .get(0)
+        {
             std::thread::yield_now();
         }
         Self::copy(&self.name)
@@ -250,7 +320,9 @@ impl Database {
         let _guard = crate::http::lock(&ONE_AT_A_TIME);
         cluster
             .client("postgres")
-            .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
+            .batch_execute(&format!(
+                "CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
+            ))
             .expect("a new database");
         Self { name }
     }
@@ -273,14 +345,18 @@ impl Database {
     /// Runs a file of `sql/`.
     pub fn run_file(&self, name: &str) {
         let text = std::fs::read_to_string(sql(name)).expect("a file of sql/");
-        self.client().batch_execute(&text).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        self.client()
+            .batch_execute(&text)
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
     }
 
     /// Installs what agira-worker needs, its role included, as the README says.
     pub fn install(&self) {
         self.run_file("worker.sql");
         let role = std::fs::read_to_string(role_sql()).expect("role.sql");
-        self.client().batch_execute(&role).unwrap_or_else(|error| panic!("role.sql: {error:?}"));
+        self.client()
+            .batch_execute(&role)
+            .unwrap_or_else(|error| panic!("role.sql: {error:?}"));
     }
 
     /// Every row of every table as text with its `xmin`, without the columns and tables whose names start with `without`
@@ -288,7 +364,11 @@ impl Database {
     pub fn dump(&self, without: &str) -> Dump {
         let mut client = self.client();
         let sql = dumping(&mut client, without);
-        dumped(&client.query(&sql, &[]).expect("the tables of the catalogue"))
+        dumped(
+            &client
+                .query(&sql, &[])
+                .expect("the tables of the catalogue"),
+        )
     }
 
     /// Statements that clients sent to this database since the last [`Self::reset_statements`], transaction control included, with
@@ -309,9 +389,10 @@ impl Database {
 
     /// Forgets the statements so far, to count from here.
     pub fn reset_statements(&self) {
-        let reset =
-            "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)";
-        self.client().batch_execute(reset).expect("pg_stat_statements");
+        let reset = "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)";
+        self.client()
+            .batch_execute(reset)
+            .expect("pg_stat_statements");
     }
 }
 
@@ -328,7 +409,11 @@ pub fn dumping(client: &mut Client, without: &str) -> String {
             &[&without],
         )
         .expect("the catalogue");
-    tables.iter().map(|row| row.get(0)).collect::<Vec<String>>().join(" UNION ALL ")
+    tables
+        .iter()
+        .map(|row| row.get(0))
+        .collect::<Vec<String>>()
+        .join(" UNION ALL ")
 }
 
 /// What a statement of [`dumping`] found.
@@ -353,7 +438,9 @@ mod tests {
     #[test]
     fn each_database_is_its_own() {
         let (one, other) = (Database::create(), Database::create());
-        one.client().batch_execute("DELETE FROM django_content_type").unwrap();
+        one.client()
+            .batch_execute("DELETE FROM django_content_type")
+            .unwrap();
         assert_eq!(one.dump("")["django_content_type"].len(), 0);
         assert_eq!(other.dump("")["django_content_type"].len(), 4);
     }
@@ -370,9 +457,15 @@ mod tests {
     fn statements_are_counted() {
         let database = Database::create();
         database.reset_statements();
-        database.client().query("SELECT count(*) FROM core_item", &[]).unwrap();
-        let counted: Vec<_> =
-            database.statements().into_iter().filter(|(query, _)| query.contains("core_item")).collect();
+        database
+            .client()
+            .query("SELECT count(*) FROM core_item", &[])
+            .unwrap();
+        let counted: Vec<_> = database
+            .statements()
+            .into_iter()
+            .filter(|(query, _)| query.contains("core_item"))
+            .collect();
         assert_eq!(counted, [("SELECT count(*) FROM core_item".to_owned(), 1)]);
     }
 }

@@ -174,7 +174,11 @@ impl Weaviate {
             std::thread::sleep(latency);
             response
         });
-        Self { server, state, real }
+        Self {
+            server,
+            state,
+            real,
+        }
     }
 
     /// The real server behind it, if it is one that was started for tests.
@@ -193,7 +197,10 @@ impl Weaviate {
     /// When dropped, if they ask for what a real server cannot do.
     pub fn settings(&self) -> impl std::ops::DerefMut<Target = Settings> + '_ {
         let state = lock(&self.state);
-        SettingsGuard { before: self.real.is_some().then(|| state.settings.clone()), state }
+        SettingsGuard {
+            before: self.real.is_some().then(|| state.settings.clone()),
+            state,
+        }
     }
 
     /// Creates the class with exactly Agira's definition.
@@ -207,7 +214,10 @@ impl Weaviate {
     /// When the server would refuse it: the test's mistake.
     pub fn create_class(&self, class: Value) {
         let Some(real) = &self.real else {
-            lock(&self.state).store.create_class(&class).expect("a class that the server takes");
+            lock(&self.state)
+                .store
+                .create_class(&class)
+                .expect("a class that the server takes");
             return;
         };
         let (status, said) = real.json("POST", "/v1/schema", Some(&class));
@@ -242,11 +252,18 @@ impl Weaviate {
         let (mut objects, mut after) = (BTreeMap::new(), String::new());
         loop {
             let page = format!("/v1/objects?class={CLASS}&limit=500&after={after}&include=vector");
-            let Some(page) = found(real.json("GET", &page, None)) else { return objects };
+            let Some(page) = found(real.json("GET", &page, None)) else {
+                return objects;
+            };
             let page = page["objects"].as_array().cloned().unwrap_or_default();
-            let Some(last) = page.last() else { return objects };
+            let Some(last) = page.last() else {
+                return objects;
+            };
             after = text(&last["id"]);
-            objects.extend(page.into_iter().map(|object| (text(&object["id"]), without_times(object))));
+            objects.extend(
+                page.into_iter()
+                    .map(|object| (text(&object["id"]), without_times(object))),
+            );
         }
     }
 
@@ -254,9 +271,12 @@ impl Weaviate {
     pub fn object(&self, id: &str) -> Option<Value> {
         match &self.real {
             None => lock(&self.state).store.object(CLASS, id).cloned(),
-            Some(real) => {
-                found(real.json("GET", &format!("/v1/objects/{CLASS}/{id}?include=vector"), None)).map(without_times)
-            }
+            Some(real) => found(real.json(
+                "GET",
+                &format!("/v1/objects/{CLASS}/{id}?include=vector"),
+                None,
+            ))
+            .map(without_times),
         }
     }
 
@@ -275,11 +295,22 @@ impl Weaviate {
     /// When the server would refuse it: the test's mistake.
     pub fn put_whole_object(&self, object: Value) {
         let Some(real) = &self.real else {
-            lock(&self.state).store.put(&object, false).expect("an object that the server takes");
+            lock(&self.state)
+                .store
+                .put(&object, false)
+                .expect("an object that the server takes");
             return;
         };
-        let (status, said) = real.json("POST", "/v1/batch/objects", Some(&json!({ "objects": [object] })));
-        assert_eq!((status, &said[0]["result"]["status"]), (200, &json!("SUCCESS")), "{said}");
+        let (status, said) = real.json(
+            "POST",
+            "/v1/batch/objects",
+            Some(&json!({ "objects": [object] })),
+        );
+        assert_eq!(
+            (status, &said[0]["result"]["status"]),
+            (200, &json!("SUCCESS")),
+            "{said}"
+        );
     }
 
     /// Deletes an object.
@@ -287,7 +318,8 @@ impl Weaviate {
         match &self.real {
             None => drop(lock(&self.state).store.delete(CLASS, id)),
             Some(real) => {
-                let (status, said) = real.json("DELETE", &format!("/v1/objects/{CLASS}/{id}"), None);
+                let (status, said) =
+                    real.json("DELETE", &format!("/v1/objects/{CLASS}/{id}"), None);
                 assert_eq!(status, 204, "{said}");
             }
         }
@@ -304,7 +336,11 @@ impl Weaviate {
         let (_, found) = real.json("GET", &shards, None);
         let status = json!({ "status": if read_only { "READONLY" } else { "READY" } });
         for shard in found.as_array().expect("shards") {
-            let (status, said) = real.json("PUT", &format!("{shards}/{}", text(&shard["name"])), Some(&status));
+            let (status, said) = real.json(
+                "PUT",
+                &format!("{shards}/{}", text(&shard["name"])),
+                Some(&status),
+            );
             assert_eq!(status, 200, "{said}");
         }
     }
@@ -316,8 +352,9 @@ impl Weaviate {
     pub fn put_object_as_agira(&self, id: &str, properties: &Value) {
         let object = json!({ "class": CLASS, "id": id, "properties": properties });
         let (status, said) = self.ask("PUT", &format!("/v1/objects/{CLASS}/{id}"), &object);
-        let is_missing =
-            status == 404 || (status == 500 && said["error"][0]["message"] == format!("no object with id '{id}'"));
+        let is_missing = status == 404
+            || (status == 500
+                && said["error"][0]["message"] == format!("no object with id '{id}'"));
         if is_missing {
             let (status, said) = self.ask("POST", "/v1/objects", &object);
             assert_eq!(status, 200, "{said}");
@@ -332,7 +369,13 @@ impl Weaviate {
         }
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         let mut state = lock(&self.state);
-        headers.extend(state.settings.api_key.iter().map(|key| ("authorization".to_owned(), format!("Bearer {key}"))));
+        headers.extend(
+            state
+                .settings
+                .api_key
+                .iter()
+                .map(|key| ("authorization".to_owned(), format!("Bearer {key}"))),
+        );
         let request = Request {
             method: method.to_owned(),
             path: path.to_owned(),
@@ -342,7 +385,10 @@ impl Weaviate {
             connection: ([127, 0, 0, 1], 0).into(),
         };
         let answer = rest::answer(&mut state, &request);
-        (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
+        (
+            answer.status,
+            serde_json::from_slice(&answer.body).unwrap_or_default(),
+        )
     }
 
     /// Lets the server die, as by a power failure, once it has written that many more objects: their answer is lost.
@@ -358,13 +404,16 @@ impl Weaviate {
     pub fn start_again(&self) {
         lock(&self.state).settings.down = false;
         if let Some(real) = &self.real {
-            real.start_again().unwrap_or_else(|error| panic!("{error:#}"));
+            real.start_again()
+                .unwrap_or_else(|error| panic!("{error:#}"));
         }
     }
 
     /// Rejects this object in every batch until it is allowed again.
     pub fn reject_object(&self, id: &str, message: &str) {
-        lock(&self.state).rejected.insert(id.to_owned(), message.to_owned());
+        lock(&self.state)
+            .rejected
+            .insert(id.to_owned(), message.to_owned());
     }
 
     /// Allows an object again.
@@ -374,7 +423,9 @@ impl Weaviate {
 
     /// Lets the next `count` requests fail.
     pub fn fail_next(&self, count: usize, fault: &Fault) {
-        lock(&self.state).faults.extend(std::iter::repeat_n(fault.clone(), count));
+        lock(&self.state)
+            .faults
+            .extend(std::iter::repeat_n(fault.clone(), count));
     }
 
     /// Asks `gate` before each request; see [`Server::gate`].
@@ -404,7 +455,10 @@ impl Weaviate {
     /// Requests since then that read objects: GraphQL queries and single GETs.
     pub fn reads(&self) -> usize {
         let reads = |exchange: &&Exchange| {
-            let (method, path) = (exchange.request.method.as_str(), exchange.request.path.as_str());
+            let (method, path) = (
+                exchange.request.method.as_str(),
+                exchange.request.path.as_str(),
+            );
             path == "/v1/graphql" || (method == "GET" && path.starts_with("/v1/objects/"))
         };
         self.requests().iter().filter(reads).count()
@@ -412,7 +466,10 @@ impl Weaviate {
 
     /// Batches that were sent since then.
     pub fn batches(&self) -> usize {
-        self.requests().iter().filter(|exchange| exchange.request.path == "/v1/batch/objects").count()
+        self.requests()
+            .iter()
+            .filter(|exchange| exchange.request.path == "/v1/batch/objects")
+            .count()
     }
 
     /// From now on requests are places of these boundaries.
@@ -449,8 +506,15 @@ impl std::ops::DerefMut for SettingsGuard<'_> {
 impl Drop for SettingsGuard<'_> {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            let now = Settings { down: before.down, most_bytes: before.most_bytes, ..self.state.settings.clone() };
-            assert_eq!(*before, now, "a real server cannot change this while it runs");
+            let now = Settings {
+                down: before.down,
+                most_bytes: before.most_bytes,
+                ..self.state.settings.clone()
+            };
+            assert_eq!(
+                *before, now,
+                "a real server cannot change this while it runs"
+            );
         }
     }
 }
@@ -467,7 +531,9 @@ fn found((status, body): (u16, Value)) -> Option<Value> {
 /// An object without what no client writes.
 fn without_times(mut object: Value) -> Value {
     if let Some(object) = object.as_object_mut() {
-        object.retain(|name, _| !["creationTimeUnix", "lastUpdateTimeUnix", "vectorWeights"].contains(&name.as_str()));
+        object.retain(|name, _| {
+            !["creationTimeUnix", "lastUpdateTimeUnix", "vectorWeights"].contains(&name.as_str())
+        });
     }
     object
 }
@@ -489,8 +555,13 @@ pub fn agira_class() -> Value {
         "mime_type",
         "sha256",
     ];
-    let mut properties: Vec<Value> = text.iter().map(|name| json!({ "name": name, "dataType": ["text"] })).collect();
-    properties.extend(["created_at", "updated_at"].map(|name| json!({ "name": name, "dataType": ["date"] })));
+    let mut properties: Vec<Value> = text
+        .iter()
+        .map(|name| json!({ "name": name, "dataType": ["text"] }))
+        .collect();
+    properties.extend(
+        ["created_at", "updated_at"].map(|name| json!({ "name": name, "dataType": ["date"] })),
+    );
     properties.push(json!({ "name": "size_bytes", "dataType": ["int"] }));
     json!({ "class": CLASS, "vectorizer": "none", "vectorIndexType": "hnsw", "properties": properties })
 }

@@ -34,9 +34,14 @@ impl Named {
     /// When none is named, nobody answers, it refuses the key, or it holds something.
     pub fn wait_for() -> anyhow::Result<Self> {
         let url = std::env::var(URL).with_context(|| format!("{URL} is not set"))?;
-        let address = url.strip_prefix("http://").map(|address| address.trim_end_matches('/'));
-        let address = address.filter(|address| address.contains(':') && !address.contains(['/', '@']));
-        let address = address.with_context(|| format!("{url} is not of the form http://HOST:PORT"))?.to_owned();
+        let address = url
+            .strip_prefix("http://")
+            .map(|address| address.trim_end_matches('/'));
+        let address =
+            address.filter(|address| address.contains(':') && !address.contains(['/', '@']));
+        let address = address
+            .with_context(|| format!("{url} is not of the form http://HOST:PORT"))?
+            .to_owned();
         let is_taken = lock(&IS_TAKEN);
         let (mut is_taken, waited) = GIVEN_BACK
             .wait_timeout_while(is_taken, MOST_WAIT, |is_taken| *is_taken)
@@ -45,18 +50,31 @@ impl Named {
         let key = std::env::var(KEY).ok().filter(|key| !key.is_empty());
         let answer = {
             let bearer = key.as_ref().map(|key| format!("Bearer {key}"));
-            let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
-            let stream = TcpStream::connect(&address).with_context(|| format!("nobody answers at {url}"))?;
-            exchange(stream, "GET", "/v1/schema", &headers, &[]).with_context(|| format!("asking {url}"))?
+            let headers: Vec<(&str, &str)> = bearer
+                .iter()
+                .map(|bearer| ("authorization", bearer.as_str()))
+                .collect();
+            let stream =
+                TcpStream::connect(&address).with_context(|| format!("nobody answers at {url}"))?;
+            exchange(stream, "GET", "/v1/schema", &headers, &[])
+                .with_context(|| format!("asking {url}"))?
         };
         let schema: Option<Value> = serde_json::from_slice(&answer.body).ok();
-        match (answer.status, schema.as_ref().and_then(|schema| schema["classes"].as_array())) {
+        match (
+            answer.status,
+            schema
+                .as_ref()
+                .and_then(|schema| schema["classes"].as_array()),
+        ) {
             (200, Some(classes)) => ensure!(
                 classes.is_empty(),
                 "{url} holds {} classes, and tests would remove them; name a server that holds none",
                 classes.len()
             ),
-            (401 | 403, _) => bail!("{url} answers {}: give its key as WEAVIATE_API_KEY", answer.status),
+            (401 | 403, _) => bail!(
+                "{url} answers {}: give its key as WEAVIATE_API_KEY",
+                answer.status
+            ),
             (status, _) => bail!("{url} answers {status}, but not as a Weaviate does"),
         }
         *is_taken = true;
@@ -65,8 +83,20 @@ impl Named {
 }
 
 impl Reached for Named {
-    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Response> {
-        exchange(TcpStream::connect(&self.address)?, method, target, headers, body)
+    fn ask(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Response> {
+        exchange(
+            TcpStream::connect(&self.address)?,
+            method,
+            target,
+            headers,
+            body,
+        )
     }
 
     fn key(&self) -> Option<&str> {
@@ -98,9 +128,13 @@ mod tests {
     #[test]
     #[ignore = "needs a server that somebody named for tests"]
     fn named_weaviate_can_be_used() {
-        let named =
-            Named::wait_for().unwrap_or_else(|error| panic!("WEAVIATE_URL names no server for tests: {error:#}"));
+        let named = Named::wait_for()
+            .unwrap_or_else(|error| panic!("WEAVIATE_URL names no server for tests: {error:#}"));
         let (_, meta) = named.json("GET", "/v1/meta", None);
-        println!("Weaviate {} at {}", meta["version"].as_str().unwrap_or("?"), named.address);
+        println!(
+            "Weaviate {} at {}",
+            meta["version"].as_str().unwrap_or("?"),
+            named.address
+        );
     }
 }

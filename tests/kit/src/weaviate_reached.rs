@@ -12,7 +12,13 @@ pub trait Reached: Send + Sync {
     ///
     /// # Errors
     /// When there is no answer.
-    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Response>;
+    fn ask(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Response>;
 
     /// The key that requests must carry.
     fn key(&self) -> Option<&str>;
@@ -29,8 +35,17 @@ pub trait Reached: Send + Sync {
             query => format!("{}?{query}", request.path),
         };
         // Those that concern the connection are not the server's.
-        let not_passed = ["host", "connection", "content-length", "transfer-encoding", "accept-encoding"];
-        let bearer = self.key().filter(|_| self.adds_key()).map(|key| format!("Bearer {key}"));
+        let not_passed = [
+            "host",
+            "connection",
+            "content-length",
+            "transfer-encoding",
+            "accept-encoding",
+        ];
+        let bearer = self
+            .key()
+            .filter(|_| self.adds_key())
+            .map(|key| format!("Bearer {key}"));
         let headers: Vec<(&str, &str)> = request
             .headers
             .iter()
@@ -38,10 +53,14 @@ pub trait Reached: Send + Sync {
             .filter(|(name, _)| !not_passed.contains(name))
             .chain(bearer.as_deref().map(|bearer| ("authorization", bearer)))
             .collect();
-        self.ask(&request.method, &target, &headers, &request.body).unwrap_or_else(|_| {
-            Response { body: b"<html>nobody there</html>".to_vec(), ..Response::empty(502) }
+        self.ask(&request.method, &target, &headers, &request.body)
+            .unwrap_or_else(|_| {
+                Response {
+                    body: b"<html>nobody there</html>".to_vec(),
+                    ..Response::empty(502)
+                }
                 .header("content-type", "text/html")
-        })
+            })
     }
 
     /// Status and body of one request with the server's key; no body is null.
@@ -53,7 +72,9 @@ pub trait Reached: Send + Sync {
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
         let body = body.map(Value::to_string).unwrap_or_default();
-        let answer = self.ask(method, target, &headers, body.as_bytes()).expect("Weaviate answers");
+        let answer = self
+            .ask(method, target, &headers, body.as_bytes())
+            .expect("Weaviate answers");
         let json = match answer.body.is_empty() {
             true => Value::Null,
             false => serde_json::from_slice(&answer.body).expect("Weaviate answers with JSON"),
@@ -74,7 +95,9 @@ pub trait Reached: Send + Sync {
         let (status, schema) = self.json("GET", "/v1/schema", None);
         assert_eq!(status, 200, "{schema}");
         let classes = schema["classes"].as_array().into_iter().flatten();
-        classes.map(|class| class["class"].as_str().unwrap_or_default().to_owned()).collect()
+        classes
+            .map(|class| class["class"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 }
 
@@ -90,16 +113,24 @@ pub fn exchange(
     body: &[u8],
 ) -> std::io::Result<Response> {
     // HTTP/1.0: the answer ends with the connection, and has no chunks.
-    let mut head = format!("{method} {target} HTTP/1.0\r\nhost: localhost\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!(
+        "{method} {target} HTTP/1.0\r\nhost: localhost\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     // A server that refuses a request may answer and hang up before it has read it all: the answer counts.
-    let sent = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
+    let sent = stream
+        .write_all(format!("{head}\r\n").as_bytes())
+        .and_then(|()| stream.write_all(body));
     let mut answer = Vec::new();
     let received = stream.read_to_end(&mut answer);
-    parsed(&answer)
-        .ok_or_else(|| sent.err().or(received.err()).unwrap_or_else(|| std::io::Error::other("no whole HTTP answer")))
+    parsed(&answer).ok_or_else(|| {
+        sent.err()
+            .or(received.err())
+            .unwrap_or_else(|| std::io::Error::other("no whole HTTP answer"))
+    })
 }
 
 fn parsed(answer: &[u8]) -> Option<Response> {
@@ -114,6 +145,12 @@ fn parsed(answer: &[u8]) -> Option<Response> {
     let body = answer[end + 4..].to_vec();
     let length = headers.iter().find(|(name, _)| name == "content-length");
     let is_whole = length.is_none_or(|(_, length)| length.parse() == Ok(body.len()));
-    let is_passed = |(name, _): &(String, String)| !["connection", "content-length", "date"].contains(&name.as_str());
-    is_whole.then(|| Response { status, headers: headers.into_iter().filter(is_passed).collect(), body })
+    let is_passed = |(name, _): &(String, String)| {
+        !["connection", "content-length", "date"].contains(&name.as_str())
+    };
+    is_whole.then(|| Response {
+        status,
+        headers: headers.into_iter().filter(is_passed).collect(),
+        body,
+    })
 }

@@ -39,7 +39,12 @@ pub struct Config {
 
 impl Config {
     /// What a server is that nobody configured.
-    pub const USUAL: Self = Self { auto_schema: true, graphql: true, api_key: None, default_limit: 100 };
+    pub const USUAL: Self = Self {
+        auto_schema: true,
+        graphql: true,
+        api_key: None,
+        default_limit: 100,
+    };
 }
 
 /// A running server; dropping it stops it and removes its folder, as does the end of this process, however it comes.
@@ -61,10 +66,23 @@ impl RealServer {
         let program = std::env::var_os(PROGRAM).map(PathBuf::from).with_context(|| {
             format!("there is no Weaviate server: set {PROGRAM} to what tests/weaviate.sh prints, or use tests/run.sh")
         })?;
-        ensure!(program.is_file(), "{PROGRAM} names {}, which is no file", program.display());
-        let folder = tempfile::Builder::new().prefix("agira-worker-weaviate-").tempdir()?.keep();
+        ensure!(
+            program.is_file(),
+            "{PROGRAM} names {}, which is no file",
+            program.display()
+        );
+        let folder = tempfile::Builder::new()
+            .prefix("agira-worker-weaviate-")
+            .tempdir()?
+            .keep();
         let watchdog = watchdog(&folder)?;
-        let server = Self { config, program, folder, process: Mutex::new(None), watchdog };
+        let server = Self {
+            config,
+            program,
+            folder,
+            process: Mutex::new(None),
+            watchdog,
+        };
         server.start_again()?;
         Ok(server)
     }
@@ -79,22 +97,37 @@ impl RealServer {
         if socket.exists() {
             std::fs::remove_file(&socket)?;
         }
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log"))?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("log"))?;
         let mut command = self.command()?;
-        let started = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let started = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
         let process = &mut *lock(&self.process);
         let process = process.insert(started);
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            if self.ask("GET", "/v1/.well-known/ready", &[], &[]).is_ok_and(|answer| answer.status == 200) {
+            if self
+                .ask("GET", "/v1/.well-known/ready", &[], &[])
+                .is_ok_and(|answer| answer.status == 200)
+            {
                 return Ok(());
             }
             let ended = process.try_wait()?;
             if ended.is_some() || Instant::now() > deadline {
                 let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().rev().take(5).collect();
-                let how = ended.map_or("is not ready in time".to_owned(), |status| format!("ended ({status})"));
-                bail!("Weaviate {how}; its last words, newest first:\n{}", lines.join("\n"));
+                let how = ended.map_or("is not ready in time".to_owned(), |status| {
+                    format!("ended ({status})")
+                });
+                bail!(
+                    "Weaviate {how}; its last words, newest first:\n{}",
+                    lines.join("\n")
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -119,8 +152,16 @@ impl RealServer {
         // Its id is written before it becomes the server, so that the watchdog always knows whom to stop.
         let script = "echo $$ > \"$1/pid\" && ip link set lo up && exec \"$2\" --scheme http --host 127.0.0.1 --port 8080 \
              --scheme unix --socket-path \"$1/socket\" --graceful-timeout 1s";
-        let namespace: &[&str] = if is_root() { &["--net"] } else { &["--user", "--map-root-user", "--net"] };
-        let allowed = Command::new("unshare").args(namespace).arg("true").output().context("unshare (util-linux)")?;
+        let namespace: &[&str] = if is_root() {
+            &["--net"]
+        } else {
+            &["--user", "--map-root-user", "--net"]
+        };
+        let allowed = Command::new("unshare")
+            .args(namespace)
+            .arg("true")
+            .output()
+            .context("unshare (util-linux)")?;
         ensure!(
             allowed.status.success(),
             "this machine permits no network namespaces, without which a Weaviate server would be open to the network \
@@ -128,20 +169,31 @@ impl RealServer {
             String::from_utf8_lossy(&allowed.stderr).trim()
         );
         let mut command = Command::new("unshare");
-        command.args(namespace).args(["sh", "-c", script, "weaviate"]).arg(&self.folder).arg(&self.program);
+        command
+            .args(namespace)
+            .args(["sh", "-c", script, "weaviate"])
+            .arg(&self.folder)
+            .arg(&self.program);
         let flag = |on: bool| if on { "true" } else { "false" };
         let limit = self.config.default_limit.to_string();
         // Nothing of what somebody has set for a Weaviate of their own.
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command
             .env("PERSISTENCE_DATA_PATH", self.folder.join("data"))
             .env("AUTOSCHEMA_ENABLED", flag(self.config.auto_schema))
             .env("DISABLE_GRAPHQL", flag(!self.config.graphql))
             .env("QUERY_DEFAULTS_LIMIT", &limit)
             .env("QUERY_DEFAULTS_LIMIT_GRAPHQL", &limit)
-            .env("AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED", flag(self.config.api_key.is_none()));
+            .env(
+                "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED",
+                flag(self.config.api_key.is_none()),
+            );
         if let Some(key) = &self.config.api_key {
-            command.env("AUTHENTICATION_APIKEY_ENABLED", "true").env("AUTHENTICATION_APIKEY_ALLOWED_KEYS", key);
+            command
+                .env("AUTHENTICATION_APIKEY_ENABLED", "true")
+                .env("AUTHENTICATION_APIKEY_ALLOWED_KEYS", key);
             command.env("AUTHENTICATION_APIKEY_USERS", "tester");
         }
         // A single node without network, whose disk may be as full as a developer's is.
@@ -169,7 +221,10 @@ impl RealServer {
     /// # Panics
     /// When the server is stopped.
     pub fn command_inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let id = lock(&self.process).as_ref().expect("a server that runs").id();
+        let id = lock(&self.process)
+            .as_ref()
+            .expect("a server that runs")
+            .id();
         let mut command = Command::new("nsenter");
         command.args(["--target", &id.to_string(), "--net"]);
         if !is_root() {
@@ -199,7 +254,9 @@ impl RealServer {
 
 /// Passes bytes on until both sides are done; whoever goes away is missed by the other side alone.
 fn pass(client: &TcpStream, socket: &Path) {
-    let Ok(server) = UnixStream::connect(socket) else { return };
+    let Ok(server) = UnixStream::connect(socket) else {
+        return;
+    };
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let _ = std::io::copy(&mut &*client, &mut &server);
@@ -221,12 +278,27 @@ impl Drop for RealServer {
 
 /// Whoever is not has to become it in a namespace of users first.
 fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout == b"0\n")
 }
 
 impl Reached for RealServer {
-    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Response> {
-        exchange(UnixStream::connect(self.socket())?, method, target, headers, body)
+    fn ask(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Response> {
+        exchange(
+            UnixStream::connect(self.socket())?,
+            method,
+            target,
+            headers,
+            body,
+        )
     }
 
     fn key(&self) -> Option<&str> {
@@ -241,7 +313,11 @@ fn watchdog(folder: &Path) -> anyhow::Result<Child> {
         for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf \"$1\" && break; sleep 0.1; done";
     let mut command = Command::new("sh");
     command.args(["-c", script, "watchdog"]).arg(folder);
-    Ok(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    Ok(command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?)
 }
 
 /// Servers that wait for the next test: starting one takes seconds.
@@ -264,10 +340,13 @@ impl Lent {
     pub fn of(config: Config) -> Self {
         let idle = {
             let mut idle = lock(&IDLE);
-            idle.iter().position(|server| server.config == config).map(|index| idle.swap_remove(index))
+            idle.iter()
+                .position(|server| server.config == config)
+                .map(|index| idle.swap_remove(index))
         };
-        let server = idle
-            .unwrap_or_else(|| RealServer::start(config).unwrap_or_else(|error| panic!("no real Weaviate: {error:#}")));
+        let server = idle.unwrap_or_else(|| {
+            RealServer::start(config).unwrap_or_else(|error| panic!("no real Weaviate: {error:#}"))
+        });
         Self(Arc::new(Returned::Started(Some(server))))
     }
 
@@ -276,8 +355,13 @@ impl Lent {
     /// # Panics
     /// When it cannot be used; says why.
     pub fn named(config: Config) -> Self {
-        assert_eq!(config, Config::USUAL, "a test with settings of its own belongs into a module called own_server");
-        let named = Named::wait_for().unwrap_or_else(|error| panic!("the named Weaviate: {error:#}"));
+        assert_eq!(
+            config,
+            Config::USUAL,
+            "a test with settings of its own belongs into a module called own_server"
+        );
+        let named =
+            Named::wait_for().unwrap_or_else(|error| panic!("the named Weaviate: {error:#}"));
         Self(Arc::new(Returned::Named(named)))
     }
 
@@ -309,7 +393,9 @@ impl std::ops::Deref for Lent {
     type Target = dyn Reached;
     fn deref(&self) -> &Self::Target {
         match &*self.0 {
-            Returned::Started(server) => server.as_ref().expect("it is taken only by the end of the last Lent"),
+            Returned::Started(server) => server
+                .as_ref()
+                .expect("it is taken only by the end of the last Lent"),
             Returned::Named(named) => named,
         }
     }
@@ -320,7 +406,9 @@ impl Drop for Returned {
         // A named one goes back by itself.
         let Self::Started(server) = self else { return };
         // One that a failed test leaves behind may be in any state.
-        let Some(server) = server.take().filter(|_| !std::thread::panicking()) else { return };
+        let Some(server) = server.take().filter(|_| !std::thread::panicking()) else {
+            return;
+        };
         let runs = lock(&server.process).is_some();
         if runs {
             server.wipe();
@@ -350,7 +438,10 @@ mod tests {
     }
 
     fn classes(server: &RealServer) -> usize {
-        server.json("GET", "/v1/schema", None).1["classes"].as_array().expect("classes").len()
+        server.json("GET", "/v1/schema", None).1["classes"]
+            .as_array()
+            .expect("classes")
+            .len()
     }
 
     #[test]
@@ -359,7 +450,10 @@ mod tests {
         let server = start();
         create_class(&server, "One");
         server.stop();
-        assert!(server.ask("GET", "/v1/schema", &[], &[]).is_err(), "it is stopped");
+        assert!(
+            server.ask("GET", "/v1/schema", &[], &[]).is_err(),
+            "it is stopped"
+        );
         server.start_again().expect("it starts again");
         assert_eq!(classes(&server), 1);
         server.wipe();
@@ -377,10 +471,18 @@ mod tests {
         // What the kernel does with the pipe of a process that was killed.
         drop(server.watchdog.stdin.take());
         let deadline = Instant::now() + Duration::from_secs(10);
-        while lock(&server.process).as_mut().expect("a process").try_wait().expect("its state").is_none()
+        while lock(&server.process)
+            .as_mut()
+            .expect("a process")
+            .try_wait()
+            .expect("its state")
+            .is_none()
             || server.folder.exists()
         {
-            assert!(Instant::now() < deadline, "the server or its folder is still there");
+            assert!(
+                Instant::now() < deadline,
+                "the server or its folder is still there"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -392,13 +494,20 @@ mod tests {
         create_class(&one, "One");
         assert_eq!((classes(&one), classes(&other)), (1, 0));
         let url = one.open().expect("a free port");
-        let answer = ureq::get(format!("{url}/v1/schema")).call().expect("an answer").body_mut().read_to_string();
+        let answer = ureq::get(format!("{url}/v1/schema"))
+            .call()
+            .expect("an answer")
+            .body_mut()
+            .read_to_string();
         assert!(answer.expect("a body").contains("\"class\":\"One\""));
         // Ports that its processes hold would be seen here, had they no namespace of their own.
         let ours = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
         for server in [&one, &other] {
             let id = lock(&server.process).as_ref().expect("a process").id();
-            assert_ne!(std::fs::read_link(format!("/proc/{id}/ns/net")).expect("a namespace"), ours);
+            assert_ne!(
+                std::fs::read_link(format!("/proc/{id}/ns/net")).expect("a namespace"),
+                ours
+            );
         }
     }
 }

@@ -4,18 +4,36 @@ use super::*;
 
 fn mapping() -> Mapping {
     let url = "https://github.com/acme/shop/issues/12";
-    Mapping::inserted(MappingId(42), ItemId(7), GithubId(1), 12, Kind::Issue, "open", url)
+    Mapping::inserted(
+        MappingId(42),
+        ItemId(7),
+        GithubId(1),
+        12,
+        Kind::Issue,
+        "open",
+        url,
+    )
 }
 
 fn carried(known: &mut Known, actions: Vec<Action>) {
-    carry(known, &mapping(), &Plan { actions, notes: Vec::new() });
+    carry(
+        known,
+        &mapping(),
+        &Plan {
+            actions,
+            notes: Vec::new(),
+        },
+    );
 }
 
 fn insert(github_id: i64) -> Action {
     let repository = Repository::parse("acme/shop").unwrap();
     let pull_request = PullRequestRef {
         github_id: GithubId(github_id),
-        address: Address { repository, number: 13 },
+        address: Address {
+            repository,
+            number: 13,
+        },
         url: "https://github.com/acme/shop/pull/13".to_owned(),
         state: State::Open,
         relation: Relation::Closes,
@@ -27,7 +45,10 @@ fn insert(github_id: i64) -> Action {
 fn each_row_that_is_inserted_gets_an_id_that_no_stored_row_and_no_other_one_has() {
     let mut known = Known::default();
     carried(&mut known, vec![insert(100)]);
-    let stored = Row { id: MappingId(5), ..known.rows[0].clone() };
+    let stored = Row {
+        id: MappingId(5),
+        ..known.rows[0].clone()
+    };
     known.rows.push(stored);
     carried(&mut known, vec![insert(101), insert(102)]);
     let ids: Vec<i64> = known.rows.iter().map(|row| row.id.0).collect();
@@ -50,11 +71,17 @@ fn what_is_decided_when_it_is_pushed_stays_unknown() {
         project_repository: None,
     };
     let object = AgiraObject::of_item(&item);
-    let write = |change| Action::Write { object: Box::new(object.clone()), change };
+    let write = |change| Action::Write {
+        object: Box::new(object.clone()),
+        change,
+    };
     let mut known = Known::default();
     carried(&mut known, vec![write(Change::Decide)]);
     assert!(known.objects.is_empty());
     carried(&mut known, vec![write(Change::Create)]);
-    let expected = Stored::Present { status: Some("Working".to_owned()), parentless: true };
+    let expected = Stored::Present {
+        status: Some("Working".to_owned()),
+        parentless: true,
+    };
     assert_eq!(known.objects.get(&object.key().uuid()), Some(&expected));
 }

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use crate::world::{Run, World};
 
 /// A server of its own. What is committed is on its disk: these tests are about that.
-static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::of(&[("postgresql.conf", "synchronous_commit = on\n")]));
+static CLUSTER: LazyLock<Cluster> =
+    LazyLock::new(|| Cluster::of(&[("postgresql.conf", "synchronous_commit = on\n")]));
 
 const ISSUES: i32 = 3;
 
@@ -26,7 +27,8 @@ struct Restarted {
 impl Restarted {
     /// Issues that were closed.
     fn new(name: &str) -> Self {
-        let connect = |name: &str| Client::connect(&CLUSTER.url(name), NoTls).expect("the server answers");
+        let connect =
+            |name: &str| Client::connect(&CLUSTER.url(name), NoTls).expect("the server answers");
         connect("postgres")
             .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
             .expect("a new database");
@@ -39,18 +41,29 @@ impl Restarted {
             let item = agira::item(&mut client, project, "Working");
             agira::issue(&mut client, item, github_id, "acme/shop", number, "open");
         }
-        Self { world, name: name.to_owned(), client }
+        Self {
+            world,
+            name: name.to_owned(),
+            client,
+        }
     }
 
     fn sync(&self) -> Run {
-        let url = CLUSTER.url(&self.name).replacen("postgres@", "agira_worker@", 1);
-        Run::of(self.world.command(&["sync", "--output", "json"]).env("DATABASE_URL", url))
+        let url = CLUSTER
+            .url(&self.name)
+            .replacen("postgres@", "agira_worker@", 1);
+        Run::of(
+            self.world
+                .command(&["sync", "--output", "json"])
+                .env("DATABASE_URL", url),
+        )
     }
 
     /// What waits for a run that died is over; then the next run has everything done, once.
     #[track_caller]
     fn comes_level(mut self) {
-        self.client = Client::connect(&CLUSTER.url(&self.name), NoTls).expect("the server answers again");
+        self.client =
+            Client::connect(&CLUSTER.url(&self.name), NoTls).expect("the server answers again");
         let over = "UPDATE core_externalissuemapping SET worker_claimed_until = now() - interval '1 second'
             WHERE worker_claim IS NOT NULL";
         self.client.batch_execute(over).unwrap();
@@ -61,7 +74,13 @@ impl Restarted {
                 AND worker_claim IS NULL AND worker_outbox IS NULL AND worker_due_at IS NULL)";
         let row = self.client.query_one(sql, &[]).unwrap();
         let counts: Vec<i64> = (0..3).map(|index| row.get(index)).collect();
-        assert_eq!(counts, [i64::from(ISSUES); 3], "{}\n{}", runs[0].all(), runs[1].all());
+        assert_eq!(
+            counts,
+            [i64::from(ISSUES); 3],
+            "{}\n{}",
+            runs[0].all(),
+            runs[1].all()
+        );
         for id in 1..=i64::from(ISSUES) {
             assert_eq!(self.world.properties(Item, id)["status"], "Testing");
             assert_eq!(self.world.properties(GithubIssue, id)["status"], "closed");
@@ -71,13 +90,20 @@ impl Restarted {
 }
 
 /// A request of the run, while which the server goes away.
-fn while_asked(restarted: &Restarted, part: &'static str, act: impl Fn() + Send + 'static) -> Arc<Boundaries> {
+fn while_asked(
+    restarted: &Restarted,
+    part: &'static str,
+    act: impl Fn() + Send + 'static,
+) -> Arc<Boundaries> {
     let boundaries = Boundaries::new();
     restarted.world.github.observe(&boundaries);
     restarted.world.weaviate.observe(&boundaries);
     let mut is_done = false;
     boundaries.watch(move |place| {
-        if place.side == Side::After && place.what.contains(part) && !std::mem::replace(&mut is_done, true) {
+        if place.side == Side::After
+            && place.what.contains(part)
+            && !std::mem::replace(&mut is_done, true)
+        {
             act();
         }
         Then::Pass
@@ -99,7 +125,12 @@ fn a_server_that_is_restarted_in_mid_run_costs_nothing() {
             });
             let run = restarted.sync();
             boundaries.clear();
-            assert_eq!((run.code, &run.json()["stopped_by"]), (75, &json!("database")), "{mode} {part}\n{}", run.all());
+            assert_eq!(
+                (run.code, &run.json()["stopped_by"]),
+                (75, &json!("database")),
+                "{mode} {part}\n{}",
+                run.all()
+            );
             restarted.comes_level();
         }
     }
@@ -110,7 +141,10 @@ fn a_server_that_is_restarted_in_mid_run_costs_nothing() {
     boundaries.clear();
     assert_ne!(run.json()["error"], Value::Null);
     restarted.world.github.clear_log();
-    restarted.sync().exits(1).logs("cannot connect to PostgreSQL");
+    restarted
+        .sync()
+        .exits(1)
+        .logs("cannot connect to PostgreSQL");
     assert_eq!(restarted.world.github.requests().len(), 0);
     CLUSTER.start_again();
     restarted.comes_level();

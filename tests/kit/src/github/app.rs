@@ -24,7 +24,10 @@ impl Key {
     pub fn new() -> Self {
         let pair = KeyPair::generate(KeySize::Rsa2048).expect("a key pair");
         let pkcs8 = pair.as_der().expect("an encoding").as_ref().to_vec();
-        Self { public: pair.public_key().as_ref().to_vec(), pkcs8 }
+        Self {
+            public: pair.public_key().as_ref().to_vec(),
+            pkcs8,
+        }
     }
 
     /// The private key as GitHub gives it out (PKCS#1).
@@ -64,7 +67,13 @@ impl Installation {
     /// One in an organisation, with all that is needed.
     pub fn new(id: u64, account: &str) -> Self {
         let permissions = json!({ "issues": "read", "pull_requests": "read", "contents": "read", "metadata": "read" });
-        Self { id, account: account.to_owned(), is_user: false, permissions, is_suspended: false }
+        Self {
+            id,
+            account: account.to_owned(),
+            is_user: false,
+            permissions,
+            is_suspended: false,
+        }
     }
 }
 
@@ -107,29 +116,43 @@ impl App {
 
     /// The account that a token opens, for one request.
     pub(super) fn account(&mut self, token: &str, now: DateTime<Utc>) -> Option<String> {
-        let token = self.tokens.get_mut(token).filter(|token| token.ends > now)?;
+        let token = self
+            .tokens
+            .get_mut(token)
+            .filter(|token| token.ends > now)?;
         token.serves = token.serves.checked_sub(1)?;
         Some(token.account.clone())
     }
 
     /// Answers what Apps ask in their own name; `None`: it is no such request.
-    pub(super) fn answer(&mut self, request: &Request, path: &str, now: DateTime<Utc>) -> Option<Response> {
+    pub(super) fn answer(
+        &mut self,
+        request: &Request,
+        path: &str,
+        now: DateTime<Utc>,
+    ) -> Option<Response> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let found = match (request.method.as_str(), parts.as_slice()) {
             ("GET", ["orgs", owner, "installation"]) => self.of_account(owner, false),
             ("GET", ["users", owner, "installation"]) => self.of_account(owner, true),
-            ("POST", ["app", "installations", id, "access_tokens"]) => {
-                self.installations.iter().find(|one| one.id.to_string() == *id)
-            }
+            ("POST", ["app", "installations", id, "access_tokens"]) => self
+                .installations
+                .iter()
+                .find(|one| one.id.to_string() == *id),
             _ => return None,
         };
         let found = found.cloned();
         if let Err(refused) = self.check(request, now) {
             return Some(refused);
         }
-        let Some(found) = found else { return Some(message(404, "Not Found")) };
+        let Some(found) = found else {
+            return Some(message(404, "Not Found"));
+        };
         if request.method == "GET" {
-            return Some(Response::json(200, &json!({ "id": found.id, "account": { "login": found.account } })));
+            return Some(Response::json(
+                200,
+                &json!({ "id": found.id, "account": { "login": found.account } }),
+            ));
         }
         if found.is_suspended {
             return Some(message(403, "This installation has been suspended"));
@@ -137,25 +160,40 @@ impl App {
         self.tokens_made += 1;
         let token = format!("ghs_simulated_{}_{}", found.id, self.tokens_made);
         let ends = now + Duration::seconds(self.token_lasts);
-        self.tokens.insert(token.clone(), Token { account: found.account, ends, serves: self.token_serves });
+        self.tokens.insert(
+            token.clone(),
+            Token {
+                account: found.account,
+                ends,
+                serves: self.token_serves,
+            },
+        );
         let ends = ends.to_rfc3339_opts(SecondsFormat::Secs, true);
-        Some(Response::json(201, &json!({ "token": token, "expires_at": ends, "permissions": found.permissions })))
+        Some(Response::json(
+            201,
+            &json!({ "token": token, "expires_at": ends, "permissions": found.permissions }),
+        ))
     }
 
     fn of_account(&self, owner: &str, is_user: bool) -> Option<&Installation> {
-        self.installations.iter().find(|one| one.is_user == is_user && one.account.eq_ignore_ascii_case(owner))
+        self.installations
+            .iter()
+            .find(|one| one.is_user == is_user && one.account.eq_ignore_ascii_case(owner))
     }
 
     /// The statement: RS256, our key, `iss` the App, `iat` past, `exp` ahead by ten minutes at most.
     fn check(&self, request: &Request, now: DateTime<Utc>) -> Result<(), Response> {
         let refused = |text: &str| message(401, text);
-        let given = request.header("authorization").and_then(|given| given.strip_prefix("Bearer "));
+        let given = request
+            .header("authorization")
+            .and_then(|given| given.strip_prefix("Bearer "));
         let undecodable = || refused("A JSON web token could not be decoded");
         let mut validation = Validation::new(Algorithm::RS256);
         validation.validate_exp = false;
         validation.required_spec_claims.clear();
         let key = DecodingKey::from_rsa_der(&self.public);
-        let claims = jsonwebtoken::decode::<Value>(given.ok_or_else(undecodable)?, &key, &validation);
+        let claims =
+            jsonwebtoken::decode::<Value>(given.ok_or_else(undecodable)?, &key, &validation);
         let claims = claims.map_err(|_| undecodable())?.claims;
         if claims["iss"] != json!(self.id) {
             return Err(message(404, "Integration not found"));
@@ -166,13 +204,18 @@ impl App {
                 "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued",
             ));
         };
-        let Some(ends) = claims["exp"].as_i64().filter(|ends| *ends > now && *ends > issued) else {
+        let Some(ends) = claims["exp"]
+            .as_i64()
+            .filter(|ends| *ends > now && *ends > issued)
+        else {
             return Err(refused(
                 "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the assertion expires",
             ));
         };
         if ends > now + 600 {
-            return Err(refused("'Expiration time' claim ('exp') is too far in the future"));
+            return Err(refused(
+                "'Expiration time' claim ('exp') is too far in the future",
+            ));
         }
         Ok(())
     }

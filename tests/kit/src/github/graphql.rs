@@ -18,8 +18,9 @@ use crate::http::Response;
 /// "Node limit" on GitHub's page "Rate limits and query limits for the GraphQL API".
 const MOST_NODES: u64 = 500_000;
 
-static SCHEMA: LazyLock<Valid<Schema>> =
-    LazyLock::new(|| Schema::parse_and_validate(sdl(), "schema.graphql").expect("the simulator's own schema"));
+static SCHEMA: LazyLock<Valid<Schema>> = LazyLock::new(|| {
+    Schema::parse_and_validate(sdl(), "schema.graphql").expect("the simulator's own schema")
+});
 
 /// The part of GitHub's schema that is simulated.
 pub fn sdl() -> &'static str {
@@ -32,26 +33,40 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
         return Response::json(400, &json!({ "message": "Problems parsing JSON" }));
     };
     let Some(query) = body["query"].as_str() else {
-        return errors(json!([{ "message": "A query attribute must be specified and must be a string." }]));
+        return errors(
+            json!([{ "message": "A query attribute must be specified and must be a string." }]),
+        );
     };
     static DOCUMENTS: LazyLock<Cache<Valid<ExecutableDocument>>> = LazyLock::new(Cache::default);
     let document = match DOCUMENTS.get(query, |query| validate(&SCHEMA, query)) {
         Ok(document) => document,
-        Err(invalid) => return errors(json!([{ "message": invalid.0, "extensions": { "code": "undefinedField" } }])),
+        Err(invalid) => {
+            return errors(
+                json!([{ "message": invalid.0, "extensions": { "code": "undefinedField" } }]),
+            );
+        }
     };
     if state.settings.points <= 0 {
-        let refused =
-            errors(json!([{ "type": "RATE_LIMITED", "message": "API rate limit already exceeded for user ID 1." }]));
+        let refused = errors(
+            json!([{ "type": "RATE_LIMITED", "message": "API rate limit already exceeded for user ID 1." }]),
+        );
         return refused;
     }
     let size = Size::of(&document, &body["variables"]);
     if size.aliases > state.settings.most_aliases {
-        let page = b"<html><body>We couldn't respond to your request in time.</body></html>".to_vec();
-        return Response { body: page, ..Response::empty(502) }.header("content-type", "text/html");
+        let page =
+            b"<html><body>We couldn't respond to your request in time.</body></html>".to_vec();
+        return Response {
+            body: page,
+            ..Response::empty(502)
+        }
+        .header("content-type", "text/html");
     }
     if size.nodes > MOST_NODES {
-        let message =
-            format!("This query requests up to {} possible nodes which exceeds the maximum limit", size.nodes);
+        let message = format!(
+            "This query requests up to {} possible nodes which exceeds the maximum limit",
+            size.nodes
+        );
         return errors(json!([{ "type": "MAX_NODE_LIMIT_EXCEEDED", "message": message }]));
     }
     let cost = (size.requests as f64 / 100.0).round().max(1.0) as i64;
@@ -79,7 +94,12 @@ fn errors(errors: Value) -> Response {
 
 /// Puts the errors of faults in the place of the data that they spoil.
 fn spoil(faults: &mut Vec<Fault>, answer: &mut Value) {
-    while let Some(Fault::Alias { alias, kind, message }) = faults.first().cloned() {
+    while let Some(Fault::Alias {
+        alias,
+        kind,
+        message,
+    }) = faults.first().cloned()
+    {
         if answer["data"].get(&alias).is_none() {
             return; // another query is meant
         }
@@ -107,14 +127,23 @@ impl Size {
         let mut size = Self::default();
         for operation in document.operations.iter() {
             let fields = operation.selection_set.selections.iter();
-            size.aliases +=
-                fields.filter(|field| matches!(field, Selection::Field(field) if field.name == "repository")).count();
+            size.aliases += fields
+                .filter(
+                    |field| matches!(field, Selection::Field(field) if field.name == "repository"),
+                )
+                .count();
             size.add(document, &operation.selection_set, variables, 1);
         }
         size
     }
 
-    fn add(&mut self, document: &ExecutableDocument, set: &SelectionSet, variables: &Value, parents: u64) {
+    fn add(
+        &mut self,
+        document: &ExecutableDocument,
+        set: &SelectionSet,
+        variables: &Value,
+        parents: u64,
+    ) {
         for selection in &set.selections {
             match selection {
                 Selection::Field(field) => {
@@ -123,9 +152,16 @@ impl Size {
                         self.requests += parents;
                         self.nodes += parents * first;
                     }
-                    self.add(document, &field.selection_set, variables, parents * first.unwrap_or(1));
+                    self.add(
+                        document,
+                        &field.selection_set,
+                        variables,
+                        parents * first.unwrap_or(1),
+                    );
                 }
-                Selection::InlineFragment(fragment) => self.add(document, &fragment.selection_set, variables, parents),
+                Selection::InlineFragment(fragment) => {
+                    self.add(document, &fragment.selection_set, variables, parents)
+                }
                 Selection::FragmentSpread(spread) => {
                     if let Some(fragment) = document.fragments.get(&spread.fragment_name) {
                         self.add(document, &fragment.selection_set, variables, parents);
@@ -137,7 +173,10 @@ impl Size {
 }
 
 fn first(field: &Field, variables: &Value) -> Option<u64> {
-    let argument = field.arguments.iter().find(|argument| argument.name == "first" || argument.name == "last")?;
+    let argument = field
+        .arguments
+        .iter()
+        .find(|argument| argument.name == "first" || argument.name == "last")?;
     match &*argument.value {
         Literal::Int(number) => number.as_str().parse().ok(),
         Literal::Variable(name) => variables[name.as_str()].as_u64(),
@@ -149,7 +188,10 @@ type Answered<'a> = Result<Resolved<'a>, Refused>;
 
 fn query_root(world: &World, budget: Value) -> Object<'_> {
     Object::new("Query", move |field, arguments| match field {
-        "rateLimit" => Ok(Resolved::Object(Object::leaves("RateLimit", budget.clone()))),
+        "rateLimit" => Ok(Resolved::Object(Object::leaves(
+            "RateLimit",
+            budget.clone(),
+        ))),
         _ => {
             let text = |name: &str| arguments[name].as_str().unwrap_or_default();
             let name = format!("{}/{}", text("owner"), text("name"));
@@ -165,19 +207,30 @@ fn query_root(world: &World, budget: Value) -> Object<'_> {
 fn repository<'a>(world: &'a World, repository: &'a Repository) -> Object<'a> {
     Object::new("Repository", move |field, arguments| match field {
         "issueOrPullRequest" => {
-            let number = arguments["number"].as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or_default();
+            let number = arguments["number"]
+                .as_i64()
+                .and_then(|number| i32::try_from(number).ok())
+                .unwrap_or_default();
             let found = repository.threads.get(&number).ok_or_else(|| {
-                let message = format!("Could not resolve to an issue or pull request with the number of {number}.");
+                let message = format!(
+                    "Could not resolve to an issue or pull request with the number of {number}."
+                );
                 Refused::typed("NOT_FOUND", message)
             })?;
-            if world.too_heavy.contains(&format!("{}#{number}", repository.name.to_lowercase())) {
+            if world
+                .too_heavy
+                .contains(&format!("{}#{number}", repository.name.to_lowercase()))
+            {
                 let message = "Resource limits for this query exceeded.".to_owned();
                 return Err(Refused::typed("RESOURCE_LIMITS_EXCEEDED", message));
             }
             Ok(Resolved::Object(thread(world, repository, number, found)))
         }
         "issues" | "pullRequests" => threads(world, repository, field, arguments),
-        _ => leaf(&json!({ "databaseId": repository.id, "nameWithOwner": repository.name }), field),
+        _ => leaf(
+            &json!({ "databaseId": repository.id, "nameWithOwner": repository.name }),
+            field,
+        ),
     })
 }
 
@@ -185,7 +238,12 @@ fn leaf<'a>(fields: &Value, field: &str) -> Answered<'a> {
     Ok(Resolved::Leaf(fields[field].clone()))
 }
 
-fn thread<'a>(world: &'a World, home: &'a Repository, number: i32, thread: &'a Thread) -> Object<'a> {
+fn thread<'a>(
+    world: &'a World,
+    home: &'a Repository,
+    number: i32,
+    thread: &'a Thread,
+) -> Object<'a> {
     match thread {
         Thread::Issue(found) => issue(world, home, number, found),
         Thread::PullRequest(found) => pull_request(world, home, number, found),
@@ -194,7 +252,9 @@ fn thread<'a>(world: &'a World, home: &'a Repository, number: i32, thread: &'a T
 
 /// An issue or pull request by name; `None` when the token cannot see it.
 fn named<'a>(world: &'a World, key: &str) -> Option<Object<'a>> {
-    world.thread(key).map(|(home, number, found)| thread(world, home, number, found))
+    world
+        .thread(key)
+        .map(|(home, number, found)| thread(world, home, number, found))
 }
 
 fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Issue) -> Object<'a> {
@@ -208,20 +268,34 @@ fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Iss
                 _ => false,
             };
             let nodes: Vec<_> = issue.references.iter().filter(shown).collect();
-            connection("PullRequestConnection", field, nodes.len(), arguments, move |index| named(world, nodes[index]))
+            connection(
+                "PullRequestConnection",
+                field,
+                nodes.len(),
+                arguments,
+                move |index| named(world, nodes[index]),
+            )
         }
         "timelineItems" => {
             let wanted = arguments["itemTypes"].as_array();
-            let fits = |event: &&Event| wanted.is_none_or(|wanted| wanted.contains(&json!(item_type(event))));
+            let fits = |event: &&Event| {
+                wanted.is_none_or(|wanted| wanted.contains(&json!(item_type(event))))
+            };
             let events: Vec<&Event> = issue.timeline.iter().filter(fits).collect();
-            connection("IssueTimelineItemsConnection", field, events.len(), arguments, move |index| {
-                event(world, home, number, issue, events[index])
-            })
+            connection(
+                "IssueTimelineItemsConnection",
+                field,
+                events.len(),
+                arguments,
+                move |index| event(world, home, number, issue, events[index]),
+            )
         }
         "stateReason" => {
             let reason = issue.state_reason.as_deref();
             let with_duplicate = arguments["enableDuplicate"].as_bool().unwrap_or(false);
-            Ok(Resolved::Leaf(json!(reason.filter(|reason| with_duplicate || *reason != "DUPLICATE"))))
+            Ok(Resolved::Leaf(json!(
+                reason.filter(|reason| with_duplicate || *reason != "DUPLICATE")
+            )))
         }
         _ => leaf(
             &json!({
@@ -235,25 +309,57 @@ fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Iss
     })
 }
 
-fn pull_request<'a>(world: &'a World, home: &'a Repository, number: i32, found: &'a PullRequest) -> Object<'a> {
+fn pull_request<'a>(
+    world: &'a World,
+    home: &'a Repository,
+    number: i32,
+    found: &'a PullRequest,
+) -> Object<'a> {
     Object::new("PullRequest", move |field, arguments| match field {
         "repository" => Ok(Resolved::Object(repository(world, home))),
         "labels" => labels(&found.labels, arguments),
         "closingIssuesReferences" => {
             let closes = world.closed_by(&format!("{}#{number}", home.name));
-            connection("IssueConnection", field, closes.len(), arguments, move |index| named(world, &closes[index]))
+            connection(
+                "IssueConnection",
+                field,
+                closes.len(),
+                arguments,
+                move |index| named(world, &closes[index]),
+            )
         }
-        "files" => connection("PullRequestChangedFileConnection", field, found.files.len(), arguments, |index| {
-            Some(Object::leaves("PullRequestChangedFile", json!({ "path": found.files[index] })))
-        }),
-        "commits" => connection("PullRequestCommitConnection", field, found.commits.len(), arguments, |index| {
-            let headline = &found.commits[index];
-            Some(Object::new("PullRequestCommit", move |_, _| {
-                Ok(Resolved::Object(Object::leaves("Commit", json!({ "oid": "0", "messageHeadline": headline }))))
-            }))
-        }),
+        "files" => connection(
+            "PullRequestChangedFileConnection",
+            field,
+            found.files.len(),
+            arguments,
+            |index| {
+                Some(Object::leaves(
+                    "PullRequestChangedFile",
+                    json!({ "path": found.files[index] }),
+                ))
+            },
+        ),
+        "commits" => connection(
+            "PullRequestCommitConnection",
+            field,
+            found.commits.len(),
+            arguments,
+            |index| {
+                let headline = &found.commits[index];
+                Some(Object::new("PullRequestCommit", move |_, _| {
+                    Ok(Resolved::Object(Object::leaves(
+                        "Commit",
+                        json!({ "oid": "0", "messageHeadline": headline }),
+                    )))
+                }))
+            },
+        ),
         "mergeCommit" => Ok(match &found.merge_commit {
-            Some(oid) => Resolved::Object(Object::leaves("Commit", json!({ "oid": oid, "messageHeadline": "Merge" }))),
+            Some(oid) => Resolved::Object(Object::leaves(
+                "Commit",
+                json!({ "oid": oid, "messageHeadline": "Merge" }),
+            )),
             None => Resolved::Leaf(Value::Null),
         }),
         _ => leaf(
@@ -269,9 +375,13 @@ fn pull_request<'a>(world: &'a World, home: &'a Repository, number: i32, found: 
 }
 
 fn labels<'a>(labels: &'a [String], arguments: &Map<String, Value>) -> Answered<'a> {
-    connection("LabelConnection", "labels", labels.len(), arguments, |index| {
-        Some(Object::leaves("Label", json!({ "name": labels[index] })))
-    })
+    connection(
+        "LabelConnection",
+        "labels",
+        labels.len(),
+        arguments,
+        |index| Some(Object::leaves("Label", json!({ "name": labels[index] }))),
+    )
 }
 
 fn item_type(event: &Event) -> &'static str {
@@ -298,21 +408,30 @@ fn event<'a>(
         None => Err(Refused::typed("NOT_FOUND", format!("{key} is hidden"))),
     };
     Some(match event {
-        Event::Closed(closer) => Object::new("ClosedEvent", move |field, _| match (field, closer) {
-            ("closer", Closer::PullRequest(key)) => {
-                Ok(named(world, key).map_or(Resolved::Leaf(Value::Null), Resolved::Object))
-            }
-            ("closer", Closer::Commit(pull_requests)) => Ok(Resolved::Object(commit(world, pull_requests))),
-            ("closer", Closer::Project) => {
-                Ok(Resolved::Object(Object::leaves("ProjectV2", json!({ "title": "A project" }))))
-            }
-            ("closer", Closer::Nobody) => Ok(Resolved::Leaf(Value::Null)),
-            _ => Ok(Resolved::Leaf(json!(of.updated_at))),
-        }),
+        Event::Closed(closer) => {
+            Object::new("ClosedEvent", move |field, _| match (field, closer) {
+                ("closer", Closer::PullRequest(key)) => {
+                    Ok(named(world, key).map_or(Resolved::Leaf(Value::Null), Resolved::Object))
+                }
+                ("closer", Closer::Commit(pull_requests)) => {
+                    Ok(Resolved::Object(commit(world, pull_requests)))
+                }
+                ("closer", Closer::Project) => Ok(Resolved::Object(Object::leaves(
+                    "ProjectV2",
+                    json!({ "title": "A project" }),
+                ))),
+                ("closer", Closer::Nobody) => Ok(Resolved::Leaf(Value::Null)),
+                _ => Ok(Resolved::Leaf(json!(of.updated_at))),
+            })
+        }
         Event::Reopened => Object::leaves("ReopenedEvent", json!({ "createdAt": of.updated_at })),
         Event::Connected(key) | Event::Disconnected(key) => {
             named(world, key)?;
-            let name = if matches!(event, Event::Connected(_)) { "ConnectedEvent" } else { "DisconnectedEvent" };
+            let name = if matches!(event, Event::Connected(_)) {
+                "ConnectedEvent"
+            } else {
+                "DisconnectedEvent"
+            };
             Object::new(name, move |field, _| match field {
                 "source" => own(),
                 "subject" => other(key),
@@ -333,12 +452,17 @@ fn event<'a>(
 
 fn commit<'a>(world: &'a World, pull_requests: &'a [String]) -> Object<'a> {
     Object::new("Commit", move |field, arguments| match field {
-        "associatedPullRequests" => {
-            connection("PullRequestConnection", field, pull_requests.len(), arguments, |index| {
-                named(world, &pull_requests[index])
-            })
-        }
-        _ => leaf(&json!({ "oid": "c0ffee", "messageHeadline": "Fix it" }), field),
+        "associatedPullRequests" => connection(
+            "PullRequestConnection",
+            field,
+            pull_requests.len(),
+            arguments,
+            |index| named(world, &pull_requests[index]),
+        ),
+        _ => leaf(
+            &json!({ "oid": "c0ffee", "messageHeadline": "Fix it" }),
+            field,
+        ),
     })
 }
 
@@ -350,7 +474,15 @@ fn connection<'a>(
     arguments: &Map<String, Value>,
     node: impl Fn(usize) -> Option<Object<'a>> + 'a,
 ) -> Answered<'a> {
-    page(type_name, field, total, arguments, |cursor| cursor.parse().ok(), |end| end.to_string(), node)
+    page(
+        type_name,
+        field,
+        total,
+        arguments,
+        |cursor| cursor.parse().ok(),
+        |end| end.to_string(),
+        node,
+    )
 }
 
 /// One page of a connection, by the rules of GitHub's page "Using pagination in the GraphQL API". `start` gives the first
@@ -370,16 +502,23 @@ fn page<'a>(
         Refused::typed("MISSING_PAGINATION_BOUNDARIES", message)
     })?;
     if !(1..=100).contains(&first) {
-        let message =
-            format!("Requesting {first} records on the `{field}` connection exceeds the `first` limit of 100 records.");
+        let message = format!(
+            "Requesting {first} records on the `{field}` connection exceeds the `first` limit of 100 records."
+        );
         return Err(Refused::typed("EXCESSIVE_PAGINATION", message));
     }
     let start = match arguments.get("after").and_then(Value::as_str) {
         None => 0,
         // A cursor of another connection is none.
-        Some(cursor) => cursor.strip_prefix(&format!("{field}:")).and_then(start).ok_or_else(|| {
-            Refused::typed("INVALID_CURSOR_ARGUMENTS", format!("`{cursor}` does not appear to be a valid cursor."))
-        })?,
+        Some(cursor) => cursor
+            .strip_prefix(&format!("{field}:"))
+            .and_then(start)
+            .ok_or_else(|| {
+                Refused::typed(
+                    "INVALID_CURSOR_ARGUMENTS",
+                    format!("`{cursor}` does not appear to be a valid cursor."),
+                )
+            })?,
     };
     let end = total.min(start + first as usize);
     let cursor = (end > start).then(|| format!("{field}:{}", cursor(end)));
@@ -397,14 +536,24 @@ fn page<'a>(
 
 /// The issues or the pull requests of a repository, in the order of their changes. Cursors name a time and a number, so
 /// that what changes meanwhile moves to the other end.
-fn threads<'a>(world: &'a World, home: &'a Repository, field: &str, arguments: &Map<String, Value>) -> Answered<'a> {
-    let since = arguments.get("filterBy").and_then(|filter| filter["since"].as_str()).unwrap_or_default();
+fn threads<'a>(
+    world: &'a World,
+    home: &'a Repository,
+    field: &str,
+    arguments: &Map<String, Value>,
+) -> Answered<'a> {
+    let since = arguments
+        .get("filterBy")
+        .and_then(|filter| filter["since"].as_str())
+        .unwrap_or_default();
     let mut found: Vec<(String, i32)> = home
         .threads
         .iter()
         .filter_map(|(number, thread)| match thread {
             Thread::Issue(issue) if field == "issues" => Some((issue.updated_at.clone(), *number)),
-            Thread::PullRequest(found) if field == "pullRequests" => Some((found.updated_at.clone(), *number)),
+            Thread::PullRequest(found) if field == "pullRequests" => {
+                Some((found.updated_at.clone(), *number))
+            }
             _ => None,
         })
         .filter(|(updated_at, _)| updated_at.as_str() >= since)
@@ -412,18 +561,34 @@ fn threads<'a>(world: &'a World, home: &'a Repository, field: &str, arguments: &
     found.sort();
     let order = arguments.get("orderBy").cloned().unwrap_or_default();
     if order["field"] != "UPDATED_AT" {
-        return Err(Refused { kind: None, message: "only the order of changes is simulated".to_owned() });
+        return Err(Refused {
+            kind: None,
+            message: "only the order of changes is simulated".to_owned(),
+        });
     }
     let ascending = order["direction"] == "ASC";
     if !ascending {
         found.reverse();
     }
-    let keys: Vec<String> = found.iter().map(|(updated_at, number)| format!("{updated_at}/{number:010}")).collect();
+    let keys: Vec<String> = found
+        .iter()
+        .map(|(updated_at, number)| format!("{updated_at}/{number:010}"))
+        .collect();
     let start = |cursor: &str| {
-        let is_behind = |key: &String| if ascending { key.as_str() > cursor } else { key.as_str() < cursor };
+        let is_behind = |key: &String| {
+            if ascending {
+                key.as_str() > cursor
+            } else {
+                key.as_str() < cursor
+            }
+        };
         Some(keys.iter().position(is_behind).unwrap_or(keys.len()))
     };
-    let type_name = if field == "issues" { "IssueConnection" } else { "PullRequestConnection" };
+    let type_name = if field == "issues" {
+        "IssueConnection"
+    } else {
+        "PullRequestConnection"
+    };
     page(
         type_name,
         field,
@@ -433,7 +598,9 @@ fn threads<'a>(world: &'a World, home: &'a Repository, field: &str, arguments: &
         |end| keys[end - 1].clone(),
         move |index| {
             let (_, number) = &found[index];
-            home.threads.get(number).map(|found| thread(world, home, *number, found))
+            home.threads
+                .get(number)
+                .map(|found| thread(world, home, *number, found))
         },
     )
 }

@@ -27,7 +27,11 @@ pub fn answer(state: &mut State, request: &Request) -> Response {
         ("x-ratelimit-reset", reset.timestamp().to_string()),
     ];
     let absent: Vec<_> = headers.into_iter().filter(|(name, _)| !has(name)).collect();
-    absent.into_iter().fold(response, |response, (name, value)| response.header(name, &value))
+    absent
+        .into_iter()
+        .fold(response, |response, (name, value)| {
+            response.header(name, &value)
+        })
 }
 
 /// The answer of a fault that concerns the whole request; the others wait for GraphQL.
@@ -45,11 +49,21 @@ fn faulted(state: &mut State) -> Option<Response> {
 /// The answer to a request that asks what changed, if it names a repository for which that fails.
 fn failing_poll(state: &State, request: &Request) -> Option<Response> {
     let body: Value = serde_json::from_slice(&request.body).ok()?;
-    body["query"].as_str().filter(|query| query.contains("query Changes("))?;
+    body["query"]
+        .as_str()
+        .filter(|query| query.contains("query Changes("))?;
     let variables = &body["variables"];
     let text = |key: String| variables[key].as_str().map(str::to_lowercase);
-    let names = (0..).map_while(|index| Some(format!("{}/{}", text(format!("o{index}"))?, text(format!("n{index}"))?)));
-    names.into_iter().find_map(|name| state.failing_polls.get(&name).cloned())
+    let names = (0..).map_while(|index| {
+        Some(format!(
+            "{}/{}",
+            text(format!("o{index}"))?,
+            text(format!("n{index}"))?
+        ))
+    });
+    names
+        .into_iter()
+        .find_map(|name| state.failing_polls.get(&name).cloned())
 }
 
 fn admitted(
@@ -60,14 +74,28 @@ fn admitted(
 ) -> Result<Response, Response> {
     if request.header("user-agent").is_none_or(str::is_empty) {
         let text = "Request forbidden by administrative rules. Please make sure your request has a User-Agent header";
-        return Err(Response { body: text.as_bytes().to_vec(), ..Response::empty(403) });
+        return Err(Response {
+            body: text.as_bytes().to_vec(),
+            ..Response::empty(403)
+        });
     }
-    let path = request.path.strip_prefix("/api/v3").unwrap_or(&request.path);
-    if let Some(answer) = state.app.as_mut().and_then(|app| app.answer(request, path, now)) {
+    let path = request
+        .path
+        .strip_prefix("/api/v3")
+        .unwrap_or(&request.path);
+    if let Some(answer) = state
+        .app
+        .as_mut()
+        .and_then(|app| app.answer(request, path, now))
+    {
         return Ok(answer);
     }
-    let given = request.header("authorization").ok_or_else(|| message(401, "Requires authentication"))?;
-    let token = given.strip_prefix("Bearer ").or_else(|| given.strip_prefix("token "));
+    let given = request
+        .header("authorization")
+        .ok_or_else(|| message(401, "Requires authentication"))?;
+    let token = given
+        .strip_prefix("Bearer ")
+        .or_else(|| given.strip_prefix("token "));
     let account = token.and_then(|token| state.app.as_mut()?.account(token, now));
     if token != Some(&state.settings.token) && account.is_none() {
         return Err(message(401, "Bad credentials"));
@@ -82,7 +110,10 @@ fn admitted(
     if let Some(version) = request.header("x-github-api-version")
         && !["2022-11-28", "2026-03-10"].contains(&version)
     {
-        return Err(message(400, &format!("\"{version}\" is not a supported version.")));
+        return Err(message(
+            400,
+            &format!("\"{version}\" is not a supported version."),
+        ));
     }
     if state.settings.points <= 0 {
         return Err(message(403, "API rate limit exceeded for user ID 1."));
@@ -94,7 +125,9 @@ fn admitted(
     let number = |text: &str| text.parse().map_err(|_| message(404, "Not Found"));
     let asked = match parts.as_slice() {
         [_, _, _, "issues", _] | ["repositories", _, "issues", _] => Asked::Issue,
-        [_, _, _, "issues", _, "timeline"] | ["repositories", _, "issues", _, "timeline"] => Asked::Timeline,
+        [_, _, _, "issues", _, "timeline"] | ["repositories", _, "issues", _, "timeline"] => {
+            Asked::Timeline
+        }
         [_, _, _, "pulls", _] | ["repositories", _, "pulls", _] => Asked::PullRequest,
         _ => return Err(message(404, "Not Found")),
     };
@@ -119,10 +152,20 @@ fn admitted(
 
 /// The REST root as the client knows it.
 pub(super) fn root(request: &Request) -> String {
-    let prefix = if request.path.starts_with("/api/v3/") { "/api/v3" } else { "" };
-    format!("http://{}{prefix}", request.header("host").unwrap_or_default())
+    let prefix = if request.path.starts_with("/api/v3/") {
+        "/api/v3"
+    } else {
+        ""
+    };
+    format!(
+        "http://{}{prefix}",
+        request.header("host").unwrap_or_default()
+    )
 }
 
 pub(super) fn message(status: u16, message: &str) -> Response {
-    Response::json(status, &json!({ "message": message, "documentation_url": "https://docs.github.com/rest" }))
+    Response::json(
+        status,
+        &json!({ "message": message, "documentation_url": "https://docs.github.com/rest" }),
+    )
 }

@@ -20,10 +20,24 @@ pub enum Asked {
 
 impl Asked {
     /// Answers for a number of a repository; `None`: the token cannot see the repository.
-    pub fn answer(self, state: &State, repository: Option<&Repository>, number: i32, request: &Request) -> Response {
-        let Some(repository) = repository else { return message(404, "Not Found") };
-        match (self, repository.threads.get(&number), repository.gone.get(&number)) {
-            (Self::Issue, Some(thread), _) => Response::json(200, &as_issue(repository, number, thread)),
+    pub fn answer(
+        self,
+        state: &State,
+        repository: Option<&Repository>,
+        number: i32,
+        request: &Request,
+    ) -> Response {
+        let Some(repository) = repository else {
+            return message(404, "Not Found");
+        };
+        match (
+            self,
+            repository.threads.get(&number),
+            repository.gone.get(&number),
+        ) {
+            (Self::Issue, Some(thread), _) => {
+                Response::json(200, &as_issue(repository, number, thread))
+            }
             (Self::Timeline, Some(thread), _) => timeline(state, thread, request),
             (Self::PullRequest, Some(Thread::PullRequest(found)), _) => {
                 Response::json(200, &as_pull_request(repository, number, found))
@@ -49,15 +63,31 @@ impl Asked {
             Self::PullRequest => format!("pulls/{number}"),
         };
         let location = format!("{root}/repositories/{}/{route}", home.id);
-        Response::json(301, &json!({ "message": "Moved Permanently", "url": location })).header("location", &location)
+        Response::json(
+            301,
+            &json!({ "message": "Moved Permanently", "url": location }),
+        )
+        .header("location", &location)
     }
 }
 
 /// As far as the issue endpoints go. The id of a pull request there is that of its issue record: another number.
 fn as_issue(repository: &Repository, number: i32, thread: &Thread) -> Value {
     let (page, id, state, title, body) = match thread {
-        Thread::Issue(issue) => ("issues", issue.github_id, issue.state, &issue.title, &issue.body),
-        Thread::PullRequest(found) => ("pull", found.github_id + 1_000_000_000, found.state, &found.title, &found.body),
+        Thread::Issue(issue) => (
+            "issues",
+            issue.github_id,
+            issue.state,
+            &issue.title,
+            &issue.body,
+        ),
+        Thread::PullRequest(found) => (
+            "pull",
+            found.github_id + 1_000_000_000,
+            found.state,
+            &found.title,
+            &found.body,
+        ),
     };
     let mut shown = json!({
         "id": id, "number": number, "title": title, "body": body,
@@ -84,27 +114,47 @@ fn as_pull_request(repository: &Repository, number: i32, found: &PullRequest) ->
 /// they are empty.
 fn timeline(state: &State, thread: &Thread, request: &Request) -> Response {
     let given = |name: &str, otherwise: usize| match request.parameter(name) {
-        Some(text) => text.parse().ok().filter(|given| *given > 0).unwrap_or(otherwise),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|given| *given > 0)
+            .unwrap_or(otherwise),
         None => otherwise,
     };
     let (size, page) = (given("per_page", 30).min(100), given("page", 1));
     let shown: Vec<Value> = match thread {
-        Thread::Issue(issue) => issue.timeline.iter().filter_map(|event| as_event(state, issue, event)).collect(),
+        Thread::Issue(issue) => issue
+            .timeline
+            .iter()
+            .filter_map(|event| as_event(state, issue, event))
+            .collect(),
         Thread::PullRequest(_) => Vec::new(),
     };
-    let events: Vec<&Value> = shown.iter().skip((page - 1).saturating_mul(size)).take(size).collect();
+    let events: Vec<&Value> = shown
+        .iter()
+        .skip((page - 1).saturating_mul(size))
+        .take(size)
+        .collect();
     let response = Response::json(200, &json!(events));
     if page.saturating_mul(size) >= shown.len() {
         return response;
     }
-    let path = request.path.strip_prefix("/api/v3").unwrap_or(&request.path);
-    let next = format!("<{}{path}?per_page={size}&page={}>; rel=\"next\"", root(request), page + 1);
+    let path = request
+        .path
+        .strip_prefix("/api/v3")
+        .unwrap_or(&request.path);
+    let next = format!(
+        "<{}{path}?per_page={size}&page={}>; rel=\"next\"",
+        root(request),
+        page + 1
+    );
     response.header("link", &next)
 }
 
 /// `None` where the other end is hidden from the token. REST does not tell which pull request was connected.
 fn as_event(state: &State, issue: &Issue, event: &Event) -> Option<Value> {
-    let plain = |name: &str| json!({ "event": name, "created_at": issue.updated_at, "commit_id": null });
+    let plain =
+        |name: &str| json!({ "event": name, "created_at": issue.updated_at, "commit_id": null });
     Some(match event {
         Event::Closed(Closer::Commit(_)) => {
             let mut closed = plain("closed");

@@ -151,17 +151,25 @@ impl World {
     pub fn repository(&self, name: &str) -> Option<&Repository> {
         let name = name.to_lowercase();
         let name = self.renamed.get(&name).unwrap_or(&name);
-        self.repositories.get(name).filter(|repository| self.shows(repository))
+        self.repositories
+            .get(name)
+            .filter(|repository| self.shows(repository))
     }
 
     /// Whether the token that asks can see a repository.
     fn shows(&self, repository: &Repository) -> bool {
         let owner = repository.name.split('/').next().unwrap_or_default();
-        !repository.hidden && self.opened.as_ref().is_none_or(|opened| opened.eq_ignore_ascii_case(owner))
+        !repository.hidden
+            && self
+                .opened
+                .as_ref()
+                .is_none_or(|opened| opened.eq_ignore_ascii_case(owner))
     }
 
     pub fn repository_with_id(&self, id: i32) -> Option<&Repository> {
-        self.repositories.values().find(|repository| repository.id == id && self.shows(repository))
+        self.repositories
+            .values()
+            .find(|repository| repository.id == id && self.shows(repository))
     }
 
     /// An issue or pull request that the token can see, with its repository and number.
@@ -173,9 +181,17 @@ impl World {
 
     /// The issues that refer to a pull request as closing them.
     pub fn closed_by(&self, key: &str) -> Vec<String> {
-        let all = self.repositories.values().flat_map(|home| home.threads.iter().map(move |thread| (home, thread)));
+        let all = self
+            .repositories
+            .values()
+            .flat_map(|home| home.threads.iter().map(move |thread| (home, thread)));
         let refers = |(home, (number, thread)): (&Repository, (&i32, &Thread))| match thread {
-            Thread::Issue(issue) if issue.references.iter().any(|reference| reference.eq_ignore_ascii_case(key)) => {
+            Thread::Issue(issue)
+                if issue
+                    .references
+                    .iter()
+                    .any(|reference| reference.eq_ignore_ascii_case(key)) =>
+            {
                 Some(format!("{}#{number}", home.name))
             }
             _ => None,
@@ -238,11 +254,17 @@ impl World {
             pull_request.merge_commit = Some(format!("{:040x}", pull_request.github_id));
             pull_request.updated_at = at.to_owned();
         });
-        let threads = self.repositories.values_mut().flat_map(|repository| repository.threads.values_mut());
+        let threads = self
+            .repositories
+            .values_mut()
+            .flat_map(|repository| repository.threads.values_mut());
         for thread in threads {
             if let Thread::Issue(issue) = thread
                 && issue.state == "OPEN"
-                && issue.references.iter().any(|reference| reference.eq_ignore_ascii_case(key))
+                && issue
+                    .references
+                    .iter()
+                    .any(|reference| reference.eq_ignore_ascii_case(key))
             {
                 issue.close(at, "COMPLETED", Closer::PullRequest(key.to_owned()));
             }
@@ -259,31 +281,46 @@ impl World {
     }
 
     pub fn rename(&mut self, name: &str, new: &str) {
-        let mut repository = self.repositories.remove(&name.to_lowercase()).expect("a repository to rename");
+        let mut repository = self
+            .repositories
+            .remove(&name.to_lowercase())
+            .expect("a repository to rename");
         repository.name = new.to_owned();
         self.renamed.insert(name.to_lowercase(), new.to_lowercase());
         self.repositories.insert(new.to_lowercase(), repository);
     }
 
     pub fn set_hidden(&mut self, name: &str, hidden: bool) {
-        self.repositories.get_mut(&name.to_lowercase()).expect("a repository to hide").hidden = hidden;
+        self.repositories
+            .get_mut(&name.to_lowercase())
+            .expect("a repository to hide")
+            .hidden = hidden;
     }
 
     fn leave(&mut self, key: &str, gone: Gone) -> Thread {
         let (name, number) = split(key);
-        let repository = self.repositories.get_mut(&name.to_lowercase()).expect("a repository");
+        let repository = self
+            .repositories
+            .get_mut(&name.to_lowercase())
+            .expect("a repository");
         repository.gone.insert(number, gone);
-        repository.threads.remove(&number).expect("an issue that is there")
+        repository
+            .threads
+            .remove(&number)
+            .expect("an issue that is there")
     }
 
     fn place(&mut self, key: &str) -> std::collections::btree_map::Entry<'_, i32, Thread> {
         let (name, number) = split(key);
         let id = 1 + i32::try_from(self.repositories.len()).expect("few repositories");
-        let repository = self.repositories.entry(name.to_lowercase()).or_insert_with(|| Repository {
-            id,
-            name: name.to_owned(),
-            ..Repository::default()
-        });
+        let repository = self
+            .repositories
+            .entry(name.to_lowercase())
+            .or_insert_with(|| Repository {
+                id,
+                name: name.to_owned(),
+                ..Repository::default()
+            });
         repository.threads.entry(number)
     }
 
@@ -296,6 +333,13 @@ impl World {
 
 /// `owner/name#number`.
 pub(super) fn split(key: &str) -> (&str, i32) {
-    let (name, number) = key.split_once('#').unwrap_or_else(|| panic!("{key} is not owner/name#number"));
-    (name, number.parse().unwrap_or_else(|_| panic!("{key} is not owner/name#number")))
+    let (name, number) = key
+        .split_once('#')
+        .unwrap_or_else(|| panic!("{key} is not owner/name#number"));
+    (
+        name,
+        number
+            .parse()
+            .unwrap_or_else(|_| panic!("{key} is not owner/name#number")),
+    )
 }

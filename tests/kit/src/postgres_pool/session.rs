@@ -41,10 +41,20 @@ impl Session {
             names: HashMap::new(),
         };
         let mut startup = 196_608_u32.to_be_bytes().to_vec(); // protocol 3.0
-        for text in ["user", user, "database", database, "client_encoding", "UTF8", ""] {
+        for text in [
+            "user",
+            user,
+            "database",
+            database,
+            "client_encoding",
+            "UTF8",
+            "",
+        ] {
             startup.extend(text.bytes().chain([0]));
         }
-        let length = u32::try_from(startup.len() + 4).expect("a short message").to_be_bytes();
+        let length = u32::try_from(startup.len() + 4)
+            .expect("a short message")
+            .to_be_bytes();
         let mut greeting = Vec::new();
         session.exchange(&[&length, &startup[..]].concat(), &mut greeting)?;
         session.greeting = bytes(&greeting);
@@ -69,7 +79,11 @@ impl Session {
         let mut answer = Vec::new();
         self.exchange(&bytes(&[Message::query(sql)]), &mut answer)?;
         let failed = answer.iter().find(|message| message.is_error(""));
-        failed.map_or(Ok(()), |error| Err(io::Error::other(String::from_utf8_lossy(&error.body).into_owned())))
+        failed.map_or(Ok(()), |error| {
+            Err(io::Error::other(
+                String::from_utf8_lossy(&error.body).into_owned(),
+            ))
+        })
     }
 
     /// Gathers what PostgreSQL answers to this, or what it said when somebody else prepared the same.
@@ -82,7 +96,10 @@ impl Session {
                 Ok(())
             }
             _ => {
-                let asked: io::Result<Vec<Message>> = asked.into_iter().map(|message| self.renamed(message)).collect();
+                let asked: io::Result<Vec<Message>> = asked
+                    .into_iter()
+                    .map(|message| self.renamed(message))
+                    .collect();
                 self.exchange(&bytes(&asked?), answer)
             }
         }
@@ -110,7 +127,13 @@ impl Session {
         {
             let described = vec![parameters.clone(), rows.clone()];
             self.names.insert(given, ours.clone());
-            self.statements.insert(text.to_vec(), Statement { name: ours, described });
+            self.statements.insert(
+                text.to_vec(),
+                Statement {
+                    name: ours,
+                    described,
+                },
+            );
         }
         Ok(())
     }
@@ -126,8 +149,13 @@ impl Session {
         };
         let (before, rest) = message.body[4..].split_at(before);
         let given = name(rest);
-        let Some(ours) = self.names.get(given) else { return Ok(message) };
-        Ok(Message::new(message.kind, &[before, ours, &rest[given.len()..]].concat()))
+        let Some(ours) = self.names.get(given) else {
+            return Ok(message);
+        };
+        Ok(Message::new(
+            message.kind,
+            &[before, ours, &rest[given.len()..]].concat(),
+        ))
     }
 
     fn ready(&self) -> Message {

@@ -25,7 +25,10 @@ pub fn answer(state: &Mutex<State>, real: Option<&Lent>, request: &Request) -> R
         (!is_health && !state.faults.is_empty()).then(|| state.faults.remove(0))
     };
     match fault {
-        Some(Fault::Status(status, body)) => Response { body: body.into_bytes(), ..Response::empty(status) },
+        Some(Fault::Status(status, body)) => Response {
+            body: body.into_bytes(),
+            ..Response::empty(status)
+        },
         Some(Fault::Html) => html(200),
         Some(Fault::LoseAnswer) => {
             served(state, real, request);
@@ -68,11 +71,17 @@ fn without_rejected(
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let objects = body["objects"].as_array().cloned().unwrap_or_default();
     let reason = |object: &Value| object["id"].as_str().and_then(|id| rejected.get(id));
-    let taken: Vec<&Value> = objects.iter().filter(|object| reason(object).is_none()).collect();
+    let taken: Vec<&Value> = objects
+        .iter()
+        .filter(|object| reason(object).is_none())
+        .collect();
     let mut results = Vec::new();
     if !taken.is_empty() {
         let body = json!({ "objects": taken }).to_string().into_bytes();
-        let response = serve(&Request { body, ..request.clone() });
+        let response = serve(&Request {
+            body,
+            ..request.clone()
+        });
         match serde_json::from_slice(&response.body) {
             Ok(taken) if response.status == 200 => results = taken,
             _ => return response,
@@ -82,7 +91,8 @@ fn without_rejected(
     let all = objects.iter().map(|object| match reason(object) {
         Some(message) => {
             let mut failed = object.clone();
-            failed["result"] = json!({ "status": "FAILED", "errors": { "error": [{ "message": message }] } });
+            failed["result"] =
+                json!({ "status": "FAILED", "errors": { "error": [{ "message": message }] } });
             failed
         }
         None => results.next().unwrap_or_default(),
@@ -92,12 +102,15 @@ fn without_rejected(
 
 /// How many objects a request wrote.
 fn written(request: &Request, response: &Response) -> usize {
-    let is_single =
-        matches!(request.method.as_str(), "POST" | "PUT" | "PATCH") && request.path.starts_with("/v1/objects");
+    let is_single = matches!(request.method.as_str(), "POST" | "PUT" | "PATCH")
+        && request.path.starts_with("/v1/objects");
     match (request.path.as_str(), response.status) {
         (BATCH, 200) => {
             let results: Vec<Value> = serde_json::from_slice(&response.body).unwrap_or_default();
-            results.iter().filter(|one| one["result"]["status"] == "SUCCESS").count()
+            results
+                .iter()
+                .filter(|one| one["result"]["status"] == "SUCCESS")
+                .count()
         }
         (_, 200 | 204) if is_single => 1,
         _ => 0,
@@ -106,5 +119,9 @@ fn written(request: &Request, response: &Response) -> usize {
 
 fn html(status: u16) -> Response {
     let body = b"<html><body>a proxy</body></html>".to_vec();
-    Response { body, ..Response::empty(status) }.header("content-type", "text/html")
+    Response {
+        body,
+        ..Response::empty(status)
+    }
+    .header("content-type", "text/html")
 }

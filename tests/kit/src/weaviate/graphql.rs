@@ -22,9 +22,14 @@ pub fn answer(state: &State, body: &Value) -> Response {
     match state.settings.graphql {
         GraphQl::On => {}
         GraphQl::Disabled422 => return failed(422, "graphql api is disabled"),
-        GraphQl::Disabled410 => return failed(410, "not available in the current cluster configuration"),
+        GraphQl::Disabled410 => {
+            return failed(410, "not available in the current cluster configuration");
+        }
         GraphQl::Forbidden => {
-            return failed(403, "rbac: authorization, forbidden action: user has no permission to read collections *");
+            return failed(
+                403,
+                "rbac: authorization, forbidden action: user has no permission to read collections *",
+            );
         }
     }
     if state.store.classes().next().is_none() {
@@ -38,10 +43,15 @@ pub fn answer(state: &State, body: &Value) -> Response {
         return failed(422, "query cannot be empty");
     }
     let errors = |message: String| {
-        Response::json(200, &json!({ "errors": [{ "message": message, "locations": [], "path": null }] }))
+        Response::json(
+            200,
+            &json!({ "errors": [{ "message": message, "locations": [], "path": null }] }),
+        )
     };
     static SCHEMAS: LazyLock<Cache<Valid<Schema>>> = LazyLock::new(Cache::default);
-    let read = |sdl: &str| Schema::parse_and_validate(sdl, "schema.graphql").map_err(|invalid| invalid.to_string());
+    let read = |sdl: &str| {
+        Schema::parse_and_validate(sdl, "schema.graphql").map_err(|invalid| invalid.to_string())
+    };
     let schema = match SCHEMAS.get(&sdl(&state.store), read) {
         Ok(schema) => schema,
         Err(invalid) => return failed(500, &invalid),
@@ -51,9 +61,10 @@ pub fn answer(state: &State, body: &Value) -> Response {
         Err(invalid) => return errors(weaviates_words(&invalid.0)),
     };
     let root = Object::new("WeaviateObj", |_, _| {
-        Ok(Resolved::Object(Object::new("GetObjectsObj", |class, arguments| {
-            objects(state, class, arguments).map(Resolved::List)
-        })))
+        Ok(Resolved::Object(Object::new(
+            "GetObjectsObj",
+            |class, arguments| objects(state, class, arguments).map(Resolved::List),
+        )))
     });
     match execute(&schema, &document, &body["variables"], &root) {
         Ok(answer) => Response::json(200, &answer),
@@ -64,7 +75,11 @@ pub fn answer(state: &State, body: &Value) -> Response {
 /// Weaviate words unknown fields otherwise than apollo-compiler.
 fn weaviates_words(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    match (message.contains("does not have a field"), quoted.next(), quoted.next()) {
+    match (
+        message.contains("does not have a field"),
+        quoted.next(),
+        quoted.next(),
+    ) {
         (true, Some(on), Some(field)) => format!("Cannot query field {field:?} on type {on:?}."),
         _ => message.to_owned(),
     }
@@ -87,7 +102,11 @@ fn sdl(store: &Store) -> String {
                 Some("boolean") => "Boolean",
                 _ => "String",
             };
-            let _ = writeln!(types, "  {}: {data_type}", property["name"].as_str().unwrap_or_default());
+            let _ = writeln!(
+                types,
+                "  {}: {data_type}",
+                property["name"].as_str().unwrap_or_default()
+            );
         }
         let _ = writeln!(types, "  _additional: Additional\n}}");
     }
@@ -110,17 +129,32 @@ fn objects<'a>(
     class: &str,
     arguments: &Map<String, Value>,
 ) -> Result<Vec<Option<Object<'a>>>, Refused> {
-    let refused = |message: &str| Refused { kind: None, message: message.to_owned() };
-    let number = |name: &str| arguments.get(name).and_then(Value::as_u64).map(|number| number as usize);
+    let refused = |message: &str| Refused {
+        kind: None,
+        message: message.to_owned(),
+    };
+    let number = |name: &str| {
+        arguments
+            .get(name)
+            .and_then(Value::as_u64)
+            .map(|number| number as usize)
+    };
     let limit = number("limit").unwrap_or(state.settings.default_limit);
     let offset = number("offset").unwrap_or(0);
     if limit + offset > MOST_RESULTS {
-        return Err(refused("explorer: list class: search: invalid pagination params: query maximum results exceeded"));
+        return Err(refused(
+            "explorer: list class: search: invalid pagination params: query maximum results exceeded",
+        ));
     }
-    let condition = arguments.get("where").filter(|condition| !condition.is_null());
+    let condition = arguments
+        .get("where")
+        .filter(|condition| !condition.is_null());
     let candidates: Vec<&Value> = match condition.and_then(only_ids) {
         // As many comparisons as there are objects, times those asked for, would be most of a large benchmark.
-        Some(ids) => ids.into_iter().filter_map(|id| state.store.object(class, &id)).collect(),
+        Some(ids) => ids
+            .into_iter()
+            .filter_map(|id| state.store.object(class, &id))
+            .collect(),
         None => state.store.objects(class).collect(),
     };
     let mut found = Vec::new();
@@ -131,17 +165,38 @@ fn objects<'a>(
         }
     }
     // The order is nobody's business: not the one of the ids asked for, nor that of writing.
-    found.sort_by_key(|object| object["id"].as_str().unwrap_or_default().chars().rev().collect::<String>());
-    Ok(found.into_iter().skip(offset).take(limit).map(|object| Some(shown(object))).collect())
+    found.sort_by_key(|object| {
+        object["id"]
+            .as_str()
+            .unwrap_or_default()
+            .chars()
+            .rev()
+            .collect::<String>()
+    });
+    Ok(found
+        .into_iter()
+        .skip(offset)
+        .take(limit)
+        .map(|object| Some(shown(object)))
+        .collect())
 }
 
 /// The ids of which a condition names one or more, lower case; `None`: it asks for something else.
 fn only_ids(condition: &Value) -> Option<BTreeSet<String>> {
-    if condition["operator"] != "ContainsAny" || !(condition["path"][0] == "id" || condition["path"][0] == "_id") {
+    if condition["operator"] != "ContainsAny"
+        || !(condition["path"][0] == "id" || condition["path"][0] == "_id")
+    {
         return None;
     }
-    let ids = condition["valueText"].as_array().or_else(|| condition["valueString"].as_array())?;
-    (!ids.is_empty()).then(|| ids.iter().filter_map(Value::as_str).map(str::to_lowercase).collect())
+    let ids = condition["valueText"]
+        .as_array()
+        .or_else(|| condition["valueString"].as_array())?;
+    (!ids.is_empty()).then(|| {
+        ids.iter()
+            .filter_map(Value::as_str)
+            .map(str::to_lowercase)
+            .collect()
+    })
 }
 
 fn shown(object: &Value) -> Object<'_> {
@@ -156,25 +211,51 @@ fn shown(object: &Value) -> Object<'_> {
         }
         let value = &object["properties"][name];
         // GraphQL's Int has 32 bits.
-        let too_large = value.as_i64().is_some_and(|number| i32::try_from(number).is_err());
-        Ok(Resolved::Leaf(if too_large { Value::Null } else { value.clone() }))
+        let too_large = value
+            .as_i64()
+            .is_some_and(|number| i32::try_from(number).is_err());
+        Ok(Resolved::Leaf(if too_large {
+            Value::Null
+        } else {
+            value.clone()
+        }))
     })
 }
 
 fn matches(state: &State, object: &Value, condition: &Value) -> Result<bool, String> {
-    let operands = || condition["operands"].as_array().ok_or("operands are missing".to_owned());
-    let operator = condition["operator"].as_str().ok_or("operator is missing")?;
+    let operands = || {
+        condition["operands"]
+            .as_array()
+            .ok_or("operands are missing".to_owned())
+    };
+    let operator = condition["operator"]
+        .as_str()
+        .ok_or("operator is missing")?;
     match operator {
-        "And" => operands()?.iter().try_fold(true, |all, operand| Ok(all && matches(state, object, operand)?)),
-        "Or" => operands()?.iter().try_fold(false, |any, operand| Ok(any || matches(state, object, operand)?)),
+        "And" => operands()?.iter().try_fold(true, |all, operand| {
+            Ok(all && matches(state, object, operand)?)
+        }),
+        "Or" => operands()?.iter().try_fold(false, |any, operand| {
+            Ok(any || matches(state, object, operand)?)
+        }),
         _ => {
             let path = condition["path"][0].as_str().ok_or("path is missing")?;
-            let given = [&condition["valueText"], &condition["valueString"]].into_iter().find(|value| !value.is_null());
+            let given = [&condition["valueText"], &condition["valueString"]]
+                .into_iter()
+                .find(|value| !value.is_null());
             let given = given.ok_or("got operator without a value of type text")?;
             let is_id = path == "id" || path == "_id";
-            let stored = if is_id { state.store.id_as_written(object) } else { object["properties"][path].as_str() };
+            let stored = if is_id {
+                state.store.id_as_written(object)
+            } else {
+                object["properties"][path].as_str()
+            };
             let stored = stored.unwrap_or_default();
-            let one = |value: &Value| value.as_str().is_some_and(|value| equal(stored, value, is_id));
+            let one = |value: &Value| {
+                value
+                    .as_str()
+                    .is_some_and(|value| equal(stored, value, is_id))
+            };
             match operator {
                 "Equal" => Ok(one(given)),
                 "NotEqual" => Ok(!one(given)),

@@ -10,11 +10,23 @@ use crate::http::{Request, Response};
 /// Answers one request, as the server itself does.
 pub fn answer(state: &mut State, request: &Request) -> Response {
     if request.path == "/v1/.well-known/live" || request.path == "/v1/.well-known/ready" {
-        let not_ours = || Response::json(501, &json!("operation WeaviateWellknown has not yet been implemented"));
-        return if request.query.is_empty() { Response::empty(200) } else { not_ours() };
+        let not_ours = || {
+            Response::json(
+                501,
+                &json!("operation WeaviateWellknown has not yet been implemented"),
+            )
+        };
+        return if request.query.is_empty() {
+            Response::empty(200)
+        } else {
+            not_ours()
+        };
     }
     if let Some(key) = &state.settings.api_key {
-        match request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")) {
+        match request
+            .header("authorization")
+            .and_then(|value| value.strip_prefix("Bearer "))
+        {
             Some(given) if given == key => {}
             Some(_) => return framework(401, "unauthorized: invalid api key"),
             None => {
@@ -25,8 +37,14 @@ pub fn answer(state: &mut State, request: &Request) -> Response {
     }
     let body = match (request.method.as_str(), request.body.is_empty()) {
         ("POST" | "PUT" | "PATCH", _) => {
-            if !request.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
-                return framework(415, "unsupported media type, only [application/json] are allowed");
+            if !request
+                .header("content-type")
+                .is_some_and(|kind| kind.starts_with("application/json"))
+            {
+                return framework(
+                    415,
+                    "unsupported media type, only [application/json] are allowed",
+                );
             }
             match serde_json::from_slice::<Value>(&request.body) {
                 Ok(body) => body,
@@ -42,12 +60,14 @@ pub fn answer(state: &mut State, request: &Request) -> Response {
     }
     let parts: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
     match (request.method.as_str(), parts.as_slice()) {
-        ("GET", ["v1", "meta"]) => {
-            Response::json(200, &json!({ "hostname": "http://[::]:8080", "version": "1.39.0", "modules": {} }))
-        }
-        ("GET", ["v1", "schema"]) => {
-            Response::json(200, &json!({ "classes": state.store.classes().collect::<Vec<_>>() }))
-        }
+        ("GET", ["v1", "meta"]) => Response::json(
+            200,
+            &json!({ "hostname": "http://[::]:8080", "version": "1.39.0", "modules": {} }),
+        ),
+        ("GET", ["v1", "schema"]) => Response::json(
+            200,
+            &json!({ "classes": state.store.classes().collect::<Vec<_>>() }),
+        ),
         ("POST", ["v1", "schema"]) => match state.store.create_class(&body) {
             Ok(class) => Response::json(200, &class),
             Err(message) => failed(422, &message),
@@ -60,33 +80,55 @@ pub fn answer(state: &mut State, request: &Request) -> Response {
             state.store.delete_class(&upper_first(class));
             Response::empty(200)
         }
-        ("POST", ["v1", "schema", class, "properties"]) => match state.store.add_property(&upper_first(class), &body) {
-            Ok(property) => Response::json(200, &property),
-            Err(message) => failed(422, &message),
-        },
+        ("POST", ["v1", "schema", class, "properties"]) => {
+            match state.store.add_property(&upper_first(class), &body) {
+                Ok(property) => Response::json(200, &property),
+                Err(message) => failed(422, &message),
+            }
+        }
         ("GET", ["v1", "objects"]) => list(state, request),
         ("POST", ["v1", "objects"]) => create(state, &body),
         (_, ["v1", "objects", class, id]) => object(state, request, &upper_first(class), id, &body),
         ("POST", ["v1", "batch", "objects"]) => batch(state, &body),
         ("POST", ["v1", "graphql"]) => graphql::answer(state, &body),
-        (_, ["v1", "meta" | "schema" | "objects" | "graphql"] | ["v1", "schema", _] | ["v1", "batch", "objects"]) => {
-            framework(405, &format!("method {} is not allowed", request.method))
-        }
+        (
+            _,
+            ["v1", "meta" | "schema" | "objects" | "graphql"]
+            | ["v1", "schema", _]
+            | ["v1", "batch", "objects"],
+        ) => framework(405, &format!("method {} is not allowed", request.method)),
         _ => framework(404, &format!("path {} was not found", request.path)),
     }
 }
 
 fn list(state: &State, request: &Request) -> Response {
     let after = request.parameter("after").filter(|after| !after.is_empty());
-    if after.is_some() && (request.parameter("offset").is_some() || request.parameter("class").is_none()) {
-        return failed(422, "msg:cursor api: invalid 'after' parameter code:400 err:offset cannot be set with after");
+    if after.is_some()
+        && (request.parameter("offset").is_some() || request.parameter("class").is_none())
+    {
+        return failed(
+            422,
+            "msg:cursor api: invalid 'after' parameter code:400 err:offset cannot be set with after",
+        );
     }
-    let limit = request.parameter("limit").and_then(|limit| limit.parse().ok()).unwrap_or(25);
-    let offset = request.parameter("offset").and_then(|offset| offset.parse().ok()).unwrap_or(0);
+    let limit = request
+        .parameter("limit")
+        .and_then(|limit| limit.parse().ok())
+        .unwrap_or(25);
+    let offset = request
+        .parameter("offset")
+        .and_then(|offset| offset.parse().ok())
+        .unwrap_or(0);
     if limit + offset > graphql::MOST_RESULTS {
-        return failed(422, "msg:offset or limit code:400 err:query maximum results exceeded");
+        return failed(
+            422,
+            "msg:offset or limit code:400 err:query maximum results exceeded",
+        );
     }
-    let class = request.parameter("class").map(upper_first).unwrap_or_default();
+    let class = request
+        .parameter("class")
+        .map(upper_first)
+        .unwrap_or_default();
     if state.store.class(&class).is_none() {
         return Response::empty(404);
     }
@@ -98,7 +140,10 @@ fn list(state: &State, request: &Request) -> Response {
         .take(limit)
         .map(|object| shown(object, request))
         .collect();
-    Response::json(200, &json!({ "totalResults": objects.len(), "objects": objects, "deprecations": null }))
+    Response::json(
+        200,
+        &json!({ "totalResults": objects.len(), "objects": objects, "deprecations": null }),
+    )
 }
 
 fn create(state: &mut State, body: &Value) -> Response {
@@ -118,7 +163,10 @@ fn create(state: &mut State, body: &Value) -> Response {
 /// One write outside a batch.
 fn write(state: &mut State, object: &Value) -> Response {
     if let Some(reason) = &state.settings.shard_failure {
-        return failed(500, &format!("put object: import into index agiraobject: put local object: {reason}"));
+        return failed(
+            500,
+            &format!("put object: import into index agiraobject: put local object: {reason}"),
+        );
     }
     match state.store.put(object, state.settings.auto_schema) {
         Ok(stored) => Response::json(200, &stored),
@@ -160,7 +208,11 @@ fn object(state: &mut State, request: &Request, class: &str, id: &str, body: &Va
                 object["properties"][name] = value.clone();
             }
             let answer = write(state, &object);
-            if answer.status == 200 { Response::empty(204) } else { answer }
+            if answer.status == 200 {
+                Response::empty(204)
+            } else {
+                answer
+            }
         }
         ("GET" | "HEAD" | "PATCH", None) => Response::empty(404),
         (method, _) => framework(405, &format!("method {method} is not allowed")),
@@ -170,8 +222,9 @@ fn object(state: &mut State, request: &Request, class: &str, id: &str, body: &Va
 /// Properties always, vectors only when asked for.
 fn shown(object: &Value, request: &Request) -> Value {
     let mut object = object.clone();
-    let with_vector =
-        request.parameter("include").is_some_and(|include| include.split(',').any(|part| part == "vector"));
+    let with_vector = request
+        .parameter("include")
+        .is_some_and(|include| include.split(',').any(|part| part == "vector"));
     if let (false, Some(object)) = (with_vector, object.as_object_mut()) {
         object.remove("vector");
         object.remove("vectors");
@@ -184,7 +237,10 @@ fn batch(state: &mut State, body: &Value) -> Response {
     let empty = Vec::new();
     let objects = body["objects"].as_array().unwrap_or(&empty);
     if objects.is_empty() {
-        return failed(422, "invalid param 'objects': cannot be empty, need at least one object for batching");
+        return failed(
+            422,
+            "invalid param 'objects': cannot be empty, need at least one object for batching",
+        );
     }
     for (index, object) in objects.iter().enumerate() {
         let id = object["id"].as_str().unwrap_or_default();
@@ -205,11 +261,16 @@ fn batch(state: &mut State, body: &Value) -> Response {
             // Until 1.35 the server tells of a shard's failure only with that shard's first object, and calls the others
             // written; in 1.39 it tells with each. The worse of the two is the one to be safe from.
             true => shard_failure.take().map_or(Ok(()), Err),
-            false => state.store.put(&result, state.settings.auto_schema).map(drop),
+            false => state
+                .store
+                .put(&result, state.settings.auto_schema)
+                .map(drop),
         };
         result["result"] = match written {
             Ok(()) => json!({ "status": "SUCCESS" }),
-            Err(message) => json!({ "status": "FAILED", "errors": { "error": [{ "message": message }] } }),
+            Err(message) => {
+                json!({ "status": "FAILED", "errors": { "error": [{ "message": message }] } })
+            }
         };
         results.push(result);
     }

@@ -9,8 +9,14 @@ use uuid::Uuid;
 /// Names that no property may have.
 const RESERVED: [&str; 3] = ["id", "_id", "_additional"];
 /// Endings that no property may have, in newer releases than the one that the tests run against.
-const RESERVED_ENDINGS: [&str; 6] =
-    ["_searchable", "_rangeable", "_temp", "__meta_count", "_propertyLength", "_nullState"];
+const RESERVED_ENDINGS: [&str; 6] = [
+    "_searchable",
+    "_rangeable",
+    "_temp",
+    "__meta_count",
+    "_propertyLength",
+    "_nullState",
+];
 /// Modules that the server has, those that call somebody else's API being there by default.
 const MODULES: [&str; 3] = ["none", "text2vec-openai", "text2vec-cohere"];
 /// Data types that the simulator knows.
@@ -46,7 +52,9 @@ impl Store {
     pub fn create_class(&mut self, given: &Value) -> Result<Value, String> {
         let name = upper_first(given["class"].as_str().unwrap_or_default());
         let fits = name.starts_with(|first: char| first.is_ascii_uppercase())
-            && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+            && name
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
         if !fits {
             return Err(format!("'{name}' is not a valid class name"));
         }
@@ -55,16 +63,27 @@ impl Store {
         }
         let mut class = given.clone();
         class["class"] = json!(name);
-        let named = given["vectorConfig"].as_object().filter(|named| !named.is_empty());
-        if named.is_some() && !(given["vectorizer"].is_null() && given["vectorIndexType"].is_null()) {
+        let named = given["vectorConfig"]
+            .as_object()
+            .filter(|named| !named.is_empty());
+        if named.is_some() && !(given["vectorizer"].is_null() && given["vectorIndexType"].is_null())
+        {
             return Err(
                 "creating a class with both a class level vector index and named vectors is forbidden".to_owned()
             );
         }
-        let of_names = named.into_iter().flatten().filter_map(|(_, one)| one["vectorizer"].as_object()?.keys().next());
-        let vectorizers: Vec<&str> = of_names.map(String::as_str).chain(given["vectorizer"].as_str()).collect();
+        let of_names = named
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, one)| one["vectorizer"].as_object()?.keys().next());
+        let vectorizers: Vec<&str> = of_names
+            .map(String::as_str)
+            .chain(given["vectorizer"].as_str())
+            .collect();
         if let Some(unknown) = vectorizers.iter().find(|module| !MODULES.contains(module)) {
-            return Err(format!("vectorizer: no module with name {unknown:?} present"));
+            return Err(format!(
+                "vectorizer: no module with name {unknown:?} present"
+            ));
         }
         if named.is_none() {
             for (key, default) in [("vectorizer", "none"), ("vectorIndexType", "hnsw")] {
@@ -75,7 +94,10 @@ impl Store {
         }
         for (key, default) in [
             ("replicationConfig", json!({ "factor": 1 })),
-            ("invertedIndexConfig", json!({ "cleanupIntervalSeconds": 60, "stopwords": { "preset": "en" } })),
+            (
+                "invertedIndexConfig",
+                json!({ "cleanupIntervalSeconds": 60, "stopwords": { "preset": "en" } }),
+            ),
         ] {
             if class[key].is_null() {
                 class[key] = default;
@@ -84,8 +106,14 @@ impl Store {
         let mut properties = Vec::new();
         for property in given["properties"].as_array().into_iter().flatten() {
             let property = property_with_defaults(property, &vectorizers)?;
-            if properties.iter().any(|other: &Value| same_name(other, &property)) {
-                return Err(format!("class '{name}': conflict for property {}: already in use", property["name"]));
+            if properties
+                .iter()
+                .any(|other: &Value| same_name(other, &property))
+            {
+                return Err(format!(
+                    "class '{name}': conflict for property {}: already in use",
+                    property["name"]
+                ));
             }
             properties.push(property);
         }
@@ -95,12 +123,19 @@ impl Store {
     }
 
     pub fn add_property(&mut self, class: &str, property: &Value) -> Result<Value, String> {
-        let Some(class) = self.classes.get_mut(class) else { return Err("class not found".to_owned()) };
+        let Some(class) = self.classes.get_mut(class) else {
+            return Err("class not found".to_owned());
+        };
         let vectorizer = class["vectorizer"].as_str().unwrap_or_default().to_owned();
         let property = property_with_defaults(property, &[&vectorizer])?;
-        let properties = class["properties"].as_array_mut().ok_or("class without properties")?;
+        let properties = class["properties"]
+            .as_array_mut()
+            .ok_or("class without properties")?;
         if properties.iter().any(|other| same_name(other, &property)) {
-            return Err(format!("conflict for property {}: already in use", property["name"]));
+            return Err(format!(
+                "conflict for property {}: already in use",
+                property["name"]
+            ));
         }
         properties.push(property.clone());
         Ok(property)
@@ -111,11 +146,16 @@ impl Store {
     }
 
     pub fn objects(&self, class: &str) -> impl Iterator<Item = &Value> {
-        self.objects.iter().filter(move |((of, _), _)| of == class).map(|(_, object)| object)
+        self.objects
+            .iter()
+            .filter(move |((of, _), _)| of == class)
+            .map(|(_, object)| object)
     }
 
     pub fn delete(&mut self, class: &str, id: &str) -> bool {
-        self.objects.remove(&(class.to_owned(), id.to_owned())).is_some()
+        self.objects
+            .remove(&(class.to_owned(), id.to_owned()))
+            .is_some()
     }
 
     /// Creates or replaces an object. The server's words when it refuses.
@@ -130,7 +170,9 @@ impl Store {
         }
         let id = as_written.to_lowercase();
         if !given["tenant"].is_null() {
-            return Err(format!("class {class} has multi-tenancy disabled, but request was with tenant"));
+            return Err(format!(
+                "class {class} has multi-tenancy disabled, but request was with tenant"
+            ));
         }
         if !self.classes.contains_key(&class) {
             if !auto_schema {
@@ -151,36 +193,50 @@ impl Store {
             }
         }
         self.check_vectors(&class, &object)?;
-        self.ids_as_written.insert((class.clone(), id.clone()), as_written.to_owned());
+        self.ids_as_written
+            .insert((class.clone(), id.clone()), as_written.to_owned());
         self.objects.insert((class, id), object.clone());
         Ok(object)
     }
 
     /// The id with which filters have to ask for an object.
     pub fn id_as_written(&self, object: &Value) -> Option<&str> {
-        let key = (object["class"].as_str()?.to_owned(), object["id"].as_str()?.to_owned());
+        let key = (
+            object["class"].as_str()?.to_owned(),
+            object["id"].as_str()?.to_owned(),
+        );
         self.ids_as_written.get(&key).map(String::as_str)
     }
 
     fn check_vectors(&mut self, class: &str, object: &Value) -> Result<(), String> {
-        let named = self.classes.get(class).and_then(|class| class["vectorConfig"].as_object());
+        let named = self
+            .classes
+            .get(class)
+            .and_then(|class| class["vectorConfig"].as_object());
         let has_names = named.is_some_and(|named| !named.is_empty());
         let has_name = |name: &str| named.is_some_and(|named| named.contains_key(name));
         let mut lengths = Vec::new();
         if let Some(vector) = object["vector"].as_array() {
             if has_names {
-                return Err(format!("collection {class} configuration does not have single vector index"));
+                return Err(format!(
+                    "collection {class} configuration does not have single vector index"
+                ));
             }
             lengths.push((String::new(), vector.len()));
         }
         for (name, vector) in object["vectors"].as_object().into_iter().flatten() {
             if !has_name(name) {
-                return Err(format!("collection {class} does not have configuration for vector {name}"));
+                return Err(format!(
+                    "collection {class} does not have configuration for vector {name}"
+                ));
             }
             lengths.push((name.clone(), vector.as_array().map_or(0, Vec::len)));
         }
         for (name, length) in lengths {
-            let first = *self.dimensions.entry((class.to_owned(), name)).or_insert(length);
+            let first = *self
+                .dimensions
+                .entry((class.to_owned(), name))
+                .or_insert(length);
             if first != length {
                 return Err(format!(
                     "Validate vector index for {}: new node has a vector with length {length}. Existing nodes have \
@@ -205,8 +261,8 @@ impl Store {
             let data_type = match self.data_type(class, name) {
                 Some(data_type) => data_type,
                 None if auto_schema => {
-                    let inferred =
-                        inferred(value).ok_or_else(|| format!("cannot infer a type for property '{name}'"))?;
+                    let inferred = inferred(value)
+                        .ok_or_else(|| format!("cannot infer a type for property '{name}'"))?;
                     self.add_property(class, &json!({ "name": name, "dataType": [inferred] }))?;
                     inferred.to_owned()
                 }
@@ -224,32 +280,52 @@ impl Store {
 
     fn data_type(&self, class: &str, name: &str) -> Option<String> {
         let properties = self.classes.get(class)?["properties"].as_array()?;
-        let property = properties.iter().find(|property| property["name"].as_str() == Some(name))?;
+        let property = properties
+            .iter()
+            .find(|property| property["name"].as_str() == Some(name))?;
         property["dataType"][0].as_str().map(str::to_owned)
     }
 }
 
 fn kept_value(class: &str, name: &str, data_type: &str, value: &Value) -> Result<Value, String> {
-    let wrong = |kind: &str, said: String| Err(format!("invalid {kind} property '{name}' on class '{class}': {said}"));
-    let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let wrong = |kind: &str, said: String| {
+        Err(format!(
+            "invalid {kind} property '{name}' on class '{class}': {said}"
+        ))
+    };
+    let plain = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
     match data_type {
         "text" if value.is_string() => Ok(value.clone()),
         "text" => wrong("text", format!("not a string, but {}", go_type(value))),
         // 3.0 is none.
         "int" if value.is_i64() || value.is_u64() => Ok(value.clone()),
-        "int" if value.is_number() => {
-            wrong("integer", format!("the JSON number '{plain}' could not be converted to an int"))
-        }
-        "int" => wrong("integer", format!("requires an integer, the given value is '{plain}'")),
+        "int" if value.is_number() => wrong(
+            "integer",
+            format!("the JSON number '{plain}' could not be converted to an int"),
+        ),
+        "int" => wrong(
+            "integer",
+            format!("requires an integer, the given value is '{plain}'"),
+        ),
         "number" if value.is_number() => Ok(value.clone()),
-        "number" => wrong("number", format!("requires a float, the given value is '{plain}'")),
+        "number" => wrong(
+            "number",
+            format!("requires a float, the given value is '{plain}'"),
+        ),
         "boolean" if value.is_boolean() => Ok(value.clone()),
-        "boolean" => wrong("boolean", format!("requires a bool, the given value is '{plain}'")),
+        "boolean" => wrong(
+            "boolean",
+            format!("requires a bool, the given value is '{plain}'"),
+        ),
         "date" => match value.as_str().map(DateTime::parse_from_rfc3339) {
             Some(Ok(time)) => Ok(json!(go_time(time))),
             _ => wrong(
                 "date",
-                format!("requires a string with a RFC3339 formatted date, but the given value is '{plain}'"),
+                format!(
+                    "requires a string with a RFC3339 formatted date, but the given value is '{plain}'"
+                ),
             ),
         },
         other => Err(format!("unknown data type {other}")),
@@ -294,22 +370,40 @@ fn inferred(value: &Value) -> Option<&'static str> {
 fn property_with_defaults(given: &Value, vectorizers: &[&str]) -> Result<Value, String> {
     let name = lower_first(given["name"].as_str().unwrap_or_default());
     let fits = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
-    if !fits || RESERVED.contains(&name.as_str()) || RESERVED_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    if !fits
+        || RESERVED.contains(&name.as_str())
+        || RESERVED_ENDINGS.iter().any(|ending| name.ends_with(ending))
+    {
         return Err(format!("'{name}' is not a valid property name"));
     }
     let data_type = given["dataType"][0].as_str().unwrap_or_default().to_owned();
     if !DATA_TYPES.contains(&data_type.as_str()) {
-        return Err(format!("property '{name}': invalid dataType: '{data_type}'"));
+        return Err(format!(
+            "property '{name}': invalid dataType: '{data_type}'"
+        ));
     }
     let is_text = data_type == "text";
     if !is_text && !given["tokenization"].is_null() {
-        return Err(format!("property '{name}': tokenization is not allowed for data type '{data_type}'"));
+        return Err(format!(
+            "property '{name}': tokenization is not allowed for data type '{data_type}'"
+        ));
     }
     // What concerns a module that the server does not have is kept unseen.
-    let modules = given["moduleConfig"].as_object().into_iter().flatten().map(|(module, _)| module.as_str());
-    if let Some(module) = modules.into_iter().find(|module| MODULES.contains(module) && !vectorizers.contains(module)) {
-        return Err(format!("vectorizer \"{module}\" not configured for any of target vectors"));
+    let modules = given["moduleConfig"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(module, _)| module.as_str());
+    if let Some(module) = modules
+        .into_iter()
+        .find(|module| MODULES.contains(module) && !vectorizers.contains(module))
+    {
+        return Err(format!(
+            "vectorizer \"{module}\" not configured for any of target vectors"
+        ));
     }
     let mut property = given.clone();
     property["name"] = json!(name);
@@ -328,10 +422,16 @@ fn same_name(one: &Value, other: &Value) -> bool {
 
 pub fn upper_first(name: &str) -> String {
     let mut letters = name.chars();
-    letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+        .unwrap_or_default()
 }
 
 fn lower_first(name: &str) -> String {
     let mut letters = name.chars();
-    letters.next().map(|first| first.to_ascii_lowercase().to_string() + letters.as_str()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_ascii_lowercase().to_string() + letters.as_str())
+        .unwrap_or_default()
 }
