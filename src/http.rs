@@ -166,14 +166,14 @@ impl Answer {
 
 /// How long a service is waited for.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// For one request, answer included.
     pub answer: Duration,
     /// Before it is asked again for the first time; twice as long for the second.
     pub retry: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     /// Short enough for a run to end within its grace after a signal; design, section 5.
     fn default() -> Self {
         Self {
@@ -190,7 +190,7 @@ pub struct Http {
     /// Sent with every request; no answer that repeats it may be quoted with it.
     authorization: Option<HeaderValue>,
     requests: u64,
-    pub(crate) patience: Patience,
+    pub(crate) patience: Timeouts,
     pub(crate) signals: Signals,
 }
 
@@ -221,7 +221,7 @@ impl Http {
             client,
             authorization,
             requests: 0,
-            patience: Patience::default(),
+            patience: Timeouts::default(),
             signals: Signals::default(),
         })
     }

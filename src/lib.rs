@@ -28,7 +28,7 @@
 //!
 //! From claim to finish it goes in slices of at most 100 mappings. [`db`] has the claim and all other statements, [`github`]
 //! what is asked there, [`weaviate`] what is read and written there; [`core::plan::plan`] is the pure function that decides,
-//! from a mapping, its item, a snapshot and what else was read ([`core::known::Known`]). Its result, [`core::plan::Plan`], is
+//! from a mapping, its item, a snapshot and what else was read ([`core::records::Known`]). Its result, [`core::plan::Plan`], is
 //! plain data: a dry run does the same reading and deciding, and prints it.
 //!
 //! # What holds it together

@@ -7,7 +7,7 @@ use super::slice::{Planned, Progress, name};
 use crate::core::model::{ItemId, MappingId};
 use crate::core::note::Attention;
 use crate::core::plan::Action;
-use crate::db::NotApplied;
+use crate::db::ApplyError;
 use crate::http::ServiceError;
 
 /// Applies each plan; returns the rows that were inserted for pull requests.
@@ -54,15 +54,15 @@ pub fn apply(ctx: &mut Context, planned: &mut [Planned]) -> Result<Vec<MappingId
                     Progress::Done
                 };
             }
-            Err(NotApplied::GivenBack(reason) | NotApplied::Held(reason)) => {
+            Err(ApplyError::GivenBack(reason) | ApplyError::Held(reason)) => {
                 not_applied.insert(mapping.item_id);
                 one.progress = Progress::GivenBack(reason);
             }
-            Err(NotApplied::Refused(reason)) => {
+            Err(ApplyError::Refused(reason)) => {
                 not_applied.insert(mapping.item_id);
                 one.progress = Progress::Failed(reason, false);
             }
-            Err(NotApplied::Lost(error)) => {
+            Err(ApplyError::Lost(error)) => {
                 let what = format!("writing mapping {} failed", mapping.id);
                 return Err(anyhow::Error::new(error).context(what).into());
             }
@@ -98,7 +98,7 @@ fn log_notes(one: &Planned) {
                 log::info!(mapping = name.mapping, item = name.item; "{name}: {note}")
             }
             Attention::None => {
-                log::debug!(mapping = name.mapping, item = name.item; "{name}: {}", note.explained())
+                log::debug!(mapping = name.mapping, item = name.item; "{name}: {}", note.explain())
             }
         }
     }

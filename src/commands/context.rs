@@ -10,10 +10,10 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::report::Report;
-use crate::core::known::Known;
 use crate::core::model::MappingId;
 use crate::core::plan::Policy;
-use crate::db::{Access, Db, Hold, Pause, advice, passes};
+use crate::core::records::Records;
+use crate::db::{Access, Db, Lease, Pause, advice, is_transient};
 use crate::github::Github;
 use crate::http::ServiceError;
 use crate::signal::{Signal, Signals};
@@ -121,7 +121,7 @@ impl From<anyhow::Error> for Stop {
         let advice = cause
             .and_then(advice)
             .map(|advice| format!("{error:#}; {advice}"));
-        if cause.is_some_and(passes) {
+        if cause.is_some_and(is_transient) {
             Self::Later(
                 StoppedBy::Database,
                 advice.unwrap_or_else(|| format!("{error:#}")),
@@ -183,7 +183,7 @@ pub struct Context {
     /// The bar on a terminal.
     pub progress: ProgressBar,
     /// In a dry run: what earlier slices' plans change.
-    pub carried: Known,
+    pub carried: Records,
     /// In a dry run: the mappings that would be made due.
     pub marked: Vec<i64>,
     /// Mappings that this run gave back; the next run may have better luck with them.
@@ -203,8 +203,8 @@ impl Context {
     }
 
     /// What this run's claims look like if they are made now.
-    pub fn hold(&self) -> Hold {
-        Hold {
+    pub fn hold(&self) -> Lease {
+        Lease {
             run: self.run,
             until: self.now() + self.time_budget + GRACE,
         }

@@ -10,17 +10,17 @@ use super::report::Outcome;
 use super::slice::{self, failure, log_failure, name};
 use super::{preview, push};
 use crate::core::agira_object::{AgiraObject, mapping_key};
-use crate::core::known::Stored;
 use crate::core::model::MappingId;
 use crate::core::outbox::Outbox;
-use crate::core::plan::{Change, change};
-use crate::db::{Failed, Waiting, WholeSelection};
-use crate::weaviate::{Found, ToWrite};
+use crate::core::plan::{WriteReason, write_reason};
+use crate::core::records::ObjectState;
+use crate::db::{ClaimedOutbox, FailureRecord, MappingFilter};
+use crate::weaviate::{ObjectWrite, StoredObject};
 
 /// Delivers up to `limit` outboxes; returns the mappings that were worked on.
 pub fn deliver(
     ctx: &mut Context,
-    whole: &WholeSelection,
+    whole: &MappingFilter,
     limit: usize,
 ) -> Result<Vec<MappingId>, Stop> {
     if ctx.mode == Mode::Preview {
@@ -32,7 +32,7 @@ pub fn deliver(
         let hold = ctx.hold();
         let batch =
             ctx.db
-                .claim_waiting(whole, (limit - worked.len()).min(slice::MOST), after, hold)?;
+                .claim_outboxes(whole, (limit - worked.len()).min(slice::MOST), after, hold)?;
         let Some(last) = batch.last() else { break };
         after = last.claimed.mapping.id;
         let ids: Vec<MappingId> = batch.iter().map(|one| one.claimed.mapping.id).collect();
@@ -46,11 +46,7 @@ pub fn deliver(
 }
 
 /// Shows what waits; the plans that follow take what would be delivered for delivered.
-fn foresee(
-    ctx: &mut Context,
-    whole: &WholeSelection,
-    limit: usize,
-) -> Result<Vec<MappingId>, Stop> {
+fn foresee(ctx: &mut Context, whole: &MappingFilter, limit: usize) -> Result<Vec<MappingId>, Stop> {
     let waiting = ctx.db.preview_waiting(whole, limit)?;
     preview::outboxes(&waiting, ctx);
     if waiting.is_empty() {
@@ -67,9 +63,9 @@ fn foresee(
             let uuid = object.key().uuid();
             ctx.carried.objects.insert(
                 uuid,
-                Stored::Present {
+                ObjectState::Present {
                     status: Some(object.status),
-                    parentless,
+                    without_parent: parentless,
                 },
             );
         }
@@ -82,10 +78,10 @@ fn foresee(
 struct Decided {
     uuid: Uuid,
     object: AgiraObject,
-    change: Option<Change>,
+    change: Option<WriteReason>,
 }
 
-fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
+fn deliver_batch(ctx: &mut Context, batch: Vec<ClaimedOutbox>) -> Result<(), Stop> {
     ready_weaviate(ctx)?;
     let waiting: usize = batch
         .iter()
@@ -97,7 +93,7 @@ fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
         return Ok(());
     }
     let mut outdated = Vec::new();
-    let mut wanted: Vec<(Waiting, Vec<AgiraObject>)> = Vec::new();
+    let mut wanted: Vec<(ClaimedOutbox, Vec<AgiraObject>)> = Vec::new();
     for one in batch {
         let objects = objects(&one, &mut outdated);
         wanted.push((one, objects));
@@ -109,7 +105,7 @@ fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
         .collect();
     uuids.sort_unstable();
     uuids.dedup();
-    let found = match ctx.weaviate.statuses(&uuids) {
+    let found = match ctx.weaviate.object_states(&uuids) {
         Ok(found) => found,
         Err(error) => {
             ctx.weaviate_failed(&error);
@@ -117,7 +113,7 @@ fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
             return Ok(());
         }
     };
-    let decided: Vec<(Waiting, Vec<Decided>)> = wanted
+    let decided: Vec<(ClaimedOutbox, Vec<Decided>)> = wanted
         .into_iter()
         .map(|(one, objects)| {
             (
@@ -134,7 +130,7 @@ fn deliver_batch(ctx: &mut Context, batch: Vec<Waiting>) -> Result<(), Stop> {
 }
 
 /// The objects that still are what their rows say.
-fn objects(one: &Waiting, outdated: &mut Vec<MappingId>) -> Vec<AgiraObject> {
+fn objects(one: &ClaimedOutbox, outdated: &mut Vec<MappingId>) -> Vec<AgiraObject> {
     let mapping = &one.claimed.mapping;
     let name = name(mapping, mapping.address(&one.claimed.item).ok().as_ref());
     let outbox = match &one.outbox {
@@ -157,10 +153,10 @@ fn objects(one: &Waiting, outdated: &mut Vec<MappingId>) -> Vec<AgiraObject> {
     item.into_iter().chain(own).collect()
 }
 
-fn decide(ctx: &Context, object: AgiraObject, found: &HashMap<Uuid, Found>) -> Decided {
+fn decide(ctx: &Context, object: AgiraObject, found: &HashMap<Uuid, StoredObject>) -> Decided {
     let uuid = object.key().uuid();
-    let change = change(
-        found.get(&uuid).map(|found| &found.stored),
+    let change = write_reason(
+        found.get(&uuid).map(|found| &found.state),
         &object,
         &ctx.policy,
     );
@@ -171,8 +167,11 @@ fn decide(ctx: &Context, object: AgiraObject, found: &HashMap<Uuid, Found>) -> D
     }
 }
 
-fn to_write(decided: &[(Waiting, Vec<Decided>)], found: &HashMap<Uuid, Found>) -> Vec<ToWrite> {
-    let mut objects: Vec<ToWrite> = Vec::new();
+fn to_write(
+    decided: &[(ClaimedOutbox, Vec<Decided>)],
+    found: &HashMap<Uuid, StoredObject>,
+) -> Vec<ObjectWrite> {
+    let mut objects: Vec<ObjectWrite> = Vec::new();
     let mut sent = HashSet::new();
     for one in decided.iter().flat_map(|(_, objects)| objects) {
         if one.change.is_some() && sent.insert(one.uuid) {
@@ -180,7 +179,7 @@ fn to_write(decided: &[(Waiting, Vec<Decided>)], found: &HashMap<Uuid, Found>) -
                 .get(&one.uuid)
                 .map(|found| found.vectors.clone())
                 .unwrap_or_default();
-            objects.push(ToWrite {
+            objects.push(ObjectWrite {
                 object: one.object.clone(),
                 vectors,
             });
@@ -191,7 +190,7 @@ fn to_write(decided: &[(Waiting, Vec<Decided>)], found: &HashMap<Uuid, Found>) -
 
 fn settle(
     ctx: &mut Context,
-    decided: &[(Waiting, Vec<Decided>)],
+    decided: &[(ClaimedOutbox, Vec<Decided>)],
     answers: &push::Answers,
     outdated: &[MappingId],
 ) -> Result<(), Stop> {
@@ -231,8 +230,8 @@ fn settle(
             log_failure(mapping, address.as_ref(), &reason);
             let failure = failure(ctx, mapping, &Unseen::Failed(reason.clone()), now);
             let due_at = failure.due_at.filter(|_| !mapping.is_parked());
-            failed.push(Failed {
-                looked: false,
+            failed.push(FailureRecord {
+                was_checked: false,
                 outbox_done: waiting == 0,
                 due_at,
                 ..failure
@@ -254,9 +253,10 @@ fn settle(
         .copied()
         .filter(|id| delivered.contains(id))
         .collect();
-    ctx.db.delivered(ctx.run, &delivered, &outdated, now)?;
+    ctx.db
+        .record_delivery(ctx.run, &delivered, &outdated, now)?;
     if !failed.is_empty() {
-        ctx.db.fail(ctx.run, &failed, now, now)?;
+        ctx.db.record_failure(ctx.run, &failed, now, now)?;
     }
     Ok(())
 }

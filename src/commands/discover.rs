@@ -3,11 +3,11 @@
 use chrono::{DateTime, Duration, Utc};
 
 use super::context::{Context, Mode, Stop};
-use crate::core::discovery::{Change, Seen, marks};
+use crate::core::discovery::{Candidate, RemoteChange, marks};
 use crate::core::model::Repository;
 use crate::core::text::{Printable, shortened};
-use crate::db::{Cursors, Polled};
-use crate::github::{Changes, LookError, Poll};
+use crate::db::{PollResult, RepositoryCursors};
+use crate::github::{LookError, Poll, RepositoryChanges};
 
 /// GitHub's clock and what it says about changes need not agree to the second: what lies this far back is asked for again,
 /// and polling begins this long before a repository was met, so that nothing falls between.
@@ -20,15 +20,15 @@ pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
     ctx.repositories.extend(
         cursors
             .iter()
-            .filter(|one| one.seen.is_some())
+            .filter(|one| one.cursors.is_some())
             .map(|one| one.name.clone()),
     );
     let is_first_today = last_sync.is_some_and(|last| last.date_naive() < now.date_naive());
     if is_first_today && ctx.mode == Mode::Apply {
-        let count = ctx.db.forget_repositories()?;
+        let count = ctx.db.delete_unreferenced_repositories()?;
         log::debug!("{count} repositories are no longer named by any mapping or project");
     }
-    let polled: Vec<(&Cursors, Poll)> = cursors
+    let polled: Vec<(&RepositoryCursors, Poll)> = cursors
         .iter()
         .filter_map(|one| Some((one, poll(one, now)?)))
         .collect();
@@ -41,8 +41,8 @@ pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
         .changes(&polls)
         .map_err(|error| ctx.github_failed(error))?;
     ctx.github_answered()?;
-    let begin = ctx.github.seen_at().unwrap_or(now) - OVERLAP;
-    let mut changes: Vec<Change> = Vec::new();
+    let begin = ctx.github.answered_at().unwrap_or(now) - OVERLAP;
+    let mut changes: Vec<RemoteChange> = Vec::new();
     let mut results = Vec::with_capacity(answers.len());
     let (mut failed, mut hidden) = (0, 0);
     for ((cursors, _), answer) in polled.iter().zip(answers) {
@@ -51,12 +51,15 @@ pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
             Err(error) => {
                 failed += 1;
                 hidden += usize::from(matches!(error, LookError::RepositoryHidden(_)));
-                (unreadable(cursors, &error, begin), Changes::default())
+                (
+                    unreadable(cursors, &error, begin),
+                    RepositoryChanges::default(),
+                )
             }
         };
         results.push(result);
         // What changed before a repository was met is not news: its mappings get their first look anyway.
-        if cursors.seen.is_some() && !found.is_far_behind {
+        if cursors.cursors.is_some() && !found.is_far_behind {
             changes.extend(found.issues.into_iter().chain(found.pull_requests));
         }
     }
@@ -83,7 +86,7 @@ pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
         marks.len()
     );
     match ctx.mode {
-        Mode::Apply => ctx.db.discovered(&marks, &results, now)?,
+        Mode::Apply => ctx.db.record_discovery(&marks, &results, now)?,
         Mode::Preview => ctx.marked.extend(marks.iter().map(|id| id.0)),
     }
     ctx.repositories
@@ -92,8 +95,8 @@ pub fn discover(ctx: &mut Context) -> Result<(), Stop> {
 }
 
 /// What is to be asked about a repository; `None`: nothing now.
-fn poll(cursors: &Cursors, now: DateTime<Utc>) -> Option<Poll> {
-    if cursors.rests {
+fn poll(cursors: &RepositoryCursors, now: DateTime<Utc>) -> Option<Poll> {
+    if cursors.is_resting {
         return None;
     }
     let Some(repository) = Repository::parse(&cursors.name) else {
@@ -103,7 +106,7 @@ fn poll(cursors: &Cursors, now: DateTime<Utc>) -> Option<Poll> {
         );
         return None;
     };
-    let (issues, pull_requests) = cursors.seen.unwrap_or((now, now));
+    let (issues, pull_requests) = cursors.cursors.unwrap_or((now, now));
     Some(Poll {
         repository,
         issues_since: issues - OVERLAP,
@@ -113,12 +116,16 @@ fn poll(cursors: &Cursors, now: DateTime<Utc>) -> Option<Poll> {
 
 /// The new cursors of a repository that was read: the latest change that was seen. One that is met for the first time, or
 /// whose backlog is left to rechecks, goes on from `begin`.
-fn read(cursors: &Cursors, found: &Changes, begin: DateTime<Utc>) -> Polled {
-    let (issues, pull_requests) = match cursors.seen {
+fn read(
+    cursors: &RepositoryCursors,
+    found: &RepositoryChanges,
+    begin: DateTime<Utc>,
+) -> PollResult {
+    let (issues, pull_requests) = match cursors.cursors {
         Some(seen) if !found.is_far_behind => seen,
         _ => (begin, begin),
     };
-    let latest = |changes: &[Change], cursor: DateTime<Utc>| {
+    let latest = |changes: &[RemoteChange], cursor: DateTime<Utc>| {
         changes
             .iter()
             .map(|change| change.updated_at)
@@ -134,7 +141,7 @@ fn read(cursors: &Cursors, found: &Changes, begin: DateTime<Utc>) -> Polled {
             cursors.name
         );
     }
-    Polled {
+    PollResult {
         name: cursors.name.clone(),
         issues_cursor: latest(&found.issues, issues),
         pull_requests_cursor: latest(&found.pull_requests, pull_requests),
@@ -143,7 +150,7 @@ fn read(cursors: &Cursors, found: &Changes, begin: DateTime<Utc>) -> Polled {
     }
 }
 
-fn unreadable(cursors: &Cursors, error: &LookError, begin: DateTime<Utc>) -> Polled {
+fn unreadable(cursors: &RepositoryCursors, error: &LookError, begin: DateTime<Utc>) -> PollResult {
     let (LookError::Gone(reason) | LookError::RepositoryHidden(reason) | LookError::Failed(reason)) =
         error;
     let reason = Printable(&shortened(reason, 1000)).to_string();
@@ -151,8 +158,8 @@ fn unreadable(cursors: &Cursors, error: &LookError, begin: DateTime<Utc>) -> Pol
         "{}: {reason}; it is asked about again after an hour",
         cursors.name
     );
-    let (issues_cursor, pull_requests_cursor) = cursors.seen.unwrap_or((begin, begin));
-    Polled {
+    let (issues_cursor, pull_requests_cursor) = cursors.cursors.unwrap_or((begin, begin));
+    PollResult {
         name: cursors.name.clone(),
         issues_cursor,
         pull_requests_cursor,
@@ -162,19 +169,19 @@ fn unreadable(cursors: &Cursors, error: &LookError, begin: DateTime<Utc>) -> Pol
 }
 
 /// What is stored about everything that the changes name.
-fn concerned(ctx: &mut Context, changes: &[Change]) -> Result<Vec<Seen>, Stop> {
+fn concerned(ctx: &mut Context, changes: &[RemoteChange]) -> Result<Vec<Candidate>, Stop> {
     if changes.is_empty() {
         return Ok(Vec::new());
     }
     let named = || {
         changes
             .iter()
-            .flat_map(|change| std::iter::once(&change.named).chain(&change.closes))
+            .flat_map(|change| std::iter::once(&change.subject).chain(&change.closes))
     };
     let ids: Vec<i64> = named()
         .filter_map(|named| named.github_id)
         .map(|id| id.0)
         .collect();
     let urls: Vec<String> = named().map(|named| named.url.to_lowercase()).collect();
-    Ok(ctx.db.seen(ctx.access(), &ids, &urls)?)
+    Ok(ctx.db.candidates(ctx.access(), &ids, &urls)?)
 }

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::context::{Context, Mode, Stop, StoppedBy, WeaviateState};
 use crate::core::agira_object::{item_key, mapping_key};
-use crate::core::known::{Known, Stored};
 use crate::core::model::*;
+use crate::core::records::{ObjectState, Records};
 use crate::core::text::quoted;
 use crate::db::Claimed;
-use crate::github::{LookError, Looks};
+use crate::github::{Fetched, LookError};
 use crate::weaviate::ClassState;
 
 /// Why a mapping cannot be planned, split only where its next look differs.
@@ -56,7 +56,7 @@ pub struct Observation {
     /// Mappings that cannot.
     pub unseen: Vec<(Claimed, Unseen)>,
     /// What else was read.
-    pub known: Known,
+    pub known: Records,
     /// Why the run goes no further after this slice.
     pub stop: Option<Stop>,
     /// The own vectors of existing objects, which a write has to send back.
@@ -96,9 +96,9 @@ pub fn observe(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, St
         .map(|one| &one.claimed.mapping)
         .filter(|mapping| ctx.inserted.contains(&mapping.id));
     let objects = new
-        .map(|mapping| (mapping_key(mapping).uuid(), Stored::Missing))
+        .map(|mapping| (mapping_key(mapping).uuid(), ObjectState::Missing))
         .collect();
-    observation.known = Known {
+    observation.known = Records {
         items,
         rows,
         links,
@@ -116,7 +116,7 @@ pub fn observe(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, St
             .rows
             .iter_mut()
             .filter(|row| ctx.marked.contains(&row.id.0));
-        marked.for_each(|row| row.look_comes = true);
+        marked.for_each(|row| row.is_scheduled = true);
     }
     Ok(observation)
 }
@@ -145,7 +145,7 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
     ctx.may_ask_github()?;
     begin_looks(ctx, &addressed)?;
     let (progress, clock, time_budget) = (ctx.progress.clone(), ctx.clock, ctx.time_budget);
-    let Looks { answers, ended_by } = ctx.github.look(&targets, &|count| {
+    let Fetched { answers, ended_by } = ctx.github.fetch(&targets, &|count| {
         progress.inc(count as u64);
         clock.elapsed() < time_budget
     });
@@ -177,7 +177,7 @@ fn look(ctx: &mut Context, slice: Vec<Claimed>) -> Result<Observation, Stop> {
             Some(Ok(snapshot)) => {
                 let reason = format!(
                     "{address} is a GitHub {}, but the mapping's kind is {}; correct kind or html_url",
-                    snapshot.kind().words(),
+                    snapshot.kind().label(),
                     claimed.mapping.kind.as_str()
                 );
                 observation.unseen.push((claimed, Unseen::Failed(reason)));
@@ -216,9 +216,9 @@ fn begin_looks(ctx: &mut Context, addressed: &[(Claimed, Address)]) -> Result<()
         .filter(|mapping| mapping.attempts > 0 && !mapping.is_parked())
         .map(|mapping| mapping.id)
         .collect();
-    match ctx.github.seen_at() {
+    match ctx.github.answered_at() {
         Some(seen_at) if ctx.mode == Mode::Apply && !failed.is_empty() => {
-            Ok(ctx.db.begin_looks(ctx.run, &failed, seen_at)?)
+            Ok(ctx.db.record_check_start(ctx.run, &failed, seen_at)?)
         }
         _ => Ok(()),
     }
@@ -239,7 +239,7 @@ fn read_objects(
     match ctx.weaviate_state {
         WeaviateState::Ready => {}
         WeaviateState::ClassMissing => {
-            let missing = uuids.iter().map(|uuid| (*uuid, Stored::Missing));
+            let missing = uuids.iter().map(|uuid| (*uuid, ObjectState::Missing));
             observation.known.objects.extend(missing);
             return Ok(());
         }
@@ -248,10 +248,10 @@ fn read_objects(
     if uuids.is_empty() {
         return Ok(());
     }
-    match ctx.weaviate.statuses(uuids) {
+    match ctx.weaviate.object_states(uuids) {
         Ok(found) => {
             for (uuid, found) in found {
-                observation.known.objects.insert(uuid, found.stored);
+                observation.known.objects.insert(uuid, found.state);
                 observation.vectors.insert(uuid, found.vectors);
             }
         }

@@ -12,12 +12,12 @@ use super::report::{Outcome, say};
 use super::screen::Screen;
 use super::slice::{self, Planned};
 use crate::core::agira_object::AgiraObject;
-use crate::core::known::{Known, Row};
 use crate::core::model::*;
 use crate::core::note::{Attention, Note};
 use crate::core::plan::{Action, Plan, time};
+use crate::core::records::{MappingRow, Records};
 use crate::core::text::quoted;
-use crate::db::{Claimed, Waiting, WholeSelection};
+use crate::db::{Claimed, ClaimedOutbox, MappingFilter};
 
 /// Everything that led to a plan; the JSON report has it, too. Field names are stable: scripts depend on them.
 #[derive(Debug, Serialize)]
@@ -161,7 +161,7 @@ fn show_mapping(
     for fact in explanation.facts(claimed.mapping.item_id) {
         show_line(ctx, &format!("    {fact}"));
     }
-    let reasons: Vec<String> = explanation.reasons.iter().map(Note::explained).collect();
+    let reasons: Vec<String> = explanation.reasons.iter().map(Note::explain).collect();
     if reasons.is_empty() {
         // Nothing could be decided.
         return said
@@ -213,7 +213,7 @@ fn explanation(
         item_status: item.status.clone(),
         attempts: mapping.attempts,
         last_error: mapping.error.clone(),
-        dealt_closed_at: mapping.dealt_closed_at,
+        dealt_closed_at: mapping.handled_closed_at,
         github,
         reasons: plan.notes.clone(),
         text_diffs: text_diffs(ctx, plan),
@@ -322,9 +322,11 @@ fn text_diffs(ctx: &mut Context, plan: &Plan) -> Vec<ObjectDiff> {
 }
 
 /// The rows that a plan inserts, as claimed as they would be.
-fn inserted_rows(one: &Planned, known: &Known) -> Vec<Claimed> {
+fn inserted_rows(one: &Planned, known: &Records) -> Vec<Claimed> {
     let rows = one.plan.actions.iter().filter_map(|action| match action {
-        Action::InsertPullRequest { pull_request } => known.row_of(pull_request.github_id),
+        Action::InsertPullRequest { pull_request } => {
+            known.row_with_github_id(pull_request.github_id)
+        }
         _ => None,
     });
     rows.map(|row| Claimed {
@@ -334,7 +336,7 @@ fn inserted_rows(one: &Planned, known: &Known) -> Vec<Claimed> {
     .collect()
 }
 
-fn placeholder(row: &Row) -> Mapping {
+fn placeholder(row: &MappingRow) -> Mapping {
     Mapping::inserted(
         row.id,
         row.item_id,
@@ -347,8 +349,8 @@ fn placeholder(row: &Row) -> Mapping {
 }
 
 /// What waits for Weaviate.
-pub fn outboxes(waiting: &[Waiting], ctx: &Context) {
-    for Waiting { claimed, outbox } in waiting {
+pub fn outboxes(waiting: &[ClaimedOutbox], ctx: &Context) {
+    for ClaimedOutbox { claimed, outbox } in waiting {
         let said = match outbox {
             Ok(outbox) => format!(
                 "{} objects wait for Weaviate since {}",
@@ -399,7 +401,7 @@ pub fn suspect_is_parked(ctx: &mut Context, claimed: &Claimed) -> bool {
 }
 
 /// Mappings that another run holds, and suspects that are left to the next run.
-pub fn claimed(ctx: &mut Context, whole: &WholeSelection, limit: usize) -> Result<(), Stop> {
+pub fn claimed(ctx: &mut Context, whole: &MappingFilter, limit: usize) -> Result<(), Stop> {
     let now = ctx.now();
     for claimed in ctx.db.claimed(ctx.access(), whole, limit)? {
         if ctx.report.has(claimed.mapping.id) {
@@ -435,7 +437,7 @@ fn name(claimed: &Claimed, address: Option<&Address>) -> String {
         "mapping {} (item {}, {} {address})",
         mapping.id,
         mapping.item_id,
-        mapping.kind.words()
+        mapping.kind.label()
     )
 }
 

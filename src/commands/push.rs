@@ -9,8 +9,8 @@ use super::context::{Context, Stop, WeaviateState};
 use super::slice::{Planned, Progress, name};
 use crate::core::agira_object::{AgiraObject, ObjectKey, ObjectType};
 use crate::core::model::ItemId;
-use crate::core::plan::{Action, Change};
-use crate::weaviate::ToWrite;
+use crate::core::plan::{Action, WriteReason};
+use crate::weaviate::ObjectWrite;
 
 /// Objects that go into one call, so that what Weaviate has answered for is known when it goes away.
 const AT_ONCE: usize = 200;
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 200;
 pub type Answers = HashMap<Uuid, Result<(), String>>;
 
 /// Writes objects; when Weaviate goes away in the middle, the rest has no answer.
-pub fn write(ctx: &mut Context, objects: &[ToWrite]) -> Answers {
+pub fn write(ctx: &mut Context, objects: &[ObjectWrite]) -> Answers {
     let mut answers = Answers::with_capacity(objects.len());
     for batch in objects.chunks(AT_ONCE) {
         if ctx.weaviate_state != WeaviateState::Ready {
@@ -46,7 +46,7 @@ pub fn push(
 ) -> Result<(), Stop> {
     ctx.report.weaviate.unchanged += planned
         .iter()
-        .map(|one| one.plan.objects_left() as u64)
+        .map(|one| one.plan.unchanged_objects() as u64)
         .sum::<u64>();
     let (objects, level) = to_write(ctx, planned, vectors)?;
     ctx.report.weaviate.unchanged += level.len() as u64;
@@ -69,15 +69,15 @@ fn to_write(
     ctx: &mut Context,
     planned: &[Planned],
     vectors: &HashMap<Uuid, Map<String, Value>>,
-) -> Result<(Vec<ToWrite>, HashSet<ObjectKey>), Stop> {
+) -> Result<(Vec<ObjectWrite>, HashSet<ObjectKey>), Stop> {
     // Two mappings of one item may both want the item's object written; the first plan knows what Weaviate has.
     let mut keys = HashSet::new();
-    let writes: Vec<(&AgiraObject, &Change)> = planned
+    let writes: Vec<(&AgiraObject, &WriteReason)> = planned
         .iter()
         .filter(|one| one.progress == Progress::Done)
         .flat_map(|one| &one.plan.actions)
         .filter_map(|action| match action {
-            Action::Write { object, change } if *change != Change::Decide => {
+            Action::Write { object, change } if *change != WriteReason::Decide => {
                 Some((&**object, change))
             }
             _ => None,
@@ -103,7 +103,8 @@ fn to_write(
             .and_then(|id| items.get(&ItemId(id)))
             .filter(|_| is_item(object));
         let object = item.map_or_else(|| object.clone(), AgiraObject::of_item);
-        if matches!(change, Change::Update { from } if from.as_deref() == Some(&object.status)) {
+        if matches!(change, WriteReason::Update { from } if from.as_deref() == Some(&object.status))
+        {
             level.insert(object.key());
             continue;
         }
@@ -111,7 +112,7 @@ fn to_write(
             .get(&object.key().uuid())
             .cloned()
             .unwrap_or_default();
-        objects.push(ToWrite { object, vectors });
+        objects.push(ObjectWrite { object, vectors });
     }
     Ok((objects, level))
 }

@@ -13,12 +13,12 @@ use super::report::{Outcome, Report};
 use super::settings::{GithubLogin, Settings};
 use super::slice::{self, Scope};
 use super::{deliver, discover, preview};
-use crate::core::known::Known;
 use crate::core::model::MappingId;
 use crate::core::plan::Policy;
-use crate::db::{Access, Claimed, Db, RunRecord, Selection, Suspect, WholeSelection};
+use crate::core::records::Records;
+use crate::db::{Access, Claimed, Db, MappingFilter, RunRecord, Selection, Suspect};
 use crate::github::Github;
-use crate::http::Patience;
+use crate::http::Timeouts;
 use crate::secret::Secret;
 use crate::signal::Signals;
 use crate::weaviate::Weaviate;
@@ -92,9 +92,9 @@ fn prepare(
     progress: ProgressBar,
 ) -> anyhow::Result<Context> {
     let (settings, signals, run) = start;
-    let patience = Patience {
+    let patience = Timeouts {
         answer: job.batch.answer_timeout,
-        retry: settings.retry.unwrap_or(Patience::default().retry),
+        retry: settings.retry.unwrap_or(Timeouts::default().retry),
     };
     let github = match settings.github_login {
         GithubLogin::Token(token) => Github::new(&settings.github_url, token.expose())?,
@@ -117,7 +117,7 @@ fn prepare(
     db.check_privileges(access)?;
     let narrowed = &job.batch.narrowed;
     if !(narrowed.projects.is_empty() && narrowed.mappings.is_empty()) {
-        let unknown = db.unknown(access, &narrowed.projects, &narrowed.mappings)?;
+        let unknown = db.unknown_ids(access, &narrowed.projects, &narrowed.mappings)?;
         if !unknown.is_empty() {
             bail!(
                 "there is no {}; see status for those that there are",
@@ -142,7 +142,7 @@ fn prepare(
         pause,
         report: Report::new(job.name, mode, Format::Text),
         progress,
-        carried: Known::default(),
+        carried: Records::default(),
         marked: Vec::new(),
         given_back: Vec::new(),
         inserted: HashSet::new(),
@@ -152,11 +152,11 @@ fn prepare(
 }
 
 fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
-    let mut whole = WholeSelection {
+    let mut whole = MappingFilter {
         selection: job.selection,
         projects: job.batch.narrowed.projects.clone(),
         mappings: job.batch.narrowed.mappings.clone(),
-        left_out: Vec::new(),
+        excluded: Vec::new(),
     };
     let limit = job.batch.limit as usize;
     let delivered = deliver::deliver(ctx, &whole, limit)?;
@@ -192,7 +192,7 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
                     .iter()
                     .map(|id| id.0)
                     .filter(|id| !ctx.marked.contains(id));
-                whole.left_out = pushed.collect();
+                whole.excluded = pushed.collect();
             }
             foresee(ctx, job, whole, limit)
         }
@@ -203,7 +203,7 @@ fn steps(ctx: &mut Context, job: &Job<'_>) -> Result<(), Stop> {
 fn foresee(
     ctx: &mut Context,
     job: &Job<'_>,
-    mut whole: WholeSelection,
+    mut whole: MappingFilter,
     limit: usize,
 ) -> Result<(), Stop> {
     let mut left = limit;
@@ -220,7 +220,7 @@ fn foresee(
         left -= batch.len();
         ctx.report.claimed += batch.len() as u64;
         whole
-            .left_out
+            .excluded
             .extend(batch.iter().map(|claimed| claimed.mapping.id.0));
         slices(ctx, job.scope, batch)?;
     }
@@ -234,7 +234,7 @@ fn foresee(
 }
 
 /// What [`suspects`] would do.
-fn foresee_suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<(), Stop> {
+fn foresee_suspects(ctx: &mut Context, whole: &MappingFilter, most: usize) -> Result<(), Stop> {
     let now = ctx.now();
     for (taken, claimed) in ctx
         .db
@@ -258,7 +258,7 @@ fn foresee_suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> R
 fn work(
     ctx: &mut Context,
     job: &Job<'_>,
-    mut whole: WholeSelection,
+    mut whole: MappingFilter,
     limit: usize,
 ) -> Result<(), Stop> {
     let (mut left, mut after) = (limit, MappingId(0));
@@ -268,7 +268,7 @@ fn work(
             break;
         }
         let (now, hold) = (ctx.now(), ctx.hold());
-        whole.left_out.clone_from(&ctx.given_back);
+        whole.excluded.clone_from(&ctx.given_back);
         let batch = ctx
             .db
             .claim(&whole, left.min(slice::MOST), after, now, hold)?;
@@ -281,7 +281,7 @@ fn work(
         slices(ctx, job.scope, batch)?;
     }
     let now = ctx.now();
-    whole.left_out.clone_from(&ctx.given_back);
+    whole.excluded.clone_from(&ctx.given_back);
     if left == 0 && !ctx.db.preview(&whole, 1, after, now)?.is_empty() {
         ctx.report.stopped(StoppedBy::Limit, String::new());
     }
@@ -297,7 +297,7 @@ fn work(
 }
 
 /// Says which of the mappings that were named another run holds.
-fn held(ctx: &mut Context, whole: &WholeSelection) -> Result<(), Stop> {
+fn held(ctx: &mut Context, whole: &MappingFilter) -> Result<(), Stop> {
     let now = ctx.now();
     for Claimed { mapping, item } in ctx.db.claimed(ctx.access(), whole, whole.mappings.len())? {
         let name = slice::name(&mapping, mapping.address(&item).ok().as_ref());
@@ -355,7 +355,7 @@ fn give_back(ctx: &mut Context, queue: &std::collections::VecDeque<Claimed>) {
 }
 
 /// Mappings whose run died: one at a time and last, so that one that kills its run spoils nothing else.
-fn suspects(ctx: &mut Context, whole: &WholeSelection, most: usize) -> Result<(), Stop> {
+fn suspects(ctx: &mut Context, whole: &MappingFilter, most: usize) -> Result<(), Stop> {
     for taken in 0..most {
         // At least one in each run, so that a backlog does not keep them waiting for ever.
         match ctx.over() {

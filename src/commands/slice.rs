@@ -10,11 +10,11 @@ use super::discover::OVERLAP;
 use super::observe::{Observation, Seen, Unseen, observe};
 use super::report::Outcome;
 use super::{apply, preview, push};
-use crate::core::backoff::{self, Next};
+use crate::core::backoff::{self, NextAttempt};
 use crate::core::model::*;
-use crate::core::plan::{Observed, Plan, Policy, carry, plan};
+use crate::core::plan::{Plan, PlanInput, Policy, carry, plan};
 use crate::core::text::Printable;
-use crate::db::{Claimed, Failed, Finished};
+use crate::db::{Claimed, FailureRecord, SuccessRecord};
 
 /// Mappings that are worked on together (design, section 3).
 pub const MOST: usize = 100;
@@ -141,11 +141,11 @@ fn plan_all(ctx: &Context, scope: Scope, observation: &mut Observation) -> Vec<P
             claimed.item = item.clone();
         }
         let Claimed { mapping, item } = &claimed;
-        let mut plan = plan(&Observed {
+        let mut plan = plan(&PlanInput {
             mapping,
             item,
             snapshot: &snapshot,
-            known,
+            records: known,
             policy: &policy,
         });
         if scope == Scope::WeaviateOnly {
@@ -229,9 +229,9 @@ fn finish(
                 // push-weaviate has not dealt with what changed at GitHub: that is left to be noticed by sync.
                 let looked = scope == Scope::Everything;
                 let external_updated_at = looked.then_some(one.snapshot.updated_at);
-                failed.push(Failed {
+                failed.push(FailureRecord {
                     external_updated_at,
-                    looked,
+                    was_checked: looked,
                     outbox_done: *outbox_done,
                     ..failure
                 });
@@ -244,7 +244,7 @@ fn finish(
             Progress::Unchanged | Progress::Done | Progress::Waiting => {
                 let settled =
                     one.snapshot.state != State::Open && item.status.0 == ItemStatus::CLOSED;
-                finished.push(Finished {
+                finished.push(SuccessRecord {
                     id: mapping.id,
                     due_at: mapping.due_at,
                     recheck_at: backoff::recheck(
@@ -259,22 +259,22 @@ fn finish(
             }
         }
     }
-    let seen_at = ctx.github.seen_at().unwrap_or(now);
+    let seen_at = ctx.github.answered_at().unwrap_or(now);
     meet_repositories(ctx, &planned, seen_at)?;
     if !finished.is_empty() {
         match scope {
-            Scope::Everything => ctx.db.finish(ctx.run, &finished, now, seen_at)?,
+            Scope::Everything => ctx.db.record_success(ctx.run, &finished, now, seen_at)?,
             Scope::WeaviateOnly => {
                 let (pushed, waiting): (Vec<_>, Vec<_>) =
                     finished.iter().partition(|one| one.pushed);
                 given_back.extend(waiting.iter().map(|one| one.id));
                 let pushed: Vec<MappingId> = pushed.iter().map(|one| one.id).collect();
-                ctx.db.delivered(ctx.run, &pushed, &[], now)?;
+                ctx.db.record_delivery(ctx.run, &pushed, &[], now)?;
             }
         }
     }
     if !failed.is_empty() {
-        ctx.db.fail(ctx.run, &failed, now, seen_at)?;
+        ctx.db.record_failure(ctx.run, &failed, now, seen_at)?;
     }
     if !given_back.is_empty() {
         ctx.given_back.extend(given_back.iter().map(|id| id.0));
@@ -297,36 +297,43 @@ fn meet_repositories(
         .collect();
     if !new.is_empty() {
         let new: Vec<String> = new.into_iter().collect();
-        ctx.db.enter_repositories(&new, seen_at - OVERLAP)?;
+        ctx.db.add_repositories(&new, seen_at - OVERLAP)?;
         ctx.repositories.extend(new);
     }
     Ok(())
 }
 
 /// What the row of a mapping that failed will say.
-pub fn failure(ctx: &Context, mapping: &Mapping, unseen: &Unseen, now: DateTime<Utc>) -> Failed {
+pub fn failure(
+    ctx: &Context,
+    mapping: &Mapping,
+    unseen: &Unseen,
+    now: DateTime<Utc>,
+) -> FailureRecord {
     let attempts = mapping.attempts.saturating_add(1);
     let (attempts, next) = match unseen {
         Unseen::Failed(_) => (
             attempts,
             backoff::after_failure(mapping.id, attempts, ctx.policy.max_attempts, now),
         ),
-        Unseen::Gone(_) => (attempts, Next::Park),
-        Unseen::PutOff(_) | Unseen::NotAsked(_) => (mapping.attempts, Next::RetryAt(now + PUT_OFF)),
+        Unseen::Gone(_) => (attempts, NextAttempt::Park),
+        Unseen::PutOff(_) | Unseen::NotAsked(_) => {
+            (mapping.attempts, NextAttempt::RetryAt(now + PUT_OFF))
+        }
     };
     let due_at = match next {
-        Next::RetryAt(time) => Some(time),
-        Next::Park => None,
+        NextAttempt::RetryAt(time) => Some(time),
+        NextAttempt::Park => None,
     };
     let error = Printable(&crate::core::text::shortened(unseen.reason(), 1000)).to_string();
     let looked = matches!(unseen, Unseen::Failed(_) | Unseen::Gone(_));
-    Failed {
+    FailureRecord {
         id: mapping.id,
         attempts,
         error,
         due_at,
         external_updated_at: None,
-        looked,
+        was_checked: looked,
         outbox_done: false,
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::model::{Bounded, Details, Item, Kind, Mapping, MappingId, Snapshot};
+use super::model::{Details, Item, Kind, Mapping, MappingId, Snapshot, TruncatedList};
 
 /// The one class that holds everything.
 pub const CLASS: &str = "AgiraObject";
@@ -192,7 +192,7 @@ fn text_of(snapshot: &Snapshot) -> String {
     text
 }
 
-fn list(text: &mut String, heading: &str, entries: &Bounded) {
+fn list(text: &mut String, heading: &str, entries: &TruncatedList) {
     if entries.first.is_empty() {
         return;
     }
@@ -354,11 +354,11 @@ mod tests {
         let details = Details::PullRequest {
             merged_at: None,
             merge_commit_sha: None,
-            files: Bounded {
+            files: TruncatedList {
                 first: vec!["src/cart.rs".to_owned()],
                 total: 3,
             },
-            commits: Bounded {
+            commits: TruncatedList {
                 first: vec!["Keep the cart".to_owned()],
                 total: 1,
             },

@@ -14,7 +14,7 @@ const SETTLED_RECHECK: Duration = Duration::days(30);
 
 /// What follows a mapping's failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum NextAttempt {
     /// Another attempt, not before that time (UTC).
     RetryAt(DateTime<Utc>),
     /// No further attempt until something changes or a person asks for one.
@@ -23,15 +23,20 @@ pub enum Next {
 
 /// Design, section 5: one minute, doubled with each attempt, at most six hours, a quarter more or less by chance.
 /// `attempts` counts the failure that just happened.
-pub fn after_failure(id: MappingId, attempts: i32, max_attempts: i32, now: DateTime<Utc>) -> Next {
+pub fn after_failure(
+    id: MappingId,
+    attempts: i32,
+    max_attempts: i32,
+    now: DateTime<Utc>,
+) -> NextAttempt {
     if attempts >= max_attempts {
-        return Next::Park;
+        return NextAttempt::Park;
     }
     let doublings = u32::try_from(attempts.saturating_sub(1))
         .unwrap_or(0)
         .min(16);
     let delay = (FIRST_DELAY * 2_i32.pow(doublings)).min(LONGEST_DELAY);
-    Next::RetryAt(now + scaled(delay, 0.75 + 0.5 * chance(id, now)))
+    NextAttempt::RetryAt(now + scaled(delay, 0.75 + 0.5 * chance(id, now)))
 }
 
 /// When to look at a healthy mapping without a reason: at the earliest after `recheck_after`, at the latest after half
@@ -76,7 +81,8 @@ mod tests {
     #[track_caller]
     fn check(attempts: i32, expected_minutes: i64) {
         for id in 1..200 {
-            let Next::RetryAt(at) = after_failure(MappingId(id), attempts, i32::MAX, now()) else {
+            let NextAttempt::RetryAt(at) = after_failure(MappingId(id), attempts, i32::MAX, now())
+            else {
                 panic!("parked after {attempts} attempts");
             };
             let delay = (at - now()).as_seconds_f64() / 60.0 / expected_minutes as f64;
@@ -109,10 +115,16 @@ mod tests {
     fn the_last_attempt_parks() {
         assert!(matches!(
             after_failure(MappingId(1), 9, 10, now()),
-            Next::RetryAt(_)
+            NextAttempt::RetryAt(_)
         ));
-        assert_eq!(after_failure(MappingId(1), 10, 10, now()), Next::Park);
-        assert_eq!(after_failure(MappingId(1), 11, 10, now()), Next::Park);
+        assert_eq!(
+            after_failure(MappingId(1), 10, 10, now()),
+            NextAttempt::Park
+        );
+        assert_eq!(
+            after_failure(MappingId(1), 11, 10, now()),
+            NextAttempt::Park
+        );
     }
 
     #[test]

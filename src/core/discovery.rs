@@ -12,18 +12,18 @@ const SAME_MOMENT: Duration = Duration::seconds(2);
 
 /// An issue or pull request that GitHub reports as changed.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct RemoteChange {
     /// Which one.
-    pub named: Named,
+    pub subject: RemoteRef,
     /// When (UTC, GitHub's clock).
     pub updated_at: DateTime<Utc>,
     /// The issues that a pull request closes, or would.
-    pub closes: Vec<Named>,
+    pub closes: Vec<RemoteRef>,
 }
 
 /// An issue or pull request as GitHub names it.
 #[derive(Debug, Clone)]
-pub struct Named {
+pub struct RemoteRef {
     /// GitHub's id; `None` when GitHub names no usable one.
     pub github_id: Option<GithubId>,
     /// Address of its page.
@@ -32,7 +32,7 @@ pub struct Named {
 
 /// What is stored about a mapping that a change may concern.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct Candidate {
     /// The mapping.
     pub id: MappingId,
     /// GitHub's id as stored.
@@ -47,14 +47,14 @@ pub struct Seen {
     pub is_parked: bool,
 }
 
-impl Seen {
+impl Candidate {
     /// Whether the last look may have been too early for a change at that time.
     fn may_have_missed(&self, change: DateTime<Utc>) -> bool {
         self.checked_at
             .is_none_or(|checked_at| checked_at < change + SAME_MOMENT)
     }
 
-    fn knows(&self, change: DateTime<Utc>) -> bool {
+    fn is_current_at(&self, change: DateTime<Utc>) -> bool {
         // A look at what is gone learns no `updatedAt`; one attempt for each change is enough (design, section 5).
         if self.is_parked && !self.may_have_missed(change) {
             return true;
@@ -69,14 +69,14 @@ impl Seen {
 
 /// The mappings to be marked, in the order of their ids. A change marks its own mapping unless that has been seen as it is
 /// now; a pull request's change marks the issues that it closes unless they were looked at since.
-pub fn marks(changes: &[Change], seen: &[Seen]) -> Vec<MappingId> {
-    let mut by_id: HashMap<GithubId, Vec<&Seen>> = HashMap::new();
-    let mut by_url: HashMap<&str, Vec<&Seen>> = HashMap::new();
+pub fn marks(changes: &[RemoteChange], seen: &[Candidate]) -> Vec<MappingId> {
+    let mut by_id: HashMap<GithubId, Vec<&Candidate>> = HashMap::new();
+    let mut by_url: HashMap<&str, Vec<&Candidate>> = HashMap::new();
     for row in seen {
         by_id.entry(row.github_id).or_default().push(row);
         by_url.entry(&row.url).or_default().push(row);
     }
-    let rows = |named: &Named| -> Vec<&Seen> {
+    let rows = |named: &RemoteRef| -> Vec<&Candidate> {
         let with_id = named
             .github_id
             .and_then(|id| by_id.get(&id))
@@ -90,9 +90,9 @@ pub fn marks(changes: &[Change], seen: &[Seen]) -> Vec<MappingId> {
     };
     let mut marked = BTreeSet::new();
     for change in changes {
-        let own = rows(&change.named)
+        let own = rows(&change.subject)
             .into_iter()
-            .filter(|row| !row.knows(change.updated_at));
+            .filter(|row| !row.is_current_at(change.updated_at));
         marked.extend(own.map(|row| row.id));
         let issues = change
             .closes
@@ -112,16 +112,16 @@ mod tests {
         format!("2026-03-01T10:00:{second:02}Z").parse().unwrap()
     }
 
-    fn named(number: i64) -> Named {
-        Named {
+    fn named(number: i64) -> RemoteRef {
+        RemoteRef {
             github_id: Some(GithubId(number)),
             url: format!("https://github.com/Acme/shop/issues/{number}"),
         }
     }
 
     /// A row that was looked at in second 30 and had changed in second 10.
-    fn row(number: i64) -> Seen {
-        Seen {
+    fn row(number: i64) -> Candidate {
+        Candidate {
             id: MappingId(100 + number),
             github_id: GithubId(number),
             url: format!("https://github.com/acme/shop/issues/{number}"),
@@ -131,16 +131,16 @@ mod tests {
         }
     }
 
-    fn change(number: i64, second: u32) -> Change {
-        Change {
-            named: named(number),
+    fn change(number: i64, second: u32) -> RemoteChange {
+        RemoteChange {
+            subject: named(number),
             updated_at: at(second),
             closes: Vec::new(),
         }
     }
 
     #[track_caller]
-    fn check(change: Change, row: Seen, is_marked: bool) {
+    fn check(change: RemoteChange, row: Candidate, is_marked: bool) {
         let expected: Vec<MappingId> = if is_marked { vec![row.id] } else { Vec::new() };
         assert_eq!(marks(&[change], &[row]), expected);
     }
@@ -152,7 +152,7 @@ mod tests {
         check(change(1, 11), row(1), true);
         check(
             change(1, 10),
-            Seen {
+            Candidate {
                 updated_at: None,
                 checked_at: None,
                 ..row(1)
@@ -166,7 +166,7 @@ mod tests {
     fn a_look_in_the_same_moment_may_have_missed_it() {
         check(
             change(1, 10),
-            Seen {
+            Candidate {
                 checked_at: Some(at(11)),
                 ..row(1)
             },
@@ -174,7 +174,7 @@ mod tests {
         );
         check(
             change(1, 10),
-            Seen {
+            Candidate {
                 checked_at: Some(at(12)),
                 ..row(1)
             },
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_is_parked_is_marked_by_what_changed_after_its_look() {
-        let parked = || Seen {
+        let parked = || Candidate {
             is_parked: true,
             ..row(1)
         };
@@ -193,7 +193,7 @@ mod tests {
         check(change(1, 29), parked(), true);
         check(
             change(1, 29),
-            Seen {
+            Candidate {
                 checked_at: None,
                 ..parked()
             },
@@ -205,15 +205,15 @@ mod tests {
     fn a_row_with_a_wrong_id_is_found_by_its_address() {
         check(
             change(1, 11),
-            Seen {
+            Candidate {
                 github_id: GithubId(-7),
                 ..row(1)
             },
             true,
         );
         check(
-            Change {
-                named: Named {
+            RemoteChange {
+                subject: RemoteRef {
                     github_id: None,
                     ..named(1)
                 },
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_pull_request_marks_the_issues_that_it_closes_unless_they_were_looked_at_since() {
-        let closing = |second| Change {
+        let closing = |second| RemoteChange {
             closes: vec![named(1)],
             ..change(50, second)
         };
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn each_mapping_is_marked_once_in_the_order_of_ids() {
-        let closing = Change {
+        let closing = RemoteChange {
             closes: vec![named(3), named(1)],
             ..change(50, 40)
         };

@@ -18,11 +18,11 @@ pub mod backoff;
 pub mod closing_keyword;
 pub mod discovery;
 pub mod failure;
-pub mod known;
 pub mod model;
 pub mod note;
 pub mod outbox;
 pub mod plan;
+pub mod records;
 pub mod text;
 
 #[cfg(test)]

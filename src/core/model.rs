@@ -81,7 +81,7 @@ impl Kind {
     }
 
     /// The words for a person.
-    pub fn words(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Issue => "issue",
             Self::PullRequest => "pull request",
@@ -329,7 +329,7 @@ pub struct Mapping {
     /// Last failure; `None` when healthy.
     pub error: Option<String>,
     /// `closedAt` of the last close event that was dealt with (UTC).
-    pub dealt_closed_at: Option<DateTime<Utc>>,
+    pub handled_closed_at: Option<DateTime<Utc>>,
     /// Whether objects wait for Weaviate.
     pub has_outbox: bool,
     /// `worker_claimed_until` (UTC): until when the run that holds it is believed to be alive.
@@ -362,7 +362,7 @@ impl Mapping {
             recheck_at: None,
             attempts: 0,
             error: None,
-            dealt_closed_at: None,
+            handled_closed_at: None,
             has_outbox: false,
             claimed_until: None,
         }
@@ -455,9 +455,9 @@ pub enum Details {
         /// The commit that merged it.
         merge_commit_sha: Option<String>,
         /// Paths of the changed files.
-        files: Bounded,
+        files: TruncatedList,
         /// Headlines of the commits.
-        commits: Bounded,
+        commits: TruncatedList,
     },
 }
 
@@ -473,7 +473,7 @@ impl Snapshot {
 
 /// The first entries of a list that may be longer.
 #[derive(Debug, Clone, Default)]
-pub struct Bounded {
+pub struct TruncatedList {
     /// The entries that were read.
     pub first: Vec<String>,
     /// How many there are in all.
@@ -514,7 +514,7 @@ impl Relation {
     }
 
     /// The words for a person, after the pull request's name.
-    pub fn words(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Closes => "closes it",
             Self::Connected => "was connected by hand",

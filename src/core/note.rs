@@ -104,7 +104,7 @@ pub struct Note {
 
 impl Note {
     /// Question, answer and facts on one line.
-    pub fn explained(&self) -> String {
+    pub fn explain(&self) -> String {
         let Self {
             question,
             answer,

@@ -6,10 +6,10 @@ use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::agira_object::{AgiraObject, ObjectType};
-use super::known::{Known, Link, Row, Stored};
 use super::model::*;
 use super::note::{Attention, Note, Question};
 use super::outbox::Outbox;
+use super::records::{Link, MappingRow, ObjectState, Records};
 use super::text::Printable;
 
 /// Addresses that are longer do not fit into `core_externalissuemapping.html_url`.
@@ -111,14 +111,14 @@ pub enum Action {
         #[serde(serialize_with = "serialize_key")]
         object: Box<AgiraObject>,
         /// Why.
-        change: Change,
+        change: WriteReason,
     },
 }
 
 /// Why an object is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-pub enum Change {
+pub enum WriteReason {
     /// Weaviate does not have it.
     Create,
     /// Weaviate has another status.
@@ -169,7 +169,7 @@ impl Plan {
     }
 
     /// How many objects Weaviate has as they should be.
-    pub fn objects_left(&self) -> usize {
+    pub fn unchanged_objects(&self) -> usize {
         self.notes
             .iter()
             .filter(|note| note.question == Question::ObjectStatus && !note.answer)
@@ -210,7 +210,7 @@ impl Plan {
 
 /// What a plan is made from. `known` holds the item and everything else that was read, as earlier plans of the same
 /// slice leave it.
-pub struct Observed<'a> {
+pub struct PlanInput<'a> {
     /// The mapping.
     pub mapping: &'a Mapping,
     /// Its item.
@@ -218,13 +218,13 @@ pub struct Observed<'a> {
     /// What GitHub said.
     pub snapshot: &'a Snapshot,
     /// What else was read.
-    pub known: &'a Known,
+    pub records: &'a Records,
     /// What the operator decided.
     pub policy: &'a Policy,
 }
 
 /// Decides what one mapping needs, and notes every answer that it depends on.
-pub fn plan(seen: &Observed<'_>) -> Plan {
+pub fn plan(seen: &PlanInput<'_>) -> Plan {
     let mut plan = Plan::default();
     identity(seen, &mut plan);
     state(seen, &mut plan);
@@ -258,9 +258,9 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     plan
 }
 
-fn identity(seen: &Observed<'_>, plan: &mut Plan) {
+fn identity(seen: &PlanInput<'_>, plan: &mut Plan) {
     // The plan of its issue may have corrected it in this very slice.
-    let row = seen.known.row(seen.mapping.id);
+    let row = seen.records.row(seen.mapping.id);
     let (stored, real) = (
         row.map_or(seen.mapping.github_id, |row| row.github_id),
         seen.snapshot.github_id,
@@ -268,7 +268,7 @@ fn identity(seen: &Observed<'_>, plan: &mut Plan) {
     if stored == real {
         return plan.no(Question::GithubId, format!("both are {real}"));
     }
-    match seen.known.row_of(real) {
+    match seen.records.row_with_github_id(real) {
         Some(row) => plan.warn(
             Question::GithubId,
             format!("keeps its GitHub id: row {} has {real}", row.id),
@@ -287,7 +287,7 @@ fn identity(seen: &Observed<'_>, plan: &mut Plan) {
     }
 }
 
-fn state(seen: &Observed<'_>, plan: &mut Plan) {
+fn state(seen: &PlanInput<'_>, plan: &mut Plan) {
     let (stored, real) = (&seen.mapping.state, seen.snapshot.state.as_str());
     if stored == real {
         return plan.no(Question::State, format!("both are {real}"));
@@ -304,7 +304,7 @@ fn state(seen: &Observed<'_>, plan: &mut Plan) {
 
 /// The status that the item gets, if a close event moves it.
 fn close_event(
-    seen: &Observed<'_>,
+    seen: &PlanInput<'_>,
     closed_at: Option<DateTime<Utc>>,
     reason: Option<CloseReason>,
     plan: &mut Plan,
@@ -330,7 +330,7 @@ fn close_event(
             return None;
         }
     };
-    match seen.mapping.dealt_closed_at {
+    match seen.mapping.handled_closed_at {
         Some(dealt) if dealt == closed_at => {
             plan.no(
                 Question::CloseEvent,
@@ -420,7 +420,7 @@ fn exceptions(
 }
 
 fn links(
-    seen: &Observed<'_>,
+    seen: &PlanInput<'_>,
     pull_requests: &[PullRequestRef],
     some_hidden: bool,
     plan: &mut Plan,
@@ -438,7 +438,7 @@ fn links(
         let linked = row.and_then(|row| {
             supported.push(row);
             let pair = (seen.mapping.id, row);
-            seen.known
+            seen.records
                 .links
                 .iter()
                 .find(|link| (link.issue, link.pull_request) == pair)
@@ -455,7 +455,7 @@ fn links(
             Question::PullRequest,
             format!(
                 "{address} {} ({place}); linked so far: {before}",
-                relation.words()
+                relation.label()
             ),
         );
         if linked.map(|link| (link.item_id, link.relation)) != Some(wanted) {
@@ -476,7 +476,7 @@ fn links(
     let gone =
         |link: &&Link| link.issue == seen.mapping.id && !supported.contains(&link.pull_request);
     let gone: Vec<MappingId> = seen
-        .known
+        .records
         .links
         .iter()
         .filter(gone)
@@ -501,7 +501,7 @@ enum RowFor {
     None,
 }
 
-fn row_for(seen: &Observed<'_>, pull_request: &PullRequestRef, plan: &mut Plan) -> RowFor {
+fn row_for(seen: &PlanInput<'_>, pull_request: &PullRequestRef, plan: &mut Plan) -> RowFor {
     let item_id = seen.mapping.item_id;
     let address = &pull_request.address;
     let not_linked = |plan: &mut Plan, reason: String| {
@@ -511,7 +511,7 @@ fn row_for(seen: &Observed<'_>, pull_request: &PullRequestRef, plan: &mut Plan) 
         );
         RowFor::None
     };
-    let mut existing = seen.known.row_of(pull_request.github_id);
+    let mut existing = seen.records.row_with_github_id(pull_request.github_id);
     if let Some(row) = existing
         && row.kind != Kind::PullRequest
     {
@@ -521,7 +521,9 @@ fn row_for(seen: &Observed<'_>, pull_request: &PullRequestRef, plan: &mut Plan) 
         );
     }
     if existing.is_none()
-        && let Some(row) = seen.known.row_at(item_id, Kind::PullRequest, address)
+        && let Some(row) = seen
+            .records
+            .row_at_address(item_id, Kind::PullRequest, address)
     {
         let (from, to) = (row.github_id, pull_request.github_id);
         plan.yes(
@@ -540,8 +542,8 @@ fn row_for(seen: &Observed<'_>, pull_request: &PullRequestRef, plan: &mut Plan) 
         return RowFor::Existing(row.id);
     }
     if let Some(row) = seen
-        .known
-        .row_numbered(item_id, Kind::PullRequest, address.number)
+        .records
+        .row_with_number(item_id, Kind::PullRequest, address.number)
     {
         return not_linked(plan, format!("row {} of the item has that number", row.id));
     }
@@ -558,7 +560,7 @@ fn row_for(seen: &Observed<'_>, pull_request: &PullRequestRef, plan: &mut Plan) 
 }
 
 /// What the issue's look tells of a pull request's state.
-fn row_state(row: &Row, real: &'static str, plan: &mut Plan) {
+fn row_state(row: &MappingRow, real: &'static str, plan: &mut Plan) {
     if row.state == real {
         return plan.no(
             Question::MakeDue,
@@ -570,7 +572,7 @@ fn row_state(row: &Row, real: &'static str, plan: &mut Plan) {
         row.id,
         Printable(&row.state)
     );
-    if row.look_comes {
+    if row.is_scheduled {
         return plan.no(
             Question::MakeDue,
             format!("{differs}, but its own look comes anyway"),
@@ -585,7 +587,7 @@ fn row_state(row: &Row, real: &'static str, plan: &mut Plan) {
 }
 
 fn merge(
-    seen: &Observed<'_>,
+    seen: &PlanInput<'_>,
     merged_at: Option<DateTime<Utc>>,
     commit: Option<&str>,
     plan: &mut Plan,
@@ -618,28 +620,34 @@ fn merge(
     });
 }
 
-fn object(seen: &Observed<'_>, object: AgiraObject, of_stored_row: bool, plan: &mut Plan) {
+fn object(seen: &PlanInput<'_>, object: AgiraObject, of_stored_row: bool, plan: &mut Plan) {
     let (key, status) = (object.key(), Printable(&object.status).to_string());
-    let change = change(seen.known.stored(&key, of_stored_row), &object, seen.policy);
+    let change = write_reason(
+        seen.records.object_state(&key, of_stored_row),
+        &object,
+        seen.policy,
+    );
     match &change {
-        Some(Change::Decide) => plan.yes(
+        Some(WriteReason::Decide) => plan.yes(
             Question::ObjectUnknown,
             format!("Weaviate could not be asked about {key}"),
         ),
-        Some(Change::Create) => plan.yes(Question::ObjectMissing, format!("{key} is not there")),
-        Some(Change::Update { .. } | Change::Replace) | None => {
+        Some(WriteReason::Create) => {
+            plan.yes(Question::ObjectMissing, format!("{key} is not there"))
+        }
+        Some(WriteReason::Update { .. } | WriteReason::Replace) | None => {
             plan.no(Question::ObjectMissing, format!("{key} is there"));
         }
     }
     match &change {
-        Some(Change::Update { from }) => {
+        Some(WriteReason::Update { from }) => {
             let from = Printable(from.as_deref().unwrap_or("none")).to_string();
             plan.yes(
                 Question::ObjectStatus,
                 format!("{key} has {from} there, and is to have {status}"),
             );
         }
-        Some(Change::Replace) => {
+        Some(WriteReason::Replace) => {
             plan.yes(
                 Question::ObjectForeign,
                 format!("Agira wrote {key}, and --replace-foreign is given"),
@@ -649,7 +657,7 @@ fn object(seen: &Observed<'_>, object: AgiraObject, of_stored_row: bool, plan: &
             Question::ObjectStatus,
             format!("{key} has {status} there and here, so that it is left"),
         ),
-        Some(Change::Create | Change::Decide) => {}
+        Some(WriteReason::Create | WriteReason::Decide) => {}
     }
     plan.actions.extend(change.map(|change| Action::Write {
         object: Box::new(object),
@@ -658,20 +666,25 @@ fn object(seen: &Observed<'_>, object: AgiraObject, of_stored_row: bool, plan: &
 }
 
 /// The user's rule: create what is missing, update what has another status, leave the rest alone. `None`: leave.
-pub fn change(stored: Option<&Stored>, object: &AgiraObject, policy: &Policy) -> Option<Change> {
+pub fn write_reason(
+    stored: Option<&ObjectState>,
+    object: &AgiraObject,
+    policy: &Policy,
+) -> Option<WriteReason> {
     let foreign = policy.replace_foreign && object.parent_object_id.is_some();
     match stored {
-        None => Some(Change::Decide),
-        Some(Stored::Missing) => Some(Change::Create),
-        Some(Stored::Present { status, .. }) if status.as_deref() != Some(&object.status) => {
-            Some(Change::Update {
+        None => Some(WriteReason::Decide),
+        Some(ObjectState::Missing) => Some(WriteReason::Create),
+        Some(ObjectState::Present { status, .. }) if status.as_deref() != Some(&object.status) => {
+            Some(WriteReason::Update {
                 from: status.clone(),
             })
         }
-        Some(Stored::Present {
-            parentless: true, ..
-        }) if foreign => Some(Change::Replace),
-        Some(Stored::Present { .. }) => None,
+        Some(ObjectState::Present {
+            without_parent: true,
+            ..
+        }) if foreign => Some(WriteReason::Replace),
+        Some(ObjectState::Present { .. }) => None,
     }
 }
 
@@ -682,7 +695,7 @@ pub fn time(time: DateTime<Utc>) -> String {
 
 /// Keeps what is known current while a slice is planned: a plan's changes are carried to the plans after it, in a dry run as in
 /// a real one. Rows that it inserts get ids that no stored row has.
-pub fn carry(known: &mut Known, mapping: &Mapping, plan: &Plan) {
+pub fn carry(known: &mut Records, mapping: &Mapping, plan: &Plan) {
     for action in &plan.actions {
         match action {
             Action::SetGithubId { row, to, .. } => {
@@ -698,7 +711,7 @@ pub fn carry(known: &mut Known, mapping: &Mapping, plan: &Plan) {
             }
             Action::InsertPullRequest { pull_request } => {
                 let placeholders = known.rows.iter().filter(|row| !row.id.is_stored()).count();
-                known.rows.push(Row {
+                known.rows.push(MappingRow {
                     id: MappingId(-1 - placeholders as i64),
                     item_id: mapping.item_id,
                     github_id: pull_request.github_id,
@@ -706,7 +719,7 @@ pub fn carry(known: &mut Known, mapping: &Mapping, plan: &Plan) {
                     number: pull_request.address.number,
                     state: pull_request.state.as_str().to_owned(),
                     html_url: pull_request.url.clone(),
-                    look_comes: true,
+                    is_scheduled: true,
                 });
             }
             Action::Link {
@@ -714,7 +727,8 @@ pub fn carry(known: &mut Known, mapping: &Mapping, plan: &Plan) {
                 relation,
                 ..
             } => {
-                let Some(pull_request) = known.row_of(*github_id).map(|row| row.id) else {
+                let Some(pull_request) = known.row_with_github_id(*github_id).map(|row| row.id)
+                else {
                     continue;
                 };
                 known
@@ -733,12 +747,12 @@ pub fn carry(known: &mut Known, mapping: &Mapping, plan: &Plan) {
                     .links
                     .retain(|link| (link.issue, link.pull_request) != (mapping.id, *row));
             }
-            Action::MakeDue { row, .. } => change_row(known, *row, |row| row.look_comes = true),
-            Action::Write { object, change } if *change != Change::Decide => {
+            Action::MakeDue { row, .. } => change_row(known, *row, |row| row.is_scheduled = true),
+            Action::Write { object, change } if *change != WriteReason::Decide => {
                 let parentless = object.object_type == ObjectType::Item;
-                let stored = Stored::Present {
+                let stored = ObjectState::Present {
                     status: Some(object.status.clone()),
-                    parentless,
+                    without_parent: parentless,
                 };
                 known.objects.insert(object.key().uuid(), stored);
             }
@@ -748,7 +762,7 @@ pub fn carry(known: &mut Known, mapping: &Mapping, plan: &Plan) {
     }
 }
 
-fn change_row(known: &mut Known, id: MappingId, change: impl FnOnce(&mut Row)) {
+fn change_row(known: &mut Records, id: MappingId, change: impl FnOnce(&mut MappingRow)) {
     if let Some(row) = known.rows.iter_mut().find(|row| row.id == id) {
         change(row);
     }
@@ -821,7 +835,7 @@ impl fmt::Display for Action {
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for WriteReason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create => out.write_str("create (missing there)"),

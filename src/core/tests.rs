@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::agira_object::{AgiraObject, ObjectKey, ObjectType};
-use super::known::{Known, Row, Stored};
 use super::model::*;
 use super::note::{Attention, Note, Question};
 use super::outbox::Outbox;
-use super::plan::{Action, Change, Plan};
+use super::plan::{Action, Plan, WriteReason};
+use super::records::{MappingRow, ObjectState, Records};
 
 fn time() -> DateTime<Utc> {
     "2026-03-01T10:00:00.5Z".parse().unwrap()
@@ -45,8 +45,8 @@ fn mapping(html_url: &str) -> Mapping {
     )
 }
 
-fn row(number: i32, html_url: &str) -> Row {
-    Row {
+fn row(number: i32, html_url: &str) -> MappingRow {
+    MappingRow {
         id: MappingId(i64::from(number)),
         item_id: ItemId(7),
         github_id: GithubId(-1),
@@ -54,7 +54,7 @@ fn row(number: i32, html_url: &str) -> Row {
         number,
         state: "open".to_owned(),
         html_url: html_url.to_owned(),
-        look_comes: false,
+        is_scheduled: false,
     }
 }
 
@@ -79,7 +79,7 @@ fn the_words_that_agira_and_github_use() {
         (Kind::Unknown, "unknown", "mapping of unknown kind"),
     ] {
         assert_eq!(
-            (kind.as_str(), kind.words(), Kind::parse(stored)),
+            (kind.as_str(), kind.label(), Kind::parse(stored)),
             (stored, words, kind)
         );
         assert_eq!(json!(kind), stored);
@@ -245,17 +245,17 @@ fn a_row_of_the_same_pull_request_is_found_by_address_or_in_the_projects_reposit
         repository: Repository::parse(repository).unwrap(),
         number,
     };
-    let known = |row: Row| {
+    let known = |row: MappingRow| {
         let items = [(ItemId(7), item())].into();
-        Known {
+        Records {
             items,
             rows: vec![row],
-            ..Known::default()
+            ..Records::default()
         }
     };
-    let found = |row: Row, address: &Address| {
+    let found = |row: MappingRow, address: &Address| {
         known(row)
-            .row_at(ItemId(7), Kind::PullRequest, address)
+            .row_at_address(ItemId(7), Kind::PullRequest, address)
             .is_some()
     };
     let here = address("acme/shop", 13);
@@ -272,49 +272,52 @@ fn a_row_of_the_same_pull_request_is_found_by_address_or_in_the_projects_reposit
         &here
     ));
     assert!(!found(
-        Row {
+        MappingRow {
             item_id: ItemId(8),
             ..row(13, "")
         },
         &here
     ));
     assert!(!found(
-        Row {
+        MappingRow {
             kind: Kind::Issue,
             ..row(13, "")
         },
         &here
     ));
 
-    let numbered = |row: Row| {
+    let numbered = |row: MappingRow| {
         known(row)
-            .row_numbered(ItemId(7), Kind::PullRequest, 13)
+            .row_with_number(ItemId(7), Kind::PullRequest, 13)
             .is_some()
     };
     assert!(numbered(row(13, "")));
     assert!(!numbered(row(14, "")));
-    assert!(!numbered(Row {
+    assert!(!numbered(MappingRow {
         item_id: ItemId(8),
         ..row(13, "")
     }));
-    assert!(!numbered(Row {
+    assert!(!numbered(MappingRow {
         kind: Kind::Issue,
         ..row(13, "")
     }));
 
-    let two = Known {
+    let two = Records {
         rows: vec![
             row(13, ""),
-            Row {
+            MappingRow {
                 github_id: GithubId(5),
                 ..row(14, "")
             },
         ],
-        ..Known::default()
+        ..Records::default()
     };
     assert_eq!(two.row(MappingId(14)).map(|row| row.number), Some(14));
-    assert_eq!(two.row_of(GithubId(5)).map(|row| row.number), Some(14));
-    assert!(two.row(MappingId(15)).is_none() && two.row_of(GithubId(6)).is_none());
+    assert_eq!(
+        two.row_with_github_id(GithubId(5)).map(|row| row.number),
+        Some(14)
+    );
+    assert!(two.row(MappingId(15)).is_none() && two.row_with_github_id(GithubId(6)).is_none());
 }
 
 #[test]
@@ -323,23 +326,23 @@ fn what_earlier_plans_changed_lies_over_what_was_read() {
         object_type: ObjectType::Item,
         object_id: "7".to_owned(),
     };
-    let mut read = Known {
+    let mut read = Records {
         rows: vec![row(13, ""), row(14, "")],
-        ..Known::default()
+        ..Records::default()
     };
-    read.objects.insert(key.uuid(), Stored::Missing);
-    let present = Stored::Present {
+    read.objects.insert(key.uuid(), ObjectState::Missing);
+    let present = ObjectState::Present {
         status: None,
-        parentless: true,
+        without_parent: true,
     };
     let moved = Item {
         status: ItemStatus::testing(),
         ..item()
     };
-    let carried = Known {
+    let carried = Records {
         items: [(ItemId(7), moved)].into(),
         rows: vec![
-            Row {
+            MappingRow {
                 state: "closed".to_owned(),
                 ..row(14, "")
             },
@@ -356,13 +359,13 @@ fn what_earlier_plans_changed_lies_over_what_was_read() {
         .collect();
     assert_eq!(rows, [(13, "open"), (14, "closed"), (15, "open")]);
     assert_eq!(read.items[&ItemId(7)].status, ItemStatus::testing());
-    assert_eq!(read.stored(&key, true), Some(&present));
+    assert_eq!(read.object_state(&key, true), Some(&present));
     assert_eq!(
-        read.stored(&key, false),
-        Some(&Stored::Missing),
+        read.object_state(&key, false),
+        Some(&ObjectState::Missing),
         "a row that is not stored has no object"
     );
-    assert_eq!(Known::default().stored(&key, true), None);
+    assert_eq!(Records::default().object_state(&key, true), None);
 }
 
 #[test]
@@ -464,25 +467,25 @@ fn each_action_is_told_in_one_line_and_as_json() {
             "row 55 becomes due: its state open is merged at GitHub",
         ),
         (
-            write(Change::Create),
+            write(WriteReason::Create),
             "Weaviate item:7: create (missing there)",
         ),
         (
-            write(Change::Update { from: None }),
+            write(WriteReason::Update { from: None }),
             "Weaviate item:7: update (status there is none)",
         ),
         (
-            write(Change::Update {
+            write(WriteReason::Update {
                 from: Some("Inbox".to_owned()),
             }),
             "Weaviate item:7: update (status there is Inbox)",
         ),
         (
-            write(Change::Replace),
+            write(WriteReason::Replace),
             "Weaviate item:7: replace (Agira wrote it with the item's text)",
         ),
         (
-            write(Change::Decide),
+            write(WriteReason::Decide),
             "Weaviate item:7: decide when pushed (Weaviate could not be asked)",
         ),
     ];
@@ -496,7 +499,7 @@ fn each_action_is_told_in_one_line_and_as_json() {
         json!({ "action": "insert_pull_request", "pull_request": "Acme/shop#13" })
     );
     assert_eq!(json!(link(None))["pull_request"], "Acme/shop#13");
-    assert_eq!(json!(write(Change::Create))["object"], "item:7");
+    assert_eq!(json!(write(WriteReason::Create))["object"], "item:7");
 }
 
 #[test]
@@ -509,11 +512,11 @@ fn an_answer_is_told_alone_or_with_its_question() {
     };
     let moves = note(Question::ItemMoves, true);
     assert_eq!(
-        (moves.to_string(), moves.explained()),
+        (moves.to_string(), moves.explain()),
         ("why".to_owned(), "item moves: yes, why".to_owned())
     );
     assert_eq!(
-        note(Question::ItemMoves, false).explained(),
+        note(Question::ItemMoves, false).explain(),
         "item moves: no, why"
     );
     assert_eq!(
@@ -537,7 +540,7 @@ fn of_a_plan_for_weaviate_alone_what_concerns_objects_stays() {
             Action::Unlink { row: MappingId(5) },
             Action::Write {
                 object: Box::new(AgiraObject::of_item(&item())),
-                change: Change::Create,
+                change: WriteReason::Create,
             },
         ],
         notes: vec![
@@ -547,7 +550,7 @@ fn of_a_plan_for_weaviate_alone_what_concerns_objects_stays() {
             left,
         ],
     };
-    assert_eq!(plan.objects_left(), 2);
+    assert_eq!(plan.unchanged_objects(), 2);
     let writes = plan.only_writes();
     assert!(matches!(writes.actions.as_slice(), [Action::Write { .. }]));
     let asked: Vec<Question> = writes.notes.iter().map(|note| note.question).collect();

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Access, Claimed, Db, Hold, Repeatable, failure, said};
+use super::{Access, Claimed, Db, Lease, Repeatable, classify, describe};
 use crate::core::failure::DatabaseFailure;
 use crate::core::model::*;
 use crate::core::outbox::Outbox;
@@ -10,7 +10,7 @@ use crate::core::plan::{Action, Plan};
 
 /// What carrying out a plan did.
 #[derive(Debug, Clone, Default)]
-pub struct Applied {
+pub struct ApplyOutcome {
     /// The item's status was changed; `Some(false)`: a person was faster.
     pub moved: Option<bool>,
     /// Rows that were inserted for pull requests, held by this run.
@@ -21,7 +21,7 @@ pub struct Applied {
 
 /// Why nothing of a plan was carried out.
 #[derive(Debug)]
-pub enum NotApplied {
+pub enum ApplyError {
     /// The mapping is not this run's any more, or somebody changed what the plan was made from: it is given back.
     GivenBack(String),
     /// Somebody holds its rows and did not let go of them: it is given back.
@@ -32,22 +32,22 @@ pub enum NotApplied {
     Lost(postgres::Error),
 }
 
-impl From<postgres::Error> for NotApplied {
+impl From<postgres::Error> for ApplyError {
     fn from(error: postgres::Error) -> Self {
-        match failure(&error) {
+        match classify(&error) {
             DatabaseFailure::Lost | DatabaseFailure::Forbidden => Self::Lost(error),
             DatabaseFailure::Conflict => Self::Held(format!(
                 "somebody else is working on its rows: {}",
-                said(&error)
+                describe(&error)
             )),
             DatabaseFailure::Slow | DatabaseFailure::Refused => {
-                Self::Refused(format!("the database refuses it: {}", said(&error)))
+                Self::Refused(format!("the database refuses it: {}", describe(&error)))
             }
         }
     }
 }
 
-impl Repeatable for NotApplied {
+impl Repeatable for ApplyError {
     fn conflict(&self) -> Option<String> {
         match self {
             Self::Held(reason) => Some(reason.clone()),
@@ -58,7 +58,7 @@ impl Repeatable for NotApplied {
 
 /// The columns of the mapping's own row that a plan writes; `None` leaves a column as it is.
 #[derive(Debug, Default)]
-pub struct Recorded {
+pub struct MappingColumns {
     github_id: Option<i64>,
     state: Option<&'static str>,
     closed_at: Option<DateTime<Utc>>,
@@ -80,8 +80,8 @@ impl Db {
         plan: &Plan,
         outbox: Option<&Outbox>,
         now: DateTime<Utc>,
-        hold: Hold,
-    ) -> Result<Applied, NotApplied> {
+        hold: Lease,
+    ) -> Result<ApplyOutcome, ApplyError> {
         self.transaction(Access::ReadWrite, |db| {
             db.apply_once(claimed, plan, outbox, now, hold)
         })
@@ -93,12 +93,12 @@ impl Db {
         plan: &Plan,
         outbox: Option<&Outbox>,
         now: DateTime<Utc>,
-        hold: Hold,
-    ) -> Result<Applied, NotApplied> {
+        hold: Lease,
+    ) -> Result<ApplyOutcome, ApplyError> {
         let mapping = &claimed.mapping;
         self.lock(mapping, hold)?;
-        let mut applied = Applied::default();
-        let mut recorded = Recorded::default();
+        let mut applied = ApplyOutcome::default();
+        let mut recorded = MappingColumns::default();
         let (mut inserts, mut links, mut unlinks, mut marks) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for action in &plan.actions {
@@ -142,7 +142,7 @@ impl Db {
             applied.linked = self.link(mapping, &links, now)?;
             if applied.linked < links.len() as u64 {
                 let reason = "a pull request's row, which the plan of another mapping was to insert, is not there";
-                return Err(NotApplied::GivenBack(reason.to_owned()));
+                return Err(ApplyError::GivenBack(reason.to_owned()));
             }
         }
         if !unlinks.is_empty() {
@@ -156,14 +156,14 @@ impl Db {
     }
 
     /// Locks the mapping's row, if it is still as the plan was made from.
-    fn lock(&mut self, mapping: &Mapping, hold: Hold) -> Result<(), NotApplied> {
+    fn lock(&mut self, mapping: &Mapping, hold: Lease) -> Result<(), ApplyError> {
         let rows = self.query(
             "SELECT FROM core_externalissuemapping WHERE id = $1 AND worker_claim = $2 AND item_id = $3
              AND worker_closed_at IS NOT DISTINCT FROM $4 AND state = $5 FOR UPDATE",
-            &[&mapping.id.0, &hold.run, &mapping.item_id.0, &mapping.dealt_closed_at, &mapping.state],
+            &[&mapping.id.0, &hold.run, &mapping.item_id.0, &mapping.handled_closed_at, &mapping.state],
         )?;
         match rows.is_empty() {
-            true => Err(NotApplied::GivenBack(
+            true => Err(ApplyError::GivenBack(
                 "its row was changed or taken over meanwhile".to_owned(),
             )),
             false => Ok(()),
@@ -209,7 +209,7 @@ impl Db {
         item_id: ItemId,
         pull_requests: &[&PullRequestRef],
         now: DateTime<Utc>,
-        hold: Hold,
+        hold: Lease,
     ) -> Result<Vec<MappingId>, postgres::Error> {
         let ids: Vec<i64> = pull_requests
             .iter()
@@ -285,7 +285,7 @@ impl Db {
     fn record(
         &mut self,
         mapping: &Mapping,
-        recorded: &Recorded,
+        recorded: &MappingColumns,
         outbox: Option<&Outbox>,
         now: DateTime<Utc>,
     ) -> Result<(), postgres::Error> {

@@ -28,7 +28,7 @@ pub enum Suspect {
 
 /// Who holds what is claimed.
 #[derive(Debug, Clone, Copy)]
-pub struct Hold {
+pub struct Lease {
     /// This run.
     pub run: Uuid,
     /// Until when it is believed to be alive (UTC).
@@ -53,7 +53,7 @@ pub enum Selection {
 
 /// A [`Selection`] with what narrows it down.
 #[derive(Debug, Clone)]
-pub struct WholeSelection {
+pub struct MappingFilter {
     /// Which mappings.
     pub selection: Selection,
     /// Only of these projects; empty: of all.
@@ -61,7 +61,7 @@ pub struct WholeSelection {
     /// Only these mappings; empty: all.
     pub mappings: Vec<i64>,
     /// Not these mappings: this run gave them back, and leaves them to the next one.
-    pub left_out: Vec<i64>,
+    pub excluded: Vec<i64>,
 }
 
 /// What is read of a mapping `m`, its item `i` and its project `p`; see [`Claimed::from_row`].
@@ -106,7 +106,7 @@ impl Claimed {
             recheck_at: row.get("worker_recheck_at"),
             attempts: row.get("worker_attempts"),
             error: row.get("worker_error"),
-            dealt_closed_at: row.get("worker_closed_at"),
+            handled_closed_at: row.get("worker_closed_at"),
             has_outbox: row.get("has_outbox"),
             claimed_until: row.get("worker_claimed_until"),
         };
@@ -143,7 +143,7 @@ impl Claimed {
     }
 }
 
-impl WholeSelection {
+impl MappingFilter {
     /// The ids of the next rows; parameters: $1 limit, $2 projects, $3 mappings, $4 after that id, $5 now, $6 whether all
     /// waiting rows count, $7 mappings that are left out. `lock` is empty or [`LOCK`].
     ///
@@ -221,11 +221,11 @@ impl Db {
     /// When PostgreSQL fails.
     pub fn claim(
         &mut self,
-        whole: &WholeSelection,
+        whole: &MappingFilter,
         limit: usize,
         after: MappingId,
         now: DateTime<Utc>,
-        hold: Hold,
+        hold: Lease,
     ) -> anyhow::Result<Vec<Claimed>> {
         let after = if whole.by_id() { after.0 } else { 0 };
         let (limit, all) = (limit as i64, whole.recheck_all());
@@ -239,7 +239,7 @@ impl Db {
                     &after,
                     &now,
                     &all,
-                    &whole.left_out,
+                    &whole.excluded,
                     &hold.run,
                     &hold.until,
                 ],
@@ -254,7 +254,7 @@ impl Db {
     /// When PostgreSQL fails.
     pub fn preview(
         &mut self,
-        whole: &WholeSelection,
+        whole: &MappingFilter,
         limit: usize,
         after: MappingId,
         now: DateTime<Utc>,
@@ -278,7 +278,7 @@ impl Db {
                     &after,
                     &now,
                     &all,
-                    &whole.left_out,
+                    &whole.excluded,
                 ],
             )
             .context("selecting mappings failed")?;
@@ -299,7 +299,7 @@ impl Db {
     /// When PostgreSQL fails.
     pub fn preview_marked(
         &mut self,
-        whole: &WholeSelection,
+        whole: &MappingFilter,
         limit: usize,
         marked: &[i64],
         now: DateTime<Utc>,
@@ -319,7 +319,7 @@ impl Db {
             .read(
                 Access::ReadOnly,
                 &sql,
-                &[&marked, &whole.left_out, &whole.projects, &now],
+                &[&marked, &whole.excluded, &whole.projects, &now],
             )
             .context("selecting mappings failed")?;
         for mut marked in rows.iter().map(Claimed::from_row) {
@@ -339,10 +339,10 @@ impl Db {
     /// When PostgreSQL fails.
     pub fn claim_suspect(
         &mut self,
-        whole: &WholeSelection,
+        whole: &MappingFilter,
         max_attempts: i32,
         now: DateTime<Utc>,
-        hold: Hold,
+        hold: Lease,
     ) -> anyhow::Result<Option<Suspect>> {
         let sql = format!(
             "UPDATE core_externalissuemapping m SET
@@ -390,7 +390,7 @@ impl Db {
     /// When PostgreSQL fails.
     pub fn preview_suspects(
         &mut self,
-        whole: &WholeSelection,
+        whole: &MappingFilter,
         limit: usize,
         now: DateTime<Utc>,
         run: Uuid,
@@ -424,7 +424,7 @@ impl Db {
     pub fn claimed(
         &mut self,
         access: Access,
-        whole: &WholeSelection,
+        whole: &MappingFilter,
         limit: usize,
     ) -> anyhow::Result<Vec<Claimed>> {
         let sql = format!(

@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::claim::HELD;
-use super::{Access, Db, is_conflict, said};
+use super::{Access, Db, describe, is_conflict};
 use crate::core::model::MappingId;
 
 /// A mapping that was looked at and dealt with.
 #[derive(Debug, Clone)]
-pub struct Finished {
+pub struct SuccessRecord {
     /// The mapping.
     pub id: MappingId,
     /// The due time that was claimed (UTC); a mark that was made meanwhile has another one, and stays.
@@ -26,7 +26,7 @@ pub struct Finished {
 
 /// A mapping that failed.
 #[derive(Debug, Clone)]
-pub struct Failed {
+pub struct FailureRecord {
     /// The mapping.
     pub id: MappingId,
     /// Failed attempts since the last success, this one included.
@@ -38,7 +38,7 @@ pub struct Failed {
     /// GitHub's `updatedAt` (UTC), when the look itself succeeded.
     pub external_updated_at: Option<DateTime<Utc>>,
     /// GitHub was asked for it, and whatever had changed there until then is what failed.
-    pub looked: bool,
+    pub was_checked: bool,
     /// Weaviate has answered for everything of it, also by rejecting it.
     pub outbox_done: bool,
 }
@@ -49,7 +49,7 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn begin_looks(
+    pub fn record_check_start(
         &mut self,
         run: Uuid,
         ids: &[MappingId],
@@ -68,10 +68,10 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails; the claims then expire, and the mappings are looked at again.
-    pub fn finish(
+    pub fn record_success(
         &mut self,
         run: Uuid,
-        finished: &[Finished],
+        finished: &[SuccessRecord],
         now: DateTime<Utc>,
         seen_at: DateTime<Utc>,
     ) -> anyhow::Result<()> {
@@ -108,10 +108,10 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails; the claims then expire, and the attempts are counted as unfinished.
-    pub fn fail(
+    pub fn record_failure(
         &mut self,
         run: Uuid,
-        failed: &[Failed],
+        failed: &[FailureRecord],
         now: DateTime<Utc>,
         seen_at: DateTime<Utc>,
     ) -> anyhow::Result<()> {
@@ -121,7 +121,7 @@ impl Db {
         let due: Vec<Option<DateTime<Utc>>> = failed.iter().map(|one| one.due_at).collect();
         let updated: Vec<Option<DateTime<Utc>>> =
             failed.iter().map(|one| one.external_updated_at).collect();
-        let looked: Vec<bool> = failed.iter().map(|one| one.looked).collect();
+        let looked: Vec<bool> = failed.iter().map(|one| one.was_checked).collect();
         let done: Vec<bool> = failed.iter().map(|one| one.outbox_done).collect();
         let sql = |lock: &str| {
             format!(
@@ -150,7 +150,7 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails; delivering again is harmless.
-    pub fn delivered(
+    pub fn record_delivery(
         &mut self,
         run: Uuid,
         ids: &[MappingId],
@@ -186,7 +186,7 @@ impl Db {
                 Err(error) if is_conflict(&error) => {
                     log::warn!(
                         "somebody holds rows of mappings ({}); their claims will expire",
-                        said(&error)
+                        describe(&error)
                     );
                 }
                 other => other.context(context)?,

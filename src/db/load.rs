@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::claim::COLUMNS;
 use super::{Access, Claimed, Db};
-use crate::core::known::{Link, Row};
 use crate::core::model::*;
+use crate::core::records::{Link, MappingRow};
 
 impl Db {
     /// The rows of the slice itself, of the pull requests with these ids, and all pull request rows of these items; and
@@ -23,7 +23,7 @@ impl Db {
         slice: &[MappingId],
         items: &[ItemId],
         github_ids: &[GithubId],
-    ) -> anyhow::Result<(Vec<Row>, Vec<Link>)> {
+    ) -> anyhow::Result<(Vec<MappingRow>, Vec<Link>)> {
         let slice: Vec<i64> = slice.iter().map(|id| id.0).collect();
         let items: Vec<i64> = items.iter().map(|id| id.0).collect();
         let github_ids: Vec<i64> = github_ids.iter().map(|id| id.0).collect();
@@ -40,7 +40,7 @@ impl Db {
                 &[&slice, &items, &github_ids, &run],
             )
             .context("reading the rows of pull requests failed")?;
-        let rows = rows.iter().map(|row| Row {
+        let rows = rows.iter().map(|row| MappingRow {
             id: MappingId(row.get("id")),
             item_id: ItemId(row.get("item_id")),
             github_id: GithubId(row.get("github_id")),
@@ -48,7 +48,7 @@ impl Db {
             number: row.get("number"),
             state: row.get("state"),
             html_url: row.get("html_url"),
-            look_comes: row.get("look_comes"),
+            is_scheduled: row.get("look_comes"),
         });
         let links = self
             .read(

@@ -3,14 +3,14 @@
 mod apply;
 mod claim;
 mod connect;
-mod deliver;
 mod finish;
+mod history;
 mod load;
+mod outbox;
 mod overview;
 mod privileges;
 mod repositories;
 mod run;
-mod story;
 mod tls;
 
 use std::collections::{HashMap, HashSet};
@@ -22,16 +22,18 @@ use postgres::{Row, Statement};
 use crate::core::failure::DatabaseFailure;
 use crate::core::model::MappingId;
 
-pub use apply::{Applied, NotApplied, Recorded};
-pub use claim::{Claimed, Hold, Selection, Suspect, WholeSelection};
+pub use apply::{ApplyError, ApplyOutcome, MappingColumns};
+pub use claim::{Claimed, Lease, MappingFilter, Selection, Suspect};
 pub use connect::parameters;
-pub use deliver::Waiting;
-pub use finish::{Failed, Finished};
-pub use overview::{Counts, Failure, Overview, RepositoryState, RunState, Shared, Totals};
+pub use finish::{FailureRecord, SuccessRecord};
+pub use history::{ACTIVITIES, DuplicateMapping, MappingHistory, Moved};
+pub use outbox::ClaimedOutbox;
+pub use overview::{
+    Counts, FailedMapping, Overview, RepositoryState, RunState, SharedAddress, Totals,
+};
 pub use privileges::{Needed, PRIVILEGES};
-pub use repositories::{Cursors, Polled};
+pub use repositories::{PollResult, RepositoryCursors};
 pub use run::{Pause, RunRecord};
-pub use story::{ACTIVITIES, Moved, Story, Twin};
 
 /// A connection that prepares each statement once and counts what it sends.
 pub struct Db {
@@ -67,7 +69,7 @@ trait Repeatable: From<postgres::Error> {
 
 impl Repeatable for postgres::Error {
     fn conflict(&self) -> Option<String> {
-        is_conflict(self).then(|| said(self))
+        is_conflict(self).then(|| describe(self))
     }
 }
 
@@ -145,7 +147,7 @@ impl Db {
             Err(error) if is_conflict(&error) => {
                 log::warn!(
                     "somebody holds rows of mappings ({}); their claims will expire",
-                    said(&error)
+                    describe(&error)
                 );
                 Ok(())
             }
@@ -207,7 +209,7 @@ impl Db {
 }
 
 /// What an error means, wherever it comes from.
-pub fn failure(error: &postgres::Error) -> DatabaseFailure {
+pub fn classify(error: &postgres::Error) -> DatabaseFailure {
     let broken = error.is_closed()
         || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
     crate::core::failure::postgres(error.code().map(SqlState::code), broken)
@@ -215,13 +217,13 @@ pub fn failure(error: &postgres::Error) -> DatabaseFailure {
 
 /// Whether repeating the transaction can help: somebody else was in the way.
 pub fn is_conflict(error: &postgres::Error) -> bool {
-    failure(error) == DatabaseFailure::Conflict
+    classify(error) == DatabaseFailure::Conflict
 }
 
 /// Whether another run may do better.
-pub fn passes(error: &postgres::Error) -> bool {
+pub fn is_transient(error: &postgres::Error) -> bool {
     matches!(
-        failure(error),
+        classify(error),
         DatabaseFailure::Lost | DatabaseFailure::Conflict | DatabaseFailure::Slow
     )
 }
@@ -249,7 +251,7 @@ pub fn advice(error: &postgres::Error) -> Option<&'static str> {
 }
 
 /// What PostgreSQL says, in one line: message, detail and what it is about.
-pub fn said(error: &postgres::Error) -> String {
+pub fn describe(error: &postgres::Error) -> String {
     let Some(db) = error.as_db_error() else {
         return error.to_string();
     };

@@ -26,7 +26,7 @@ pub struct Totals {
 
 /// A mapping that failed.
 #[derive(Debug, Clone, Serialize)]
-pub struct Failure {
+pub struct FailedMapping {
     /// The mapping.
     pub mapping_id: i64,
     /// Its item.
@@ -49,7 +49,7 @@ pub struct Failure {
 
 /// Rows that mean the same issue or pull request; GitHub's id for it can be in one of them only.
 #[derive(Debug, Clone, Serialize)]
-pub struct Shared {
+pub struct SharedAddress {
     /// Its address, lower case.
     pub html_url: String,
     /// The rows.
@@ -109,9 +109,9 @@ pub struct Overview {
     /// Counts.
     pub counts: Counts,
     /// Mappings with an error, the latest first.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<FailedMapping>,
     /// Rows that mean the same issue or pull request.
-    pub shared: Vec<Shared>,
+    pub shared: Vec<SharedAddress>,
     /// Polled repositories.
     pub repositories: Vec<RepositoryState>,
     /// The last runs, of whatever command, the latest first.
@@ -238,7 +238,11 @@ impl Db {
         })
     }
 
-    fn failures(&mut self, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<Failure>> {
+    fn failures(
+        &mut self,
+        projects: &[i64],
+        mappings: &[i64],
+    ) -> anyhow::Result<Vec<FailedMapping>> {
         let narrowed = narrowed(projects, mappings);
         let sql = format!(
             "SELECT m.id, m.item_id, m.kind, m.html_url, m.number, p.github_owner, p.github_repo, m.worker_attempts,
@@ -255,7 +259,7 @@ impl Db {
                 let (owner, name): (&str, &str) = (row.get("github_owner"), row.get("github_repo"));
                 (!owner.is_empty() && !name.is_empty()).then(|| format!("{owner}/{name}"))
             };
-            Failure {
+            FailedMapping {
                 mapping_id: row.get("id"),
                 item_id: row.get("item_id"),
                 kind: Kind::parse(row.get("kind")),
@@ -273,7 +277,7 @@ impl Db {
         Ok(failures.collect())
     }
 
-    fn shared(&mut self, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<Shared>> {
+    fn shared(&mut self, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<SharedAddress>> {
         let narrowed = narrowed(projects, mappings);
         let sql = match projects.is_empty() && mappings.is_empty() {
             // The index alone has all addresses, in order; only the rows of those that are there twice are read.
@@ -294,7 +298,7 @@ impl Db {
         let rows = self
             .read(Access::ReadOnly, &sql, &[&projects, &mappings])
             .context("reading shared rows failed")?;
-        let shared = rows.iter().map(|row| Shared {
+        let shared = rows.iter().map(|row| SharedAddress {
             html_url: row.get("address"),
             mapping_ids: row.get("ids"),
         });

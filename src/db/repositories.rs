@@ -3,8 +3,8 @@
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Access, Db, is_conflict, said};
-use crate::core::discovery::Seen;
+use super::{Access, Db, describe, is_conflict};
+use crate::core::discovery::Candidate;
 use crate::core::model::{GithubId, MappingId};
 
 /// A repository that cannot be seen is asked about again after this time (design, section 5).
@@ -12,19 +12,19 @@ const FAILED_FOR: Duration = Duration::hours(1);
 
 /// A repository with what has been seen of it.
 #[derive(Debug, Clone)]
-pub struct Cursors {
+pub struct RepositoryCursors {
     /// `owner/name`, lower case.
     pub name: String,
     /// GitHub's `updatedAt` up to which changed issues and changed pull requests were seen (UTC); `None`: it is met for the
     /// first time.
-    pub seen: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    pub cursors: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// It failed lately, and is not to be asked about yet.
-    pub rests: bool,
+    pub is_resting: bool,
 }
 
 /// What became of polling a repository.
 #[derive(Debug, Clone)]
-pub struct Polled {
+pub struct PollResult {
     /// `owner/name`, lower case.
     pub name: String,
     /// The new cursors (UTC, GitHub's clock); stored ones that are later stay.
@@ -46,7 +46,7 @@ impl Db {
         &mut self,
         access: Access,
         now: DateTime<Utc>,
-    ) -> anyhow::Result<(Vec<Cursors>, Option<DateTime<Utc>>)> {
+    ) -> anyhow::Result<(Vec<RepositoryCursors>, Option<DateTime<Utc>>)> {
         let sql = "SELECT name, r.issues_cursor, r.pull_requests_cursor, coalesce(r.error_at > $1, false) AS rests,
                 (SELECT started_at FROM worker_run WHERE command = 'sync' ORDER BY id DESC LIMIT 1) AS last_sync
              FROM worker_repository r
@@ -59,10 +59,10 @@ impl Db {
             .context("reading the repositories failed")?;
         let cursors = rows.iter().map(|row| {
             let issues: Option<DateTime<Utc>> = row.get("issues_cursor");
-            Cursors {
+            RepositoryCursors {
                 name: row.get("name"),
-                seen: issues.zip(row.get("pull_requests_cursor")),
-                rests: row.get("rests"),
+                cursors: issues.zip(row.get("pull_requests_cursor")),
+                is_resting: row.get("rests"),
             }
         });
         Ok((
@@ -75,12 +75,12 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn seen(
+    pub fn candidates(
         &mut self,
         access: Access,
         ids: &[i64],
         urls: &[String],
-    ) -> anyhow::Result<Vec<Seen>> {
+    ) -> anyhow::Result<Vec<Candidate>> {
         let sql =
             "SELECT m.id, m.github_id, lower(m.html_url) AS url, m.worker_external_updated_at, m.worker_checked_at,
                 m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AS is_parked
@@ -90,7 +90,7 @@ impl Db {
         let rows = self
             .read(access, sql, &[&ids, &urls])
             .context("reading the mappings of what changed failed")?;
-        let seen = rows.iter().map(|row| Seen {
+        let seen = rows.iter().map(|row| Candidate {
             id: MappingId(row.get("id")),
             github_id: GithubId(row.get("github_id")),
             url: row.get("url"),
@@ -106,10 +106,10 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails; the same changes are then seen again.
-    pub fn discovered(
+    pub fn record_discovery(
         &mut self,
         marks: &[MappingId],
-        polled: &[Polled],
+        polled: &[PollResult],
         now: DateTime<Utc>,
     ) -> anyhow::Result<()> {
         let names: Vec<&str> = polled.iter().map(|one| one.name.as_str()).collect();
@@ -150,7 +150,7 @@ impl Db {
             Err(error) if is_conflict(&error) => {
                 log::warn!(
                     "what changed at GitHub is left to the next run: somebody holds rows of it ({})",
-                    said(&error)
+                    describe(&error)
                 );
                 self.execute(
                     "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor)
@@ -168,7 +168,7 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn enter_repositories(
+    pub fn add_repositories(
         &mut self,
         names: &[String],
         from: DateTime<Utc>,
@@ -186,7 +186,7 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn forget_repositories(&mut self) -> anyhow::Result<u64> {
+    pub fn delete_unreferenced_repositories(&mut self) -> anyhow::Result<u64> {
         self.execute(
             "DELETE FROM worker_repository WHERE name NOT IN (
                 SELECT lower(github_owner || '/' || github_repo) FROM core_project

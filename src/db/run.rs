@@ -119,7 +119,7 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn unknown(
+    pub fn unknown_ids(
         &mut self,
         access: Access,
         projects: &[i64],

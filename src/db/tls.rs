@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 /// What DATABASE_URL says about TLS.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    mode: Mode,
+    mode: TlsMode,
     root: Option<String>,
     certificate: Option<String>,
     key: Option<String>,
@@ -30,7 +30,7 @@ pub struct Tls {
 
 /// libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Mode {
+enum TlsMode {
     Disable,
     Allow,
     #[default]
@@ -42,7 +42,7 @@ enum Mode {
 
 /// What of a server's certificate is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Judged {
+enum Verification {
     Nothing,
     Chain,
     ChainAndName,
@@ -68,7 +68,7 @@ impl Tls {
             let mut file = || Some(std::mem::take(&mut *value)).filter(|value| !value.is_empty());
             match name {
                 "sslmode" => {
-                    mode = Some(Mode::named(&value).context(
+                    mode = Some(TlsMode::named(&value).context(
                         "DATABASE_URL: sslmode is one of disable, allow, prefer, require, verify-ca, verify-full",
                     )?);
                 }
@@ -83,12 +83,12 @@ impl Tls {
         rest.extend(url.get(end..));
         let system = tls.root.as_deref() == Some("system");
         tls.mode = mode.unwrap_or(if system {
-            Mode::VerifyFull
+            TlsMode::VerifyFull
         } else {
-            Mode::default()
+            TlsMode::default()
         });
         ensure!(
-            !system || tls.mode == Mode::VerifyFull,
+            !system || tls.mode == TlsMode::VerifyFull,
             "DATABASE_URL: sslrootcert=system needs sslmode=verify-full, since anybody can have a certificate of those"
         );
         ensure!(
@@ -104,26 +104,26 @@ impl Tls {
     /// Names the parameter and the file that cannot serve.
     pub fn attempts(&self) -> anyhow::Result<Vec<(SslMode, ClientConfig)>> {
         let judged = match self.mode {
-            Mode::VerifyFull => Judged::ChainAndName,
-            Mode::VerifyCa => Judged::Chain,
+            TlsMode::VerifyFull => Verification::ChainAndName,
+            TlsMode::VerifyCa => Verification::Chain,
             // For compatibility with old ones, says the manual.
-            Mode::Require if self.root.is_some() => Judged::Chain,
-            _ => Judged::Nothing,
+            TlsMode::Require if self.root.is_some() => Verification::Chain,
+            _ => Verification::Nothing,
         };
         let modes = match self.mode {
-            Mode::Disable => &[SslMode::Disable][..],
-            Mode::Allow => &[SslMode::Disable, SslMode::Require],
-            Mode::Prefer => &[SslMode::Prefer, SslMode::Disable],
+            TlsMode::Disable => &[SslMode::Disable][..],
+            TlsMode::Allow => &[SslMode::Disable, SslMode::Require],
+            TlsMode::Prefer => &[SslMode::Prefer, SslMode::Disable],
             _ => &[SslMode::Require],
         };
         let config = self.config(judged)?;
         Ok(modes.iter().map(|mode| (*mode, config.clone())).collect())
     }
 
-    fn config(&self, judged: Judged) -> anyhow::Result<ClientConfig> {
+    fn config(&self, judged: Verification) -> anyhow::Result<ClientConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let chain = match judged {
-            Judged::Nothing => None,
+            Verification::Nothing => None,
             _ => {
                 let roots = Arc::new(roots(
                     self.root.as_deref().filter(|root| *root != "system"),
@@ -135,7 +135,7 @@ impl Tls {
         };
         let verifier = Arc::new(Verifier {
             chain,
-            judges_name: judged == Judged::ChainAndName,
+            judges_name: judged == Verification::ChainAndName,
             provider,
         });
         let builder = ClientConfig::builder_with_provider(verifier.provider.clone())
@@ -159,7 +159,7 @@ impl Tls {
     }
 }
 
-impl Mode {
+impl TlsMode {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "disable" => Self::Disable,
@@ -369,7 +369,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(url: &str, rest: &str, mode: Mode, root: Option<&str>) {
+    fn check(url: &str, rest: &str, mode: TlsMode, root: Option<&str>) {
         let (found, tls) = Tls::split(url).unwrap();
         assert_eq!(
             (found.as_str(), tls.mode, tls.root.as_deref()),
@@ -382,37 +382,37 @@ mod tests {
         check(
             "postgresql://me:p@host/db",
             "postgresql://me:p@host/db",
-            Mode::Prefer,
+            TlsMode::Prefer,
             None,
         );
         check(
             "postgresql://me:a?sslmode=x@host/db",
             "postgresql://me:a?sslmode=x@host/db",
-            Mode::Prefer,
+            TlsMode::Prefer,
             None,
         );
         check(
             "postgresql://me@a:1,b:2/db?sslmode=verify-ca&application_name=x&sslrootcert=%2Fa%20b",
             "postgresql://me@a:1,b:2/db?application_name=x&",
-            Mode::VerifyCa,
+            TlsMode::VerifyCa,
             Some("/a b"),
         );
         check(
             "postgresql://h/db?sslrootcert=system",
             "postgresql://h/db?",
-            Mode::VerifyFull,
+            TlsMode::VerifyFull,
             Some("system"),
         );
         check(
             r"host=h sslmode = 'require' password='it\'s sslmode=disable' sslrootcert=/a\ b",
             r"host=h password='it\'s sslmode=disable' ",
-            Mode::Require,
+            TlsMode::Require,
             Some("/a b"),
         );
         check(
             "host=h password='open sslmode=disable",
             "host=h password='open sslmode=disable",
-            Mode::Prefer,
+            TlsMode::Prefer,
             None,
         );
     }

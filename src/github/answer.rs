@@ -29,7 +29,7 @@ pub(super) struct GraphqlError {
 
 impl GraphqlError {
     /// What it says, for an operator.
-    pub fn said(&self) -> String {
+    pub fn describe(&self) -> String {
         format!(
             "GitHub says: {} ({})",
             self.message,
@@ -60,7 +60,7 @@ pub(super) struct RateLimit {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RepositoryLook {
+pub(super) struct RepositoryNode {
     pub name_with_owner: String,
     pub issue_or_pull_request: Option<IssueOrPullRequest>,
 }

@@ -37,7 +37,7 @@ pub struct App {
     /// How far GitHub's clock is ahead of ours, once it matters.
     clock_ahead: TimeDelta,
     /// By [`App::group`]; one that cannot be used, with the reason.
-    installed: HashMap<String, Result<Installed, String>>,
+    installed: HashMap<String, Result<Installation, String>>,
     /// The group whose token requests carry.
     current: String,
 }
@@ -49,7 +49,7 @@ impl fmt::Debug for App {
 }
 
 /// An installation that can be used.
-struct Installed {
+struct Installation {
     id: u64,
     token: Secret,
     /// When the next token is to be fetched.
@@ -67,12 +67,12 @@ struct Claims<'a> {
 }
 
 #[derive(Deserialize)]
-struct Found {
+struct InstallationId {
     id: u64,
 }
 
 #[derive(Deserialize)]
-struct Given {
+struct AccessToken {
     token: String,
     expires_at: DateTime<Utc>,
     #[serde(default)]
@@ -115,7 +115,7 @@ impl App {
     /// What requests are made with now, for messages.
     pub(super) fn words(&self) -> String {
         match self.installed.get(&self.current) {
-            Some(Ok(Installed { id, .. })) => format!("installation {id} of the GitHub App"),
+            Some(Ok(Installation { id, .. })) => format!("installation {id} of the GitHub App"),
             _ => "the GitHub App".to_owned(),
         }
     }
@@ -196,7 +196,7 @@ impl App {
         http: &mut Http,
         rest: &str,
         owner: &str,
-    ) -> Result<Result<Installed, String>, ServiceError> {
+    ) -> Result<Result<Installation, String>, ServiceError> {
         let id = match self.installation {
             Some(id) => id,
             None => match self.find(http, rest, owner)? {
@@ -221,7 +221,7 @@ impl App {
                 "GitHub's answer to a request for a token names none".to_owned(),
             )
         };
-        let Given {
+        let AccessToken {
             token,
             expires_at,
             permissions,
@@ -246,7 +246,7 @@ impl App {
         let until = Instant::now()
             .checked_add(lasts)
             .unwrap_or_else(Instant::now);
-        Ok(Ok(Installed {
+        Ok(Ok(Installation {
             id,
             token,
             until,
@@ -264,7 +264,7 @@ impl App {
         for kind in ["orgs", "users"] {
             let answer = self.ask(http, &format!("{rest}/{kind}/{owner}/installation"), false)?;
             if answer.status.is_success() {
-                let found: Result<Found, _> = answer.json();
+                let found: Result<InstallationId, _> = answer.json();
                 let no_id = |_| {
                     ServiceError::Unavailable(format!(
                         "the GitHub App's installation for {owner} has no id"
@@ -298,9 +298,9 @@ impl App {
         let known = match self.installed.remove(&group) {
             Some(Ok(installed)) if installed.until > Instant::now() => Ok(installed),
             Some(Err(reason)) => Err(reason),
-            Some(Ok(Installed { was_renewed, .. })) => {
+            Some(Ok(Installation { was_renewed, .. })) => {
                 let fresh = self.install(http, rest, owner)?;
-                fresh.map(|fresh| Installed {
+                fresh.map(|fresh| Installation {
                     was_renewed,
                     ..fresh
                 })
@@ -329,7 +329,7 @@ impl App {
     pub(super) fn may_renew(&self) -> bool {
         matches!(
             self.installed.get(&self.current),
-            Some(Ok(Installed {
+            Some(Ok(Installation {
                 was_renewed: false,
                 ..
             }))

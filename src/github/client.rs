@@ -11,7 +11,7 @@ use super::app::App;
 use super::queries;
 use crate::core::failure::{self, Failure, Signs};
 use crate::core::text::quoted;
-use crate::http::{Answer, Http, Patience, ServiceError, bearer};
+use crate::http::{Answer, Http, ServiceError, Timeouts, bearer};
 use crate::signal::Signals;
 
 /// Issues or pull requests looked at in the first request of a run (design, section 3, step 4); as many repositories are
@@ -129,7 +129,7 @@ impl Github {
     }
 
     /// The same client with another patience.
-    pub fn with_patience(mut self, patience: Patience) -> Self {
+    pub fn with_patience(mut self, patience: Timeouts) -> Self {
         self.http.patience = patience;
         self
     }
@@ -140,7 +140,7 @@ impl Github {
     }
 
     /// GitHub's own clock when it last answered (UTC).
-    pub fn seen_at(&self) -> Option<DateTime<Utc>> {
+    pub fn answered_at(&self) -> Option<DateTime<Utc>> {
         self.seen_at
     }
 

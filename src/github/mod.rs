@@ -2,14 +2,14 @@
 
 mod answer;
 mod app;
-mod changes;
 mod client;
-mod look;
+mod fetch;
+mod poll;
 mod queries;
 mod timeline;
 
 pub use app::App;
-pub use changes::{Changes, Poll};
 pub use client::{Github, Limits};
-pub use look::{LookError, Looks};
+pub use fetch::{Fetched, LookError};
+pub use poll::{Poll, RepositoryChanges};
 pub use queries::documents;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::class::Vectors;
 use crate::core::failure;
-use crate::http::{Answer, Http, Patience, ServiceError, bearer};
+use crate::http::{Answer, Http, ServiceError, Timeouts, bearer};
 use crate::signal::Signals;
 
 /// One Weaviate server.
@@ -52,7 +52,7 @@ impl Weaviate {
     }
 
     /// The same client with another patience.
-    pub fn with_patience(mut self, patience: Patience) -> Self {
+    pub fn with_patience(mut self, patience: Timeouts) -> Self {
         self.http.patience = patience;
         self
     }

@@ -7,5 +7,5 @@ mod write;
 
 pub use class::ClassState;
 pub use client::Weaviate;
-pub use read::Found;
-pub use write::ToWrite;
+pub use read::StoredObject;
+pub use write::ObjectWrite;

@@ -10,7 +10,7 @@ use super::class::Vectors;
 use super::client::Weaviate;
 use crate::core::agira_object::CLASS;
 use crate::core::failure::weaviate_said;
-use crate::core::known::Stored;
+use crate::core::records::ObjectState;
 use crate::core::text::quoted;
 use crate::http::ServiceError;
 
@@ -19,9 +19,9 @@ const IDS_PER_QUERY: usize = 200;
 
 /// What was found under one id.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct StoredObject {
     /// Nothing, or an object with its status.
-    pub stored: Stored,
+    pub state: ObjectState,
     /// Its own vectors, as a write has to send them back: `vector`, `vectors` or nothing.
     pub vectors: Map<String, Value>,
 }
@@ -31,7 +31,10 @@ impl Weaviate {
     ///
     /// # Errors
     /// When Weaviate cannot be asked.
-    pub fn statuses(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Found>, ServiceError> {
+    pub fn object_states(
+        &mut self,
+        ids: &[Uuid],
+    ) -> Result<HashMap<Uuid, StoredObject>, ServiceError> {
         let mut found = HashMap::with_capacity(ids.len());
         for ids in ids.chunks(IDS_PER_QUERY) {
             // GraphQL knows named vectors only by name, a GET gives them all.
@@ -76,7 +79,7 @@ impl Weaviate {
         }
     }
 
-    fn query(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Found>, ServiceError> {
+    fn query(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, StoredObject>, ServiceError> {
         let list = ids
             .iter()
             .map(|id| format!("\"{id}\""))
@@ -116,7 +119,8 @@ impl Weaviate {
                 "the GraphQL answer names no objects".to_owned(),
             ));
         };
-        let mut found: HashMap<Uuid, Found> = ids.iter().map(|id| (*id, missing())).collect();
+        let mut found: HashMap<Uuid, StoredObject> =
+            ids.iter().map(|id| (*id, missing())).collect();
         for object in objects {
             let id = object["_additional"]["id"]
                 .as_str()
@@ -128,7 +132,7 @@ impl Weaviate {
         Ok(found)
     }
 
-    fn present(&self, properties: &Value, vectors_of: &Value) -> Found {
+    fn present(&self, properties: &Value, vectors_of: &Value) -> StoredObject {
         let text = |name: &str| properties[name].as_str().map(str::to_owned);
         let mut vectors = Map::new();
         match &self.vectors {
@@ -150,19 +154,19 @@ impl Weaviate {
             }
             Some(Vectors::Made) | None => {}
         }
-        Found {
-            stored: Stored::Present {
+        StoredObject {
+            state: ObjectState::Present {
                 status: text("status"),
-                parentless: text("parent_object_id").is_none(),
+                without_parent: text("parent_object_id").is_none(),
             },
             vectors,
         }
     }
 }
 
-fn missing() -> Found {
-    Found {
-        stored: Stored::Missing,
+fn missing() -> StoredObject {
+    StoredObject {
+        state: ObjectState::Missing,
         vectors: Map::new(),
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::client::Weaviate;
 use crate::core::agira_object::{AgiraObject, CLASS};
 use crate::core::failure::{Failure, weaviate_said};
-use crate::core::known::Stored;
+use crate::core::records::ObjectState;
 use crate::core::text::quoted;
 use crate::http::ServiceError;
 
@@ -19,7 +19,7 @@ const BYTES_PER_BATCH: usize = 4_000_000;
 
 /// An object to be created or replaced.
 #[derive(Debug, Clone)]
-pub struct ToWrite {
+pub struct ObjectWrite {
     /// Its properties.
     pub object: AgiraObject,
     /// The vectors that the existing object has, as read with its status.
@@ -34,7 +34,7 @@ impl Weaviate {
     ///
     /// # Errors
     /// When Weaviate cannot be asked; what was written until then stays written, and writing it again is harmless.
-    pub fn write(&mut self, objects: &[ToWrite]) -> Result<Vec<Written>, ServiceError> {
+    pub fn write(&mut self, objects: &[ObjectWrite]) -> Result<Vec<Written>, ServiceError> {
         let encoded: Vec<Value> = objects.iter().map(encode).collect();
         let mut results = Vec::with_capacity(objects.len());
         let mut most = OBJECTS_PER_BATCH;
@@ -105,13 +105,13 @@ impl Weaviate {
                 Some((object["id"].as_str()?.parse().ok()?, &object["properties"]))
             })
             .collect();
-        let found = self.statuses(&taken.keys().copied().collect::<Vec<_>>())?;
+        let found = self.object_states(&taken.keys().copied().collect::<Vec<_>>())?;
         let is_kept = |(id, properties): (&Uuid, &&Value)| {
-            let kept = Stored::Present {
+            let kept = ObjectState::Present {
                 status: properties["status"].as_str().map(str::to_owned),
-                parentless: properties["parent_object_id"].is_null(),
+                without_parent: properties["parent_object_id"].is_null(),
             };
-            found.get(id).is_some_and(|found| found.stored == kept)
+            found.get(id).is_some_and(|found| found.state == kept)
         };
         match taken.iter().all(is_kept) {
             true => Ok(written),
@@ -122,7 +122,7 @@ impl Weaviate {
     }
 }
 
-fn encode(to_write: &ToWrite) -> Value {
+fn encode(to_write: &ObjectWrite) -> Value {
     let mut object = json!({
         "class": CLASS,
         "id": to_write.object.key().uuid(),

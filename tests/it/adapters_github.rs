@@ -10,10 +10,10 @@ mod too_heavy;
 use std::time::Duration;
 
 use agira_worker::core::model::{
-    Address, Bounded, CloseReason, Details, Repository, Snapshot, State,
+    Address, CloseReason, Details, Repository, Snapshot, State, TruncatedList,
 };
 use agira_worker::github::{Github, LookError};
-use agira_worker::http::{Patience, ServiceError};
+use agira_worker::http::{ServiceError, Timeouts};
 use kit::github::{Closer, Github as Simulator, TOKEN};
 use kit::http::{Exchange, Response};
 
@@ -22,7 +22,7 @@ use crate::world::split;
 type Look = Result<Snapshot, LookError>;
 
 /// Long enough for any answer here, and no time lost between tries.
-const PATIENCE: Patience = Patience {
+const PATIENCE: Timeouts = Timeouts {
     answer: Duration::from_secs(10),
     retry: Duration::ZERO,
 };
@@ -47,7 +47,7 @@ fn address(key: &str) -> Address {
 
 fn look_with(client: &mut Github, keys: &[impl AsRef<str>]) -> Result<Vec<Look>, ServiceError> {
     let targets: Vec<Address> = keys.iter().map(|key| address(key.as_ref())).collect();
-    let looks = client.look(&targets, &|_| true);
+    let looks = client.fetch(&targets, &|_| true);
     looks.ended_by.map_or(Ok(looks.answers), Err)
 }
 
@@ -163,7 +163,7 @@ fn a_look_tells_how_far_it_is() {
     let simulator = with_issues(&keys);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
     let done = std::cell::RefCell::new(Vec::new());
-    let looks = client(&simulator).look(&targets, &|count| {
+    let looks = client(&simulator).fetch(&targets, &|count| {
         done.borrow_mut().push(count);
         true
     });
@@ -178,7 +178,7 @@ fn between_two_requests_the_caller_may_end_it_and_keeps_what_came() {
     let keys = shop(1..=60);
     let simulator = with_issues(&keys);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
-    let looks = client(&simulator).look(&targets, &|_| false);
+    let looks = client(&simulator).fetch(&targets, &|_| false);
     assert_eq!(
         (
             looks.answers.len(),
@@ -195,7 +195,7 @@ fn a_failure_of_github_leaves_what_it_has_answered_before() {
     let simulator = with_issues(&keys);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
     simulator.settings().points = 10;
-    let looks = client(&simulator).look(&targets, &|_| true);
+    let looks = client(&simulator).fetch(&targets, &|_| true);
     assert_eq!(looks.answers.len(), 25);
     assert!(
         matches!(looks.ended_by, Some(ServiceError::RateLimited { .. })),
@@ -392,7 +392,7 @@ fn of_a_large_pull_request_the_first_hundred_files_and_commits_are_read_and_all_
     else {
         panic!("an issue")
     };
-    let counts = |bounded: &Bounded| (bounded.first.len(), bounded.total);
+    let counts = |bounded: &TruncatedList| (bounded.first.len(), bounded.total);
     assert_eq!((counts(&files), counts(&commits)), ((100, 150), (100, 120)));
     assert_eq!(
         (files.first, commits.first),
@@ -448,7 +448,7 @@ fn budget_and_clock_are_githubs() {
     simulator.settings().points = 100;
     simulator.settings().clock_ahead = 3600;
     let mut client = client(&simulator);
-    assert_eq!(client.seen_at(), None);
+    assert_eq!(client.answered_at(), None);
     look_with(&mut client, &shop(1..=1)).expect("GitHub answers");
     look_with(&mut client, &shop(1..=1)).expect("GitHub answers");
     let limits = client.limits();
@@ -457,8 +457,8 @@ fn budget_and_clock_are_githubs() {
         (limits.points as i64, limits.remaining),
         (100 - left, Some(left))
     );
-    let ahead = client.seen_at().expect("a clock") - chrono::Utc::now();
+    let ahead = client.answered_at().expect("a clock") - chrono::Utc::now();
     assert!((3590..=3600).contains(&ahead.num_seconds()), "{ahead}");
-    let reset = limits.reset_at.expect("a reset") - client.seen_at().expect("a clock");
+    let reset = limits.reset_at.expect("a reset") - client.answered_at().expect("a clock");
     assert!((1799..=1801).contains(&reset.num_seconds()), "{reset}");
 }

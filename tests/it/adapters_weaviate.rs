@@ -11,15 +11,15 @@ mod write;
 use std::time::Duration;
 
 use agira_worker::core::agira_object::{AgiraObject, CLASS, ObjectType};
-use agira_worker::core::known::Stored;
-use agira_worker::http::{Patience, ServiceError};
-use agira_worker::weaviate::{ClassState, Found, ToWrite, Weaviate};
+use agira_worker::core::records::ObjectState;
+use agira_worker::http::{ServiceError, Timeouts};
+use agira_worker::weaviate::{ClassState, ObjectWrite, StoredObject, Weaviate};
 use kit::weaviate::{GraphQl, Settings, Weaviate as Simulator, agira_class};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 /// Long enough for any answer here, and no time lost between tries.
-const PATIENCE: Patience = Patience {
+const PATIENCE: Timeouts = Timeouts {
     answer: Duration::from_secs(10),
     retry: Duration::ZERO,
 };
@@ -106,14 +106,14 @@ fn ids(mappings: impl IntoIterator<Item = i64>) -> Vec<Uuid> {
     mappings.into_iter().map(id).collect()
 }
 
-fn to_write(mapping: i64) -> ToWrite {
-    ToWrite {
+fn to_write(mapping: i64) -> ObjectWrite {
+    ObjectWrite {
         object: issue(mapping),
         vectors: Map::new(),
     }
 }
 
-fn all_to_write(mappings: impl IntoIterator<Item = i64>) -> Vec<ToWrite> {
+fn all_to_write(mappings: impl IntoIterator<Item = i64>) -> Vec<ObjectWrite> {
     mappings.into_iter().map(to_write).collect()
 }
 

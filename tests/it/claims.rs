@@ -10,7 +10,9 @@ mod plans;
 use agira_worker::core::model::MappingId;
 use agira_worker::core::outbox::Outbox;
 use agira_worker::core::plan::{Action, Plan};
-use agira_worker::db::{Claimed, Db, Failed, Finished, Hold, Selection, Suspect, WholeSelection};
+use agira_worker::db::{
+    Claimed, Db, FailureRecord, Lease, MappingFilter, Selection, SuccessRecord, Suspect,
+};
 use chrono::{DateTime, Duration, Utc};
 use kit::agira;
 use kit::postgres_server::Database;
@@ -41,7 +43,7 @@ const RECHECK: i64 = 1000;
 struct Bench {
     database: Database,
     db: Db,
-    hold: Hold,
+    hold: Lease,
     client: Client,
     project: i64,
     start: DateTime<Utc>,
@@ -57,7 +59,7 @@ impl Bench {
         let (db, now) = Db::connect(&database.worker_url()).unwrap();
         let project = agira::project(&mut client, "shop", "acme", "shop");
         let start = now + Duration::hours(1); // after everything that PostgreSQL's own clock will say
-        let hold = Hold {
+        let hold = Lease {
             run: Uuid::new_v4(),
             until: start + Duration::minutes(10),
         };
@@ -77,11 +79,11 @@ impl Bench {
     }
 
     /// Another run, whose claims are believed until that minute.
-    fn other_run(&self, until: i64) -> (Db, Hold) {
+    fn other_run(&self, until: i64) -> (Db, Lease) {
         let (db, _) = Db::connect(&self.database.worker_url()).unwrap();
         (
             db,
-            Hold {
+            Lease {
                 run: Uuid::new_v4(),
                 until: self.at(until),
             },
@@ -113,7 +115,7 @@ impl Bench {
             .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
-    fn claim(&mut self, whole: &WholeSelection, limit: usize, minute: i64) -> Vec<MappingId> {
+    fn claim(&mut self, whole: &MappingFilter, limit: usize, minute: i64) -> Vec<MappingId> {
         let now = self.at(minute);
         let claimed = self
             .db
@@ -155,14 +157,14 @@ impl Bench {
         let finished = self.finished(claimed);
         let now = self.at(minute);
         self.db
-            .finish(self.hold.run, &[finished], now, now)
+            .record_success(self.hold.run, &[finished], now, now)
             .unwrap();
     }
 
-    fn finished(&self, claimed: &Claimed) -> Finished {
+    fn finished(&self, claimed: &Claimed) -> SuccessRecord {
         let mapping = &claimed.mapping;
         let (recheck_at, external_updated_at) = (self.at(RECHECK), self.at(-100));
-        Finished {
+        SuccessRecord {
             id: mapping.id,
             due_at: mapping.due_at,
             recheck_at,
@@ -174,17 +176,19 @@ impl Bench {
     fn fail(&mut self, claimed: &Claimed, due: Option<i64>, minute: i64) {
         let failed = self.failed(claimed, due);
         let now = self.at(minute);
-        self.db.fail(self.hold.run, &[failed], now, now).unwrap();
+        self.db
+            .record_failure(self.hold.run, &[failed], now, now)
+            .unwrap();
     }
 
-    fn failed(&self, claimed: &Claimed, due: Option<i64>) -> Failed {
-        Failed {
+    fn failed(&self, claimed: &Claimed, due: Option<i64>) -> FailureRecord {
+        FailureRecord {
             id: claimed.mapping.id,
             attempts: claimed.mapping.attempts + 1,
             error: "no repository".to_owned(),
             due_at: due.map(|minute| self.at(minute)),
             external_updated_at: None,
-            looked: false,
+            was_checked: false,
             outbox_done: false,
         }
     }
@@ -276,24 +280,24 @@ impl Bench {
     }
 }
 
-fn select(selection: Selection) -> WholeSelection {
-    WholeSelection {
+fn select(selection: Selection) -> MappingFilter {
+    MappingFilter {
         selection,
         projects: Vec::new(),
         mappings: Vec::new(),
-        left_out: Vec::new(),
+        excluded: Vec::new(),
     }
 }
 
 /// What `sync` selects.
-fn due() -> WholeSelection {
+fn due() -> MappingFilter {
     select(Selection::Due { recheck_all: false })
 }
 
 /// What `--mapping` selects.
 /// What is due in one project.
-fn of(project: i64) -> WholeSelection {
-    WholeSelection {
+fn of(project: i64) -> MappingFilter {
+    MappingFilter {
         projects: vec![project],
         ..due()
     }
@@ -307,8 +311,8 @@ fn taken(suspect: Option<Suspect>) -> Option<Claimed> {
     }
 }
 
-fn named(ids: &[MappingId]) -> WholeSelection {
-    WholeSelection {
+fn named(ids: &[MappingId]) -> MappingFilter {
+    MappingFilter {
         mappings: ids.iter().map(|id| id.0).collect(),
         ..select(Selection::Named)
     }

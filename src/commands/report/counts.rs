@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::core::model::Kind;
-use crate::core::plan::Change;
+use crate::core::plan::WriteReason;
 
 /// What became of one mapping; the names are those of the JSON report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -65,10 +65,12 @@ pub struct WeaviateCounts {
 
 impl WeaviateCounts {
     /// Counts an object that Weaviate took.
-    pub fn written(&mut self, change: &Change) {
+    pub fn written(&mut self, change: &WriteReason) {
         match change {
-            Change::Create => self.created += 1,
-            Change::Update { .. } | Change::Replace | Change::Decide => self.updated += 1,
+            WriteReason::Create => self.created += 1,
+            WriteReason::Update { .. } | WriteReason::Replace | WriteReason::Decide => {
+                self.updated += 1
+            }
         }
     }
 }

@@ -16,7 +16,8 @@ use super::report::{CANNOT_RUN, UNHEALTHY, say_json};
 use crate::core::model::MappingId;
 use crate::core::plan::time;
 use crate::db::{
-    Access, Counts, Db, Failure, Overview, Pause, RepositoryState, RunState, Shared, Totals,
+    Access, Counts, Db, FailedMapping, Overview, Pause, RepositoryState, RunState, SharedAddress,
+    Totals,
 };
 use crate::secret::Secret;
 
@@ -51,13 +52,13 @@ struct Status {
     never_synced: i64,
     to_recheck: i64,
     weaviate: WeaviateState,
-    shared: Vec<Shared>,
+    shared: Vec<SharedAddress>,
     repositories: Vec<RepositoryState>,
     last_run: Option<RunState>,
     runs: Vec<RunState>,
     synced_at: Option<DateTime<Utc>>,
     pause: Option<Pause>,
-    failures: Vec<Failure>,
+    failures: Vec<FailedMapping>,
     /// With `--check`: what is wrong; empty when nothing is.
     unhealthy: Option<Vec<String>>,
 }
@@ -100,7 +101,7 @@ fn read(
     let (mut db, now) = Db::connect(database_url.expose())?;
     db.check_privileges(Access::ReadOnly)?;
     let (projects, mappings) = (&args.narrowed.projects, &args.narrowed.mappings);
-    let unknown = db.unknown(Access::ReadOnly, projects, mappings)?;
+    let unknown = db.unknown_ids(Access::ReadOnly, projects, mappings)?;
     if !unknown.is_empty() {
         bail!("there is no {}", unknown.join(", no "));
     }
@@ -139,7 +140,7 @@ fn read(
     let ids: Vec<MappingId> = mappings.iter().copied().map(MappingId).collect();
     let mut said = Vec::new();
     for claimed in db.mappings(Access::ReadOnly, &ids)? {
-        if let Some(story) = db.story(&claimed.mapping)? {
+        if let Some(story) = db.history(&claimed.mapping)? {
             said.extend(sentences::about(&claimed, &story, now));
         }
     }

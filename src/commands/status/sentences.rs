@@ -7,10 +7,10 @@ use crate::core::model::Kind;
 use crate::core::outbox::Outbox;
 use crate::core::plan::time;
 use crate::core::text::quoted;
-use crate::db::{ACTIVITIES, Claimed, Moved, Story};
+use crate::db::{ACTIVITIES, Claimed, MappingHistory, Moved};
 
 /// The sentences about a mapping; the first one is what matters most.
-pub fn about(claimed: &Claimed, story: &Story, now: DateTime<Utc>) -> Vec<String> {
+pub fn about(claimed: &Claimed, story: &MappingHistory, now: DateTime<Utc>) -> Vec<String> {
     let Claimed { mapping, item } = claimed;
     let address = mapping
         .address(item)
@@ -18,7 +18,7 @@ pub fn about(claimed: &Claimed, story: &Story, now: DateTime<Utc>) -> Vec<String
     let mut said = vec![format!(
         "mapping {} is the {} {} ({} there), for item {} ({}): {}",
         mapping.id,
-        mapping.kind.words(),
+        mapping.kind.label(),
         address,
         mapping.state,
         item.id,
@@ -38,7 +38,7 @@ pub fn about(claimed: &Claimed, story: &Story, now: DateTime<Utc>) -> Vec<String
         }
     });
     if mapping.kind == Kind::Issue {
-        said.push(match mapping.dealt_closed_at.zip(story.moved.as_ref()) {
+        said.push(match mapping.handled_closed_at.zip(story.moved.as_ref()) {
             None => "  no close event was dealt with so far".to_owned(),
             Some((closed, moved)) => {
                 let became = match moved {
@@ -86,7 +86,7 @@ pub fn about(claimed: &Claimed, story: &Story, now: DateTime<Utc>) -> Vec<String
         let ids: Vec<String> = story.linked.iter().map(ToString::to_string).collect();
         said.push(format!("  it is linked with mapping {}", ids.join(", ")));
     }
-    for twin in &story.twins {
+    for twin in &story.duplicates {
         let why = if twin.same_address {
             "means the same page"
         } else {

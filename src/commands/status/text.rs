@@ -4,7 +4,7 @@ use super::{Status, StatusArgs};
 use crate::commands::report::say;
 use crate::commands::screen::{Screen, Tone};
 use crate::core::plan::time;
-use crate::db::{Failure, RepositoryState, RunState, Shared, Totals};
+use crate::db::{FailedMapping, RepositoryState, RunState, SharedAddress, Totals};
 
 /// Prints it, as the arguments narrow it.
 pub fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
@@ -39,7 +39,7 @@ pub fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
         runs(&status.runs, &screen);
         repositories(&status.repositories, &screen);
     }
-    for Shared {
+    for SharedAddress {
         html_url,
         mapping_ids,
     } in &status.shared
@@ -155,7 +155,7 @@ fn repositories(repositories: &[RepositoryState], screen: &Screen) {
     }
 }
 
-fn told(failure: &Failure) -> String {
+fn told(failure: &FailedMapping) -> String {
     let repository = failure.repository.as_deref().unwrap_or("?");
     let next = failure.next_attempt_at.map_or("parked".to_owned(), |at| {
         format!("next attempt {}", time(at))
@@ -164,7 +164,7 @@ fn told(failure: &Failure) -> String {
         "  mapping {} (item {}, {} {}#{}): attempt {} at {}, {next}: {}",
         failure.mapping_id,
         failure.item_id,
-        failure.kind.words(),
+        failure.kind.label(),
         repository,
         failure.number,
         failure.attempts,

@@ -6,7 +6,7 @@ mod carry;
 use std::collections::HashMap;
 
 use super::super::agira_object;
-use super::super::known::Row;
+use super::super::records::MappingRow;
 use super::*;
 
 /// Everything that a plan is made from, owned, so that a case can change any of it.
@@ -14,7 +14,7 @@ struct World {
     mapping: Mapping,
     item: Item,
     snapshot: Snapshot,
-    known: Known,
+    known: Records,
     policy: Policy,
 }
 
@@ -73,8 +73,8 @@ fn mapping(id: MappingId, kind: Kind, github_id: i64, number: i32, state: &str) 
     )
 }
 
-fn row(mapping: &Mapping) -> Row {
-    Row {
+fn row(mapping: &Mapping) -> MappingRow {
+    MappingRow {
         id: mapping.id,
         item_id: mapping.item_id,
         github_id: mapping.github_id,
@@ -82,14 +82,14 @@ fn row(mapping: &Mapping) -> Row {
         number: mapping.number,
         state: mapping.state.clone(),
         html_url: mapping.html_url.clone(),
-        look_comes: false,
+        is_scheduled: false,
     }
 }
 
-fn present(status: &str) -> Stored {
-    Stored::Present {
+fn present(status: &str) -> ObjectState {
+    ObjectState::Present {
         status: Some(status.to_owned()),
-        parentless: false,
+        without_parent: false,
     }
 }
 
@@ -119,7 +119,7 @@ fn world(mapping: Mapping, state: State, details: Details) -> World {
         updated_at: at("2026-03-01T10:00:00Z"),
         details,
     };
-    let known = Known {
+    let known = Records {
         items: HashMap::from([(item.id, item.clone())]),
         rows: vec![row(&mapping)],
         links: Vec::new(),
@@ -176,8 +176,8 @@ fn pull_request() -> World {
     let details = Details::PullRequest {
         merged_at: Some(closing()),
         merge_commit_sha: Some("abc".to_owned()),
-        files: Bounded::default(),
-        commits: Bounded::default(),
+        files: TruncatedList::default(),
+        commits: TruncatedList::default(),
     };
     world(mapping, State::Merged, details)
 }
@@ -215,11 +215,11 @@ fn planned(world: &World) -> Plan {
         known,
         policy,
     } = world;
-    plan(&Observed {
+    plan(&PlanInput {
         mapping,
         item,
         snapshot,
-        known,
+        records: known,
         policy,
     })
 }
@@ -238,7 +238,9 @@ fn check(mut world: World, expected: &[&str]) -> Plan {
                 world.mapping.github_id = *to
             }
             Action::RecordState { to, .. } => world.mapping.state = (*to).to_owned(),
-            Action::RememberClose { closed_at } => world.mapping.dealt_closed_at = Some(*closed_at),
+            Action::RememberClose { closed_at } => {
+                world.mapping.handled_closed_at = Some(*closed_at)
+            }
             Action::RecordMerge {
                 body,
                 commit,
@@ -258,7 +260,7 @@ fn check(mut world: World, expected: &[&str]) -> Plan {
         matches!(
             action,
             Action::Write {
-                change: Change::Decide,
+                change: WriteReason::Decide,
                 ..
             }
         )
@@ -309,10 +311,10 @@ fn check_answers(plan: &Plan) {
             Action::Unlink { .. } => Some(Question::Unlink),
             Action::MakeDue { .. } => Some(Question::MakeDue),
             Action::Write { change, .. } => Some(match change {
-                Change::Create => Question::ObjectMissing,
-                Change::Update { .. } => Question::ObjectStatus,
-                Change::Replace => Question::ObjectForeign,
-                Change::Decide => Question::ObjectUnknown,
+                WriteReason::Create => Question::ObjectMissing,
+                WriteReason::Update { .. } => Question::ObjectStatus,
+                WriteReason::Replace => Question::ObjectForeign,
+                WriteReason::Decide => Question::ObjectUnknown,
             }),
         })
         .collect();
@@ -324,7 +326,7 @@ fn check_answers(plan: &Plan) {
 /// All answers, as a dry run of the mapping prints them.
 #[track_caller]
 fn check_reasons(world: &World, expected: &[&str]) {
-    let reasons: Vec<String> = planned(world).notes.iter().map(Note::explained).collect();
+    let reasons: Vec<String> = planned(world).notes.iter().map(Note::explain).collect();
     assert_eq!(reasons, expected);
 }
 
@@ -480,7 +482,7 @@ fn a_closing_before_the_limit_moves_nothing() {
 fn a_close_event_dealt_with_before_leaves_the_item_in_whatever_status() {
     for status in ItemStatus::KNOWN {
         let mut world = closed();
-        world.mapping.dealt_closed_at = Some(closing());
+        world.mapping.handled_closed_at = Some(closing());
         world.item = item(status);
         world.known.items.insert(ItemId(7), item(status));
         world
@@ -498,7 +500,7 @@ fn a_close_event_dealt_with_before_leaves_the_item_in_whatever_status() {
 #[test]
 fn closing_again_after_a_reopen_is_another_close_event() {
     let mut world = closed();
-    world.mapping.dealt_closed_at = Some(closing() - Duration::days(1));
+    world.mapping.handled_closed_at = Some(closing() - Duration::days(1));
     check(world, &MOVED);
 }
 
@@ -506,7 +508,7 @@ fn closing_again_after_a_reopen_is_another_close_event() {
 fn a_reopened_issue_leaves_its_item() {
     let mut world = settled();
     world.mapping.state = "closed".to_owned();
-    world.mapping.dealt_closed_at = Some(closing());
+    world.mapping.handled_closed_at = Some(closing());
     world.item = item("Testing");
     world.known.items.insert(ItemId(7), item("Testing"));
     world
@@ -593,7 +595,7 @@ fn another_state_of_a_linked_pull_request_makes_its_row_due() {
 #[test]
 fn a_pull_request_whose_own_look_comes_is_not_made_due() {
     let mut world = with_row("open", State::Merged);
-    world.known.rows[1].look_comes = true;
+    world.known.rows[1].is_scheduled = true;
     check(world, &[]);
 }
 
@@ -780,7 +782,7 @@ fn a_missing_object_is_created() {
         .known
         .objects
         .values_mut()
-        .for_each(|stored| *stored = Stored::Missing);
+        .for_each(|stored| *stored = ObjectState::Missing);
     check(
         world,
         &[
@@ -806,9 +808,9 @@ fn an_object_with_another_status_is_updated() {
 #[test]
 fn an_object_without_a_status_is_updated() {
     let mut world = settled();
-    let nothing = Stored::Present {
+    let nothing = ObjectState::Present {
         status: None,
-        parentless: false,
+        without_parent: false,
     };
     world
         .known
@@ -836,9 +838,9 @@ fn an_object_with_the_same_status_is_left_whatever_else_differs() {
 
 #[test]
 fn an_object_of_agira_is_replaced_only_when_asked() {
-    let parentless = || Stored::Present {
+    let parentless = || ObjectState::Present {
         status: Some("open".to_owned()),
-        parentless: true,
+        without_parent: true,
     };
     let mut world = settled();
     world
@@ -862,9 +864,9 @@ fn an_object_of_agira_is_replaced_only_when_asked() {
 fn an_items_object_is_never_foreign() {
     let mut world = settled();
     world.policy.replace_foreign = true;
-    let of_agira = Stored::Present {
+    let of_agira = ObjectState::Present {
         status: Some("Working".to_owned()),
-        parentless: true,
+        without_parent: true,
     };
     world
         .known
@@ -967,7 +969,7 @@ fn check_close_reasons(world: &World, expected: &[&str]) {
         .notes
         .iter()
         .filter(|note| note.question > Question::State && note.question < Question::PullRequest);
-    let reasons: Vec<String> = asked.map(Note::explained).collect();
+    let reasons: Vec<String> = asked.map(Note::explain).collect();
     assert_eq!(reasons, expected);
 }
 
@@ -977,7 +979,7 @@ fn what_decides_ends_the_questions() {
     world.policy.keep_status = vec!["Review".to_owned()];
     world.policy.close_reasons = Some(vec!["not_planned".to_owned(), "duplicate".to_owned()]);
     world.policy.ignore_closed_before = Some(closing() - Duration::days(1));
-    world.mapping.dealt_closed_at = Some(closing() - Duration::days(2));
+    world.mapping.handled_closed_at = Some(closing() - Duration::days(2));
     let event = "close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: that of 2026-02-27T10:00:00Z";
     let unprotected =
         "status is protected: no, Working is none of Testing, ReadyForRelease, Closed";
@@ -1011,7 +1013,7 @@ fn what_decides_ends_the_questions() {
             "status is protected: yes, item left in Testing: a closed issue does not change this status",
         ],
     );
-    world.mapping.dealt_closed_at = Some(closing());
+    world.mapping.handled_closed_at = Some(closing());
     check_close_reasons(
         &world,
         &[
@@ -1052,11 +1054,7 @@ fn where_a_pull_request_belongs_is_told() {
         let about = |note: &&Note| {
             note.question >= Question::PullRequest && !note.question.is_about_objects()
         };
-        plan.notes
-            .iter()
-            .filter(about)
-            .map(Note::explained)
-            .collect()
+        plan.notes.iter().filter(about).map(Note::explain).collect()
     };
     let mut world = with_row("open", State::Merged);
     let linked =
@@ -1064,7 +1062,7 @@ fn where_a_pull_request_belongs_is_told() {
     let supported = "link to remove: no, every stored link has GitHub's support";
     let due = "pull request to look at: yes, row 55 has open, GitHub says merged";
     assert_eq!(told(&world), [linked, supported, due]);
-    world.known.rows[1].look_comes = true;
+    world.known.rows[1].is_scheduled = true;
     let comes = "pull request to look at: no, row 55 has open, GitHub says merged, but its own look comes anyway";
     assert_eq!(told(&world), [linked, supported, comes]);
     let new = with_pull_requests(vec![found(4_000_000_009, "acme/other#3", State::Open)]);

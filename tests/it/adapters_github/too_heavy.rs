@@ -169,7 +169,7 @@ fn an_answer_that_takes_too_long_is_halved() {
     let keys = shop(1..=4);
     let simulator = with_issues(&keys);
     simulator.settings().latency = Duration::from_millis(300);
-    let patience = Patience {
+    let patience = Timeouts {
         answer: Duration::from_millis(50),
         ..PATIENCE
     };

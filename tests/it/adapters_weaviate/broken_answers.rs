@@ -44,7 +44,7 @@ fn hold(stream: &mut TcpStream) {
 }
 
 fn impatient(url: &str) -> Weaviate {
-    client_at(url).with_patience(Patience {
+    client_at(url).with_patience(Timeouts {
         answer: Duration::from_millis(100),
         ..PATIENCE
     })

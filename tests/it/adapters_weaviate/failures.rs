@@ -25,7 +25,7 @@ fn all_requests() -> [(&'static str, Ask); 4] {
     [
         ("class", |client| client.class().expect_err("class")),
         ("statuses", |client| {
-            client.statuses(&ids(0..2)).expect_err("statuses")
+            client.object_states(&ids(0..2)).expect_err("statuses")
         }),
         ("object", |client| client.object(id(0)).expect_err("object")),
         ("write", |client| {
@@ -70,7 +70,7 @@ fn one_failure_in_between_is_not_noticed() {
         assert_eq!(client.class(), Ok(ClassState::Fits), "{fault:?}");
         simulator.fail_next(2, &fault);
         assert_eq!(
-            client.statuses(&ids(0..2)).expect("statuses").len(),
+            client.object_states(&ids(0..2)).expect("statuses").len(),
             2,
             "{fault:?}"
         );
@@ -194,7 +194,7 @@ fn an_answer_that_grows_without_end_does_not_fill_the_memory() {
     let simulator = with_class(agira_class());
     simulator.fail_next(1, &Fault::Status(200, " ".repeat(33 * 1024 * 1024)));
     // A debug build on a busy machine takes its time to compress and decompress that much.
-    let patience = Patience {
+    let patience = Timeouts {
         answer: Duration::from_secs(300),
         ..PATIENCE
     };

@@ -22,19 +22,21 @@ fn filled(settings: Settings, mappings: std::ops::Range<i64>) -> Simulator {
 /// Every second of these mappings has its object, and the others have none.
 #[track_caller]
 fn check_every_second(client: &mut Weaviate, mappings: std::ops::Range<i64>) {
-    let found = client.statuses(&ids(mappings.clone())).expect("statuses");
+    let found = client
+        .object_states(&ids(mappings.clone()))
+        .expect("statuses");
     assert_eq!(found.len(), mappings.clone().count());
     for (index, mapping) in mappings.enumerate() {
-        let present = Stored::Present {
+        let present = ObjectState::Present {
             status: Some(format!("status {mapping}")),
-            parentless: false,
+            without_parent: false,
         };
         let expected = if index % 2 == 0 {
             present
         } else {
-            Stored::Missing
+            ObjectState::Missing
         };
-        assert_eq!(found[&id(mapping)].stored, expected, "{mapping}");
+        assert_eq!(found[&id(mapping)].state, expected, "{mapping}");
     }
 }
 
@@ -99,7 +101,7 @@ fn a_graphql_that_is_too_busy_is_not_taken_for_one_that_is_off() {
     let said = json!({ "data": { "Get": { CLASS: null } }, "errors": [{ "message": "429 Too many requests" }] });
     let mut client = ready(&simulator);
     simulator.fail_next(1, &Fault::Status(200, said.to_string()));
-    let error = client.statuses(&ids(0..5)).expect_err("too busy");
+    let error = client.object_states(&ids(0..5)).expect_err("too busy");
     assert_eq!(
         error,
         ServiceError::Unavailable("429 Too many requests".to_owned())
@@ -117,14 +119,19 @@ fn a_graphql_answer_without_objects_is_none() {
         1,
         &Fault::Status(200, json!({ "data": { "Get": null } }).to_string()),
     );
-    let error = client.statuses(&ids(0..5)).expect_err("no objects");
+    let error = client.object_states(&ids(0..5)).expect_err("no objects");
     assert!(matches!(error, ServiceError::Unavailable(_)), "{error:?}");
 }
 
 #[test]
 fn no_ids_take_no_request() {
     let simulator = simulator(0..0);
-    assert!(ready(&simulator).statuses(&[]).expect("nothing").is_empty());
+    assert!(
+        ready(&simulator)
+            .object_states(&[])
+            .expect("nothing")
+            .is_empty()
+    );
     assert!(simulator.requests().is_empty());
 }
 
@@ -184,15 +191,17 @@ mod own_server {
         for graphql in GRAPHQL {
             let simulator = with_graphql(graphql);
             simulator.put_object(&id(1).to_string(), json!({ "title": "By Agira" }));
-            let found = ready(&simulator).statuses(&ids(1..3)).expect("statuses");
+            let found = ready(&simulator)
+                .object_states(&ids(1..3))
+                .expect("statuses");
             assert_eq!(
-                found[&id(1)].stored,
-                Stored::Present {
+                found[&id(1)].state,
+                ObjectState::Present {
                     status: None,
-                    parentless: true
+                    without_parent: true
                 }
             );
-            assert_eq!(found[&id(2)].stored, Stored::Missing);
+            assert_eq!(found[&id(2)].state, ObjectState::Missing);
         }
     }
 }

@@ -17,13 +17,13 @@ fn filled(simulator: Simulator, beside: Value) -> Simulator {
 #[track_caller]
 fn rewrite(simulator: &Simulator) -> Value {
     let mut client = ready(simulator);
-    let Found { vectors, .. } = client
-        .statuses(&ids(1..2))
+    let StoredObject { vectors, .. } = client
+        .object_states(&ids(1..2))
         .expect("statuses")
         .remove(&id(1))
         .expect("object 1");
     assert_eq!(
-        client.write(&[ToWrite {
+        client.write(&[ObjectWrite {
             object: issue(1),
             vectors
         }]),
@@ -80,7 +80,7 @@ fn a_class_that_was_just_created_has_one_own_vector() {
         json!({ "class": CLASS, "id": id(1), "properties": {}, "vector": [0.5] }),
     );
     let found = client
-        .statuses(&ids(1..2))
+        .object_states(&ids(1..2))
         .expect("statuses")
         .remove(&id(1))
         .expect("object 1");

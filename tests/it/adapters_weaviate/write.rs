@@ -20,7 +20,7 @@ fn sizes(simulator: &Simulator) -> Vec<usize> {
         .collect()
 }
 
-fn of_bytes(mapping: i64, bytes: usize) -> ToWrite {
+fn of_bytes(mapping: i64, bytes: usize) -> ObjectWrite {
     let mut large = to_write(mapping);
     large.object.text = "x".repeat(bytes);
     large
@@ -125,7 +125,7 @@ fn nothing_to_write_takes_no_request() {
 #[test]
 fn no_batch_has_more_than_4_mb_but_for_a_single_object() {
     let simulator = with_class(agira_class());
-    let mut objects: Vec<ToWrite> = (0..10)
+    let mut objects: Vec<ObjectWrite> = (0..10)
         .map(|mapping| of_bytes(mapping, MIB * 9 / 10))
         .collect();
     objects.push(of_bytes(10, 5 * MIB));
@@ -144,7 +144,7 @@ fn no_batch_has_more_than_4_mb_but_for_a_single_object() {
 fn a_batch_that_a_proxy_finds_too_large_is_halved() {
     let simulator = with_class(agira_class());
     simulator.settings().most_bytes = 64 * 1024;
-    let objects: Vec<ToWrite> = (0..40).map(|mapping| of_bytes(mapping, 5000)).collect();
+    let objects: Vec<ObjectWrite> = (0..40).map(|mapping| of_bytes(mapping, 5000)).collect();
     assert_eq!(ready(&simulator).write(&objects), Ok(vec![Ok(()); 40]));
     assert_eq!(sizes(&simulator), [40, 20, 10, 10, 10, 10]);
     assert_eq!(simulator.objects().len(), 40);

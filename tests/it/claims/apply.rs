@@ -1,7 +1,7 @@
 //! What apply writes, and that it writes all of a plan or nothing.
 
 use agira_worker::core::model::*;
-use agira_worker::db::{Applied, NotApplied};
+use agira_worker::db::{ApplyError, ApplyOutcome};
 use serde_json::json;
 
 use super::Class::*;
@@ -62,7 +62,7 @@ impl Bench {
         claimed: &Claimed,
         actions: Vec<Action>,
         minute: i64,
-    ) -> Result<Applied, NotApplied> {
+    ) -> Result<ApplyOutcome, ApplyError> {
         let plan = Plan {
             actions,
             notes: Vec::new(),
@@ -174,7 +174,7 @@ fn a_plan_made_from_another_close_event_or_item_is_not_carried_out() {
         let before = bench.database.dump("");
         let result = bench.try_apply(&claimed, close("Working"), 3);
         assert!(
-            matches!(result, Err(NotApplied::GivenBack(_))),
+            matches!(result, Err(ApplyError::GivenBack(_))),
             "{change}: {result:?}"
         );
         assert_eq!(bench.database.dump(""), before, "{change}");
@@ -198,7 +198,7 @@ fn a_mapping_deleted_meanwhile_is_given_back_and_nothing_is_written() {
         3,
     );
     assert!(
-        matches!(result, Err(NotApplied::GivenBack(_))),
+        matches!(result, Err(ApplyError::GivenBack(_))),
         "{result:?}"
     );
     bench.finish(&claimed, 4);
@@ -219,7 +219,7 @@ fn a_foreign_key_refused_at_commit_is_the_mappings_own_failure() {
     let before = bench.database.dump("");
     let [insert, _] = insert_and_link(71, 7);
     let result = bench.try_apply(&claimed, vec![close("Working").remove(0), insert], 3);
-    let Err(NotApplied::Refused(reason)) = result else {
+    let Err(ApplyError::Refused(reason)) = result else {
         panic!("{result:?}")
     };
     assert!(
@@ -260,7 +260,7 @@ fn a_value_that_the_database_refuses_undoes_the_whole_plan() {
     ] {
         // First what would succeed alone.
         let result = bench.try_apply(&claimed, [close("Working"), refused].concat(), 3);
-        let Err(NotApplied::Refused(reason)) = result else {
+        let Err(ApplyError::Refused(reason)) = result else {
             panic!("{result:?}")
         };
         assert!(reason.contains(part) && !reason.contains('\n'), "{reason}");
@@ -284,7 +284,7 @@ fn a_transaction_is_tried_three_times_when_somebody_is_in_the_way() {
         ));
         let before = bench.database.dump("");
         let result = bench.try_apply(&claimed, close("Working"), 3);
-        let Err(NotApplied::Held(reason)) = result else {
+        let Err(ApplyError::Held(reason)) = result else {
             panic!("{code}: {result:?}")
         };
         assert!(reason.contains("in the way"), "{reason}");

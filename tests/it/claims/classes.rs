@@ -2,7 +2,7 @@
 
 use agira_worker::core::model::*;
 use agira_worker::core::plan::Action;
-use agira_worker::db::{Selection, WholeSelection};
+use agira_worker::db::{MappingFilter, Selection};
 use kit::agira;
 use kit::postgres_server::Database;
 use serde_json::json;
@@ -56,13 +56,13 @@ fn success_ends_in_waiting_without_any_trouble() {
         let id = bench.row_in(class);
         let claimed = bench.take(id, 2);
         let (now, recheck, updated) = (bench.at(3), bench.at(2 * RECHECK), bench.at(-100));
-        let finished = Finished {
+        let finished = SuccessRecord {
             recheck_at: recheck,
             ..bench.finished(&claimed)
         };
         bench
             .db
-            .finish(bench.hold.run, &[finished], now, now)
+            .record_success(bench.hold.run, &[finished], now, now)
             .unwrap();
         bench.check(id, Waiting, 3);
         assert_eq!(bench.trouble(id), (0, None), "{class:?}");
@@ -215,7 +215,7 @@ fn recheck_now_concerns_waiting_rows_only() {
         let changed = bench.row(id) != before;
         assert_eq!(changed, class == Waiting, "{class:?}");
     }
-    let whole = WholeSelection {
+    let whole = MappingFilter {
         mappings: vec![waiting.0, elsewhere.0],
         ..due()
     };
@@ -264,14 +264,14 @@ fn delivering_an_outbox_leaves_every_class_as_it_was() {
 
         let claimed = bench
             .db
-            .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+            .claim_outboxes(&due(), 9, MappingId(0), bench.hold)
             .unwrap();
         assert_eq!(claimed.len(), 1, "{class:?}");
         assert_eq!(claimed[0].outbox, Ok(waiting));
         let (mut other, other_hold) = bench.other_run(60);
         assert!(
             other
-                .claim_waiting(&due(), 9, MappingId(0), other_hold)
+                .claim_outboxes(&due(), 9, MappingId(0), other_hold)
                 .unwrap()
                 .is_empty(),
             "{class:?}"
@@ -282,10 +282,13 @@ fn delivering_an_outbox_leaves_every_class_as_it_was() {
 
         bench
             .db
-            .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+            .claim_outboxes(&due(), 9, MappingId(0), bench.hold)
             .unwrap();
         let now = bench.at(2);
-        bench.db.delivered(bench.hold.run, &[id], &[], now).unwrap();
+        bench
+            .db
+            .record_delivery(bench.hold.run, &[id], &[], now)
+            .unwrap();
         let mut after = bench.row(id);
         assert_ne!(after["worker_pushed_at"], before["worker_pushed_at"]);
         (after["worker_pushed_at"], before["worker_pushed_at"]) = (json!(null), json!(null));
@@ -294,7 +297,7 @@ fn delivering_an_outbox_leaves_every_class_as_it_was() {
         assert!(
             bench
                 .db
-                .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+                .claim_outboxes(&due(), 9, MappingId(0), bench.hold)
                 .unwrap()
                 .is_empty()
         );
@@ -315,12 +318,12 @@ fn an_outdated_outbox_is_dropped_and_its_row_is_marked() {
         let due_before = bench.due_at(id);
         bench
             .db
-            .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+            .claim_outboxes(&due(), 9, MappingId(0), bench.hold)
             .unwrap();
         let now = bench.at(2);
         bench
             .db
-            .delivered(bench.hold.run, &[id], &[id], now)
+            .record_delivery(bench.hold.run, &[id], &[id], now)
             .unwrap();
         bench.check(id, expected, 2);
         let due_at = due_at.map_or(due_before, |minute| Some(bench.at(minute)));
@@ -342,12 +345,12 @@ fn an_outdated_outbox_stays_when_its_row_cannot_be_marked() {
     );
     bench
         .db
-        .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+        .claim_outboxes(&due(), 9, MappingId(0), bench.hold)
         .unwrap();
     let now = bench.at(2);
     bench
         .db
-        .delivered(bench.hold.run, &[id], &[id], now)
+        .record_delivery(bench.hold.run, &[id], &[id], now)
         .unwrap_err();
     bench.db.give_back(bench.hold.run, &[id]).unwrap();
     assert_eq!(bench.row(id), before);
@@ -366,21 +369,24 @@ fn an_outbox_stays_until_weaviate_has_answered() {
         let now = bench.at(2);
         match class {
             Waiting => {
-                let finished = Finished {
+                let finished = SuccessRecord {
                     pushed: true,
                     ..bench.finished(&claimed)
                 };
                 bench
                     .db
-                    .finish(bench.hold.run, &[finished], now, now)
+                    .record_success(bench.hold.run, &[finished], now, now)
                     .unwrap();
             }
             _ => {
-                let failed = Failed {
+                let failed = FailureRecord {
                     outbox_done: true,
                     ..bench.failed(&claimed, None)
                 };
-                bench.db.fail(bench.hold.run, &[failed], now, now).unwrap();
+                bench
+                    .db
+                    .record_failure(bench.hold.run, &[failed], now, now)
+                    .unwrap();
             }
         }
         assert_eq!(bench.row(id)["worker_outbox"], json!(null), "{class:?}");

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Class::*;
 use super::*;
-use agira_worker::db::NotApplied;
+use agira_worker::db::ApplyError;
 
 const MAX_ATTEMPTS: i32 = 3;
 
@@ -14,7 +14,7 @@ impl Bench {
         self.row_in(InWork)
     }
 
-    fn take_over(&mut self, db: &mut Db, hold: Hold, minute: i64) -> Option<Claimed> {
+    fn take_over(&mut self, db: &mut Db, hold: Lease, minute: i64) -> Option<Claimed> {
         taken(
             db.claim_suspect(&due(), MAX_ATTEMPTS, self.at(minute), hold)
                 .unwrap(),
@@ -77,7 +77,7 @@ fn a_suspect_is_taken_over_with_its_unfinished_attempt_counted() {
     );
     // Success ends it as it ends any other claim.
     let finished = bench.finished(&claimed);
-    db.finish(hold.run, &[finished], bench.at(12), bench.at(12))
+    db.record_success(hold.run, &[finished], bench.at(12), bench.at(12))
         .unwrap();
     bench.check(id, Waiting, 12);
     assert_eq!(bench.trouble(id), (0, None));
@@ -191,17 +191,20 @@ fn a_run_that_lost_its_claim_changes_nothing() {
         .db
         .apply(&claimed, &plan, Some(&waiting), now, bench.hold);
     assert!(
-        matches!(result, Err(NotApplied::GivenBack(_))),
+        matches!(result, Err(ApplyError::GivenBack(_))),
         "{result:?}"
     );
     bench.finish(&claimed, 31);
     bench.fail(&claimed, Some(60), 31);
-    bench.db.delivered(bench.hold.run, &[id], &[], now).unwrap();
+    bench
+        .db
+        .record_delivery(bench.hold.run, &[id], &[], now)
+        .unwrap();
     bench.db.give_back(bench.hold.run, &[id]).unwrap();
     assert_eq!(bench.database.dump(""), before);
 
     // The run that holds it is not disturbed.
-    db.fail(hold.run, &[bench.failed(&claimed, None)], now, now)
+    db.record_failure(hold.run, &[bench.failed(&claimed, None)], now, now)
         .unwrap();
     bench.check(id, Parked, 31);
     assert_eq!(bench.row(id)["worker_outbox"], json!(null));

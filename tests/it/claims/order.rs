@@ -30,7 +30,7 @@ impl Bench {
         [due_1, due_2, due_3, recheck_1, recheck_2]
     }
 
-    fn preview(&mut self, whole: &WholeSelection, limit: usize, minute: i64) -> Vec<MappingId> {
+    fn preview(&mut self, whole: &MappingFilter, limit: usize, minute: i64) -> Vec<MappingId> {
         let now = self.at(minute);
         let claimed = self.db.preview(whole, limit, MappingId(0), now).unwrap();
         claimed.iter().map(|claimed| claimed.mapping.id).collect()
@@ -95,9 +95,9 @@ fn a_claim_keeps_to_the_projects_and_mappings_that_are_named() {
     let ours = bench.issue();
     let [first, second] = [bench.issue_of(other), bench.issue_of(other)];
     let elsewhere = bench.issue_of(third);
-    let narrowed = |projects: &[i64], mappings: &[MappingId]| WholeSelection {
+    let narrowed = |projects: &[i64], mappings: &[MappingId]| MappingFilter {
         projects: projects.to_vec(),
-        ..WholeSelection {
+        ..MappingFilter {
             selection: Selection::NeverPushed,
             ..named(mappings)
         }
@@ -115,7 +115,7 @@ fn a_claim_keeps_to_the_projects_and_mappings_that_are_named() {
             (&[project], &[second], &[]),
             (&[], &[], &[ours, first, second, elsewhere]),
         ] {
-            let whole = WholeSelection {
+            let whole = MappingFilter {
                 selection,
                 ..narrowed(projects, mappings)
             };
@@ -124,7 +124,7 @@ fn a_claim_keeps_to_the_projects_and_mappings_that_are_named() {
             bench.db.give_back(bench.hold.run, expected).unwrap();
         }
     }
-    let whole = WholeSelection {
+    let whole = MappingFilter {
         projects: vec![other],
         ..named(&[second, ours])
     };
@@ -217,7 +217,7 @@ fn a_row_that_a_person_holds_is_passed_over() {
     }
     let delivering = bench
         .db
-        .claim_waiting(&due(), 9, MappingId(0), bench.hold)
+        .claim_outboxes(&due(), 9, MappingId(0), bench.hold)
         .unwrap();
     assert_eq!(
         delivering
@@ -262,7 +262,7 @@ fn runs_at_the_same_time_never_share_a_row_and_leave_none() {
             .map(|_| {
                 scope.spawn(move || {
                     let (mut db, _) = Db::connect(&bench_ref.url()).unwrap();
-                    let hold = Hold {
+                    let hold = Lease {
                         run: Uuid::new_v4(),
                         until,
                     };

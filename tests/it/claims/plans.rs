@@ -149,7 +149,7 @@ impl Grown {
 
     /// Runs `work` with both kinds of plans; it may read `most` rows each time.
     #[track_caller]
-    fn check(&self, name: &str, most: i64, work: impl Fn(&mut Db, Hold)) {
+    fn check(&self, name: &str, most: i64, work: impl Fn(&mut Db, Lease)) {
         let mut client = self.database.client();
         for mode in ["force_custom_plan", "force_generic_plan"] {
             let before = self.read(&mut client);
@@ -157,7 +157,7 @@ impl Grown {
             let (mut db, _) = Db::connect(&url).unwrap();
             work(
                 &mut db,
-                Hold {
+                Lease {
                     run: Uuid::new_v4(),
                     until: self.at(10_000),
                 },
@@ -194,7 +194,7 @@ fn ids(claimed: &[Claimed]) -> Vec<MappingId> {
 
 /// Claims and previews 100 rows of a selection.
 #[track_caller]
-fn check_claim(grown: &Grown, whole: &WholeSelection, minute: i64) {
+fn check_claim(grown: &Grown, whole: &MappingFilter, minute: i64) {
     let (name, now) = (
         format!("{:?} at {minute}", whole.selection),
         grown.at(minute),
@@ -243,7 +243,7 @@ fn the_first_runs_after_installation_do_not_read_the_whole_table_either() {
                 .is_none()
         );
         assert!(
-            db.claim_waiting(&due(), 100, MappingId(0), hold)
+            db.claim_outboxes(&due(), 100, MappingId(0), hold)
                 .unwrap()
                 .is_empty()
         );
@@ -269,7 +269,7 @@ fn no_claim_of_one_project_scans_the_table() {
             Selection::Failed,
             Selection::NeverPushed,
         ] {
-            let whole = WholeSelection {
+            let whole = MappingFilter {
                 projects: vec![project],
                 ..select(selection)
             };
@@ -287,7 +287,7 @@ fn no_claim_of_one_project_scans_the_table() {
             i64::MAX,
             |db, hold| {
                 db.claim_suspect(
-                    &WholeSelection {
+                    &MappingFilter {
                         projects: vec![project],
                         ..due()
                     },
@@ -296,11 +296,11 @@ fn no_claim_of_one_project_scans_the_table() {
                     hold,
                 )
                 .unwrap();
-                let whole = WholeSelection {
+                let whole = MappingFilter {
                     projects: vec![project],
                     ..due()
                 };
-                let waiting = db.claim_waiting(&whole, 10, MappingId(0), hold).unwrap();
+                let waiting = db.claim_outboxes(&whole, 10, MappingId(0), hold).unwrap();
                 let waiting: Vec<MappingId> =
                     waiting.iter().map(|one| one.claimed.mapping.id).collect();
                 db.give_back(hold.run, &waiting).unwrap();
@@ -329,15 +329,15 @@ fn suspects_and_outboxes_are_found_without_reading_the_table() {
         });
         db.give_back(hold.run, &taken).unwrap();
     });
-    let waiting = |claimed: Vec<agira_worker::db::Waiting>| -> Vec<MappingId> {
+    let waiting = |claimed: Vec<agira_worker::db::ClaimedOutbox>| -> Vec<MappingId> {
         claimed.iter().map(|one| one.claimed.mapping.id).collect()
     };
     grown.check("claim_waiting and delivered", FEW, |db, hold| {
         let whole = due();
-        let ids = waiting(db.claim_waiting(&whole, 30, MappingId(0), hold).unwrap());
+        let ids = waiting(db.claim_outboxes(&whole, 30, MappingId(0), hold).unwrap());
         assert_eq!(ids.len(), 30);
         let (delivered, outdated) = (&ids[..20], &ids[10..20]);
-        db.delivered(hold.run, delivered, outdated, grown.at(0))
+        db.record_delivery(hold.run, delivered, outdated, grown.at(0))
             .unwrap();
         db.give_back(hold.run, &ids).unwrap();
         assert_eq!(db.preview_waiting(&whole, 10).unwrap().len(), 10);
@@ -371,7 +371,7 @@ fn a_slice_is_read_and_written_by_index() {
         assert_eq!(db.mappings(Access::ReadWrite, &slice).unwrap().len(), 100);
         assert!(!db.items(&items).unwrap().is_empty());
         assert_eq!(
-            db.unknown(
+            db.unknown_ids(
                 Access::ReadWrite,
                 &[],
                 &slice.iter().map(|id| id.0).collect::<Vec<_>>()
@@ -380,9 +380,9 @@ fn a_slice_is_read_and_written_by_index() {
             .len(),
             0
         );
-        let finished: Vec<Finished> = claimed[..60]
+        let finished: Vec<SuccessRecord> = claimed[..60]
             .iter()
-            .map(|one| Finished {
+            .map(|one| SuccessRecord {
                 id: one.mapping.id,
                 due_at: one.mapping.due_at,
                 recheck_at: grown.at(2000),
@@ -390,20 +390,20 @@ fn a_slice_is_read_and_written_by_index() {
                 pushed: true,
             })
             .collect();
-        db.finish(hold.run, &finished, now, now).unwrap();
-        let failed: Vec<Failed> = claimed[60..]
+        db.record_success(hold.run, &finished, now, now).unwrap();
+        let failed: Vec<FailureRecord> = claimed[60..]
             .iter()
-            .map(|one| Failed {
+            .map(|one| FailureRecord {
                 id: one.mapping.id,
                 attempts: 1,
                 error: "broken".to_owned(),
                 due_at: Some(grown.at(0)),
                 external_updated_at: None,
-                looked: false,
+                was_checked: false,
                 outbox_done: false,
             })
             .collect();
-        db.fail(hold.run, &failed, now, now).unwrap();
+        db.record_failure(hold.run, &failed, now, now).unwrap();
         db.give_back(hold.run, &slice).unwrap();
     });
 }
@@ -486,7 +486,8 @@ fn marking_many_rows_and_counting_the_due_ones_read_no_more_than_those() {
     for many in [100, 1_000] {
         let ids = grown.ids("id % 7 = 0", many);
         grown.check(&format!("marking {many}"), FEW, |db, hold| {
-            db.delivered(hold.run, &[], &ids, grown.at(0)).unwrap()
+            db.record_delivery(hold.run, &[], &ids, grown.at(0))
+                .unwrap()
         });
     }
     grown.check("counting what is due", FEW, |db, _| {
@@ -526,7 +527,7 @@ fn a_status_of_one_mapping_reads_few_rows() {
         let seen = db.overview(&[], &[some[0].0], grown.at(0)).unwrap();
         assert_eq!(seen.counts.totals.total, 1);
         let claimed = db.mappings(Access::ReadOnly, &some).unwrap().remove(0);
-        assert!(db.story(&claimed.mapping).unwrap().is_some());
+        assert!(db.history(&claimed.mapping).unwrap().is_some());
     });
 }
 
@@ -539,13 +540,15 @@ fn what_changed_at_github_is_found_and_marked_by_index() {
         .collect();
     grown.check("finding what changed", FEW, |db, _| {
         assert_eq!(
-            db.seen(Access::ReadOnly, &github_ids, &urls).unwrap().len(),
+            db.candidates(Access::ReadOnly, &github_ids, &urls)
+                .unwrap()
+                .len(),
             96
         );
     });
     let ids = grown.ids("worker_recheck_at IS NOT NULL", 50);
     grown.check("marking what changed", FEW, |db, _| {
-        db.discovered(&ids, &[], grown.at(0)).unwrap()
+        db.record_discovery(&ids, &[], grown.at(0)).unwrap()
     });
 }
 
@@ -568,11 +571,11 @@ fn each_part_of_a_claim_has_an_index_of_its_own() {
         } else {
             Vec::new()
         };
-        let whole = WholeSelection {
+        let whole = MappingFilter {
             selection,
             projects: Vec::new(),
             mappings,
-            left_out: Vec::new(),
+            excluded: Vec::new(),
         };
         for minute in [0, OVERDUE] {
             let (run, now, until) = (Uuid::new_v4(), grown.at(minute), grown.at(minute + 10));
@@ -583,7 +586,7 @@ fn each_part_of_a_claim_has_an_index_of_its_own() {
                 &0_i64,
                 &now,
                 &false,
-                &whole.left_out,
+                &whole.excluded,
                 &run,
                 &until,
             ];

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use agira_worker::cli::Cli;
-use agira_worker::core::known::{Known, Stored};
 use agira_worker::core::model::*;
-use agira_worker::core::plan::{Action, Observed, Plan, Policy, plan};
+use agira_worker::core::plan::{Action, Plan, PlanInput, Policy, plan};
+use agira_worker::core::records::{ObjectState, Records};
 use agira_worker::core::text::{Printable, printable_json, storable};
-use agira_worker::db::{Claimed, Db, Failed, Hold, Selection, WholeSelection};
+use agira_worker::db::{Claimed, Db, FailureRecord, Lease, MappingFilter, Selection};
 use chrono::{DateTime, Duration, Utc};
 use clap::Parser;
 use fastrand::Rng;
@@ -79,11 +79,11 @@ fn snapshot(rng: &mut Rng, mapping: &Mapping, now: DateTime<Utc>) -> Snapshot {
         Kind::PullRequest => Details::PullRequest {
             merged_at: Some(now),
             merge_commit_sha: Some(storable(super::generator::text(rng, 64))),
-            files: Bounded {
+            files: TruncatedList {
                 first: list(rng),
                 total: rng.usize(0..9),
             },
-            commits: Bounded {
+            commits: TruncatedList {
                 first: list(rng),
                 total: rng.usize(0..9),
             },
@@ -209,13 +209,13 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
                 &[&statuses, &titles],
             )
             .unwrap();
-        let whole = WholeSelection {
+        let whole = MappingFilter {
             selection: Selection::Due { recheck_all: false },
             projects: Vec::new(),
             mappings: Vec::new(),
-            left_out: Vec::new(),
+            excluded: Vec::new(),
         };
-        let hold = Hold {
+        let hold = Lease {
             run: Uuid::new_v4(),
             until: now + Duration::minutes(10),
         };
@@ -225,19 +225,19 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
         for one in &claimed {
             let Claimed { mapping, item } = one;
             let snapshot = snapshot(&mut rng, mapping, now);
-            let mut known = Known::default();
+            let mut known = Records::default();
             known.items.insert(item.id, item.clone());
-            let held = Stored::Present {
+            let held = ObjectState::Present {
                 status: Some(text(&mut rng, 1000)),
-                parentless: rng.bool(),
+                without_parent: rng.bool(),
             };
             let key = agira_worker::core::agira_object::mapping_key(mapping);
             known.objects.insert(key.uuid(), held);
-            let plan = plan(&Observed {
+            let plan = plan(&PlanInput {
                 mapping,
                 item,
                 snapshot: &snapshot,
-                known: &known,
+                records: &known,
                 policy: &policy(),
             });
             check_said(&plan, &loggers);
@@ -251,18 +251,18 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
             ));
             // Whatever fails, its reason is quoted text of a service.
             let said = agira_worker::core::text::quoted(&long_text(&mut rng));
-            failed.push(Failed {
+            failed.push(FailureRecord {
                 id: mapping.id,
                 attempts: 1,
                 error: said,
                 due_at: Some(now),
                 external_updated_at: None,
-                looked: true,
+                was_checked: true,
                 outbox_done: false,
             });
         }
         check_stored(&mut client, &all);
-        db.fail(hold.run, &failed, now, now).unwrap();
+        db.record_failure(hold.run, &failed, now, now).unwrap();
         check_log(&kept[0].take());
         check_json(&kept[1].take());
         let rows = client

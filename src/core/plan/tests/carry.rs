@@ -15,7 +15,7 @@ fn mapping() -> Mapping {
     )
 }
 
-fn carried(known: &mut Known, actions: Vec<Action>) {
+fn carried(known: &mut Records, actions: Vec<Action>) {
     carry(
         known,
         &mapping(),
@@ -43,9 +43,9 @@ fn insert(github_id: i64) -> Action {
 
 #[test]
 fn each_row_that_is_inserted_gets_an_id_that_no_stored_row_and_no_other_one_has() {
-    let mut known = Known::default();
+    let mut known = Records::default();
     carried(&mut known, vec![insert(100)]);
-    let stored = Row {
+    let stored = MappingRow {
         id: MappingId(5),
         ..known.rows[0].clone()
     };
@@ -75,13 +75,13 @@ fn what_is_decided_when_it_is_pushed_stays_unknown() {
         object: Box::new(object.clone()),
         change,
     };
-    let mut known = Known::default();
-    carried(&mut known, vec![write(Change::Decide)]);
+    let mut known = Records::default();
+    carried(&mut known, vec![write(WriteReason::Decide)]);
     assert!(known.objects.is_empty());
-    carried(&mut known, vec![write(Change::Create)]);
-    let expected = Stored::Present {
+    carried(&mut known, vec![write(WriteReason::Create)]);
+    let expected = ObjectState::Present {
         status: Some("Working".to_owned()),
-        parentless: true,
+        without_parent: true,
     };
     assert_eq!(known.objects.get(&object.key().uuid()), Some(&expected));
 }

@@ -9,7 +9,7 @@ use super::model::{Address, GithubId, Item, ItemId, Kind, MappingId, Relation};
 
 /// What Weaviate holds under one id. An id that is not in [`Known::objects`] is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stored {
+pub enum ObjectState {
     /// Nothing.
     Missing,
     /// An object.
@@ -17,13 +17,13 @@ pub enum Stored {
         /// Its status.
         status: Option<String>,
         /// It has no `parent_object_id`: Agira wrote it, with the item's text.
-        parentless: bool,
+        without_parent: bool,
     },
 }
 
 /// A mapping row as far as planning another mapping needs it.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub struct MappingRow {
     /// Primary key.
     pub id: MappingId,
     /// The item it belongs to.
@@ -39,7 +39,7 @@ pub struct Row {
     /// Address of the page.
     pub html_url: String,
     /// It has a due time or this run holds it: its own look comes anyway.
-    pub look_comes: bool,
+    pub is_scheduled: bool,
 }
 
 /// A row of `worker_pull_request_link`.
@@ -57,26 +57,31 @@ pub struct Link {
 
 /// Everything read about a slice.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct Records {
     /// The items of the slice's mappings.
     pub items: HashMap<ItemId, Item>,
     /// The slice's own rows, and those of the pull requests that its issues name.
-    pub rows: Vec<Row>,
+    pub rows: Vec<MappingRow>,
     /// The links of the slice's issues.
     pub links: Vec<Link>,
     /// What Weaviate holds; what it was not asked about, or did not answer, is unknown.
-    pub objects: HashMap<Uuid, Stored>,
+    pub objects: HashMap<Uuid, ObjectState>,
 }
 
-impl Known {
+impl Records {
     /// The row that has this id of GitHub's.
-    pub fn row_of(&self, github_id: GithubId) -> Option<&Row> {
+    pub fn row_with_github_id(&self, github_id: GithubId) -> Option<&MappingRow> {
         self.rows.iter().find(|row| row.github_id == github_id)
     }
 
     /// A row of this item for the same pull request under another id: Agira stores `-number` where it does not know
     /// GitHub's id.
-    pub fn row_at(&self, item_id: ItemId, kind: Kind, address: &Address) -> Option<&Row> {
+    pub fn row_at_address(
+        &self,
+        item_id: ItemId,
+        kind: Kind,
+        address: &Address,
+    ) -> Option<&MappingRow> {
         let home = self
             .items
             .get(&item_id)
@@ -91,14 +96,14 @@ impl Known {
     }
 
     /// A row of this item with that kind and number, from whatever repository: Agira looks rows up that way.
-    pub fn row_numbered(&self, item_id: ItemId, kind: Kind, number: i32) -> Option<&Row> {
+    pub fn row_with_number(&self, item_id: ItemId, kind: Kind, number: i32) -> Option<&MappingRow> {
         self.rows
             .iter()
             .find(|row| row.item_id == item_id && row.kind == kind && row.number == number)
     }
 
     /// The row with that primary key.
-    pub fn row(&self, id: MappingId) -> Option<&Row> {
+    pub fn row(&self, id: MappingId) -> Option<&MappingRow> {
         self.rows.iter().find(|row| row.id == id)
     }
 
@@ -122,11 +127,11 @@ impl Known {
     }
 
     /// What Weaviate holds for an object; `None`: unknown. A row that is not stored yet cannot have an object.
-    pub fn stored(&self, key: &ObjectKey, of_stored_row: bool) -> Option<&Stored> {
+    pub fn object_state(&self, key: &ObjectKey, of_stored_row: bool) -> Option<&ObjectState> {
         if of_stored_row {
             self.objects.get(&key.uuid())
         } else {
-            Some(&Stored::Missing)
+            Some(&ObjectState::Missing)
         }
     }
 }

@@ -30,7 +30,7 @@ type Look = Result<Snapshot, LookError>;
 
 /// What came of looking.
 #[derive(Debug)]
-pub struct Looks {
+pub struct Fetched {
     /// As far as GitHub was asked, in the order of the targets.
     pub answers: Vec<Look>,
     /// Why GitHub as a whole cannot be asked any further.
@@ -41,10 +41,10 @@ impl Github {
     /// Looks at issues and pull requests of whatever repositories; the answers come in the order of `targets`, which
     /// should not name one twice. One that fails never spoils the others. After each request `go_on` is told how many
     /// answers came, and says whether there may be another request.
-    pub fn look(&mut self, targets: &[Address], go_on: &dyn Fn(usize) -> bool) -> Looks {
+    pub fn fetch(&mut self, targets: &[Address], go_on: &dyn Fn(usize) -> bool) -> Fetched {
         let mut answers = Vec::with_capacity(targets.len());
         let ended_by = self.look_at_all(targets, go_on, &mut answers).err();
-        Looks { answers, ended_by }
+        Fetched { answers, ended_by }
     }
 
     fn look_at_all(
@@ -131,7 +131,7 @@ impl Github {
         error: &GraphqlError,
         target: &Address,
     ) -> Result<LookError, ServiceError> {
-        let said = error.said();
+        let said = error.describe();
         let is_repository = error.path.len() == 1;
         let repository = &target.repository;
         Ok(
@@ -216,7 +216,7 @@ impl Github {
                 target.repository
             ))));
         }
-        let repository: RepositoryLook = match serde_json::from_value(value) {
+        let repository: RepositoryNode = match serde_json::from_value(value) {
             Ok(repository) => repository,
             Err(error) => return unexpected(error.to_string()),
         };
@@ -390,9 +390,9 @@ fn bounded<T>(
     target: &Address,
     what: &str,
     text: impl Fn(T) -> String,
-) -> Bounded {
+) -> TruncatedList {
     let Some(connection) = connection else {
-        return Bounded::default();
+        return TruncatedList::default();
     };
     let first: Vec<String> = connection
         .nodes
@@ -407,7 +407,7 @@ fn bounded<T>(
             first.len()
         );
     }
-    Bounded { first, total }
+    TruncatedList { first, total }
 }
 
 fn github_id(full_database_id: Option<&str>) -> Option<GithubId> {

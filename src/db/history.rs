@@ -8,7 +8,7 @@ use crate::core::model::{Mapping, MappingId};
 
 /// Another row that means the same, or looks so to Agira.
 #[derive(Debug)]
-pub struct Twin {
+pub struct DuplicateMapping {
     /// The other row.
     pub id: MappingId,
     /// Its item.
@@ -33,7 +33,7 @@ pub const ACTIVITIES: i64 = 100_000;
 
 /// What happened to one mapping so far.
 #[derive(Debug)]
-pub struct Story {
+pub struct MappingHistory {
     /// When GitHub was last seen for it (UTC).
     pub checked_at: Option<DateTime<Utc>>,
     /// GitHub's `updatedAt` then.
@@ -49,7 +49,7 @@ pub struct Story {
     /// Rows at the other end of its links.
     pub linked: Vec<MappingId>,
     /// Rows that mean the same.
-    pub twins: Vec<Twin>,
+    pub duplicates: Vec<DuplicateMapping>,
 }
 
 impl Db {
@@ -57,7 +57,7 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn story(&mut self, mapping: &Mapping) -> anyhow::Result<Option<Story>> {
+    pub fn history(&mut self, mapping: &Mapping) -> anyhow::Result<Option<MappingHistory>> {
         let failed = || format!("reading what is known about mapping {} failed", mapping.id);
         let access = Access::ReadOnly;
         let rows = self
@@ -71,7 +71,7 @@ impl Db {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        let moved = match mapping.dealt_closed_at {
+        let moved = match mapping.handled_closed_at {
             Some(closed_at) => Some(self.moved(mapping, closed_at).with_context(failed)?),
             None => None,
         };
@@ -94,7 +94,7 @@ impl Db {
                 &[&mapping.id.0, &mapping.html_url, &mapping.item_id.0, &mapping.number, &mapping.kind.as_str()],
             )
             .with_context(failed)?;
-        Ok(Some(Story {
+        Ok(Some(MappingHistory {
             checked_at: row.get("worker_checked_at"),
             external_updated_at: row.get("worker_external_updated_at"),
             pushed_at: row.get("worker_pushed_at"),
@@ -102,9 +102,9 @@ impl Db {
             outbox: row.get("worker_outbox"),
             moved,
             linked: linked.iter().map(|row| MappingId(row.get(0))).collect(),
-            twins: twins
+            duplicates: twins
                 .iter()
-                .map(|row| Twin {
+                .map(|row| DuplicateMapping {
                     id: MappingId(row.get("id")),
                     item_id: row.get("item_id"),
                     same_address: row.get("same_address"),

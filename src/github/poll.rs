@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::answer::{Connection, GraphqlError};
 use super::client::{Github, NotAnswered};
-use super::look::LookError;
+use super::fetch::LookError;
 use super::queries;
-use crate::core::discovery::{Change, Named};
+use crate::core::discovery::{RemoteChange, RemoteRef};
 use crate::core::model::{GithubId, Repository};
 use crate::core::text::{quoted, storable};
 use crate::http::ServiceError;
@@ -29,18 +29,18 @@ pub struct Poll {
 
 /// What changed in one repository.
 #[derive(Debug, Clone, Default)]
-pub struct Changes {
+pub struct RepositoryChanges {
     /// Issues, oldest change first.
-    pub issues: Vec<Change>,
+    pub issues: Vec<RemoteChange>,
     /// Pull requests, newest change first.
-    pub pull_requests: Vec<Change>,
+    pub pull_requests: Vec<RemoteChange>,
     /// There is more than is read in one poll.
     pub is_far_behind: bool,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answered {
+struct ChangesPage {
     issues: Option<Connection<Node>>,
     pull_requests: Option<Connection<Node>>,
 }
@@ -62,16 +62,16 @@ struct Reference {
 }
 
 /// How far one repository has been read.
-struct Reading<'a> {
+struct PollProgress<'a> {
     poll: &'a Poll,
-    result: Result<Changes, LookError>,
+    result: Result<RepositoryChanges, LookError>,
     /// Where to go on; `None`: there is nothing more to read.
     issues: Option<Option<String>>,
     pull_requests: Option<Option<String>>,
     pages: usize,
 }
 
-impl Reading<'_> {
+impl PollProgress<'_> {
     fn is_over(&self) -> bool {
         self.result.is_err() || (self.issues.is_none() && self.pull_requests.is_none())
     }
@@ -80,7 +80,7 @@ impl Reading<'_> {
         self.result = Err(error);
     }
 
-    fn take(&mut self, answered: Answered) {
+    fn take(&mut self, answered: ChangesPage) {
         let Ok(changes) = &mut self.result else {
             return;
         };
@@ -135,12 +135,12 @@ impl Github {
     pub fn changes(
         &mut self,
         polls: &[Poll],
-    ) -> Result<Vec<Result<Changes, LookError>>, ServiceError> {
-        let mut readings: Vec<Reading<'_>> = polls
+    ) -> Result<Vec<Result<RepositoryChanges, LookError>>, ServiceError> {
+        let mut readings: Vec<PollProgress<'_>> = polls
             .iter()
-            .map(|poll| Reading {
+            .map(|poll| PollProgress {
                 poll,
-                result: Ok(Changes::default()),
+                result: Ok(RepositoryChanges::default()),
                 issues: Some(None),
                 pull_requests: Some(None),
                 pages: 0,
@@ -151,10 +151,10 @@ impl Github {
                 .iter_mut()
                 .filter(|reading| !reading.is_over())
                 .peekable();
-            let group_of = |reading: &Reading<'_>| self.group(reading.poll.repository.owner());
+            let group_of = |reading: &PollProgress<'_>| self.group(reading.poll.repository.owner());
             let group = open.peek().map(|first| group_of(first));
             let open = open.filter(|reading| Some(group_of(reading)) == group);
-            let mut batch: Vec<&mut Reading<'_>> = open.take(self.looks_per_request).collect();
+            let mut batch: Vec<&mut PollProgress<'_>> = open.take(self.looks_per_request).collect();
             let Some(first) = batch.first() else {
                 return Ok(readings.into_iter().map(|reading| reading.result).collect());
             };
@@ -175,11 +175,11 @@ impl Github {
         }
     }
 
-    fn read(&mut self, batch: &mut [&mut Reading<'_>]) -> Result<(), ServiceError> {
+    fn read(&mut self, batch: &mut [&mut PollProgress<'_>]) -> Result<(), ServiceError> {
         let mut variables = Map::new();
         for (
             index,
-            Reading {
+            PollProgress {
                 poll,
                 issues,
                 pull_requests,
@@ -214,7 +214,7 @@ impl Github {
                 let reason = format!(
                     "repository {repository} cannot be read with {}: {}",
                     self.words(),
-                    error.said()
+                    error.describe()
                 );
                 reading.fail(LookError::RepositoryHidden(reason));
                 continue;
@@ -235,14 +235,14 @@ impl Github {
     }
 }
 
-fn change(node: Node) -> Change {
+fn change(node: Node) -> RemoteChange {
     let closes = node
         .closing_issues_references
         .into_iter()
         .flat_map(|page| page.nodes)
         .flatten();
-    Change {
-        named: named(node.full_database_id, node.url),
+    RemoteChange {
+        subject: named(node.full_database_id, node.url),
         updated_at: node.updated_at,
         closes: closes
             .map(|reference| named(reference.full_database_id, reference.url))
@@ -250,8 +250,8 @@ fn change(node: Node) -> Change {
     }
 }
 
-fn named(id: Option<String>, url: String) -> Named {
-    Named {
+fn named(id: Option<String>, url: String) -> RemoteRef {
+    RemoteRef {
         github_id: id.and_then(|id| id.parse().ok()).map(GithubId),
         url: storable(url),
     }

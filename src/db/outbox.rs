@@ -3,13 +3,13 @@
 use anyhow::Context;
 
 use super::claim::COLUMNS;
-use super::{Access, Claimed, Db, Hold, WholeSelection};
+use super::{Access, Claimed, Db, Lease, MappingFilter};
 use crate::core::model::MappingId;
 use crate::core::outbox::Outbox;
 
 /// A mapping whose outbox waits.
 #[derive(Debug, Clone)]
-pub struct Waiting {
+pub struct ClaimedOutbox {
     /// The mapping, with its item.
     pub claimed: Claimed,
     /// What waits; the error when it cannot be read (somebody else wrote it).
@@ -28,13 +28,13 @@ impl Db {
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub fn claim_waiting(
+    pub fn claim_outboxes(
         &mut self,
-        whole: &WholeSelection,
+        whole: &MappingFilter,
         limit: usize,
         after: MappingId,
-        hold: Hold,
-    ) -> anyhow::Result<Vec<Waiting>> {
+        hold: Lease,
+    ) -> anyhow::Result<Vec<ClaimedOutbox>> {
         let sql = format!(
             "UPDATE core_externalissuemapping m SET worker_claim = $5, worker_claimed_until = $6
              FROM core_item i JOIN core_project p ON p.id = i.project_id
@@ -64,9 +64,9 @@ impl Db {
     /// When PostgreSQL fails.
     pub fn preview_waiting(
         &mut self,
-        whole: &WholeSelection,
+        whole: &MappingFilter,
         limit: usize,
-    ) -> anyhow::Result<Vec<Waiting>> {
+    ) -> anyhow::Result<Vec<ClaimedOutbox>> {
         let sql = format!(
             "SELECT {COLUMNS}, m.worker_outbox FROM core_externalissuemapping m
              JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
@@ -84,10 +84,10 @@ impl Db {
     }
 }
 
-fn in_order(rows: &[postgres::Row]) -> Vec<Waiting> {
-    let mut waiting: Vec<Waiting> = rows
+fn in_order(rows: &[postgres::Row]) -> Vec<ClaimedOutbox> {
+    let mut waiting: Vec<ClaimedOutbox> = rows
         .iter()
-        .map(|row| Waiting {
+        .map(|row| ClaimedOutbox {
             claimed: Claimed::from_row(row),
             outbox: serde_json::from_value(row.get("worker_outbox"))
                 .map_err(|error| error.to_string()),
