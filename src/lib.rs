@@ -3,7 +3,7 @@
 //!
 //! # Layers
 //!
-//! Imports point down only; `tests/it/hygiene.rs` checks it.
+//! Imports point down only; `tests/it/surroundings/hygiene.rs` checks it.
 //!
 //! ```text
 //! edge         main  cli  config  logging  signal  secret

@@ -123,7 +123,7 @@ if [ -n "$server" ]; then
 fi
 if [ -n "$with_weaviate" ] && [ -n "$named_weaviate" ]; then
     step 'tests against the Weaviate server that WEAVIATE_URL names'
-    KIT_WEAVIATE=named cargo test --test it --locked -- adapters_weaviate:: weaviate_runs:: --skip simulated --skip own_server
+    KIT_WEAVIATE=named cargo test --test it --locked -- adapters::weaviate:: weaviate_runs:: --skip simulated --skip own_server
 fi
 
 step 'examples and manual, by the tools that read them'

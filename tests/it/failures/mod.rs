@@ -1,11 +1,15 @@
 //! Whose failure it is when something fails for one mapping or one repository alone, and what becomes of it: rows of
 //! section 5 of the design, by whole runs.
 
+mod bad_input;
 mod gone;
 mod held;
+mod hostile_text;
 mod limits;
 mod poison;
 mod polls;
+mod signals;
+mod wire_faults;
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use kit::http::Response;

@@ -9,9 +9,9 @@ use std::str::FromStr;
 
 use agira_worker::EXIT_CODES;
 
-const CRONTAB: &str = include_str!("../../crontab.example");
-const SERVICE: &str = include_str!("../../examples/systemd/agira-worker.service");
-const KUBERNETES: &str = include_str!("../../examples/kubernetes/agira-worker.yaml");
+const CRONTAB: &str = include_str!("../../../crontab.example");
+const SERVICE: &str = include_str!("../../../examples/systemd/agira-worker.service");
+const KUBERNETES: &str = include_str!("../../../examples/kubernetes/agira-worker.yaml");
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -110,7 +110,7 @@ fn systemd_analyze_finds_nothing_in_the_units() {
     let said = all(&rated);
     let score = regex::Regex::new(r"agira-worker.service: (\d+\.\d+)").unwrap();
     let score = &score.captures(&said).unwrap_or_else(|| panic!("{said}"))[1];
-    for text in [SERVICE, include_str!("../../README.md")] {
+    for text in [SERVICE, include_str!("../../../README.md")] {
         assert!(
             text.contains(&format!("rates its exposure {score} of 10")),
             "it is {score} now"

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kit::boundaries::{Side, Then};
 
-use crate::kill_matrix::level::Level;
-use crate::kill_matrix::scene::{Scene, Stage};
 use crate::parallel::check_each;
+use crate::proofs::kill_matrix::level::Level;
+use crate::proofs::kill_matrix::scene::{Scene, Stage};
 use crate::world::Run;
 
 const SYNC: &[&str] = &["sync"];

@@ -1,4 +1,4 @@
-//! What a person reads, exactly as it looks at 80 and at 200 columns. The files of `tests/it/screens` are the text; with
+//! What a person reads, exactly as it looks at 80 and at 200 columns. The files of `tests/it/commands/screens` are the text; with
 //! `UPDATE_EXPECT=1` in the environment these tests write them anew.
 
 use std::path::Path;
@@ -19,7 +19,7 @@ fn check(world: &World, name: &str, args: &[&str], code: i32) {
 fn check_at(world: &World, columns: &str, name: &str, args: &[&str], code: i32) {
     let run = Run::of(world.command(args).env("COLUMNS", columns)).exits(code);
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(format!("tests/it/screens/{name}.{columns}.txt"));
+        .join(format!("tests/it/commands/screens/{name}.{columns}.txt"));
     expect_file![path].assert_eq(&run.stdout);
 }
 

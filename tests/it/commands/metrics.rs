@@ -11,7 +11,7 @@ use prometheus_parse::{Scrape, Value};
 
 use crate::world::{Run, World};
 
-const README: &str = include_str!("../../README.md");
+const README: &str = include_str!("../../../README.md");
 
 fn read(path: &Path) -> Scrape {
     let text = std::fs::read_to_string(path).unwrap();

@@ -118,7 +118,7 @@ impl Stage {
     fn installed(&self) -> Vec<PathBuf> {
         let root = self.folder.path().join("root");
         let mut files = Vec::new();
-        crate::hygiene::files_below(&root, &mut files);
+        crate::surroundings::hygiene::files_below(&root, &mut files);
         files
             .iter()
             .map(|file| file.strip_prefix(&root).unwrap().to_owned())

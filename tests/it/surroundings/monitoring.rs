@@ -13,9 +13,9 @@ use promql_parser::parser::{Expr, VectorSelector, parse};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::Value;
 
-const RULES: &str = include_str!("../../examples/monitoring/agira-worker.rules.yaml");
-const DASHBOARD: &str = include_str!("../../examples/monitoring/agira-worker.dashboard.json");
-const README: &str = include_str!("../../README.md");
+const RULES: &str = include_str!("../../../examples/monitoring/agira-worker.rules.yaml");
+const DASHBOARD: &str = include_str!("../../../examples/monitoring/agira-worker.dashboard.json");
+const README: &str = include_str!("../../../README.md");
 
 #[derive(Default)]
 struct Selectors(Vec<VectorSelector>);

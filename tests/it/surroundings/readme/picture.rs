@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const PICTURE: &str = include_str!("../../../examples/demo.svg");
+const PICTURE: &str = include_str!("../../../../examples/demo.svg");
 
 /// Cargo builds the examples beside the tests.
 fn example(name: &str) -> Command {

@@ -12,8 +12,8 @@ use agira_worker::cli::Cli;
 use agira_worker::core::model::ItemStatus;
 use clap::{Command, CommandFactory};
 
-const README: &str = include_str!("../../README.md");
-const CRONTAB: &str = include_str!("../../crontab.example");
+const README: &str = include_str!("../../../README.md");
+const CRONTAB: &str = include_str!("../../../crontab.example");
 
 fn subcommands() -> Vec<Command> {
     let mut cli = Cli::command();
@@ -84,7 +84,7 @@ fn every_variable_of_the_program_is_in_the_readme_and_no_other() {
         .filter_map(|argument| argument.get_env())
         .map(|name| name.to_string_lossy().into_owned())
         .collect();
-    let source = include_str!("../../src/config.rs");
+    let source = include_str!("../../../src/config.rs");
     let name = regex::Regex::new(r#""([A-Z][A-Z_]+[A-Z])""#).unwrap();
     ours.extend(
         name.captures_iter(source)
@@ -174,7 +174,7 @@ fn the_limits_quote_the_costs() {
 #[test]
 fn the_costs_are_of_scenarios_that_the_benchmark_has() {
     let (scenarios, rows) = (
-        include_str!("../../examples/benchmark/scenarios.rs"),
+        include_str!("../../../examples/benchmark/scenarios.rs"),
         table("Limits and costs"),
     );
     assert!(rows.len() >= 10, "{rows:?}");
@@ -201,7 +201,7 @@ fn the_costs_are_of_scenarios_that_the_benchmark_has() {
 
 #[test]
 fn every_alert_that_is_explained_is_one_of_the_rules() {
-    let rules = include_str!("../../examples/monitoring/agira-worker.rules.yaml");
+    let rules = include_str!("../../../examples/monitoring/agira-worker.rules.yaml");
     let alert = regex::Regex::new("`(AgiraWorker[A-Za-z]+)`").unwrap();
     let explained: BTreeSet<String> = alert
         .captures_iter(README)
@@ -237,7 +237,7 @@ fn every_command_line_that_is_shown_is_one() {
 /// All of the program's text in one line, as far as it is its own.
 fn source() -> String {
     let mut files = Vec::new();
-    crate::hygiene::files_below(
+    crate::surroundings::hygiene::files_below(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
         &mut files,
     );

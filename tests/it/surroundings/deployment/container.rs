@@ -9,9 +9,9 @@ use parse_dockerfile::{CopyInstruction, Dockerfile, Instruction, Source, parse};
 
 use super::{all, example};
 
-const CONTAINERFILE: &str = include_str!("../../../examples/container/Containerfile");
-const IGNORED: &str = include_str!("../../../.dockerignore");
-const README: &str = include_str!("../../../README.md");
+const CONTAINERFILE: &str = include_str!("../../../../examples/container/Containerfile");
+const IGNORED: &str = include_str!("../../../../.dockerignore");
+const README: &str = include_str!("../../../../README.md");
 
 fn read() -> Dockerfile<'static> {
     parse(CONTAINERFILE).unwrap_or_else(|error| panic!("Containerfile: {error}"))
@@ -108,7 +108,7 @@ fn the_image_holds_the_program_and_the_manual_where_the_readme_puts_them() {
         })
         .collect();
     assert_eq!(manual, installed_by_hand());
-    let (folder, _) = crate::manual::written();
+    let (folder, _) = crate::commands::manual::written();
     for (source, _) in &manual {
         assert!(
             folder.path().join(source).exists(),

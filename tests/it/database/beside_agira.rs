@@ -9,7 +9,7 @@ use kit::agira;
 use kit::postgres_server::{Database, Dump, role_sql};
 use postgres::error::SqlState;
 
-use crate::schema::catalog;
+use super::schema::catalog;
 use crate::world::{Linked, World};
 
 const CLOSED_AT: &str = "2026-03-01T10:00:00Z";

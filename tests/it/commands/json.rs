@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::world::{Run, World};
 
-const RUN: &str = include_str!("../schema/run.json");
-const STATUS: &str = include_str!("../schema/status.json");
-const LOG: &str = include_str!("../schema/log.json");
+const RUN: &str = include_str!("../../schema/run.json");
+const STATUS: &str = include_str!("../../schema/status.json");
+const LOG: &str = include_str!("../../schema/log.json");
 
 fn schema(text: &str) -> Validator {
     let schema = serde_json::from_str(text).unwrap();

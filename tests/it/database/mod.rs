@@ -1,0 +1,8 @@
+//! PostgreSQL: the statements, the schema, the role, TLS, faults, and Agira beside the worker.
+
+mod beside_agira;
+mod claims;
+mod postgres_faults;
+mod postgres_tls;
+mod role;
+mod schema;
