@@ -1,4 +1,4 @@
-//! The story that `examples/demo.sh` tells: a small Agira, a GitHub and a Weaviate, and agira-worker between them.
+//! Tells the story of `examples/demo.sh`: a small Agira, a GitHub and a Weaviate, and agira-worker between them.
 //!
 //! Usage: `demo PATH_OF_AGIRA_WORKER`. Everything runs on loopback and disappears with this process.
 
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The services, and what the story expects of them.
+/// The services of the story, and a record of whether everything went as expected.
 struct Story {
     program: PathBuf,
     database: Database,
@@ -67,7 +67,7 @@ impl Story {
         self.run(&["sync", "--dry-run"], 3);
 
         say(
-            "The run itself. One issue was deleted at GitHub: that is reported (exit code 3) and stops nobody else",
+            "The run itself. One issue was deleted on GitHub: that is reported (exit code 3) and stops nobody else",
         );
         self.run(&["sync"], 3);
         self.show_items();
@@ -100,7 +100,7 @@ impl Story {
         agira::person_sets_status(&mut self.client, cart, "Working");
 
         say(
-            "The next look leaves the item where the person put it, although the issue is still closed",
+            "A recheck leaves the item where the person put it, although the issue is still closed",
         );
         self.run(&["sync", "--recheck-now"], 0);
         self.show_items();
@@ -117,7 +117,7 @@ impl Story {
         self.as_told
     }
 
-    /// Fills Agira and GitHub; returns the items about the cart and about the dark mode.
+    /// Fills Agira and GitHub. Returns the items about the cart and about the dark mode.
     fn seed(&mut self) -> (i64, i64) {
         let shop = agira::project(&mut self.client, "Shop", "acme", "shop");
         let backend = agira::project(&mut self.client, "Backend", "acme", "backend");

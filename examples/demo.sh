@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The main job as a story, on throwaway services: a PostgreSQL, a GitHub and a Weaviate that disappear again. GitHub is a
-# simulator; Weaviate is a real server where tests/weaviate.sh knows one, and else a simulator, too.
+# Shows the main job as a story, on throwaway services: a PostgreSQL, a GitHub and a Weaviate. All are removed at the end.
+# GitHub is a simulator. Weaviate is a real server if tests/weaviate.sh has built one before, and a simulator otherwise.
 #
-#     examples/demo.sh             the story
-#     examples/demo.sh --picture   the story drawn anew into examples/demo.svg, the picture of README.md
-#     examples/demo.sh --real      only a dry run, against what DATABASE_URL, GITHUB_TOKEN and WEAVIATE_URL name
+#     examples/demo.sh             shows the story
+#     examples/demo.sh --picture   draws the story again into examples/demo.svg, the picture of README.md
+#     examples/demo.sh --real      only makes a dry run, on the services that DATABASE_URL, GITHUB_TOKEN and WEAVIATE_URL name
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,7 +23,7 @@ esac
 . tests/install.sh
 install_what_is_missing
 if [ "${1:-}" = --picture ]; then
-    # The same picture on every machine.
+    # The picture must be the same on every machine, so it always uses the simulator of Weaviate.
     export KIT_WEAVIATE=
     cargo build --quiet --locked --bin agira-worker --example demo --example screenshot
     target/debug/examples/demo target/debug/agira-worker 2>&1 | target/debug/examples/screenshot >target/demo.svg

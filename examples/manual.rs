@@ -1,6 +1,6 @@
-//! Writes man pages and shell completions, made from the definition of the command line.
+//! Writes man pages and shell completions, which it generates from the definition of the command line.
 //!
-//! Usage: `cargo run --example manual -- FOLDER`; see README.md for where its files belong.
+//! Usage: `cargo run --example manual -- FOLDER`. README.md shows where to install the files.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ fn write(folder: &Path) -> std::io::Result<()> {
     let (man, completions) = (folder.join("man1"), folder.join("completions"));
     std::fs::create_dir_all(&man)?;
     std::fs::create_dir_all(&completions)?;
-    // `help` repeats what --help says, and needs no page.
+    // `help` prints the same text as --help, so that it needs no page.
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     for command in std::iter::once(&program).chain(program.get_subcommands()) {
@@ -51,7 +51,7 @@ fn page(command: &Command, folder: &Path) -> std::io::Result<()> {
     let mut text = Vec::new();
     page.render(&mut text)?;
     let text = String::from_utf8(text).map_err(std::io::Error::other)?;
-    // mandoc warns of a blank line between two breaks, and readers look for exit codes under this name.
+    // mandoc warns about a blank line between two breaks, and readers expect exit codes under this heading.
     let text = text
         .replace(".br\n\n.br\n", ".sp\n")
         .replace(".SH EXTRA\nExit codes:\n", ".SH \"EXIT STATUS\"\n");

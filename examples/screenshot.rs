@@ -1,17 +1,17 @@
-//! Draws a part of what `examples/demo.sh` prints, as a terminal would show it: the picture at the top of README.md.
+//! Draws a part of the output of `examples/demo.sh` as a terminal would show it: the picture at the top of README.md.
 //!
-//! Usage: `examples/demo.sh --picture`, which gives it the whole text on stdin and keeps the SVG that comes out.
+//! Usage: `examples/demo.sh --picture`, which passes the whole text on stdin and stores the SVG from stdout.
 
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::process::ExitCode;
 
-/// The part that is shown begins with this line.
+/// Beginning of the line that starts the part.
 const FIRST: &str = "== The run itself";
-/// And ends before this one.
+/// Beginning of the line after the part.
 const NEXT: &str = "== Is everything all right?";
 
-/// In pixels: of a letter, and of the border.
+/// Width of a letter in pixels.
 const WIDTH: f64 = 7.2;
 const HEIGHT: usize = 17;
 const BORDER: usize = 14;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// From the first command after the headline on.
+/// Returns the part, from the first command after its headline.
 fn shown(text: &str) -> impl Iterator<Item = &str> {
     let part = text
         .lines()
@@ -45,7 +45,7 @@ fn shown(text: &str) -> impl Iterator<Item = &str> {
     part.into_iter().take(length)
 }
 
-/// The time of a log line is another one in every run.
+/// Removes the time of a log line, which differs in every run.
 fn without_time(line: &str) -> String {
     let stamped = line
         .strip_prefix('[')
@@ -79,12 +79,12 @@ fn svg(lines: &[String]) -> String {
         let indent = line.chars().take_while(|letter| *letter == ' ').count();
         let x = BORDER as f64 + indent as f64 * WIDTH;
         let text = line.trim_start();
-        // As wide as it is meant, whatever font is there.
+        // The text gets the intended width with any font.
         let length = text.chars().count() as f64 * WIDTH;
         let _ = writeln!(
             svg,
             "<text x=\"{x:.1}\" y=\"{y}\" textLength=\"{length:.1}\" lengthAdjust=\"spacingAndGlyphs\" xml:space=\"preserve\"{}>{}</text>",
-            colour(text),
+            color(text),
             escaped(text)
         );
     }
@@ -92,7 +92,7 @@ fn svg(lines: &[String]) -> String {
     svg
 }
 
-fn colour(line: &str) -> &'static str {
+fn color(line: &str) -> &'static str {
     match line {
         _ if line.starts_with("$ ") => " fill=\"#ffffff\" font-weight=\"bold\"",
         _ if line.starts_with("ERROR") => " fill=\"#ff7b72\"",

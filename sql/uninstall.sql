@@ -1,8 +1,8 @@
--- Takes away exactly what sql/worker.sql added. Can be run again at any time:
+-- Removes exactly what sql/worker.sql added. You can run it again at any time:
 --
 --     psql -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -f sql/uninstall.sql
 --
--- Agira's own rows stay, among them the pull request rows that agira-worker linked and the statuses that it set.
+-- Agira's own rows stay, and so do the pull request rows that agira-worker inserted and the statuses that it set.
 
 BEGIN;
 
@@ -16,7 +16,7 @@ DROP TABLE IF EXISTS worker_pause;
 DROP INDEX IF EXISTS worker_mapping_url, worker_mapping_address;
 ALTER TABLE core_externalissuemapping DROP CONSTRAINT IF EXISTS worker_mapping_class;
 
--- The partial indexes go with the columns in their conditions.
+-- PostgreSQL drops each partial index together with the columns of its condition.
 ALTER TABLE core_externalissuemapping
     DROP COLUMN IF EXISTS worker_due_at,
     DROP COLUMN IF EXISTS worker_recheck_at,

@@ -1,16 +1,16 @@
--- What agira-worker adds to a real Agira database. Can be run again at any time:
+-- Adds the columns and tables of agira-worker to a real Agira database. You can run it again at any time:
 --
 --     psql -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -f sql/worker.sql
 --
--- Everything is prefixed worker_, nullable or with a database default, so that Django's own statements keep working.
--- sql/uninstall.sql takes exactly this away again.
+-- Every added name starts with worker_. Every added column is nullable or has a database default, so that Django's own
+-- statements still work. sql/uninstall.sql removes exactly what this file adds.
 
 BEGIN;
 
--- An ALTER TABLE that has to wait blocks everybody who comes after it: give up instead, and try again later.
+-- An ALTER TABLE that waits for a lock blocks every later statement on the table. It is better to give up and try again later.
 SET LOCAL lock_timeout = '5s';
 
--- Rows that exist now get a recheck time and no due time, so that what changes today goes before the backlog.
+-- Rows that exist now get a recheck time but no due time, so that new changes go before the backlog.
 ALTER TABLE core_externalissuemapping
     ADD COLUMN IF NOT EXISTS worker_due_at timestamptz,
     ADD COLUMN IF NOT EXISTS worker_recheck_at timestamptz DEFAULT now(),
@@ -25,7 +25,7 @@ ALTER TABLE core_externalissuemapping
     ADD COLUMN IF NOT EXISTS worker_outbox jsonb,
     ADD COLUMN IF NOT EXISTS worker_pushed_at timestamptz;
 
--- Rows inserted from now on (by Django, which does not know these columns) are due at once.
+-- Rows that are inserted later are due at once. Django inserts them and does not know these columns.
 ALTER TABLE core_externalissuemapping
     ALTER COLUMN worker_due_at SET DEFAULT now(),
     ALTER COLUMN worker_recheck_at DROP DEFAULT;
@@ -33,7 +33,7 @@ ALTER TABLE core_externalissuemapping
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'core_externalissuemapping'::regclass AND conname = 'worker_mapping_class') THEN
-        -- In work, due or backing off, waiting, or parked: a row outside these four would be forgotten for ever.
+        -- A row is in work, due or backing off, waiting, or parked. A row in no class would never be checked again.
         ALTER TABLE core_externalissuemapping
             ADD CONSTRAINT worker_mapping_class CHECK (
                 (worker_claim IS NOT NULL OR worker_due_at IS NOT NULL OR worker_recheck_at IS NOT NULL OR worker_error IS NOT NULL)
@@ -45,7 +45,7 @@ BEGIN
 END
 $$;
 
--- One index for each part of the claim, and for each other set of rows that a run looks for.
+-- One partial index for each part of the claim, and one for each other set of rows that a run or `status` selects.
 CREATE INDEX IF NOT EXISTS worker_mapping_due ON core_externalissuemapping (worker_due_at, id)
     WHERE worker_claim IS NULL AND worker_due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_recheck ON core_externalissuemapping (worker_recheck_at, id)
@@ -60,12 +60,12 @@ CREATE INDEX IF NOT EXISTS worker_mapping_never_pushed ON core_externalissuemapp
     WHERE worker_pushed_at IS NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_never_synced ON core_externalissuemapping (id)
     WHERE worker_external_updated_at IS NULL;
--- Discovery finds rows with a wrong github_id by their address. `status` looks for rows with the same one, which the index
--- alone can answer only if it has the column, too.
+-- Discovery finds rows with a wrong github_id by their address. `status` finds rows that share an address; an index-only scan
+-- can do that only if the index includes the column.
 DROP INDEX IF EXISTS worker_mapping_address;
 CREATE INDEX IF NOT EXISTS worker_mapping_url ON core_externalissuemapping (lower(html_url)) INCLUDE (html_url);
 
--- Which issue's look supports which pull request's row; item_id is the issue's item.
+-- Links: the last check of the issue showed that the pull request belongs to it. item_id is the issue's item.
 CREATE TABLE IF NOT EXISTS worker_pull_request_link (
     issue_mapping_id bigint NOT NULL REFERENCES core_externalissuemapping (id) ON DELETE CASCADE,
     mapping_id bigint NOT NULL REFERENCES core_externalissuemapping (id) ON DELETE CASCADE,
@@ -77,7 +77,7 @@ CREATE TABLE IF NOT EXISTS worker_pull_request_link (
 CREATE INDEX IF NOT EXISTS worker_pull_request_link_mapping ON worker_pull_request_link (mapping_id);
 CREATE INDEX IF NOT EXISTS worker_pull_request_link_item ON worker_pull_request_link (item_id);
 
--- Per repository: GitHub's own updatedAt up to which changes were seen.
+-- The cursors are GitHub's updatedAt up to which the changes of a repository were read.
 CREATE TABLE IF NOT EXISTS worker_repository (
     name text PRIMARY KEY CHECK (name = lower(name) AND name LIKE '%_/_%'),
     issues_cursor timestamptz NOT NULL,
@@ -100,7 +100,7 @@ CREATE TABLE IF NOT EXISTS worker_run (
 );
 CREATE INDEX IF NOT EXISTS worker_run_command ON worker_run (command, id);
 
--- A rate limit outlives the process that met it.
+-- A pause is stored, because GitHub's rate limit lasts longer than the run that reaches it.
 CREATE TABLE IF NOT EXISTS worker_pause (
     scope text PRIMARY KEY,
     until timestamptz NOT NULL,

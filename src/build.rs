@@ -1,9 +1,9 @@
-//! Puts the commit into `--version`.
+//! Adds the commit to `--version`.
 
 use std::process::Command;
 
 fn main() {
-    // In a linked worktree they are elsewhere.
+    // A linked worktree has these files in another folder.
     for path in ["HEAD", "logs/HEAD"]
         .iter()
         .filter_map(|name| git(&["rev-parse", "--git-path", name]))
@@ -11,9 +11,9 @@ fn main() {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=AGIRA_WORKER_COMMIT");
-    let given = std::env::var("AGIRA_WORKER_COMMIT").ok();
-    // Outside a git checkout there is none: a source archive sets AGIRA_WORKER_COMMIT.
-    let commit = given
+    // A source archive has no git checkout; its builder sets AGIRA_WORKER_COMMIT.
+    let commit = std::env::var("AGIRA_WORKER_COMMIT")
+        .ok()
         .or_else(|| git(&["rev-parse", "--short=12", "HEAD"]))
         .unwrap_or_else(|| "unknown commit".to_owned());
     println!(
@@ -22,9 +22,9 @@ fn main() {
     );
 }
 
-/// What git says, if it can.
+/// Returns git's output, if git succeeds.
 fn git(args: &[&str]) -> Option<String> {
     let output = Command::new("git").args(args).output().ok()?;
-    let said = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| said.trim().to_owned())
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }

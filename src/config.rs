@@ -1,42 +1,61 @@
-//! Where and who: the environment, read and checked once. Errors name the variable, never its value.
+//! The settings in the environment, read and checked once. Errors name the variable, never its
+//! value.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use reqwest::Url;
-use zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::commands::{GithubLogin, Settings};
 use crate::github::App;
-use crate::secret::{Secret, warn_if_world_readable};
+use crate::secret::warn_if_world_readable;
 
-/// How a variable is looked up: the process's environment, or a test's.
+/// Addresses of the database and the services, with the credentials for them.
+#[derive(Debug)]
+pub struct Settings {
+    /// `DATABASE_URL`.
+    pub database_url: SecretString,
+    /// `GITHUB_API_URL`.
+    pub github_url: String,
+    /// Credentials for GitHub.
+    pub github_login: GithubLogin,
+    /// `WEAVIATE_URL`.
+    pub weaviate_url: String,
+    /// `WEAVIATE_API_KEY`.
+    pub weaviate_key: Option<SecretString>,
+}
+
+/// Credentials for GitHub.
+#[derive(Debug)]
+pub enum GithubLogin {
+    /// `GITHUB_TOKEN`.
+    Token(SecretString),
+    /// `GITHUB_APP_ID` and the variables that belong to it.
+    App(Box<App>),
+}
+
+/// Function that returns the value of a variable; tests have an environment of their own.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The environment of this process.
+/// Looks up a variable in the environment of this process.
 pub fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// DATABASE_URL, once it is sure that what `SSL_CERT_FILE` names, by which its server may be judged, can serve.
-///
-/// # Errors
-/// When it is not set, or a file cannot be read.
-pub fn database_url(get: Lookup<'_>) -> anyhow::Result<Secret> {
+/// Returns `DATABASE_URL`. It also fails if `SSL_CERT_FILE` names a file without certificates.
+pub fn database_url(get: Lookup<'_>) -> anyhow::Result<SecretString> {
     check_roots(get)?;
     secret(get, "DATABASE_URL")?
         .context("DATABASE_URL is not set; write it like postgresql://user:password@host/agira")
 }
 
-/// Reads all variables. Plain http leads to this machine only, unless it is allowed; then it is warned of.
-///
-/// # Errors
-/// Names the variable and says what it should be.
+/// Reads all variables. Plain http to another machine is an error, or only a warning if
+/// `allow_http` is set.
 pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
     let database_url = database_url(get)?;
-    let github_url =
-        variable(get, "GITHUB_API_URL")?.unwrap_or_else(|| "https://api.github.com".to_owned());
+    let github_url = variable(get, "GITHUB_API_URL")?;
+    let github_url = github_url.unwrap_or_else(|| "https://api.github.com".to_owned());
     let github_url = address("GITHUB_API_URL", &github_url)?;
     let github_login = github_login(get)?;
     let weaviate_url = variable(get, "WEAVIATE_URL")?
@@ -44,7 +63,7 @@ pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
     let weaviate_url = address("WEAVIATE_URL", &weaviate_url)?;
     ensure!(
         weaviate_url.path() == "/",
-        "WEAVIATE_URL has a path; give scheme, host and port only"
+        "WEAVIATE_URL has a path; it must have scheme, host and port only"
     );
     let weaviate_key = secret(get, "WEAVIATE_API_KEY")?;
     for (name, url) in [
@@ -54,8 +73,8 @@ pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
         if url.scheme() == "http" && !is_loopback(url) {
             ensure!(
                 allow_http,
-                "{name} is plain http to another host, where the network can read and change everything; use https, or \
-                 give --allow-http (AGIRA_WORKER_ALLOW_HTTP=true) where the network is private, as inside a cluster"
+                "{name} is plain http to another host, so that the network can read and change everything; use https, or \
+                 set --allow-http (AGIRA_WORKER_ALLOW_HTTP=true) if the network is private, as inside a cluster"
             );
             log::warn!(
                 "{name} is plain http to another host: the network can read and change everything"
@@ -68,11 +87,9 @@ pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
         github_login,
         weaviate_url: weaviate_url.to_string(),
         weaviate_key,
-        retry: None,
     })
 }
 
-/// A token or a GitHub App.
 fn github_login(get: Lookup<'_>) -> anyhow::Result<GithubLogin> {
     let token = secret(get, "GITHUB_TOKEN")?;
     let id = variable(get, "GITHUB_APP_ID")?;
@@ -82,7 +99,7 @@ fn github_login(get: Lookup<'_>) -> anyhow::Result<GithubLogin> {
     if let Some(token) = token {
         ensure!(
             !names_app,
-            "both GITHUB_TOKEN and variables of a GitHub App (GITHUB_APP_...) are set; set one of them"
+            "both GITHUB_TOKEN and variables of a GitHub App (GITHUB_APP_...) are set; set only one of them"
         );
         return Ok(GithubLogin::Token(token));
     }
@@ -91,31 +108,24 @@ fn github_login(get: Lookup<'_>) -> anyhow::Result<GithubLogin> {
         "GITHUB_TOKEN is not set; the token needs to read issues, pull requests and contents (for a GitHub App set \
          GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY_FILE instead)"
     );
-    let id = id.context("GITHUB_APP_ID is not set; it stands in the App's settings")?;
-    let is_id = id
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+    let id = id.context("GITHUB_APP_ID is not set; you find it in the App's settings")?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
     ensure!(
-        is_id,
-        "GITHUB_APP_ID is no App id; it is a number, or a client id like Iv1.0123456789abcdef"
+        id.bytes().all(fits),
+        "GITHUB_APP_ID is not an App id; it is a number, or a client id like Iv1.0123456789abcdef"
     );
-    let installation = installation.map(|id| id.parse()).transpose();
-    let installation = installation
-        .ok()
-        .context("GITHUB_APP_INSTALLATION_ID is no number")?;
+    let installation = installation.map(|id| id.parse()).transpose().ok();
+    let installation = installation.context("GITHUB_APP_INSTALLATION_ID is not a number")?;
     let key = key.context(
         "GITHUB_APP_PRIVATE_KEY_FILE is not set; it names the file with the App's private key",
     )?;
-    let app = App::new(&id, installation, key.expose()).with_context(|| {
-        match get("GITHUB_APP_PRIVATE_KEY_FILE") {
-            Some(path) if !path.is_empty() => {
-                format!(
-                    "{}, which GITHUB_APP_PRIVATE_KEY_FILE names, is not the App's private key",
-                    path.display()
-                )
-            }
-            _ => "GITHUB_APP_PRIVATE_KEY is not the App's private key".to_owned(),
-        }
+    let app = App::new(&id, installation, key.expose_secret()).with_context(|| {
+        let file = get("GITHUB_APP_PRIVATE_KEY_FILE").filter(|path| !path.is_empty());
+        let place = file.map_or("GITHUB_APP_PRIVATE_KEY".to_owned(), |path| {
+            let path = path.display();
+            format!("{path}, which GITHUB_APP_PRIVATE_KEY_FILE names,")
+        });
+        format!("{place} is not the App's private key")
     })?;
     Ok(GithubLogin::App(Box::new(app)))
 }
@@ -130,16 +140,17 @@ fn address(name: &str, value: &str) -> anyhow::Result<Url> {
     );
     ensure!(
         url.username().is_empty() && url.password().is_none(),
-        "{name} has credentials in it; put them into the variable that is meant for them"
+        "{name} must not have credentials; put them into their own variable"
     );
     ensure!(
         url.query().is_none() && url.fragment().is_none(),
-        "{name} has a query or a fragment; leave it away"
+        "{name} must not have a query or a fragment"
     );
     Ok(url)
 }
 
-/// The TLS library passes over a file that it cannot use, and then trusts nobody, without saying why.
+/// Fails if `SSL_CERT_FILE` has no certificate: the TLS library would silently ignore such a file
+/// and trust no server.
 fn check_roots(get: Lookup<'_>) -> anyhow::Result<()> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let name = "SSL_CERT_FILE";
@@ -148,58 +159,49 @@ fn check_roots(get: Lookup<'_>) -> anyhow::Result<()> {
     };
     let content =
         std::fs::read(&path).with_context(|| format!("cannot read {path}, which {name} names"))?;
-    let is_good = CertificateDer::pem_slice_iter(&content)
-        .next()
-        .is_some_and(|certificate| certificate.is_ok());
+    let first = CertificateDer::pem_slice_iter(&content).next();
     ensure!(
-        is_good,
+        first.is_some_and(|certificate| certificate.is_ok()),
         "{path}, which {name} names, holds no certificates in PEM form"
     );
     Ok(())
 }
 
-/// Whether requests to this address do not leave the machine.
+/// Returns true if requests to this address do not leave the machine.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
-    let ip = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>();
+    let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The value of a variable; empty counts as not set.
+/// Returns the value of a variable; an empty one counts as not set.
 fn variable(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<String>> {
-    let value = get(name)
-        .filter(|value| !value.is_empty())
-        .map(OsString::into_string)
-        .transpose();
-    value.map_err(|_| anyhow::anyhow!("{name} is not UTF-8 text; set it anew"))
+    let value = get(name).filter(|value| !value.is_empty());
+    let value = value.map(OsString::into_string).transpose();
+    value.map_err(|_| anyhow::anyhow!("{name} is not UTF-8 text; set it again"))
 }
 
-/// A secret from `NAME`, or from the file that `NAME_FILE` names; empty counts as not set.
-fn secret(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<Secret>> {
+/// Returns a secret from `NAME`, or from the file that `NAME_FILE` names; empty variables count as
+/// not set.
+fn secret(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<SecretString>> {
     let file_name = format!("{name}_FILE");
-    let direct = variable(get, name)?;
-    let file = variable(get, &file_name)?;
-    let value = match (direct, file) {
-        (Some(_), Some(_)) => bail!("both {name} and {file_name} are set; set one of them"),
-        (Some(value), None) => value,
-        (None, Some(path)) => {
-            let content = std::fs::read_to_string(&path).map(Zeroizing::new);
-            let content =
-                content.with_context(|| format!("cannot read {path}, which {file_name} names"))?;
-            let value = content.trim_end_matches(['\r', '\n']).to_owned();
-            ensure!(
-                !value.is_empty(),
-                "{path}, which {file_name} names, is empty"
-            );
-            warn_if_world_readable(&file_name, Path::new(&path));
-            value
-        }
-        (None, None) => return Ok(None),
+    let direct = variable(get, name)?.map(SecretString::from);
+    let Some(path) = variable(get, &file_name)? else {
+        return Ok(direct);
     };
-    Ok(Some(Secret::new(value)))
+    if direct.is_some() {
+        bail!("both {name} and {file_name} are set; set only one of them");
+    }
+    let content = std::fs::read_to_string(&path).map(SecretString::from);
+    let content =
+        content.with_context(|| format!("cannot read {path}, which {file_name} names"))?;
+    let value = content.expose_secret().trim_end_matches(['\r', '\n']);
+    ensure!(
+        !value.is_empty(),
+        "{path}, which {file_name} names, is empty"
+    );
+    warn_if_world_readable(&file_name, Path::new(&path));
+    Ok(Some(value.into()))
 }
 
 #[cfg(test)]
@@ -263,7 +265,7 @@ mod tests {
         );
         check_error(
             ("WEAVIATE_URL", "http://me:hunter2@host"),
-            "WEAVIATE_URL has credentials",
+            "WEAVIATE_URL must not have credentials",
         );
         check_error(
             ("GITHUB_API_URL", "ftp://host"),
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_leads_to_this_machine_only_unless_it_is_allowed() {
+    fn plain_http_to_another_machine_must_be_allowed() {
         for host in [
             "host",
             "127.0.0.1.example",
@@ -311,17 +313,17 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_no_text_is_named() {
+    fn a_variable_that_is_not_text_is_named() {
         use std::os::unix::ffi::OsStringExt;
         let get = |name: &str| {
             (name == "DATABASE_URL").then(|| OsString::from_vec(b"postgresql://\xff".to_vec()))
         };
         let error = format!("{:#}", settings(&get, false).unwrap_err());
-        assert_eq!(error, "DATABASE_URL is not UTF-8 text; set it anew");
+        assert_eq!(error, "DATABASE_URL is not UTF-8 text; set it again");
     }
 
     #[test]
-    fn a_secret_does_not_show_itself() {
+    fn debug_output_has_no_secret() {
         assert!(!format!("{:?}", read(&GOOD).unwrap()).contains("tok-1234"));
     }
 }

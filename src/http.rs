@@ -1,6 +1,6 @@
-//! What both HTTP adapters share: one kept-alive client, bounded bodies, what a failure means, retries within the run.
+//! One HTTP client for both services: a kept-alive connection, bounded bodies, timeouts, and
+//! retries within the run.
 
-use std::fmt;
 use std::io::Read;
 use std::time::Duration;
 
@@ -9,172 +9,100 @@ use backon::{BlockingRetryable, ExponentialBuilder};
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url, redirect};
+use secrecy::zeroize::Zeroizing;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
 
-use crate::core::failure::Failure;
+use crate::core::failure::{FailureKind, ServiceError};
 use crate::core::text::{quoted, well_formed_json};
 use crate::signal::{Signal, Signals};
 
-/// Larger answers are refused instead of filling the memory. A page of 25 issues stays far below.
-const MOST_BYTES: u64 = 32 * 1024 * 1024;
+/// Largest body that is accepted, in bytes, so that no response can fill the memory. A response
+/// about 50 issues is far smaller.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Why a service did not do what it was asked: a [`Failure`] with what was said, or no answer at all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServiceError {
-    /// The service told us to wait.
-    RateLimited {
-        /// For how long, if it said so.
-        wait: Option<Duration>,
-        /// What it said.
-        reason: String,
-    },
-    /// The credentials are refused; trying again does not help.
-    Refused(String),
-    /// Not reachable, overloaded, or its answer is no answer.
-    Unavailable(String),
-    /// It was not asked: somebody wants this process to end.
-    Interrupted(Signal),
-    /// It gave up over the size of this request; a smaller one may do.
-    TooHeavy(String),
-    /// It understood the request and rejected it.
-    Rejected {
-        /// The status code.
-        status: u16,
-        /// What it said.
-        reason: String,
-    },
-}
-
-impl fmt::Display for ServiceError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RateLimited {
-                wait: Some(wait),
-                reason,
-            } => {
-                write!(
-                    out,
-                    "rate limit reached, to be asked again in {} s: {reason}",
-                    wait.as_secs()
-                )
-            }
-            Self::RateLimited { wait: None, reason } => write!(out, "rate limit reached: {reason}"),
-            Self::Refused(reason) => write!(out, "credentials refused: {reason}"),
-            Self::Unavailable(reason) => write!(out, "not available: {reason}"),
-            Self::Interrupted(signal) => write!(out, "stopped by {}", signal.as_str()),
-            Self::TooHeavy(reason) => write!(out, "could not answer in time: {reason}"),
-            Self::Rejected { status, reason } => {
-                write!(out, "request rejected with status {status}: {reason}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ServiceError {}
-
-impl ServiceError {
-    /// The failure that an answer with that status tells of.
-    pub(crate) fn of(failure: Failure, status: StatusCode, reason: String) -> Self {
-        match failure {
-            Failure::Limited(wait) => Self::RateLimited {
-                wait: wait.map(Duration::from_secs),
-                reason,
-            },
-            Failure::Refused => Self::Refused(reason),
-            Failure::Unavailable => Self::Unavailable(reason),
-            Failure::TooHeavy => Self::TooHeavy(reason),
-            Failure::Rejected => Self::Rejected {
-                status: status.as_u16(),
-                reason,
-            },
-        }
-    }
-}
-
-/// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
-    /// Status code.
-    pub status: StatusCode,
-    /// Headers.
-    pub headers: HeaderMap,
-    /// Body, decompressed.
-    pub body: Vec<u8>,
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    headers: HeaderMap,
+    /// Body after decompression.
+    pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
-    /// The beginning of the body for an error message: what the service says, whatever form it says it in. Both
-    /// services have several forms, and a proxy between has its own.
-    pub fn reason(&self) -> String {
-        let location = self
-            .header("location")
-            .filter(|_| self.status.is_redirection());
-        if let Some(target) = location.and_then(|location| location.parse::<Url>().ok()) {
-            // The rest of the address may hold what a log must not.
-            let target = format!(
-                "{}://{}",
-                target.scheme(),
-                target.host_str().unwrap_or_default()
-            );
+impl Response {
+    pub(crate) fn error(&self, kind: FailureKind, message: String) -> ServiceError {
+        ServiceError {
+            kind,
+            status: Some(self.status.as_u16()),
+            message,
+        }
+    }
+
+    /// Returns the service's explanation from the body, shortened for an error message. Each
+    /// service has several forms of it, and a proxy in between has its own.
+    pub(crate) fn reason(&self) -> String {
+        if self.status.is_redirection()
+            && let Some(target) = self
+                .header("location")
+                .and_then(|location| location.parse::<Url>().ok())
+        {
+            // The rest of the address may contain a secret.
+            let host = target.host_str().unwrap_or_default();
+            let target = quoted(&format!("{}://{host}", target.scheme()));
             return format!(
-                "{} leads to {}, where nothing is sent",
-                self.status,
-                quoted(&target)
+                "{} redirects to {target}, which is not followed",
+                self.status
             );
         }
-        let parsed: Option<serde_json::Value> = self.json().ok();
-        let said = parsed.as_ref().and_then(|body| {
-            body["message"]
-                .as_str()
-                .or_else(|| body["error"][0]["message"].as_str())
-                .map(str::to_owned)
-        });
-        let text = said.unwrap_or_else(|| {
-            String::from_utf8_lossy(&self.body)
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ")
-        });
+        let body: serde_json::Value = self.json().unwrap_or_default();
+        let message = body["message"]
+            .as_str()
+            .or_else(|| body["error"][0]["message"].as_str());
+        let text = message.map_or_else(
+            || {
+                let text = String::from_utf8_lossy(&self.body);
+                text.split_whitespace().collect::<Vec<_>>().join(" ")
+            },
+            str::to_owned,
+        );
         if text.is_empty() {
             return format!("{} without a body", self.status);
         }
         quoted(&text)
     }
 
-    /// The body as JSON; what no text can hold of it is replaced, since a stranger may have written it.
-    pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+    /// Parses the body as JSON, and replaces characters in untrusted text that JSON cannot
+    /// represent.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_slice(&self.body)
             .or_else(|_| serde_json::from_str(&well_formed_json(&self.body)))
     }
 
-    /// The same answer; where it tells of a failure, without the secret that it may repeat: a proxy's page does.
-    fn without(mut self, secret: Option<&str>) -> Self {
+    /// Removes the secret from a failure response: a proxy's error page may repeat it.
+    fn redacted(mut self, secret: Option<&str>) -> Self {
         if let Some(secret) = secret.filter(|_| !self.status.is_success()) {
-            self.body = String::from_utf8_lossy(&self.body)
-                .replace(secret, "(secret)")
-                .into_bytes();
+            let body = String::from_utf8_lossy(&self.body);
+            self.body = body.replace(secret, "(secret)").into_bytes();
         }
         self
     }
 
-    /// A header as text.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
 
-/// How long a service is waited for.
+/// Time limits for requests to one service.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For one request, answer included.
+    /// Limit for one request, response included.
     pub answer: Duration,
-    /// Before it is asked again for the first time; twice as long for the second.
+    /// Delay before the first retry; the second one waits twice as long.
     pub retry: Duration,
 }
 
 impl Default for Timeouts {
-    /// Short enough for a run to end within its grace after a signal; design, section 5.
+    /// Returns values that let a run end within its grace period after a signal (design.md,
+    /// "Failure model").
     fn default() -> Self {
         Self {
             answer: Duration::from_secs(15),
@@ -185,31 +113,30 @@ impl Default for Timeouts {
 
 /// An HTTP client for one service: serial, with one kept-alive connection.
 #[derive(Debug)]
-pub struct Http {
+pub(crate) struct Http {
     client: Client,
-    /// Sent with every request; no answer that repeats it may be quoted with it.
+    /// Root of all addresses, without a slash at its end.
+    pub(crate) root: String,
+    /// Header of every request; its secret is redacted in every failure response.
     authorization: Option<HeaderValue>,
-    requests: u64,
-    pub(crate) patience: Timeouts,
+    /// Number of requests, retries included.
+    pub(crate) requests: u64,
+    pub(crate) timeouts: Timeouts,
     pub(crate) signals: Signals,
 }
 
 impl Http {
-    /// A client for the service at `address` that sends `headers` with every request and follows no redirects: a redirect
-    /// is an answer that the adapter has to understand, and must not carry credentials to another host. Proxies of the
-    /// environment are used with https only: with plain http they would be sent the credentials.
-    ///
-    /// # Errors
-    /// When the TLS roots cannot be loaded.
-    pub fn new(address: &str, mut headers: HeaderMap) -> anyhow::Result<Self> {
-        let authorization = headers.remove(AUTHORIZATION);
-        let builder = Client::builder();
-        // Nobody's certificate is asked for over plain http: reading the system's roots would be most of a short run.
-        let builder = if address.starts_with("https:") {
-            builder
-        } else {
-            builder.no_proxy().tls_certs_only(std::iter::empty())
-        };
+    /// Returns a client for the service below `address` that sends `headers` with every request.
+    /// The client follows no redirects, because the credentials must not reach another host. It
+    /// uses the environment's proxies only with https, because a proxy could read the credentials
+    /// otherwise.
+    pub(crate) fn new(address: &str, headers: HeaderMap) -> anyhow::Result<Self> {
+        let mut builder = Client::builder();
+        if !address.starts_with("https:") {
+            // Plain http needs no certificates, and reading the system's roots would take most of a
+            // short run.
+            builder = builder.no_proxy().tls_certs_only(std::iter::empty());
+        }
         let client = builder
             .user_agent(concat!("agira-worker/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
@@ -219,110 +146,106 @@ impl Http {
             .context("setting up HTTP failed")?;
         Ok(Self {
             client,
-            authorization,
+            root: address.trim_end_matches('/').to_owned(),
+            authorization: None,
             requests: 0,
-            patience: Timeouts::default(),
+            timeouts: Timeouts::default(),
             signals: Signals::default(),
         })
     }
 
-    /// Sends this with every request from now on.
     pub(crate) fn authorize(&mut self, authorization: HeaderValue) {
         self.authorization = Some(authorization);
     }
 
-    /// Requests sent so far, retries included.
-    pub fn requests(&self) -> u64 {
-        self.requests
-    }
-
-    /// Sends what `build` makes and hands the answer to `read`; what `read` calls unavailable is tried again, few
-    /// times, as is a request that got no answer.
-    ///
-    /// # Errors
-    /// What `read` says, that the service is not available, or that a signal was caught.
-    pub fn send<T>(
+    /// Sends the request that `build` returns and hands the response to `read`. Retries a few times
+    /// while `read`, or the connection, reports [`FailureKind::Unavailable`].
+    pub(crate) fn send<T>(
         &mut self,
         build: impl Fn(&Client) -> RequestBuilder,
-        read: impl Fn(Answer) -> Result<T, ServiceError>,
+        read: impl Fn(Response) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
-        let (client, requests, patience) = (&self.client, &mut self.requests, self.patience);
-        let secret = self
-            .authorization
-            .as_ref()
-            .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let authorized = || match &self.authorization {
-            Some(authorization) => build(client).header(AUTHORIZATION, authorization),
-            None => build(client),
-        };
-        let signals = &self.signals;
+        let (client, requests, timeouts) = (&self.client, &mut self.requests, self.timeouts);
+        let (authorization, signals) = (self.authorization.as_ref(), &self.signals);
+        let secret = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let once = || {
-            // One request fits into the grace after a signal, two do not.
+            // Only one request fits into the grace period after a signal.
             if let Some(signal) = signals.caught() {
-                return Err(ServiceError::Interrupted(signal));
+                return Err(interrupted(signal));
             }
             *requests += 1;
-            let result = answer(authorized(), patience.answer)
-                .map(|answer| answer.without(secret))
+            let mut request = build(client);
+            if let Some(authorization) = authorization {
+                request = request.header(AUTHORIZATION, authorization);
+            }
+            let result = receive(request, timeouts.answer)
+                .map(|response| response.redacted(secret))
                 .and_then(&read);
             match (result, signals.caught()) {
-                // Whether the service is to blame will not be found out any more.
-                (Err(ServiceError::Unavailable(_) | ServiceError::TooHeavy(_)), Some(signal)) => {
-                    Err(ServiceError::Interrupted(signal))
+                // The signal forbids retries, so that the failure may not be the service's.
+                (Err(error), Some(signal))
+                    if matches!(error.kind, FailureKind::Unavailable | FailureKind::TooHeavy) =>
+                {
+                    Err(interrupted(signal))
                 }
                 (result, _) => result,
             }
         };
         let backoff = ExponentialBuilder::default()
-            .with_min_delay(patience.retry)
+            .with_min_delay(timeouts.retry)
             .with_max_times(2)
             .with_jitter();
         once.retry(backoff)
-            .when(|error| matches!(error, ServiceError::Unavailable(_)))
+            .when(|error| error.kind == FailureKind::Unavailable)
             .notify(|error, delay| log::debug!("{error}; trying again in {delay:?}"))
             .call()
     }
 }
 
-fn answer(request: RequestBuilder, timeout: Duration) -> Result<Answer, ServiceError> {
-    let too_late = || ServiceError::TooHeavy(format!("no answer within {timeout:?}"));
-    let failed = |error: reqwest::Error| match error.is_timeout() {
-        true => too_late(),
-        // The address may hold what nobody needs to see in a log; the caller names the service.
-        false => {
-            ServiceError::Unavailable(format!("{:#}", anyhow::Error::from(error.without_url())))
+pub(crate) fn interrupted(signal: Signal) -> ServiceError {
+    ServiceError::new(
+        FailureKind::Interrupted,
+        format!("stopped by {}", signal.as_str()),
+    )
+}
+
+fn receive(request: RequestBuilder, timeout: Duration) -> Result<Response, ServiceError> {
+    let too_heavy = |message| ServiceError::new(FailureKind::TooHeavy, message);
+    let timed_out = || too_heavy(format!("no answer within {timeout:?}"));
+    let mut response = request.timeout(timeout).send().map_err(|error| {
+        if error.is_timeout() {
+            return timed_out();
         }
-    };
-    let mut response = request.timeout(timeout).send().map_err(failed)?;
+        // The caller names the service; the address may contain a secret.
+        ServiceError::unavailable(format!("{:#}", anyhow::Error::from(error.without_url())))
+    })?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
-    let read = response
-        .by_ref()
-        .take(MOST_BYTES + 1)
-        .read_to_end(&mut body);
+    let read = response.by_ref().take(MAX_BYTES + 1).read_to_end(&mut body);
     read.map_err(|error| match error.downcast::<reqwest::Error>() {
-        Ok(error) if error.is_timeout() => too_late(),
+        Ok(error) if error.is_timeout() => timed_out(),
         Ok(error) => {
-            ServiceError::Unavailable(format!("the answer was cut off: {}", error.without_url()))
+            ServiceError::unavailable(format!("the answer was cut off: {}", error.without_url()))
         }
-        Err(error) => ServiceError::Unavailable(format!("the answer was cut off: {error}")),
+        Err(error) => ServiceError::unavailable(format!("the answer was cut off: {error}")),
     })?;
-    if body.len() as u64 > MOST_BYTES {
-        return Err(ServiceError::TooHeavy(format!(
+    if body.len() as u64 > MAX_BYTES {
+        return Err(too_heavy(format!(
             "the answer has more than {} MiB",
-            MOST_BYTES >> 20
+            MAX_BYTES >> 20
         )));
     }
-    Ok(Answer {
+    Ok(Response {
         status,
         headers,
         body,
     })
 }
 
-/// An `Authorization` header that no log shows; `None`: the secret has a character that no token has, such as a space or
-/// a line break. Headers can hold more than ASCII, but servers hang up on it.
-pub fn bearer(secret: &str) -> Option<HeaderValue> {
+/// Returns an `Authorization` header that no log shows; `None` if the secret contains a character
+/// that no token has, such as a space, a line break or a letter outside ASCII. (A header may
+/// have such a letter, but servers close the connection then.)
+pub(crate) fn bearer(secret: &str) -> Option<HeaderValue> {
     let is_token = secret.bytes().all(|byte| byte.is_ascii_graphic());
     let text = Zeroizing::new(format!("Bearer {secret}"));
     let mut value = HeaderValue::from_str(&text).ok().filter(|_| is_token)?;
@@ -335,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_can_be_a_token_becomes_a_header() {
+    fn only_a_valid_token_becomes_a_header() {
         assert!(
             bearer("github_pat_1")
                 .is_some_and(|header| header == "Bearer github_pat_1" && header.is_sensitive())

@@ -1,4 +1,4 @@
-//! Log lines on stderr, for a person or as JSON, beside a progress bar on a terminal.
+//! Log lines on stderr, as text or JSON, and the progress bar of a terminal.
 
 use std::io::{IsTerminal, Write};
 
@@ -8,23 +8,27 @@ use log::LevelFilter;
 use log::kv::Key;
 use uuid::Uuid;
 
-use crate::commands::{Format, Output};
+use crate::commands::Output;
 use crate::core::text::{Printable, printable_json};
+use crate::report::Format;
 
-/// Sets up the logger, whose JSON lines all have the id of the run; returns the bar that the run moves, which is hidden where nobody would see it.
+/// Sets up the logger, whose JSON lines have the id of the run, and returns the progress bar, which
+/// may be hidden.
 pub fn init(output: &Output, run: Uuid) -> ProgressBar {
     let terminal = std::io::stderr().is_terminal();
-    let progress = progress(
-        terminal && !output.no_progress && output.log_format == Format::Text && !output.quiet,
-    );
+    let hidden = output.no_progress || output.quiet || output.log_format == Format::Json;
+    let progress = match terminal && !hidden {
+        true => visible_progress(),
+        false => ProgressBar::hidden(),
+    };
     let (ours, others) = match (output.quiet, output.verbose) {
         (true, _) => (LevelFilter::Warn, LevelFilter::Warn),
         (false, 0) => (LevelFilter::Info, LevelFilter::Warn),
         (false, 1) => (LevelFilter::Debug, LevelFilter::Warn),
         (false, _) => (LevelFilter::Trace, LevelFilter::Debug),
     };
-    let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut builder = logger(output.log_format, coloured, run);
+    let colored = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut builder = logger(output.log_format, colored, run);
     if std::env::var_os("RUST_LOG").is_some_and(|directives| !directives.is_empty()) {
         builder.parse_default_env();
     } else {
@@ -33,15 +37,15 @@ pub fn init(output: &Output, run: Uuid) -> ProgressBar {
             .filter_module("agira_worker", ours);
     }
     builder.target(Target::Pipe(Box::new(BesideProgress(progress.clone()))));
-    // A second logger can only be a test's, which wants its own.
+    // This fails only in a test that has set its own logger, which stays.
     let _ = builder.try_init();
     progress
 }
 
-/// What a line looks like, whoever logs it: whatever text it quotes, it is one line that drives no terminal.
-pub fn logger(format: Format, coloured: bool, run: Uuid) -> Builder {
+/// Returns a logger that writes each record as one line and escapes control characters in it.
+pub fn logger(format: Format, colored: bool, run: Uuid) -> Builder {
     let mut builder = Builder::new();
-    builder.write_style(if coloured {
+    builder.write_style(if colored {
         WriteStyle::Always
     } else {
         WriteStyle::Never
@@ -58,12 +62,10 @@ pub fn logger(format: Format, coloured: bool, run: Uuid) -> Builder {
             )
         }),
         Format::Json => builder.format(move |out, record| {
-            let value = |name| record.key_values().get(Key::from_str(name));
-            // A row that a dry run would insert has none.
+            // A row that a dry run would insert has a negative id.
             let id = |name| {
-                value(name)
-                    .and_then(|value| value.to_i64())
-                    .filter(|id| *id > 0)
+                let value = record.key_values().get(Key::from_str(name));
+                value?.to_i64().filter(|id| *id > 0)
             };
             let line = serde_json::json!({
                 "run": run,
@@ -79,16 +81,13 @@ pub fn logger(format: Format, coloured: bool, run: Uuid) -> Builder {
     builder
 }
 
-fn progress(visible: bool) -> ProgressBar {
-    if !visible {
-        return ProgressBar::hidden();
-    }
+fn visible_progress() -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} mappings, {elapsed}")
         .expect("a template that is a constant");
     ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style)
 }
 
-/// Takes the bar away while a line is written, so that the two do not mix.
+/// Standard error that hides the progress bar while it writes a line.
 struct BesideProgress(ProgressBar);
 
 impl Write for BesideProgress {

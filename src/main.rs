@@ -1,9 +1,10 @@
-//! `agira-worker`: see the library for how it is built, README.md for how it is used.
+//! The program `agira-worker`. README.md describes how to use it; the library's documentation
+//! describes its design.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    agira_worker::run(agira_worker::cli::Cli::parse())
+    agira_worker::main(agira_worker::cli::Cli::parse())
 }

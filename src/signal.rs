@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first one ends a run in good order, a second one at once (design, section 5).
+//! SIGINT and SIGTERM: the first one ends a run cleanly, a second one ends the process at once
+//! (design.md, "Failure model").
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,17 +11,17 @@ use signal_hook::flag;
 /// A signal that asks a run to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT: Ctrl+C.
+    /// SIGINT, from Ctrl+C.
     Interrupt,
-    /// SIGTERM: what `kill`, systemd and Kubernetes send.
+    /// SIGTERM, from `kill`, systemd or Kubernetes.
     Terminate,
 }
 
 impl Signal {
-    /// Both of them.
+    /// Both signals.
     pub const ALL: [Self; 2] = [Self::Interrupt, Self::Terminate];
 
-    /// Its name.
+    /// Returns the signal's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Interrupt => "SIGINT",
@@ -28,12 +29,10 @@ impl Signal {
         }
     }
 
-    /// The exit code of a run that it ended, as a shell would name it: 128 and the signal's number.
+    /// Returns the exit code of a run that the signal ended, by the shell's rule: 128 plus the
+    /// signal's number.
     pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Interrupt => 130,
-            Self::Terminate => 143,
-        }
+        128 + self.number() as u8
     }
 
     fn number(self) -> i32 {
@@ -44,21 +43,18 @@ impl Signal {
     }
 }
 
-/// Whether this process was asked to end. Without [`Signals::watch`] it never is.
+/// The first signal that this process received after [`Signals::watch`].
 #[derive(Debug, Clone, Default)]
 pub struct Signals(Arc<AtomicUsize>);
 
 impl Signals {
-    /// From now on the first signal is only remembered; a second one, of either kind, ends the process.
-    ///
-    /// # Errors
-    /// When the operating system does not allow it.
+    /// Records the first signal from now on; a second one, of either kind, ends the process.
     pub fn watch() -> anyhow::Result<Self> {
         let signals = Self::default();
         let is_second = Arc::new(AtomicBool::new(false));
         for signal in Signal::ALL {
             let (number, code) = (signal.number(), signal.exit_code());
-            // In this order: what looks for the first signal must come before what remembers it.
+            // The order matters: the shutdown must test the flag before the same signal sets it.
             flag::register_conditional_shutdown(number, code.into(), is_second.clone())
                 .and_then(|_| flag::register(number, is_second.clone()))
                 .and_then(|_| flag::register_usize(number, signals.0.clone(), code.into()))
@@ -67,7 +63,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// The signal that was caught.
+    /// Returns the first signal, if one was received.
     pub fn caught(&self) -> Option<Signal> {
         let code = self.0.load(Ordering::Relaxed);
         Signal::ALL

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fuzzes what reads the text of others, one target after the other.
+# Fuzzes the code that reads untrusted text, one target after the other.
 #
-#     tests/fuzz.sh [SECONDS]    for each target; 300 unless told
-#     tests/fuzz.sh --seeds      each case of tests/fuzz/seeds once, in an ordinary build
+#     tests/fuzz.sh [SECONDS]    seconds for each target (300)
+#     tests/fuzz.sh --seeds      runs each case of tests/fuzz/seeds once, in an ordinary build
 #
-# Installs cargo-fuzz when it is missing. What makes a target fail stands in target/fuzz/failures; what it learnt stays
-# in target/fuzz/corpus for the next time.
+# Installs cargo-fuzz if it is missing. target/fuzz/failures gets the inputs that make a target fail. target/fuzz/corpus keeps the
+# inputs that reached new code, for the next time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,7 +32,7 @@ for target in "${targets[@]}"; do
     echo "== $target, $seconds s"
     learnt=target/fuzz/corpus/$target failures=target/fuzz/failures/$target
     mkdir -p "$learnt" "$failures"
-    # There is no unsafe code that a sanitizer could say something about.
+    # There is no unsafe code, so a sanitizer would report nothing.
     cargo fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz/build --sanitizer none "$target" \
         "$learnt" "tests/fuzz/seeds/$target" -- \
         -max_total_time="$seconds" -max_len=20000 -timeout=20 -artifact_prefix="$failures/" -print_final_stats=1

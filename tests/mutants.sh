@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Changes src/core, which decides everything and says what each answer of a service means, in every place by a little, and
-# checks that its own tests notice.
+# Makes small changes everywhere in src/core, and checks that the unit tests of src/core detect each one.
 #
-#     tests/mutants.sh [OPTION]...      options are cargo-mutants' own, such as --list or --file src/plan.rs
+#     tests/mutants.sh [OPTION]...      options are cargo-mutants' own, such as --list or --file src/plan/table.rs
 #
-# Not part of tests/run.sh: it takes about half an hour. The core uses nothing of the rest, so it is built as a package of its
-# own: a mutant costs seconds. The result is in target/mutants/mutants.out.
+# This is not part of tests/run.sh, because it takes about half an hour. The core imports nothing from the rest of src, so it is
+# built as a separate package, and a mutant takes only seconds. The result is in target/mutants/mutants.out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one test command: installs what is missing, then format, lints, all tests, documentation, demo.
+# Installs missing tools, and then runs format check, lints, all tests, documentation and demo.
 #
 #     tests/run.sh                      everything; the first time it builds a Weaviate server, which takes some minutes
 #     tests/run.sh --without-weaviate   without the tests that need a real Weaviate server
@@ -7,10 +7,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/install.sh
 
-# GitHub's published GraphQL schema, as this package carries it.
+# The npm package that contains GitHub's published GraphQL schema.
 readonly schema_package=@octokit/graphql-schema@15.26.1
 readonly schema_folder=target/github-schema
-# The client with which Agira reads what we write, in the version that Agira uses.
+# The client with which Agira reads Weaviate, in the version that Agira uses.
 readonly agiras_client=weaviate-client==4.23.1
 readonly client_folder=target/${agiras_client//==/-}
 readonly containerfile_linter=dockerfile-utils@0.16.3
@@ -41,7 +41,7 @@ fetch_agiras_client() {
         touch "$client_folder/complete"
 }
 
-# Out of Debian's package: installed, it would start a server.
+# Extracts promtool from Debian's package. Installing the package would start a server.
 fetch_promtool() {
     command -v promtool >/dev/null && return
     if [ ! -x target/promtool/usr/bin/promtool ]; then
@@ -61,7 +61,7 @@ if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 
 fi
 untested=()
 server=''
-# That of the environment may be anybody's: only the tests that are meant for it may find it.
+# WEAVIATE_URL may name anybody's server, so only the tests that are meant for it may use it.
 named_weaviate=${WEAVIATE_URL:-}
 export KIT_WEAVIATE_URL=$named_weaviate KIT_WEAVIATE_API_KEY=${WEAVIATE_API_KEY:-}
 unset WEAVIATE_URL WEAVIATE_API_KEY
@@ -73,17 +73,17 @@ if [ -n "$with_weaviate" ]; then
     fi
     step 'a Weaviate server'
     install_for_weaviate
-    # One that is named is enough to go on with: only without it is it worth minutes to build one.
+    # Building a server takes minutes. If WEAVIATE_URL names one, that is enough.
     server=$(tests/weaviate.sh ${named_weaviate:+--cached}) || [ -n "$named_weaviate" ]
     echo "${server:-only the one that WEAVIATE_URL names}"
     if [ -n "$server" ]; then
         export AGIRA_WORKER_WEAVIATE_SERVER=$server
     else
-        untested+=('NOT TESTED: Weaviate with other settings, stopped and started again (only what WEAVIATE_URL names was there)')
-        untested+=("NOT TESTED: what Agira's Python client reads (the same; without WEAVIATE_URL a server is built)")
+        untested+=('NOT TESTED: Weaviate with other settings, stopped and started again (only the server of WEAVIATE_URL was available)')
+        untested+=("NOT TESTED: what Agira's Python client reads (for the same reason; without WEAVIATE_URL, a server is built)")
     fi
 else
-    untested+=('NOT TESTED: a real Weaviate server (left out by --without-weaviate)')
+    untested+=('NOT TESTED: a real Weaviate server (skipped by --without-weaviate)')
     export KIT_WEAVIATE=
 fi
 
@@ -96,7 +96,7 @@ cargo clippy --workspace --all-targets --locked -- --deny warnings
 step 'tests'
 cargo test --workspace --locked
 
-step 'fuzz targets, over their seeds'
+step 'fuzz targets, with their seeds'
 tests/fuzz.sh --seeds
 
 step "GraphQL against GitHub's published schema"
@@ -109,7 +109,7 @@ fi
 
 if [ -n "$server" ]; then
     step 'tests against the real Weaviate'
-    # Those of the server itself, and then all others again, with it in the simulator's place.
+    # First the tests of the server itself, and then all other tests again, with the server instead of the simulator.
     KIT_WEAVIATE=real cargo test --workspace --locked -- --ignored real_weaviate
     KIT_WEAVIATE=real cargo test --workspace --locked -- --skip simulated
 
@@ -126,7 +126,7 @@ if [ -n "$with_weaviate" ] && [ -n "$named_weaviate" ]; then
     KIT_WEAVIATE=named cargo test --test it --locked -- adapters::weaviate:: weaviate_runs:: --skip simulated --skip own_server
 fi
 
-step 'examples and manual, by the tools that read them'
+step 'examples and manual, checked by the tools that read them'
 examine() {
     local test=$1 command
     shift

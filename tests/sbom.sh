@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Writes the bill of materials of the program: every package in it, with version, licence and checksum, as CycloneDX 1.5.
+# Writes the bill of materials of the program, as CycloneDX 1.5: every package in it, with version, license and checksum.
 #
-#     tests/sbom.sh [FILE]      FILE: target/agira-worker.cdx.json unless it is given
+#     tests/sbom.sh [FILE]      FILE is target/agira-worker.cdx.json by default
 #
-# Installs cargo-cyclonedx where it is missing.
+# Installs cargo-cyclonedx if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly cyclonedx=cargo-cyclonedx@0.5.9
@@ -15,12 +15,12 @@ if ! cargo cyclonedx --version >/dev/null 2>&1; then
     cargo install --quiet --locked "$cyclonedx"
 fi
 trap 'rm -f "$written"' EXIT
-# It knows no other place than beside Cargo.toml.
+# cargo-cyclonedx always writes its file beside Cargo.toml.
 cargo cyclonedx --quiet --describe binaries --target "$(rustc -vV | sed -n 's/^host: //p')" --format json --spec-version 1.5
 mkdir -p "$(dirname "$file")"
 mv "$written" "$file"
 
-# What is linked into the program, by cargo's own account.
+# Checks that the file names every package that cargo links into the program.
 cargo tree --locked --edges normal --prefix none --format '{p}' | sed -n 's/^\([^ ]*\) v\([^ ]*\).*/\1@\2/p' | sort -u |
     while IFS=@ read -r name version; do
         if ! grep -q "\"purl\": \"pkg:cargo/$name@$version" "$file"; then

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Two hours compressed: 2,000 overlapping runs of the program as processes, with random faults, signals and people's edits.
-# At the end everything is as in a world that nothing disturbed, and no connection, lock or file is left behind.
+# Starts 2,000 overlapping processes of the program, with random faults, signals and edits by people. At the end, the state must
+# equal that of an undisturbed world, and no connection, lock or file may be left behind.
 #
 #     tests/soak.sh          2,000 runs
-#     tests/soak.sh 200 7    200 runs with the seed 7
+#     tests/soak.sh 200 7    200 runs with seed 7
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/install.sh

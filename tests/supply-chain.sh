@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Checks licences, sources and known weaknesses of all packages.
+# Checks licenses, sources and known vulnerabilities of all packages.
 #
 #     tests/supply-chain.sh
 #
-# Needs cargo-deny (cargo install --locked cargo-deny); the list of known weaknesses comes from GitHub.
+# Needs cargo-deny (cargo install --locked cargo-deny); the list of known vulnerabilities comes from GitHub.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ deny() { cargo deny --locked --config tests/deny.toml check --hide-inclusion-gra
 
 deny licenses bans sources
 if ! cargo deny --locked --config tests/deny.toml fetch db; then
-    echo 'NOT TESTED: known weaknesses (the list cannot be fetched from GitHub)'
+    echo 'NOT TESTED: known vulnerabilities (the list cannot be fetched from GitHub)'
     exit 0
 fi
 deny --disable-fetch advisories

@@ -1,5 +1,5 @@
-//! What runs cost: requests, statements, bytes, time and memory, each with the bound that it has to keep, and in
-//! comparison with the known per-mapping design.
+//! Measures the cost of runs: requests, statements, bytes, time and memory. Each scenario has bounds that it must keep. A
+//! baseline, which handles each mapping alone, is measured for comparison.
 //!
 //! ```sh
 //! cargo build --release --workspace --bins --examples
@@ -7,8 +7,8 @@
 //! cargo run --release --example benchmark -- --help      # single scenarios, JSON, a picture
 //! ```
 //!
-//! Everything runs on loopback against the kit's services. Counts hold anywhere; times are those of this machine, with the
-//! latency that is named.
+//! Everything runs on loopback against the kit's services. Counts are the same on every machine. Times depend on this machine
+//! and on the simulated latency.
 
 mod picture;
 mod program;
@@ -24,7 +24,7 @@ use clap::Parser;
 use scenarios::{SCENARIOS, Scenario};
 use table::Row;
 
-/// Measures what runs of agira-worker cost; exits with 1 when a bound is missed.
+/// Measures the cost of runs of agira-worker; exits with 1 when a bound is exceeded.
 #[derive(Debug, Parser)]
 struct Args {
     /// Only these scenarios; default: all but the long one.
@@ -36,7 +36,7 @@ struct Args {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
-    /// Draw requests and time over the number of mappings, ours and the baseline's, instead of running scenarios.
+    /// Draw requests and time over the number of mappings, for agira-worker and the baseline, instead of running scenarios.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["scenarios", "long", "json"])]
     svg: Option<PathBuf>,
 }

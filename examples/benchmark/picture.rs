@@ -1,4 +1,4 @@
-//! Requests and time over the number of mappings, ours and the baseline's, as a picture.
+//! Draws requests and time over the number of mappings, for agira-worker and for the baseline.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use crate::scenarios::{all_closed, baseline};
 use crate::services::Services;
 use crate::table::Cost;
 
-/// One line: its name, its colour, and what runs over so many mappings cost.
+/// One line of the picture: name, color, and the cost for each number of mappings.
 struct Line {
     name: &'static str,
     colour: RGBColor,
     points: Vec<(f64, Cost)>,
 }
 
-/// Measures, and draws what came out.
+/// Measures and draws the picture.
 pub fn draw(path: &Path) {
     let lines = [
         Line {

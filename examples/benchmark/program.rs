@@ -1,4 +1,4 @@
-//! Running a program to its end, with its time and its peak memory.
+//! Runs a program to its end and measures its time and its peak memory.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How a run ended.
+/// Result of a program that has ended.
 #[derive(Debug, Clone)]
 pub struct Finished {
-    /// Start to end.
+    /// Time from start to end.
     pub elapsed: Duration,
-    /// The high-water mark of its resident memory in kB, as Linux keeps it.
+    /// Peak of its resident memory in kB, as Linux reports it; `None` on other systems.
     pub peak: Option<u64>,
-    /// What it printed, where that is JSON.
+    /// JSON that it printed; null when it printed something else.
     pub report: Value,
 }
 
-/// The release binary of the worker, beside this example.
+/// Returns the path of the worker's release binary, beside this example.
 pub fn worker() -> PathBuf {
     beside("../agira-worker")
 }
 
-/// The program with the requests of the per-mapping design.
+/// Returns the path of the baseline.
 pub fn baseline() -> PathBuf {
     beside("baseline")
 }
@@ -39,7 +39,7 @@ fn beside(name: &str) -> PathBuf {
 /// Runs a command to its end.
 ///
 /// # Panics
-/// When it does not end with 0.
+/// Panics when the command does not exit with 0.
 pub fn run(command: &mut Command) -> Finished {
     let start = Instant::now();
     let mut child = command
@@ -60,7 +60,7 @@ pub fn run(command: &mut Command) -> Finished {
         }
         let shown = std::fs::read_to_string(&path).unwrap_or_default();
         let line = shown.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        // It is gone from the file while the process ends.
+        // The line disappears from the file while the process ends.
         peak = line
             .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
             .or(peak);

@@ -1,4 +1,4 @@
-//! The scenarios, each with what it may cost at most.
+//! The scenarios, each with the bounds of its cost.
 
 use std::time::Duration;
 
@@ -6,18 +6,17 @@ use crate::program::{self, Finished};
 use crate::services::{LATENCY, Services, at, count};
 use crate::table::{Bound, Cost, Row};
 
-/// Something to be measured.
+/// A situation whose cost is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
-    /// Its name on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// Whether it takes more than a few minutes.
+    /// True for a scenario that takes more than a few minutes.
     pub is_long: bool,
-    /// Measures it.
+    /// Function that measures it.
     pub measure: fn() -> Vec<Row>,
 }
 
-/// All scenarios.
 pub const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "unchanged",
@@ -74,7 +73,7 @@ fn row(name: impl Into<String>, cost: Cost, bounds: Vec<Bound>) -> Row {
     }
 }
 
-/// The bounds of the requests and statements of a run.
+/// Returns the bounds for the requests and statements of a run.
 fn requests(cost: &Cost, github: i64, weaviate: i64, statements: i64) -> Vec<Bound> {
     vec![
         Bound::at_most("GitHub", github, cost.github as i64),
@@ -83,7 +82,7 @@ fn requests(cost: &Cost, github: i64, weaviate: i64, statements: i64) -> Vec<Bou
     ]
 }
 
-/// Nothing changed: the number of mappings must not show.
+/// Measures a run when nothing changed: the number of mappings must make no difference.
 fn unchanged() -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut first: Option<Duration> = None;
@@ -91,7 +90,7 @@ fn unchanged() -> Vec<Row> {
         let services = Services::with(10, mappings);
         services.pretend_settled();
         let (scans, written) = services.touched();
-        // One run is at the mercy of whatever else the machine does.
+        // Other work on the machine disturbs a single run.
         let mut costs: Vec<Cost> = (0..5).map(|_| services.measure(&[]).0).collect();
         let (scans, written) = (services.touched().0 - scans, services.touched().1 - written);
         costs.sort_by_key(|cost| cost.elapsed);
@@ -118,7 +117,7 @@ fn unchanged() -> Vec<Row> {
     rows
 }
 
-/// Repositories are asked about 25 at a time.
+/// Measures polls: one request polls 25 repositories.
 fn repositories() -> Vec<Row> {
     let services = Services::with(100, 1_000);
     services.pretend_settled();
@@ -127,7 +126,7 @@ fn repositories() -> Vec<Row> {
     vec![row("100 repositories, nothing changed", cost, bounds)]
 }
 
-/// What changed is what costs.
+/// Measures a run with a few changes among many mappings: only the changes may cost.
 fn changes() -> Vec<Row> {
     let services = Services::with(10, 1_000);
     services.at_github(1..=1_000);
@@ -155,7 +154,7 @@ fn changes() -> Vec<Row> {
     )]
 }
 
-/// A pull request is followed even when nothing happens to its issue.
+/// Measures a changed pull request whose issue did not change.
 fn pull_request() -> Vec<Row> {
     let services = Services::with(10, 1_000);
     services.at_github(1..=1_000);
@@ -187,7 +186,7 @@ fn pull_request() -> Vec<Row> {
     )]
 }
 
-/// A backlog of rechecks does not keep news waiting.
+/// Measures a new change while many rechecks are overdue: the change goes first.
 fn overdue() -> Vec<Row> {
     let services = Services::with(10, 100_000);
     services.pretend_settled();
@@ -195,7 +194,7 @@ fn overdue() -> Vec<Row> {
         "UPDATE core_externalissuemapping SET worker_recheck_at = now() - interval '2 days' + id * interval '1 second'",
     );
     services.execute("VACUUM (FULL, ANALYZE) core_externalissuemapping");
-    // Those that come first, and the one that was closed.
+    // GitHub needs the issues that a run claims first, and the one that was closed.
     services.at_github((1..=100).chain([77_777]));
     services.github.close(&services.key(77_777), &at(5));
     let (cost, run) = services.measure(&[]);
@@ -210,7 +209,7 @@ fn overdue() -> Vec<Row> {
     )]
 }
 
-/// New mappings of closed issues; every third was closed by a pull request.
+/// Creates new mappings of closed issues; a pull request closed every third of them.
 pub fn all_closed(mappings: i32) -> Services {
     let services = Services::with(10, mappings);
     services.at_github(1..=mappings);
@@ -225,7 +224,7 @@ pub fn all_closed(mappings: i32) -> Services {
     services
 }
 
-/// The requests of the per-mapping design for all mappings.
+/// Measures the baseline's requests for all mappings.
 pub fn baseline(services: &Services) -> Cost {
     services.cost(|services| vec![program::run(&mut services.command(&program::baseline()))])
 }
@@ -248,7 +247,7 @@ fn first_run() -> Vec<Row> {
     ]
 }
 
-/// Runs until nothing is left.
+/// Runs until no mapping is due.
 fn looping(services: &Services, args: &[&str]) -> Vec<Finished> {
     let mut finished = Vec::new();
     loop {
@@ -261,7 +260,7 @@ fn looping(services: &Services, args: &[&str]) -> Vec<Finished> {
     }
 }
 
-/// Whether that many mappings were each worked on once: claimed once, moved once, their two objects written once.
+/// Checks that each mapping was claimed once, its item moved once, and its two objects written once.
 fn each_once(services: &Services, mappings: i64, runs: &[Finished]) -> Bound {
     let claimed: i64 = runs.iter().map(|run| count(&run.report, "claimed")).sum();
     let moves: i64 =
@@ -274,7 +273,7 @@ fn each_once(services: &Services, mappings: i64, runs: &[Finished]) -> Bound {
     )
 }
 
-/// Runs at the same time share the work.
+/// Measures overlapping runs, which share the work.
 fn processes() -> Vec<Row> {
     const MAPPINGS: i32 = 5_000;
     let measure = |processes: usize| {
@@ -318,7 +317,7 @@ fn processes() -> Vec<Row> {
     ]
 }
 
-/// What an operator asks for is there at once, also when Agira has grown.
+/// Measures `status` on a large Agira: an operator must not have to wait.
 fn status() -> Vec<Row> {
     const AT_ONCE: Duration = Duration::from_millis(300);
     let services = Services::with(10, 100_000);
@@ -347,7 +346,7 @@ fn status() -> Vec<Row> {
     ]
 }
 
-/// A large backlog is worked off in bounded runs.
+/// Measures a large backlog that bounded runs work through.
 fn long() -> Vec<Row> {
     const MAPPINGS: i32 = 100_000;
     const BUDGET: Duration = Duration::from_secs(300);

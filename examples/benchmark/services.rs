@@ -1,4 +1,4 @@
-//! The kit's services with a world in them, and what runs on it cost.
+//! The kit's services, filled with mappings, and the cost of runs on them.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,15 +14,14 @@ use serde_json::Value;
 use crate::program::{self, Finished};
 use crate::table::Cost;
 
-/// How long every answer of GitHub and of Weaviate takes, where time is named.
+/// Delay of every answer of GitHub and Weaviate in the scenarios that measure time.
 pub const LATENCY: Duration = Duration::from_millis(80);
 const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
 
 /// A database, a GitHub and a Weaviate.
 pub struct Services {
-    /// Agira's database.
     pub database: Database,
-    /// GitHub, with points for any number of requests.
+    /// GitHub without a limit of points.
     pub github: Github,
     /// Weaviate with Agira's class.
     pub weaviate: Weaviate,
@@ -30,7 +29,7 @@ pub struct Services {
 }
 
 impl Services {
-    /// That many new mappings in that many repositories. GitHub knows of one issue in each, so that they are there.
+    /// Creates new mappings in some repositories. GitHub has one issue in each repository, so that the repository exists.
     pub fn with(repositories: i32, mappings: i32) -> Self {
         let database = Database::create();
         let mut client = database.client();
@@ -49,12 +48,12 @@ impl Services {
         services
     }
 
-    /// `owner/name#number` of a mapping.
+    /// Returns `owner/name#number` of a mapping.
     pub fn key(&self, number: i32) -> String {
         format!("acme/repo-{}#{number}", number % self.repositories)
     }
 
-    /// `owner/name#number` of the pull request that closes the issue of a mapping.
+    /// Returns `owner/name#number` of the pull request that closes the issue of a mapping.
     pub fn pull_request_key(&self, number: i32) -> String {
         format!(
             "acme/repo-{}#{}",
@@ -63,7 +62,7 @@ impl Services {
         )
     }
 
-    /// Lets GitHub have the issues of these mappings.
+    /// Creates the issues of these mappings on GitHub.
     pub fn at_github(&self, numbers: impl IntoIterator<Item = i32>) {
         for number in numbers {
             self.github.issue(&self.key(number), |issue| {
@@ -73,7 +72,7 @@ impl Services {
         }
     }
 
-    /// Gives an issue an open pull request that will close it, changed at that time.
+    /// Creates an open pull request, with `at` as its `updatedAt`, that will close the issue of a mapping.
     pub fn pull_request(&self, number: i32, at: &str) {
         let source = self.pull_request_key(number);
         self.github
@@ -87,20 +86,20 @@ impl Services {
         });
     }
 
-    /// Closes issues long ago.
+    /// Closes issues with a `closedAt` in the past.
     pub fn close(&self, numbers: impl IntoIterator<Item = i32>) {
         for number in numbers {
             self.github.close(&self.key(number), CLOSED_AT);
         }
     }
 
-    /// From now on every answer takes this long.
+    /// Delays every later answer.
     pub fn latency(&self, latency: Duration) {
         self.github.settings().latency = latency;
         self.weaviate.settings().latency = latency;
     }
 
-    /// Looks at everything once, without latency.
+    /// Checks every mapping once, without latency.
     pub fn settle(&self) {
         self.latency(Duration::ZERO);
         self.run(&["sync", "--limit", "100000", "--time-budget", "1h"]);
@@ -108,19 +107,19 @@ impl Services {
         self.latency(LATENCY);
     }
 
-    /// As if everything had been looked at an hour ago, and nothing had to be done; GitHub and Weaviate are not asked.
+    /// Changes all rows as if each had been checked an hour ago without a change. It asks neither GitHub nor Weaviate.
     pub fn pretend_settled(&self) {
         self.execute(
             "UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_checked_at = now() - interval '1 hour',
                 worker_recheck_at = now() + interval '1 day' + id * interval '1 second',
                 worker_external_updated_at = '2026-01-01T00:00:00Z', worker_pushed_at = now() - interval '1 hour'",
         );
-        // The statistics of an emptied table's pages would be those of twice as many.
+        // Dead rows would double the number of pages in the statistics.
         self.execute("VACUUM (FULL, ANALYZE) core_externalissuemapping");
         self.settle();
     }
 
-    /// As if Agira were some years old: every item was changed ten times, everything was closed once and dealt with, and
+    /// Changes the database as if Agira were some years old: every item changed ten times, every close event was handled, and
     /// some mappings failed.
     pub fn grow(&self) {
         self.execute(
@@ -137,7 +136,7 @@ impl Services {
         self.execute("VACUUM ANALYZE");
     }
 
-    /// A run of the worker.
+    /// Returns the command of a run of the worker.
     pub fn run(&self, args: &[&str]) -> Finished {
         program::run(
             self.command(&program::worker())
@@ -146,7 +145,7 @@ impl Services {
         )
     }
 
-    /// A program with the environment of the worker.
+    /// Returns the command of a program with the worker's environment.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
@@ -159,7 +158,7 @@ impl Services {
         command
     }
 
-    /// What one `sync` costs, and how it ended.
+    /// Runs one `sync`; returns its cost and its result.
     pub fn measure(&self, args: &[&str]) -> (Cost, Finished) {
         let mut finished = None;
         let cost = self.cost(|services| {
@@ -170,7 +169,7 @@ impl Services {
         (cost, finished.expect("it ran"))
     }
 
-    /// What those runs cost together, from the start of the first to the end of the last.
+    /// Calls `runs`; returns the cost of its runs together, from the start of the first to the end of the last.
     pub fn cost(&self, runs: impl FnOnce(&Self) -> Vec<Finished>) -> Cost {
         self.github.clear_log();
         self.weaviate.clear_log();
@@ -202,9 +201,9 @@ impl Services {
         }
     }
 
-    /// Sequential scans of the mapping table, and rows of it that were written, since the database began.
+    /// Returns how many sequential scans of the mapping table PostgreSQL made, and how many of its rows it wrote.
     pub fn touched(&self) -> (i64, i64) {
-        // The counts of a connection arrive when its server process ends, which is after its client's end.
+        // PostgreSQL publishes the counts of a connection when its server process ends, which is after the client ends.
         let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
         while self.one::<i64>(others) > 0 {
             std::thread::sleep(Duration::from_millis(5));
@@ -219,7 +218,7 @@ impl Services {
         (row.get(0), row.get(1))
     }
 
-    /// One value.
+    /// Returns the single value of a query.
     pub fn one<T: postgres::types::FromSqlOwned>(&self, sql: &str) -> T {
         self.database
             .client()
@@ -228,7 +227,7 @@ impl Services {
             .get(0)
     }
 
-    /// One statement.
+    /// Executes one statement.
     pub fn execute(&self, sql: &str) {
         self.database
             .client()
@@ -237,14 +236,14 @@ impl Services {
     }
 }
 
-/// What a report says about a count.
+/// Returns a count of a report.
 pub fn count(report: &Value, name: &str) -> i64 {
     report[name]
         .as_i64()
         .unwrap_or_else(|| panic!("no count {name} in {report}"))
 }
 
-/// A time of GitHub's, so many seconds from now.
+/// Returns the time that is this many seconds from now, in GitHub's form.
 pub fn at(seconds: i64) -> String {
     (Utc::now() + chrono::Duration::seconds(seconds)).to_rfc3339_opts(SecondsFormat::Secs, true)
 }

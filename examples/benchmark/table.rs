@@ -1,31 +1,29 @@
-//! The results, for people and for programs.
+//! Results of the benchmark, as a table for people and as JSON for programs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What one run, or several together, cost.
+/// Cost of one run, or of several together.
 #[derive(Debug, Clone, Default)]
 pub struct Cost {
-    /// Requests to GitHub.
     pub github: usize,
-    /// GraphQL points spent for them.
+    /// GraphQL points that the requests to GitHub cost.
     pub points: i64,
-    /// Requests to Weaviate.
     pub weaviate: usize,
     /// SQL statements, transaction control included.
     pub statements: i64,
-    /// Bodies of requests and answers, as they were sent.
+    /// Bytes of the bodies in both directions, as they were sent.
     pub bytes: usize,
-    /// Start to end.
+    /// Time from start to end.
     pub elapsed: Duration,
-    /// The largest process, in kB; unknown on systems without `/proc`.
+    /// Peak memory of the largest process in kB; `None` on systems without `/proc`.
     pub peak: Option<u64>,
 }
 
 impl Cost {
-    /// Adds what a later run cost.
+    /// Adds the cost of a later run.
     pub fn add(&mut self, other: &Self) {
         self.github += other.github;
         self.points += other.points;
@@ -37,7 +35,7 @@ impl Cost {
     }
 }
 
-/// A promise, and whether it was kept.
+/// A bound, and the answer to whether it was kept.
 #[derive(Debug, Clone)]
 pub struct Bound {
     what: String,
@@ -45,7 +43,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// A promise of any kind.
+    /// Creates a bound of any kind.
     pub fn new(what: impl Into<String>, holds: bool) -> Self {
         Self {
             what: what.into(),
@@ -53,7 +51,7 @@ impl Bound {
         }
     }
 
-    /// At most so much.
+    /// Creates a bound for the largest allowed value.
     pub fn at_most(what: &str, most: i64, found: i64) -> Self {
         Self {
             what: format!("at most {most} {what}"),
@@ -61,7 +59,7 @@ impl Bound {
         }
     }
 
-    /// A ratio that has to be reached, and the one that was.
+    /// Creates a bound for a ratio, and shows the measured ratio.
     pub fn at_least_times(what: &str, least: f64, found: f64) -> Self {
         Self {
             what: format!("at least {least} times {what}: {found:.1}"),
@@ -73,22 +71,22 @@ impl Bound {
 /// One line of the table.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// What was run, on what.
+    /// Name of the scenario.
     pub name: String,
-    /// What it cost.
+    /// Measured cost.
     pub cost: Cost,
-    /// What was promised.
+    /// Bounds of the scenario.
     pub bounds: Vec<Bound>,
 }
 
 impl Row {
-    /// Whether all promises were kept.
+    /// Returns true if all bounds were kept.
     pub fn holds(&self) -> bool {
         self.bounds.iter().all(|bound| bound.holds)
     }
 }
 
-/// A Markdown table.
+/// Returns the rows as a Markdown table.
 pub fn markdown(rows: &[Row]) -> String {
     let mut table =
         "| run | GitHub requests | points | Weaviate requests | SQL statements | KB | ms | peak MB | bounds |\n\
@@ -120,7 +118,7 @@ pub fn markdown(rows: &[Row]) -> String {
     table
 }
 
-/// The same as JSON.
+/// Returns the rows as JSON.
 pub fn json(rows: &[Row]) -> Value {
     let shown = rows.iter().map(|row| {
         let cost = &row.cost;

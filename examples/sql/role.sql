@@ -1,9 +1,9 @@
--- A role for agira-worker with exactly what the program uses, per column where PostgreSQL can. Run it as the owner of
--- Agira's tables who may create roles, after sql/worker.sql, and again after every upgrade:
+-- Creates the role agira_worker with exactly the rights that the program uses, per column where PostgreSQL supports it. Run it
+-- after sql/worker.sql, and again after every upgrade, as an owner of Agira's tables who may create roles:
 --
 --     psql -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -f examples/sql/role.sql
 --
--- The role has no password yet: set one with psql's \password agira_worker. To take all of it away again:
+-- The role has no password yet. Set one with psql's \password agira_worker. To remove the role and its rights:
 -- DROP OWNED BY agira_worker; DROP ROLE agira_worker;
 
 BEGIN;
@@ -16,14 +16,14 @@ BEGIN
 END
 $$;
 
--- What an earlier version of this file gave goes first.
+-- Rights that an earlier version of this file granted are revoked first.
 REVOKE ALL ON core_externalissuemapping, core_item, core_project, core_activity, django_content_type,
     worker_pull_request_link, worker_repository, worker_run, worker_pause FROM agira_worker;
 
 GRANT SELECT (id, item_id, github_id, number, kind, state, html_url, pr_body, merge_commit_sha, merged_at, worker_due_at,
         worker_recheck_at, worker_claim, worker_claimed_until, worker_attempts, worker_error, worker_error_at,
         worker_checked_at, worker_external_updated_at, worker_closed_at, worker_outbox, worker_pushed_at),
-    -- Rows for pull requests; never item_id of a row that exists, so that none can move to another item.
+    -- New rows are for pull requests. The role cannot update item_id, so that no row can move to another item.
     INSERT (item_id, github_id, number, kind, state, html_url, last_synced_at, pr_body, merge_commit_sha, merged_at,
         worker_due_at, worker_claim, worker_claimed_until),
     UPDATE (github_id, state, last_synced_at, pr_body, merge_commit_sha, merged_at, worker_due_at, worker_recheck_at,
@@ -38,10 +38,8 @@ GRANT SELECT (id, title, description, solution_description, status, project_id, 
 GRANT SELECT (id, github_owner, github_repo) ON core_project TO agira_worker;
 GRANT SELECT (id, app_label, model) ON django_content_type TO agira_worker;
 
--- `status --mapping` tells what became of an item when its issue was closed.
-GRANT SELECT (id, target_content_type_id, target_object_id, verb, summary, created_at, actor_id),
-    INSERT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id)
-    ON core_activity TO agira_worker;
+-- Every change of a state or a status gets an activity row.
+GRANT INSERT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id) ON core_activity TO agira_worker;
 
 GRANT SELECT (issue_mapping_id, mapping_id, item_id, relation),
     INSERT (issue_mapping_id, mapping_id, item_id, relation, linked_at),

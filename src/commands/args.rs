@@ -1,111 +1,153 @@
 //! Arguments that several commands share. Doc comments here are the help text.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 
 use crate::core::model::{CloseReason, ItemStatus};
 use crate::core::plan::Policy;
+use crate::db::{MappingFilter, Selection};
+use crate::http::Timeouts;
+use crate::report::Format;
+use crate::run::{Job, Scope};
 
-/// How to report.
+/// Options for the output, which all commands have.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Output {
-    /// The result on stdout: for a person, or one JSON object.
+    /// Form of the result on stdout: text, or one JSON object.
     #[arg(long, value_enum, default_value_t, global = true)]
     pub output: Format,
-    /// Log lines on stderr: for a person, or one JSON object each.
+    /// Form of the log lines on stderr: text, or one JSON object each.
     #[arg(long, value_enum, default_value_t, global = true)]
     pub log_format: Format,
-    /// No progress bar, even on a terminal.
+    /// Show no progress bar, even on a terminal.
     #[arg(long, global = true)]
     pub no_progress: bool,
-    /// Log why things happen (-vv: and what is sent). RUST_LOG overrides this.
+    /// Log the reason of each decision (-v) and each request (-vv). RUST_LOG overrides this.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub verbose: u8,
-    /// Log warnings and errors only.
+    /// Log only warnings and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 }
 
-/// A form of output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For a person.
-    #[default]
-    Text,
-    /// For a program.
-    Json,
-}
-
-/// Which mappings.
+/// Projects and mappings to which a command is restricted.
 #[derive(Debug, Args)]
-pub struct Narrowed {
-    /// Only mappings of items of this project; may be repeated.
+pub struct FilterArgs {
+    /// Select only mappings of this project's items; may be repeated.
     #[arg(long = "project", value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
-    pub projects: Vec<i64>,
-    /// Only this mapping, due or not; may be repeated.
+    pub(super) projects: Vec<i64>,
+    /// Select only this mapping, due or not; may be repeated.
     #[arg(long = "mapping", value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
-    pub mappings: Vec<i64>,
+    pub(super) mappings: Vec<i64>,
 }
 
-/// How much, and whether for real.
+/// Options of one batch.
 #[derive(Debug, Args)]
 pub struct Batch {
-    /// At most this many mappings.
+    /// Process at most this many mappings.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub limit: u32,
-    /// Print what would be done, and change nothing anywhere.
+    pub(super) limit: u32,
+    /// Print what a run would do, and change nothing anywhere.
     #[arg(long)]
-    pub dry_run: bool,
+    pub(super) dry_run: bool,
     /// Start no further request after this time, such as 90s or 5m.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, env = "AGIRA_WORKER_TIME_BUDGET")]
-    pub time_budget: std::time::Duration,
-    /// Write the metrics of the run to this file, in the format of Prometheus' node_exporter; a file per command.
+    pub(super) time_budget: Duration,
+    /// Wait at most this long for one response of GitHub or Weaviate (1s to 60s).
+    ///
+    /// A run that gets a signal still waits for the response that it asked for. Keep this below the
+    /// time that your scheduler gives a process to end.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = request_timeout)]
+    pub(super) request_timeout: Duration,
+    /// Write the metrics of the run to this file, in the format of Prometheus' node_exporter. Use
+    /// one file per command.
     #[arg(long, value_name = "PATH")]
-    pub metrics_file: Option<std::path::PathBuf>,
-    /// How long GitHub and Weaviate have for one answer. Longer would not fit into the grace after a signal, so only tests
-    /// have a use for it.
-    #[arg(long, hide = true, value_name = "DURATION", default_value = "15s", value_parser = duration)]
-    pub answer_timeout: std::time::Duration,
-    /// Which mappings.
+    pub(super) metrics_file: Option<PathBuf>,
     #[command(flatten)]
-    pub narrowed: Narrowed,
+    pub(super) filter: FilterArgs,
 }
 
-/// What the operator decides. Set it by environment where all runs shall agree.
+/// Policy flags. Set them in the environment if all runs have to agree.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct PolicyArgs {
-    /// Look at a healthy mapping without a reason after this time at the earliest.
+    /// Check a healthy mapping again after this time, or up to half as much later, even without a
+    /// change.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration, env = "AGIRA_WORKER_RECHECK_AFTER")]
-    pub recheck_after: std::time::Duration,
-    /// Park a mapping after this many failed attempts.
+    pub(super) recheck_after: Duration,
+    /// Stop retrying a mapping (park it) after this many failed attempts.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=1000), env = "AGIRA_WORKER_MAX_ATTEMPTS")]
-    pub max_attempts: i32,
-    /// Item status that a closed issue does not change, besides Testing, ReadyForRelease and Closed; may be repeated.
-    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = PossibleValuesParser::new(ItemStatus::KNOWN), env = "AGIRA_WORKER_KEEP_STATUS")]
-    pub keep_status: Vec<String>,
-    /// Move items only for closings with this reason; may be repeated. Default: all.
+    pub(super) max_attempts: i32,
+    /// Keep items in this status when their issue is closed; may be repeated. Testing,
+    /// ReadyForRelease and Closed are always kept.
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = PossibleValuesParser::new(ItemStatus::ALL), env = "AGIRA_WORKER_KEEP_STATUS")]
+    pub(super) keep_status: Vec<String>,
+    /// Move items only if the issue was closed with this reason; may be repeated. Default: all
+    /// reasons.
     #[arg(long, value_name = "REASON", value_delimiter = ',', value_parser = PossibleValuesParser::new(close_reasons()), env = "AGIRA_WORKER_CLOSE_REASON")]
-    pub close_reason: Vec<String>,
-    /// Move no item for a closing before this time: a date (UTC) or RFC 3339.
+    pub(super) close_reason: Vec<String>,
+    /// Move no item whose issue was closed before this time: a date (UTC), or a time in RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = time, env = "AGIRA_WORKER_IGNORE_CLOSED_BEFORE")]
-    pub ignore_closed_before: Option<DateTime<Utc>>,
-    /// Replace the issue and pull request objects that Agira wrote with the item's text.
+    pub(super) ignore_closed_before: Option<DateTime<Utc>>,
+    /// Replace the issue and pull request objects in Weaviate that Agira filled with the item's
+    /// text.
     #[arg(long, value_parser = BoolishValueParser::new(), env = "AGIRA_WORKER_REPLACE_FOREIGN")]
-    pub replace_foreign: bool,
+    pub(super) replace_foreign: bool,
+}
+
+impl Batch {
+    /// Returns true if `--mapping` names mappings.
+    pub(super) fn is_named(&self) -> bool {
+        !self.filter.mappings.is_empty()
+    }
+
+    /// Returns a job that applies whole plans and does not discover changes.
+    pub(super) fn job(
+        &self,
+        command: &'static str,
+        selection: Selection,
+        policy: &PolicyArgs,
+        format: Format,
+    ) -> Job {
+        Job {
+            command,
+            filter: MappingFilter {
+                selection,
+                projects: self.filter.projects.clone(),
+                mappings: self.filter.mappings.clone(),
+                excluded: Vec::new(),
+            },
+            limit: self.limit as usize,
+            policy: policy.policy(),
+            scope: Scope::Everything,
+            discovers: false,
+            recheck_now: false,
+            dry_run: self.dry_run,
+            time_budget: self.time_budget,
+            timeouts: Timeouts {
+                answer: self.request_timeout,
+                ..Timeouts::default()
+            },
+            metrics_file: self.metrics_file.clone(),
+            format,
+        }
+    }
 }
 
 impl PolicyArgs {
-    /// The policy as the core needs it.
-    pub fn policy(&self) -> Policy {
+    /// Returns the policy for the core.
+    fn policy(&self) -> Policy {
         Policy {
             keep_status: self.keep_status.clone(),
             close_reasons: (!self.close_reason.is_empty()).then(|| self.close_reason.clone()),
             ignore_closed_before: self.ignore_closed_before,
             replace_foreign: self.replace_foreign,
-            // Bounded by `duration` to a year, which fits.
+            // `duration` allows at most a year, so that the fallback is never used.
             recheck_after: chrono::Duration::from_std(self.recheck_after)
                 .unwrap_or(chrono::Duration::hours(24)),
             max_attempts: self.max_attempts,
@@ -122,19 +164,26 @@ fn close_reasons() -> [&'static str; 3] {
     .map(CloseReason::as_str)
 }
 
-/// A duration between one second and a year.
-pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+/// Parses a duration from 1 second to 365 days.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    bounded(text, 365 * 24 * 60 * 60, "365days")
+}
+
+fn request_timeout(text: &str) -> Result<Duration, String> {
+    bounded(text, 60, "60s")
+}
+
+fn bounded(text: &str, most: u64, most_text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write it like 90s, 5m or 24h"))?;
-    let (least, most) = (1, 365 * 24 * 60 * 60);
     match duration.as_secs() {
-        seconds if seconds < least => Err("it must be at least 1s".to_owned()),
-        seconds if seconds > most => Err("it must be at most 365days".to_owned()),
+        0 => Err("it must be at least 1s".to_owned()),
+        seconds if seconds > most => Err(format!("it must be at most {most_text}")),
         _ => Ok(duration),
     }
 }
 
-/// A date, which means its first moment, or a moment.
+/// Parses a time, or a date, which means its first moment in UTC.
 fn time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(date) = text.parse::<NaiveDate>() {
         return Ok(date.and_time(NaiveTime::MIN).and_utc());
@@ -150,7 +199,9 @@ mod tests {
 
     #[test]
     fn durations_are_bounded() {
-        assert_eq!(duration("5m"), Ok(std::time::Duration::from_secs(300)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(request_timeout("60s"), Ok(Duration::from_secs(60)));
+        assert!(request_timeout("61s").is_err());
         for bad in ["", "5", "0s", "2years", "-1h", "99999999999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -1,29 +1,13 @@
-//! The subcommands, all made of the same steps (design, section 3).
+//! The subcommands. Each turns its arguments into a job; `status` makes no run and only reads.
 
-mod apply;
 mod args;
-mod context;
-mod deliver;
-mod discover;
-mod metrics;
-mod observe;
-mod preview;
-mod push;
 mod push_weaviate;
-mod report;
 mod retry_failed;
-mod run;
-mod screen;
-mod settings;
-mod slice;
 mod status;
 mod sync;
 
-pub use args::{Format, Output};
-pub use metrics::METRICS;
-pub use push_weaviate::{PushArgs, push_weaviate};
-pub use report::EXIT_CODES;
-pub use retry_failed::{RetryArgs, retry_failed};
-pub use settings::{GithubLogin, Settings};
+pub use args::Output;
+pub use push_weaviate::PushArgs;
+pub use retry_failed::RetryArgs;
 pub use status::{StatusArgs, status};
-pub use sync::{SyncArgs, sync};
+pub use sync::SyncArgs;

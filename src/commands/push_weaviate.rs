@@ -1,45 +1,34 @@
 //! `push-weaviate`: the part of `sync` that concerns Weaviate.
 
 use clap::Args;
-use indicatif::ProgressBar;
 
-use super::args::{Batch, Output, PolicyArgs};
-use super::report::Report;
-use super::run::{Job, Start, carry_out};
-use super::slice::Scope;
+use super::args::{Batch, PolicyArgs};
 use crate::db::Selection;
+use crate::report::Format;
+use crate::run::{Job, Scope};
 
 /// Arguments of `push-weaviate`.
 #[derive(Debug, Args)]
 pub struct PushArgs {
-    /// How much.
     #[command(flatten)]
-    pub batch: Batch,
-    /// What the operator decides.
+    batch: Batch,
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    policy: PolicyArgs,
 }
 
-/// `push-weaviate`.
-pub fn push_weaviate(
-    args: &PushArgs,
-    output: &Output,
-    start: anyhow::Result<Start>,
-    progress: ProgressBar,
-) -> Report {
-    let named = !args.batch.narrowed.mappings.is_empty();
-    let job = Job {
-        name: "push-weaviate",
-        batch: &args.batch,
-        policy: args.policy.policy(),
-        selection: if named {
+impl PushArgs {
+    pub fn job(&self, format: Format) -> Job {
+        let is_named = self.batch.is_named();
+        let selection = if is_named {
             Selection::Named
         } else {
             Selection::NeverPushed
-        },
-        scope: Scope::WeaviateOnly,
-        discovers: false,
-        recheck_now: false,
-    };
-    carry_out(&job, output, start, progress)
+        };
+        Job {
+            scope: Scope::WeaviateOnly,
+            ..self
+                .batch
+                .job("push-weaviate", selection, &self.policy, format)
+        }
+    }
 }

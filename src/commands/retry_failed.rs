@@ -1,40 +1,24 @@
-//! `retry-failed`: `sync` over what failed.
+//! `retry-failed`: `sync` for mappings that failed.
 
 use clap::Args;
-use indicatif::ProgressBar;
 
-use super::args::{Batch, Output, PolicyArgs};
-use super::report::Report;
-use super::run::{Job, Start, carry_out};
-use super::slice::Scope;
+use super::args::{Batch, PolicyArgs};
 use crate::db::Selection;
+use crate::report::Format;
+use crate::run::Job;
 
 /// Arguments of `retry-failed`.
 #[derive(Debug, Args)]
 pub struct RetryArgs {
-    /// How much.
     #[command(flatten)]
-    pub batch: Batch,
-    /// What the operator decides.
+    batch: Batch,
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    policy: PolicyArgs,
 }
 
-/// `retry-failed`.
-pub fn retry_failed(
-    args: &RetryArgs,
-    output: &Output,
-    start: anyhow::Result<Start>,
-    progress: ProgressBar,
-) -> Report {
-    let job = Job {
-        name: "retry-failed",
-        batch: &args.batch,
-        policy: args.policy.policy(),
-        selection: Selection::Failed,
-        scope: Scope::Everything,
-        discovers: false,
-        recheck_now: false,
-    };
-    carry_out(&job, output, start, progress)
+impl RetryArgs {
+    pub fn job(&self, format: Format) -> Job {
+        self.batch
+            .job("retry-failed", Selection::Failed, &self.policy, format)
+    }
 }

@@ -1,4 +1,6 @@
-//! What a mapping and its item look like in Weaviate: fields and text as Agira means them, with GitHub's content.
+//! The objects of a mapping and its item in Weaviate: fields and text in Agira's form, with
+//! GitHub's content.
+#![expect(missing_docs, reason = "fields whose names and types say everything")]
 
 use std::fmt;
 
@@ -6,28 +8,32 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::model::{Details, Item, Kind, Mapping, MappingId, Snapshot, TruncatedList};
+use super::model::{Details, Item, Kind, Mapping, Snapshot, TruncatedList};
 
-/// The one class that holds everything.
+/// Weaviate class of all objects.
 pub const CLASS: &str = "AgiraObject";
 
 /// Agira's namespace for the ids of its objects.
 const NAMESPACE: Uuid = Uuid::from_u128(0xa9c5_e8d0_1234_5678_9abc_def0_1234_5678);
 
-/// What an object stands for.
+/// Type of the thing that an object describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ObjectType {
-    /// An item of Agira.
     Item,
-    /// A GitHub issue.
     GithubIssue,
-    /// A GitHub pull request.
     GithubPr,
 }
 
 impl ObjectType {
-    /// The value as stored.
+    fn of_kind(kind: Kind) -> Self {
+        match kind {
+            Kind::PullRequest => Self::GithubPr,
+            Kind::Issue | Kind::Unknown => Self::GithubIssue,
+        }
+    }
+
+    /// Returns the value as stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Item => "item",
@@ -37,18 +43,25 @@ impl ObjectType {
     }
 }
 
-/// Type and id of an object; its UUID follows from them.
+/// Type and id of an object, which determine its UUID.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ObjectKey {
-    /// Type.
     #[serde(rename = "type")]
     pub object_type: ObjectType,
-    /// Item id, or mapping id.
+    /// Item id or mapping id, as text.
     pub object_id: String,
 }
 
 impl ObjectKey {
-    /// The UUIDv5 under which Agira and the worker store the object.
+    fn new(object_type: ObjectType, object_id: impl fmt::Display) -> Self {
+        let object_id = object_id.to_string();
+        Self {
+            object_type,
+            object_id,
+        }
+    }
+
+    /// Returns the UUIDv5 under which Agira and the worker store the object.
     pub fn uuid(&self) -> Uuid {
         Uuid::new_v5(&NAMESPACE, self.to_string().as_bytes())
     }
@@ -60,50 +73,42 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// An object's properties. A field without a value is left out of what is written.
+/// Properties of an object. Weaviate gets no field without a value. Times are UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgiraObject {
-    /// What it stands for.
     #[serde(rename = "type")]
     pub object_type: ObjectType,
-    /// Item id, or mapping id, as text.
+    /// Item id or mapping id, as text.
     pub object_id: String,
-    /// Project of the item.
     pub project_id: String,
-    /// Organisation of the item.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub org_id: Option<String>,
-    /// Title.
     pub title: String,
-    /// What is searched.
+    /// Text that Agira searches.
     pub text: String,
-    /// Status of the item, or state at GitHub.
+    /// Status of the item, or state on GitHub.
     pub status: String,
-    /// Where a person reads it.
+    /// Address of the page for a person.
     pub url: String,
     /// `agira` or `github`.
     pub source_system: String,
     /// `owner/repo#number`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub external_key: Option<String>,
-    /// The item that an issue or pull request belongs to.
+    /// Item of an issue or pull request.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub parent_object_id: Option<String>,
-    /// Created (UTC).
     pub created_at: DateTime<Utc>,
-    /// Last changed (UTC).
     pub updated_at: DateTime<Utc>,
 }
 
 impl AgiraObject {
-    /// The item's own object.
+    /// Returns the object of an item.
     pub fn of_item(item: &Item) -> Self {
         let mut text = format!("Status: {}\n\n{}", item.status, item.description);
-        if !item.solution_description.is_empty() {
-            section(
-                &mut text,
-                &format!("Solution:\n{}", item.solution_description),
-            );
+        let solution = &item.solution_description;
+        if !solution.is_empty() {
+            section(&mut text, &format!("Solution:\n{solution}"));
         }
         Self {
             object_type: ObjectType::Item,
@@ -122,14 +127,11 @@ impl AgiraObject {
         }
     }
 
-    /// The object of an issue or pull request: GitHub's content under the mapping's item.
+    /// Returns the object of an issue or pull request: GitHub's content under the mapping's item.
     pub fn of_mapping(mapping: &Mapping, item: &Item, snapshot: &Snapshot) -> Self {
         Self {
-            object_type: match snapshot.details {
-                Details::Issue { .. } => ObjectType::GithubIssue,
-                Details::PullRequest { .. } => ObjectType::GithubPr,
-            },
-            object_id: object_id(mapping.id),
+            object_type: ObjectType::of_kind(snapshot.kind()),
+            object_id: mapping.id.to_string(),
             project_id: item.project_id.to_string(),
             org_id: item.organisation_id.map(|id| id.to_string()),
             title: snapshot.title.clone(),
@@ -144,37 +146,27 @@ impl AgiraObject {
         }
     }
 
-    /// Type and id.
+    /// Returns type and id.
     pub fn key(&self) -> ObjectKey {
-        ObjectKey {
-            object_type: self.object_type,
-            object_id: self.object_id.clone(),
-        }
+        ObjectKey::new(self.object_type, &self.object_id)
     }
 }
 
-/// Type and id of an item's object.
+/// Displays type and id, never the content.
+impl fmt::Display for AgiraObject {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key().fmt(out)
+    }
+}
+
+/// Returns the key of an item's object.
 pub fn item_key(item: &Item) -> ObjectKey {
-    ObjectKey {
-        object_type: ObjectType::Item,
-        object_id: item.id.to_string(),
-    }
+    ObjectKey::new(ObjectType::Item, item.id)
 }
 
-/// Type and id of a mapping's own object.
+/// Returns the key of a mapping's own object.
 pub fn mapping_key(mapping: &Mapping) -> ObjectKey {
-    let object_type = match mapping.kind {
-        Kind::PullRequest => ObjectType::GithubPr,
-        Kind::Issue | Kind::Unknown => ObjectType::GithubIssue,
-    };
-    ObjectKey {
-        object_type,
-        object_id: object_id(mapping.id),
-    }
-}
-
-fn object_id(id: MappingId) -> String {
-    id.to_string()
+    ObjectKey::new(ObjectType::of_kind(mapping.kind), mapping.id)
 }
 
 fn text_of(snapshot: &Snapshot) -> String {
@@ -184,10 +176,8 @@ fn text_of(snapshot: &Snapshot) -> String {
         list(&mut text, "Commits", commits);
     }
     if !snapshot.labels.is_empty() {
-        section(
-            &mut text,
-            &format!("Labels: {}", snapshot.labels.join(", ")),
-        );
+        let labels = snapshot.labels.join(", ");
+        section(&mut text, &format!("Labels: {labels}"));
     }
     text
 }
@@ -196,11 +186,7 @@ fn list(text: &mut String, heading: &str, entries: &TruncatedList) {
     if entries.first.is_empty() {
         return;
     }
-    let mut lines = format!("{heading}:");
-    for entry in &entries.first {
-        lines.push_str("\n- ");
-        lines.push_str(entry);
-    }
+    let mut lines = format!("{heading}:\n- {}", entries.first.join("\n- "));
     let more = entries.total.saturating_sub(entries.first.len());
     if more > 0 {
         lines.push_str(&format!("\n- and {more} more"));
@@ -208,7 +194,7 @@ fn list(text: &mut String, heading: &str, entries: &TruncatedList) {
     section(text, &lines);
 }
 
-/// Agira puts two blank lines before whatever follows the body.
+/// Adds a section after two blank lines, as Agira's own form has it.
 fn section(text: &mut String, content: &str) {
     text.push_str("\n\n\n");
     text.push_str(content);
@@ -260,7 +246,12 @@ mod tests {
     }
 
     fn mapping(kind: Kind) -> Mapping {
-        Mapping::inserted(MappingId(42), ItemId(1), GithubId(1), 12, kind, "open", "")
+        Mapping {
+            id: MappingId(42),
+            item_id: ItemId(1),
+            kind,
+            ..Mapping::default()
+        }
     }
 
     fn snapshot(details: Details) -> Snapshot {
@@ -281,9 +272,9 @@ mod tests {
         }
     }
 
-    /// The mission's sample for item 1, as it goes over the wire: RFC 3339 dates, nulls left out.
+    /// Agira's sample for item 1, as it goes over the wire: RFC 3339 dates, nulls left out.
     #[test]
-    fn the_missions_sample_object_comes_out_field_for_field() {
+    fn the_object_of_item_1_equals_agiras_sample() {
         assert_eq!(
             serde_json::to_value(AgiraObject::of_item(&item())).unwrap(),
             json!({

@@ -1,28 +1,30 @@
-//! When to look again: after a failure, and without a reason. The one place where such times are computed.
+//! The time of the next attempt after a failure, and of the next recheck.
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use super::model::MappingId;
 
-/// Delay before the second attempt.
+/// Delay after the first failure.
 const FIRST_DELAY: Duration = Duration::minutes(1);
-/// No delay is longer.
+/// Longest delay after a failure.
 const LONGEST_DELAY: Duration = Duration::hours(6);
-/// Recheck of a mapping whose issue is closed and whose item is `Closed`: hardly anything will change.
+/// Shortest time until the recheck of a mapping whose issue is closed and whose item is `Closed`,
+/// because such a mapping rarely changes.
 const SETTLED_RECHECK: Duration = Duration::days(30);
 
-/// What follows a mapping's failure.
+/// Consequence of a mapping's failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextAttempt {
-    /// Another attempt, not before that time (UTC).
+    /// Another attempt, not before this time (UTC).
     RetryAt(DateTime<Utc>),
     /// No further attempt until something changes or a person asks for one.
     Park,
 }
 
-/// Design, section 5: one minute, doubled with each attempt, at most six hours, a quarter more or less by chance.
-/// `attempts` counts the failure that just happened.
+/// Returns the consequence of a failure (design.md, "Failure model"): a delay of one minute,
+/// doubled with each attempt up to six hours, and varied by up to a quarter. `attempts` includes
+/// this failure.
 pub fn after_failure(
     id: MappingId,
     attempts: i32,
@@ -32,36 +34,33 @@ pub fn after_failure(
     if attempts >= max_attempts {
         return NextAttempt::Park;
     }
-    let doublings = u32::try_from(attempts.saturating_sub(1))
-        .unwrap_or(0)
-        .min(16);
-    let delay = (FIRST_DELAY * 2_i32.pow(doublings)).min(LONGEST_DELAY);
+    let doublings = attempts.saturating_sub(1).clamp(0, 16);
+    let delay = (FIRST_DELAY * (1 << doublings)).min(LONGEST_DELAY);
     NextAttempt::RetryAt(now + scaled(delay, 0.75 + 0.5 * chance(id, now)))
 }
 
-/// When to look at a healthy mapping without a reason: at the earliest after `recheck_after`, at the latest after half
-/// as much again, so that what was looked at together does not come back together (design, section 3, step 8).
+/// Returns the time of the next recheck: `recheck_after` from now, plus up to half of it, so that
+/// mappings that were checked together are not rechecked together (design.md, "The pipeline").
 pub fn recheck(
     id: MappingId,
     settled: bool,
     recheck_after: Duration,
     now: DateTime<Utc>,
 ) -> DateTime<Utc> {
-    let at_least = if settled {
-        recheck_after.max(SETTLED_RECHECK)
-    } else {
-        recheck_after
+    let at_least = match settled {
+        true => recheck_after.max(SETTLED_RECHECK),
+        false => recheck_after,
     };
     now + scaled(at_least, 1.0 + 0.5 * chance(id, now))
 }
 
-/// `--recheck-after` is bounded by the command line, so that this stays far from any overflow.
+/// Multiplies a delay. It cannot overflow, because the command line bounds `--recheck-after`.
 fn scaled(delay: Duration, factor: f64) -> Duration {
     Duration::milliseconds((delay.num_milliseconds() as f64 * factor) as i64)
 }
 
-/// A number from 0 up to 1 that differs from mapping to mapping and from time to time, without a source of chance: a
-/// hash of both.
+/// Returns a number from 0 to below 1 that differs between mappings and times. It is a hash of
+/// both, because the core has no random numbers.
 fn chance(id: MappingId, now: DateTime<Utc>) -> f64 {
     let hash = Uuid::new_v5(
         &Uuid::NAMESPACE_OID,
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_mapping_is_looked_at_after_a_month() {
+    fn a_settled_mapping_is_rechecked_after_a_month() {
         assert!(
             recheck(MappingId(1), true, Duration::hours(24), now()) >= now() + Duration::days(30)
         );

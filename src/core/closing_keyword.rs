@@ -1,37 +1,35 @@
 //! Closing keywords in the text of a pull request.
 //!
-//! GitHub's page "Linking a pull request to an issue" names the keywords and the three ways to name the issue. GitHub
-//! itself ignores them in pull requests that target another branch than the default one; the design does not.
+//! GitHub's page "Linking a pull request to an issue" lists the keywords and the three ways to name
+//! the issue. GitHub ignores keywords in pull requests for another branch than the default one;
+//! agira-worker counts them.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::model::{Address, Repository};
+use super::text::pattern;
 
-#[expect(
-    clippy::expect_used,
-    reason = "the pattern is a constant that every test here compiles"
-)]
 static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
+    pattern(
         r"(?ix) \b (?: close[sd]? | fix(?:e[sd])? | resolve[sd]? ) :? \s+
           (?: (?<full>[\w.-]+/[\w.-]+)? \# | https?://[^\s/]+/(?<url>[\w.-]+/[\w.-]+)/issues/ ) (?<number>\d+) \b",
     )
-    .expect("a valid pattern")
 });
 
-/// Whether `text`, written in a pull request of `home`, says that it closes `issue`.
+/// Returns true if `text`, which is part of a pull request in repository `home`, has a closing
+/// keyword for `issue`.
 pub fn closes(text: &str, home: &Repository, issue: &Address) -> bool {
-    PATTERN.captures_iter(text).any(|found| {
-        let named = found.name("full").or_else(|| found.name("url"));
+    PATTERN.captures_iter(text).any(|captures| {
+        let named = captures.name("full").or_else(|| captures.name("url"));
         let same_repository = match named {
             Some(name) => name
                 .as_str()
                 .eq_ignore_ascii_case(issue.repository.as_str()),
             None => *home == issue.repository,
         };
-        same_repository && found["number"].parse() == Ok(issue.number)
+        same_repository && captures["number"].parse() == Ok(issue.number)
     })
 }
 
@@ -57,11 +55,15 @@ mod tests {
 
     #[test]
     fn every_keyword_counts_in_any_case_and_with_a_colon() {
-        for word in [
+        for keyword in [
             "close", "closes", "closed", "fix", "fixes", "fixed", "resolve", "resolves", "resolved",
         ] {
-            check(&format!("text\n{word} #12."), "acme/shop", true);
-            check(&format!("{}: #12", word.to_uppercase()), "acme/shop", true);
+            check(&format!("text\n{keyword} #12."), "acme/shop", true);
+            check(
+                &format!("{}: #12", keyword.to_uppercase()),
+                "acme/shop",
+                true,
+            );
         }
     }
 

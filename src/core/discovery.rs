@@ -1,4 +1,4 @@
-//! Which mappings a change at GitHub concerns (design, section 3, step 2).
+//! The mappings that a change on GitHub concerns (design.md, "The pipeline").
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -7,55 +7,54 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::model::{GithubId, MappingId};
 
-/// GitHub's times have whole seconds: a change within this time of a look may have been missed by it.
+/// Time after a change within which a fetch may have missed it: GitHub's times have whole seconds.
 const SAME_MOMENT: Duration = Duration::seconds(2);
 
 /// An issue or pull request that GitHub reports as changed.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
 pub struct RemoteChange {
-    /// Which one.
     pub subject: RemoteRef,
-    /// When (UTC, GitHub's clock).
+    /// Time of the change (UTC, GitHub's clock).
     pub updated_at: DateTime<Utc>,
-    /// The issues that a pull request closes, or would.
+    /// Issues that a pull request closes or would close.
     pub closes: Vec<RemoteRef>,
 }
 
 /// An issue or pull request as GitHub names it.
 #[derive(Debug, Clone)]
 pub struct RemoteRef {
-    /// GitHub's id; `None` when GitHub names no usable one.
+    /// GitHub's id; `None` if GitHub gives no usable one.
     pub github_id: Option<GithubId>,
-    /// Address of its page.
+    /// Address of the page.
     pub url: String,
 }
 
-/// What is stored about a mapping that a change may concern.
+/// Stored facts of a mapping that a change may concern.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
 pub struct Candidate {
-    /// The mapping.
     pub id: MappingId,
-    /// GitHub's id as stored.
     pub github_id: GithubId,
     /// Address as stored, lower case.
     pub url: String,
-    /// GitHub's `updatedAt` at the last look (UTC).
+    /// GitHub's `updatedAt` at the last check (UTC).
     pub updated_at: Option<DateTime<Utc>>,
-    /// When the last look was, also one that failed (UTC, GitHub's clock).
+    /// Time of the last check, even if it failed (UTC, GitHub's clock).
     pub checked_at: Option<DateTime<Utc>>,
-    /// It failed for good, until something changes.
+    /// The mapping has no next attempt until something changes.
     pub is_parked: bool,
 }
 
 impl Candidate {
-    /// Whether the last look may have been too early for a change at that time.
+    /// Returns true if the last check may have been too early for a change at that time.
     fn may_have_missed(&self, change: DateTime<Utc>) -> bool {
         self.checked_at
             .is_none_or(|checked_at| checked_at < change + SAME_MOMENT)
     }
 
     fn is_current_at(&self, change: DateTime<Utc>) -> bool {
-        // A look at what is gone learns no `updatedAt`; one attempt for each change is enough (design, section 5).
+        // A check of a deleted issue gets no `updatedAt`; one attempt for each change is enough.
         if self.is_parked && !self.may_have_missed(change) {
             return true;
         }
@@ -67,39 +66,28 @@ impl Candidate {
     }
 }
 
-/// The mappings to be marked, in the order of their ids. A change marks its own mapping unless that has been seen as it is
-/// now; a pull request's change marks the issues that it closes unless they were looked at since.
-pub fn marks(changes: &[RemoteChange], seen: &[Candidate]) -> Vec<MappingId> {
+/// Returns the mappings to mark, ordered by id. A change marks its own mapping unless that is
+/// current; a pull request's change marks the issues that it closes unless they were checked since.
+pub fn marks(changes: &[RemoteChange], candidates: &[Candidate]) -> Vec<MappingId> {
     let mut by_id: HashMap<GithubId, Vec<&Candidate>> = HashMap::new();
     let mut by_url: HashMap<&str, Vec<&Candidate>> = HashMap::new();
-    for row in seen {
+    for row in candidates {
         by_id.entry(row.github_id).or_default().push(row);
         by_url.entry(&row.url).or_default().push(row);
     }
-    let rows = |named: &RemoteRef| -> Vec<&Candidate> {
-        let with_id = named
-            .github_id
-            .and_then(|id| by_id.get(&id))
-            .into_iter()
-            .flatten();
-        let there = by_url
-            .get(named.url.to_lowercase().as_str())
-            .into_iter()
-            .flatten();
-        with_id.chain(there).copied().collect()
+    let rows = |subject: &RemoteRef| -> Vec<&Candidate> {
+        let with_id = subject.github_id.and_then(|id| by_id.get(&id));
+        let with_url = by_url.get(subject.url.to_lowercase().as_str());
+        let rows = with_id.into_iter().chain(with_url).flatten();
+        rows.copied().collect()
     };
     let mut marked = BTreeSet::new();
     for change in changes {
-        let own = rows(&change.subject)
-            .into_iter()
-            .filter(|row| !row.is_current_at(change.updated_at));
-        marked.extend(own.map(|row| row.id));
-        let issues = change
-            .closes
-            .iter()
-            .flat_map(&rows)
-            .filter(|row| row.may_have_missed(change.updated_at));
-        marked.extend(issues.map(|row| row.id));
+        let mut own = rows(&change.subject);
+        own.retain(|row| !row.is_current_at(change.updated_at));
+        let mut issues: Vec<&Candidate> = change.closes.iter().flat_map(&rows).collect();
+        issues.retain(|row| row.may_have_missed(change.updated_at));
+        marked.extend(own.iter().chain(&issues).map(|row| row.id));
     }
     marked.into_iter().collect()
 }
@@ -112,14 +100,14 @@ mod tests {
         format!("2026-03-01T10:00:{second:02}Z").parse().unwrap()
     }
 
-    fn named(number: i64) -> RemoteRef {
+    fn subject(number: i64) -> RemoteRef {
         RemoteRef {
             github_id: Some(GithubId(number)),
             url: format!("https://github.com/Acme/shop/issues/{number}"),
         }
     }
 
-    /// A row that was looked at in second 30 and had changed in second 10.
+    /// A row that changed in second 10 and was checked in second 30.
     fn row(number: i64) -> Candidate {
         Candidate {
             id: MappingId(100 + number),
@@ -133,7 +121,7 @@ mod tests {
 
     fn change(number: i64, second: u32) -> RemoteChange {
         RemoteChange {
-            subject: named(number),
+            subject: subject(number),
             updated_at: at(second),
             closes: Vec::new(),
         }
@@ -146,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_since_it_was_seen_is_marked() {
+    fn a_change_since_the_last_check_is_marked() {
         check(change(1, 10), row(1), false);
         check(change(1, 9), row(1), false);
         check(change(1, 11), row(1), true);
@@ -163,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_in_the_same_moment_may_have_missed_it() {
+    fn a_check_within_two_seconds_may_have_missed_the_change() {
         check(
             change(1, 10),
             Candidate {
@@ -183,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_parked_is_marked_by_what_changed_after_its_look() {
+    fn a_parked_mapping_is_marked_by_a_change_after_its_check() {
         let parked = || Candidate {
             is_parked: true,
             ..row(1)
@@ -202,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_with_a_wrong_id_is_found_by_its_address() {
+    fn a_row_with_a_wrong_id_is_matched_by_its_address() {
         check(
             change(1, 11),
             Candidate {
@@ -215,7 +203,7 @@ mod tests {
             RemoteChange {
                 subject: RemoteRef {
                     github_id: None,
-                    ..named(1)
+                    ..subject(1)
                 },
                 ..change(1, 11)
             },
@@ -225,9 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pull_request_marks_the_issues_that_it_closes_unless_they_were_looked_at_since() {
+    fn a_pull_request_marks_its_issues_unless_they_were_checked_since() {
         let closing = |second| RemoteChange {
-            closes: vec![named(1)],
+            closes: vec![subject(1)],
             ..change(50, second)
         };
         check(closing(31), row(1), true);
@@ -238,7 +226,7 @@ mod tests {
     #[test]
     fn each_mapping_is_marked_once_in_the_order_of_ids() {
         let closing = RemoteChange {
-            closes: vec![named(3), named(1)],
+            closes: vec![subject(3), subject(1)],
             ..change(50, 40)
         };
         assert_eq!(

@@ -1,80 +1,171 @@
-//! What every answer of GitHub, Weaviate and PostgreSQL means that is not the one that was asked for: the one place that
-//! tells a mapping's own failure, which counts an attempt, from the environment's, which never does (design, section 5).
+//! Classifies every failure response of GitHub, Weaviate and PostgreSQL. Only this file separates a
+//! mapping's own failure, which counts an attempt, from the environment's failure, which never does
+//! (design.md, "Failure model").
 
-/// GitHub's limits end within the hour. No time is named that does not exist, whatever a header says.
+use std::fmt;
+
+/// Longest wait that is accepted, in seconds, so that no time overflows. GitHub's limits end within
+/// an hour.
 const LONGEST_WAIT: u64 = 365 * 24 * 60 * 60;
 
-/// Why a service did not do what it was asked. All are the environment's failures but [`Failure::Rejected`], where the
-/// request was about one thing alone.
+/// The classes of a service's failures, the most restrictive first. All are the environment's
+/// failures, except [`FailureKind::Rejected`] for a request about one mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Failure {
-    /// It tells us to wait, for so many seconds if it says so: nothing is asked meanwhile.
-    Limited(Option<u64>),
-    /// It refuses the credentials: a person has to act.
+pub enum FailureKind {
+    /// A limit is reached. No request may follow for this number of seconds, if the service names
+    /// one.
+    RateLimited(Option<u64>),
+    /// The service refuses the credentials. A person has to act.
     Refused,
-    /// It is overloaded or broken: asked again at once, few times, and then by a later run.
+    /// The service is unreachable, overloaded or broken. A few retries follow at once, then a later
+    /// run.
     Unavailable,
-    /// It gave up over the size of the request: a smaller one may do.
+    /// The request is too large for the service. A smaller one may succeed.
     TooHeavy,
-    /// It understood the request and rejects it: asking again does not help.
+    /// The service understood the request and rejects it. A retry does not help.
     Rejected,
+    /// Nothing was sent, because a signal asks this process to end.
+    Interrupted,
 }
 
-/// Why GitHub shows nothing of one issue or pull request, while it answers for others.
+/// A request that a service did not fulfil.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceError {
+    /// Decides how the run goes on.
+    pub kind: FailureKind,
+    /// HTTP status of the response, if there was one.
+    pub status: Option<u16>,
+    /// The service's own explanation, printable and on one line.
+    pub message: String,
+}
+
+impl ServiceError {
+    /// Returns an error without an HTTP status.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            status: None,
+            message: message.into(),
+        }
+    }
+
+    /// Returns an error for a service that is unreachable, or whose response cannot be used.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Unavailable, message)
+    }
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, self.status) {
+            (FailureKind::RateLimited(Some(seconds)), _) => {
+                write!(out, "rate limit reached, retry in {seconds} s: ")?;
+            }
+            (FailureKind::RateLimited(None), _) => out.write_str("rate limit reached: ")?,
+            (FailureKind::Refused, _) => out.write_str("credentials refused: ")?,
+            (FailureKind::Unavailable, _) => out.write_str("not available: ")?,
+            (FailureKind::TooHeavy, _) => out.write_str("could not answer in time: ")?,
+            (FailureKind::Rejected, Some(status)) => {
+                write!(out, "request rejected with status {status}: ")?;
+            }
+            (FailureKind::Rejected, None) => out.write_str("request rejected: ")?,
+            (FailureKind::Interrupted, _) => {}
+        }
+        out.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ServiceError {}
+
+/// The classes of reasons why a mapping cannot be finished. Each has a consequence of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotShown {
-    /// It is not there, and only REST tells why ("Get an issue").
-    NotFound,
-    /// Transferred to another address: looking again does not help.
-    Moved,
-    /// Deleted, moved or hidden: looking again does not help.
-    Gone,
-    /// Deleted: looking again does not help.
-    Deleted,
-    /// The repository's failure: this token does not see it.
-    Hidden,
-    /// The mapping's own failure, which may pass.
+pub enum MappingErrorKind {
+    /// The mapping's own failure. A retry with backoff may succeed.
     Failed,
+    /// The issue is deleted, moved or hidden. A retry does not help.
+    Gone,
+    /// The repository's failure: it cannot be read with our credentials.
+    RepositoryHidden,
+    /// Release of the claim without a failure, because the run ends early or somebody else changed
+    /// the data.
+    Released,
 }
 
-/// Why PostgreSQL did not do what it was asked.
+/// The reason why one mapping cannot be finished, while others can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappingError {
+    /// Decides when the next attempt follows.
+    pub kind: MappingErrorKind,
+    /// Explanation for an operator, with a remedy where there is one.
+    pub message: String,
+}
+
+impl MappingError {
+    /// Returns an error with this message.
+    pub fn new(kind: MappingErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// Returns a failure that counts an attempt.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(MappingErrorKind::Failed, message)
+    }
+
+    /// Returns the release of a claim.
+    pub fn released(message: impl Into<String>) -> Self {
+        Self::new(MappingErrorKind::Released, message)
+    }
+
+    /// Returns a failure of the whole repository.
+    pub fn hidden(message: impl Into<String>) -> Self {
+        Self::new(MappingErrorKind::RepositoryHidden, message)
+    }
+}
+
+/// The classes of PostgreSQL's errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseFailure {
-    /// The environment's: the connection is gone, or the server is going down or full. A later run does better.
+    /// The environment's failure: the connection is lost, or the server shuts down or is full. A
+    /// later run may succeed.
     Lost,
-    /// Somebody is in the way: the transaction is repeated, and then left to a later run.
+    /// Another session holds rows that the transaction needs. It is retried, and then left to a
+    /// later run.
     Conflict,
-    /// The statement took too long: what it was for has failed, or all of it, and a later run may do better.
+    /// The statement took too long and was cancelled. A later run may succeed.
     Slow,
-    /// The environment's: nothing can be written, or not by us. A person has to act.
+    /// The environment's failure: nobody, or at least not this role, can write. A person has to
+    /// act.
     Forbidden,
     /// The statement's own failure.
     Refused,
 }
 
-/// What of an answer of GitHub tells whether it is a failure.
+/// The parts of a GitHub response that decide whether it is a failure.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Signs<'a> {
-    /// The status code.
+pub struct GithubResponse<'a> {
+    /// HTTP status.
     pub status: u16,
-    /// The seconds of `Retry-After`.
+    /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
     /// `x-ratelimit-remaining`.
     pub remaining: Option<&'a str>,
-    /// The seconds from `Date` to `x-ratelimit-reset`: both are GitHub's clock.
+    /// Seconds from `Date` to `x-ratelimit-reset`: both are GitHub's clock.
     pub until_reset: Option<i64>,
-    /// What the body says.
-    pub said: &'a str,
+    /// Message in the body.
+    pub message: &'a str,
 }
 
-impl Signs<'_> {
-    /// GitHub's page "Rate limits for the REST API": `Retry-After`, else the reset when nothing is left; in seconds.
+impl GithubResponse<'_> {
+    /// Returns the wait in seconds that GitHub demands: `Retry-After`, else the reset when nothing
+    /// is left (GitHub's page "Rate limits for the REST API").
     pub fn wait(&self) -> Option<u64> {
         let until_reset = self.until_reset.filter(|_| self.is_exhausted());
-        let named = self
-            .retry_after
-            .or_else(|| until_reset.and_then(|seconds| u64::try_from(seconds).ok()));
-        named.map(|seconds| seconds.min(LONGEST_WAIT))
+        self.retry_after
+            .or_else(|| until_reset.and_then(|seconds| u64::try_from(seconds).ok()))
+            .map(|seconds| seconds.min(LONGEST_WAIT))
     }
 
     fn is_exhausted(&self) -> bool {
@@ -82,98 +173,96 @@ impl Signs<'_> {
     }
 }
 
-/// An answer of GitHub, by its status. GitHub's page "Troubleshooting the REST API": a 403 is a rate limit only if a header
-/// or the message says so.
-///
-/// # Errors
-/// The failure, if it is one.
-pub fn github(signs: &Signs<'_>) -> Result<(), Failure> {
-    let is_limit =
-        signs.is_exhausted() || signs.retry_after.is_some() || speaks_of_limit(signs.said);
-    match signs.status {
+/// Classifies a response of GitHub. A 403 is a rate limit only if a header or the message names one
+/// (GitHub's page "Troubleshooting the REST API").
+pub fn github(response: &GithubResponse<'_>) -> Result<(), FailureKind> {
+    let is_limit = response.is_exhausted()
+        || response.retry_after.is_some()
+        || names_rate_limit(response.message);
+    match response.status {
         200..=299 => Ok(()),
-        403 if is_limit => Err(Failure::Limited(signs.wait())),
-        401 | 403 => Err(Failure::Refused),
-        429 => Err(Failure::Limited(signs.wait())),
-        // GitHub's words for having run out of its ten seconds.
-        502 | 504 => Err(Failure::TooHeavy),
-        500.. => Err(Failure::Unavailable),
-        _ => Err(Failure::Rejected),
+        403 if is_limit => Err(FailureKind::RateLimited(response.wait())),
+        401 | 403 => Err(FailureKind::Refused),
+        429 => Err(FailureKind::RateLimited(response.wait())),
+        // GitHub sends these statuses for a request that takes more than ten seconds.
+        502 | 504 => Err(FailureKind::TooHeavy),
+        500.. => Err(FailureKind::Unavailable),
+        _ => Err(FailureKind::Rejected),
     }
 }
 
-/// An error of a GraphQL answer with status 200, by its type and message; `wait` is what [`Signs::wait`] says. `None`: it
-/// spoils only what its path names.
+/// Classifies an error in a GraphQL response with status 200; `wait` comes from
+/// [`GithubResponse::wait`]. Returns `None` for an error that concerns only the part that its path
+/// names.
 pub fn graphql(
-    kind: Option<&str>,
-    said: &str,
+    error_type: Option<&str>,
+    message: &str,
     has_data: bool,
     wait: Option<u64>,
-) -> Option<Failure> {
-    match kind {
-        Some("RATE_LIMITED" | "RATE_LIMIT") => Some(Failure::Limited(wait)),
-        Some("RESOURCE_LIMITS_EXCEEDED" | "MAX_NODE_LIMIT_EXCEEDED") => Some(Failure::TooHeavy),
+) -> Option<FailureKind> {
+    match error_type {
+        Some("RATE_LIMITED" | "RATE_LIMIT") => Some(FailureKind::RateLimited(wait)),
+        Some("RESOURCE_LIMITS_EXCEEDED" | "MAX_NODE_LIMIT_EXCEEDED") => Some(FailureKind::TooHeavy),
         _ if has_data => None,
-        Some("INSUFFICIENT_SCOPES" | "FORBIDDEN") => Some(Failure::Refused),
-        Some("SERVICE_UNAVAILABLE") => Some(Failure::Unavailable),
-        _ if speaks_of_limit(said) => Some(Failure::Limited(wait)),
-        // The same words as with 502 and 504.
-        _ if said.contains("Something went wrong") || said.contains("in time") => {
-            Some(Failure::TooHeavy)
+        Some("INSUFFICIENT_SCOPES" | "FORBIDDEN") => Some(FailureKind::Refused),
+        Some("SERVICE_UNAVAILABLE") => Some(FailureKind::Unavailable),
+        _ if names_rate_limit(message) => Some(FailureKind::RateLimited(wait)),
+        // The messages of 502 and 504.
+        _ if message.contains("Something went wrong") || message.contains("in time") => {
+            Some(FailureKind::TooHeavy)
         }
-        _ => Some(Failure::Rejected),
+        _ => Some(FailureKind::Rejected),
     }
 }
 
-/// An error that spoils what its path names: the repository itself, or something in it.
-pub fn spoiled(kind: Option<&str>, is_repository: bool) -> NotShown {
-    match kind {
-        Some("NOT_FOUND") if !is_repository => NotShown::NotFound,
-        Some("NOT_FOUND" | "FORBIDDEN" | "INSUFFICIENT_SCOPES") => NotShown::Hidden,
-        _ => NotShown::Failed,
+/// Classifies a GraphQL error whose path names a repository or a part of one. Returns `None` if
+/// only REST can name the reason (GitHub's page "Get an issue").
+pub fn graphql_path(error_type: Option<&str>, is_repository: bool) -> Option<MappingErrorKind> {
+    match error_type {
+        Some("NOT_FOUND") if !is_repository => None,
+        Some("NOT_FOUND" | "FORBIDDEN" | "INSUFFICIENT_SCOPES") => {
+            Some(MappingErrorKind::RepositoryHidden)
+        }
+        _ => Some(MappingErrorKind::Failed),
     }
 }
 
-/// REST's answer about an issue that GraphQL does not find, by its status. `leads_elsewhere`: its `Location` is not GitHub's,
-/// such as a proxy's page for signing in, and says nothing about the issue.
-pub fn not_found(status: u16, leads_elsewhere: bool) -> NotShown {
+/// Classifies REST's response about an issue that GraphQL does not have: moved (redirect), hidden
+/// or deleted (404), or deleted (410). A `Location` outside GitHub, such as a proxy's login page,
+/// says nothing about the issue.
+pub fn rest_issue(status: u16, leads_outside: bool) -> MappingErrorKind {
     match status {
-        301 | 302 | 307 | 308 if !leads_elsewhere => NotShown::Moved,
-        404 => NotShown::Gone,
-        410 => NotShown::Deleted,
-        _ => NotShown::Failed,
+        301 | 302 | 307 | 308 if !leads_outside => MappingErrorKind::Gone,
+        404 | 410 => MappingErrorKind::Gone,
+        _ => MappingErrorKind::Failed,
     }
 }
 
-/// An answer of Weaviate, by its status.
-///
-/// # Errors
-/// The failure, if it is one.
-pub fn weaviate(status: u16) -> Result<(), Failure> {
+/// Classifies a response of Weaviate by its status.
+pub fn weaviate(status: u16) -> Result<(), FailureKind> {
     match status {
         200..=299 => Ok(()),
-        401 | 403 => Err(Failure::Refused),
-        // A usage limit or a lack of memory: nothing that this request could do better.
-        429 | 500.. => Err(Failure::Unavailable),
-        _ => Err(Failure::Rejected),
+        401 | 403 => Err(FailureKind::Refused),
+        // A usage limit or a lack of memory: a smaller request does not help.
+        429 | 500.. => Err(FailureKind::Unavailable),
+        _ => Err(FailureKind::Rejected),
     }
 }
 
-/// What Weaviate says in an answer with status 200, of one object of a batch or instead of what GraphQL was asked for: not
-/// every such failure is the object's or the query's.
-pub fn weaviate_said(said: &str) -> Failure {
-    // A full disk, whose state an operator has to end; `MAXIMUM_CONCURRENT_GET_REQUESTS`.
-    let is_ours_to_wait_for =
-        said.contains("store is read-only") || said.contains("429 Too many requests");
-    if is_ours_to_wait_for {
-        Failure::Unavailable
+/// Classifies an error message in a response of Weaviate with status 200. It may be a failure of
+/// the server instead of the object or the query.
+pub fn weaviate_message(message: &str) -> FailureKind {
+    // The first message means a full disk; the second one comes from the server's limit
+    // `MAXIMUM_CONCURRENT_GET_REQUESTS`.
+    if message.contains("store is read-only") || message.contains("429 Too many requests") {
+        FailureKind::Unavailable
     } else {
-        Failure::Rejected
+        FailureKind::Rejected
     }
 }
 
-/// An error of PostgreSQL, by its code ("PostgreSQL Error Codes"); without one it comes from the driver, and `is_broken` says
-/// whether that has lost the connection.
+/// Classifies an error of PostgreSQL by its code ("PostgreSQL Error Codes"). An error without a
+/// code comes from the driver; the connection is lost if `is_broken` is true.
 pub fn postgres(code: Option<&str>, is_broken: bool) -> DatabaseFailure {
     match code {
         None if is_broken => DatabaseFailure::Lost,
@@ -181,9 +270,10 @@ pub fn postgres(code: Option<&str>, is_broken: bool) -> DatabaseFailure {
         // Serialization failure, deadlock, lock timeout.
         Some("40001" | "40P01" | "55P03") => DatabaseFailure::Conflict,
         Some("57014") => DatabaseFailure::Slow,
-        // A standby, or a server that takes no writes because its disk is full; a privilege, column or table that is missing.
+        // A read-only server (a standby, or a full disk); a missing privilege, column or table.
         Some("25006" | "42501" | "42703" | "42P01") => DatabaseFailure::Forbidden,
-        // Idle in transaction; classes: connection, resources (disk, memory), intervention by an operator, system.
+        // Idle in transaction; the classes connection, resources (disk, memory), operator
+        // intervention, system.
         Some("25P03") => DatabaseFailure::Lost,
         Some(code)
             if ["08", "53", "57", "58"]
@@ -196,8 +286,8 @@ pub fn postgres(code: Option<&str>, is_broken: bool) -> DatabaseFailure {
     }
 }
 
-fn speaks_of_limit(said: &str) -> bool {
-    said.to_lowercase().contains("rate limit")
+fn names_rate_limit(message: &str) -> bool {
+    message.to_lowercase().contains("rate limit")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Everything that decides, and nothing that does I/O, reads a clock or logs (design, invariant 1).
+//! All decisions. Nothing here does I/O, reads a clock or logs (design.md, "Invariants", 1).
 
-// Invariant 1: nothing here panics, whatever it is given. Tests may.
+// Invariant 1 also forbids panics, whatever the input. Tests may panic.
 #![cfg_attr(
     not(test),
     deny(
@@ -21,6 +21,7 @@ pub mod failure;
 pub mod model;
 pub mod note;
 pub mod outbox;
+pub mod pause;
 pub mod plan;
 pub mod records;
 pub mod text;

@@ -1,4 +1,5 @@
-//! The words of the design's section 1 as types.
+//! The types of the glossary (design.md, "Glossary").
+#![expect(missing_docs, reason = "fields whose names and types say everything")]
 
 use std::fmt;
 
@@ -6,11 +7,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Primary key of a mapping row (`core_externalissuemapping.id`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct MappingId(pub i64);
 
 impl MappingId {
-    /// Whether the row exists in the database. A dry run gives rows that it would insert a negative id.
+    /// Returns true if the row exists in the database. A row that a dry run would insert has a
+    /// negative id.
     pub fn is_stored(self) -> bool {
         self.0 > 0
     }
@@ -27,36 +31,40 @@ impl fmt::Display for MappingId {
 }
 
 /// Primary key of an item (`core_item.id`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct ItemId(pub i64);
 
-impl fmt::Display for ItemId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
-}
-
-/// GitHub's own id of an issue or a pull request (`fullDatabaseId`, beyond 32 bits), as Agira stores it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// GitHub's own id of an issue or a pull request (`fullDatabaseId`, beyond 32 bits), as Agira
+/// stores it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GithubId(pub i64);
 
-impl fmt::Display for GithubId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
+/// Implements Display for newtypes: it displays the number or the text inside.
+macro_rules! display_inner {
+    ($($type:ty),+) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(out)
+            }
+        }
+    )+};
 }
 
-/// What a mapping stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+display_inner!(ItemId, GithubId, ItemStatus, Repository);
+
+/// Kind of a mapping: it links an issue or a pull request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 pub enum Kind {
-    /// `kind = 'Issue'`.
     Issue,
-    /// `kind = 'PR'`.
     #[serde(rename = "PR")]
     PullRequest,
-    /// Anything else: PostgreSQL does not restrict the column. Such a row is a failure that names it.
+    /// Any other text, since PostgreSQL does not restrict the column. The check of such a mapping
+    /// fails.
+    #[default]
     #[serde(rename = "unknown")]
     Unknown,
 }
@@ -71,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// The value as Agira stores it.
+    /// Returns the value as Agira stores it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Issue => "Issue",
@@ -80,7 +88,7 @@ impl Kind {
         }
     }
 
-    /// The words for a person.
+    /// Returns the name for a person.
     pub fn label(self) -> &'static str {
         match self {
             Self::Issue => "issue",
@@ -90,19 +98,18 @@ impl Kind {
     }
 }
 
-/// State of an issue or pull request at GitHub, in the words that Agira stores in `state`.
+/// State of an issue or pull request on GitHub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Open.
     Open,
-    /// Closed; for a pull request: without having been merged.
+    /// Closed; for a pull request: without a merge.
     Closed,
     /// Merged; pull requests only.
     Merged,
 }
 
 impl State {
-    /// The value as Agira stores it.
+    /// Returns the value as Agira stores it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -112,19 +119,16 @@ impl State {
     }
 }
 
-/// Why GitHub says an issue was closed (`stateReason`).
+/// GitHub's reason for a close event (`stateReason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// Done.
     Completed,
-    /// Will not be done.
     NotPlanned,
-    /// Duplicate of another issue.
     Duplicate,
 }
 
 impl CloseReason {
-    /// GitHub's word for it, in REST's spelling.
+    /// Returns GitHub's name in REST's spelling.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -134,20 +138,20 @@ impl CloseReason {
     }
 }
 
-/// An item's status: free text for PostgreSQL, one of [`ItemStatus::KNOWN`] for Agira.
+/// An item's status: free text for PostgreSQL, one of [`ItemStatus::ALL`] for Agira.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ItemStatus(pub String);
 
 impl ItemStatus {
-    /// Where the item of a closed issue goes.
+    /// Status of an item whose issue was closed.
     pub const TESTING: &'static str = "Testing";
-    /// Agira's end of an item's life.
+    /// Last status of an item.
     pub const CLOSED: &'static str = "Closed";
-    /// Statuses that a closed issue never changes, because a person or the worker has put the item at least that far.
+    /// Statuses that a closed issue never changes, because the item has come at least that far.
     pub const PROTECTED: [&'static str; 3] = [Self::TESTING, "ReadyForRelease", Self::CLOSED];
-    /// All statuses that Agira knows.
-    pub const KNOWN: [&'static str; 7] = [
+    /// All statuses that Agira has.
+    pub const ALL: [&'static str; 7] = [
         "Inbox",
         "Backlog",
         "Working",
@@ -157,93 +161,74 @@ impl ItemStatus {
         Self::CLOSED,
     ];
 
-    /// `Testing`.
+    /// Returns the status `Testing`.
     pub fn testing() -> Self {
         Self(Self::TESTING.to_owned())
     }
 }
 
-impl fmt::Display for ItemStatus {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
-}
-
-/// A GitHub repository, `owner/name` in GitHub's spelling.
+/// A GitHub repository, `owner/name` in GitHub's spelling. Names are equal whatever their case, as
+/// on GitHub.
 #[derive(Debug, Clone)]
-pub struct Repository {
-    full_name: String,
-    slash: usize,
-}
+pub struct Repository(String);
 
 impl Repository {
-    /// Reads `owner/name`; `None` when either part is missing or holds what no address can hold.
+    /// Reads `owner/name`; `None` if a part is missing or has a character that no address can have.
     pub fn parse(full_name: &str) -> Option<Self> {
         let (owner, name) = full_name.split_once('/')?;
-        let fits = |part: &str| {
-            !part.is_empty()
-                && part
-                    .chars()
-                    .all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
-        };
-        (fits(owner) && fits(name)).then(|| Self {
-            full_name: full_name.to_owned(),
-            slash: owner.len(),
-        })
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        let is_name = |part: &str| !part.is_empty() && part.chars().all(fits);
+        (is_name(owner) && is_name(name)).then(|| Self(full_name.to_owned()))
     }
 
-    /// The part before the slash.
+    /// Returns the part before the slash.
     pub fn owner(&self) -> &str {
-        self.full_name.get(..self.slash).unwrap_or_default()
+        self.parts().0
     }
 
-    /// The part after the slash.
+    /// Returns the part after the slash.
     pub fn name(&self) -> &str {
-        self.full_name.get(self.slash + 1..).unwrap_or_default()
+        self.parts().1
     }
 
-    /// `owner/name` as GitHub spells it.
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once('/').unwrap_or_default()
+    }
+
+    /// Returns `owner/name` as GitHub spells it.
     pub fn as_str(&self) -> &str {
-        &self.full_name
+        &self.0
     }
 
-    /// The key under which a repository is stored: GitHub's names do not depend on case.
+    /// Returns the key under which the repository is stored, in lower case.
     pub fn key(&self) -> String {
-        self.full_name.to_lowercase()
+        self.0.to_lowercase()
     }
 }
 
-/// Names are equal whatever their case, as at GitHub.
 impl PartialEq for Repository {
     fn eq(&self, other: &Self) -> bool {
-        self.full_name.eq_ignore_ascii_case(&other.full_name)
+        self.0.eq_ignore_ascii_case(&other.0)
     }
 }
 
 impl Eq for Repository {}
 
-impl fmt::Display for Repository {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.full_name.fmt(out)
-    }
-}
-
-/// Repository and number: where GitHub is asked about a mapping.
+/// Repository and number of an issue or pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// The repository.
     pub repository: Repository,
-    /// Number of the issue or pull request in it.
     pub number: i32,
 }
 
 impl Address {
-    /// Reads a page's address, `https://HOST/OWNER/NAME/issues/N` or `.../pull/N`, whatever follows the number.
+    /// Reads a page's address, `https://HOST/OWNER/NAME/issues/N` or `.../pull/N`, whatever follows
+    /// the number.
     pub fn parse(html_url: &str) -> Option<Self> {
         let (_, rest) = html_url.split_once("://")?;
         let mut parts = rest.split('/').skip(1);
-        let (owner, name, page, number) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let mut part = || parts.next();
+        let (owner, name, page, number) = (part()?, part()?, part()?, part()?);
         if page != "issues" && page != "pull" {
             return None;
         }
@@ -256,12 +241,11 @@ impl Address {
     }
 }
 
-/// Whether two addresses of pages are on the same host.
+/// Returns true if two addresses of pages are on the same host.
 pub fn same_host(one: &str, other: &str) -> bool {
     let host = |url: &str| {
-        url.split_once("://")
-            .and_then(|(_, rest)| rest.split('/').next())
-            .map(str::to_lowercase)
+        let (_, rest) = url.split_once("://")?;
+        rest.split('/').next().map(str::to_lowercase)
     };
     host(one) == host(other)
 }
@@ -272,43 +256,32 @@ impl fmt::Display for Address {
     }
 }
 
-/// An item as read from the database.
+/// An item as read from the database. Times are UTC; texts are empty when unknown.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// Primary key.
     pub id: ItemId,
-    /// Title.
     pub title: String,
-    /// Description; empty when unknown.
     pub description: String,
-    /// Description of the solution; empty when unknown.
     pub solution_description: String,
-    /// Status.
     pub status: ItemStatus,
-    /// Project.
     pub project_id: i64,
-    /// Organisation, which an item need not have.
+    /// Organisation; an item may have none.
     pub organisation_id: Option<i64>,
-    /// When it was created (UTC).
     pub created_at: DateTime<Utc>,
-    /// When Django, or the worker, last changed it (UTC).
+    /// Time of the last change by Django or the worker.
     pub updated_at: DateTime<Utc>,
-    /// `owner/name` as the item's project names it; `None` when the project has no usable repository.
+    /// Repository of the item's project; `None` if the project does not name a valid one.
     pub project_repository: Option<Repository>,
 }
 
-/// A mapping row as read from the database.
-#[derive(Debug, Clone)]
+/// A mapping row as read from the database. Times are UTC.
+#[derive(Debug, Clone, Default)]
 pub struct Mapping {
-    /// Primary key.
     pub id: MappingId,
-    /// The item it belongs to.
     pub item_id: ItemId,
     /// GitHub's id as stored; Agira may have stored a wrong one.
     pub github_id: GithubId,
-    /// Number as stored.
     pub number: i32,
-    /// Issue or pull request.
     pub kind: Kind,
     /// State as stored: free text.
     pub state: String,
@@ -318,141 +291,93 @@ pub struct Mapping {
     pub pr_body: String,
     /// Merge commit; empty when unknown.
     pub merge_commit_sha: String,
-    /// When the pull request was merged (UTC).
     pub merged_at: Option<DateTime<Utc>>,
-    /// `worker_due_at` (UTC).
+    /// `worker_due_at`.
     pub due_at: Option<DateTime<Utc>>,
-    /// `worker_recheck_at` (UTC).
+    /// `worker_recheck_at`.
     pub recheck_at: Option<DateTime<Utc>>,
     /// Failed attempts since the last success.
     pub attempts: i32,
     /// Last failure; `None` when healthy.
     pub error: Option<String>,
-    /// `closedAt` of the last close event that was dealt with (UTC).
+    /// `closedAt` of the last close event that was handled.
     pub handled_closed_at: Option<DateTime<Utc>>,
-    /// Whether objects wait for Weaviate.
+    /// Objects wait for Weaviate.
     pub has_outbox: bool,
-    /// `worker_claimed_until` (UTC): until when the run that holds it is believed to be alive.
+    /// `worker_claimed_until`: end of the claim of the run that holds the row.
     pub claimed_until: Option<DateTime<Utc>>,
 }
 
 impl Mapping {
-    /// A row that says where it belongs and nothing else: nobody has looked at it yet.
-    pub fn inserted(
-        id: MappingId,
-        item_id: ItemId,
-        github_id: GithubId,
-        number: i32,
-        kind: Kind,
-        state: &str,
-        html_url: &str,
-    ) -> Self {
-        Self {
-            id,
-            item_id,
-            github_id,
-            number,
-            kind,
-            state: state.to_owned(),
-            html_url: html_url.to_owned(),
-            pr_body: String::new(),
-            merge_commit_sha: String::new(),
-            merged_at: None,
-            due_at: None,
-            recheck_at: None,
-            attempts: 0,
-            error: None,
-            handled_closed_at: None,
-            has_outbox: false,
-            claimed_until: None,
-        }
-    }
-
-    /// Whether it failed for the last time: no further attempt comes by itself.
+    /// Returns true if the mapping failed and has no next attempt.
     pub fn is_parked(&self) -> bool {
         self.due_at.is_none() && self.recheck_at.is_none() && self.error.is_some()
     }
 
-    /// Which GitHub object the mapping means (design, section 3): by its own address; where that is empty, by number
-    /// in the project's repository.
-    ///
-    /// # Errors
-    /// A sentence that says what is missing, and what a person can do.
+    /// Returns the address that the mapping means (design.md, "The decision table"): its
+    /// `html_url`, or its number in the project's repository if `html_url` is empty. The error
+    /// names the remedy.
     pub fn address(&self, item: &Item) -> Result<Address, String> {
+        let (number, html_url) = (self.number, &self.html_url);
         if self.kind == Kind::Unknown {
             return Err("kind is neither Issue nor PR; correct it".to_owned());
         }
-        if !self.html_url.is_empty() {
-            return Address::parse(&self.html_url).ok_or_else(|| {
+        if !html_url.is_empty() {
+            return Address::parse(html_url).ok_or_else(|| {
                 format!(
-                    "html_url {:?} is not the address of an issue or pull request; correct it, or empty it to use the project's repository",
-                    self.html_url
+                    "html_url {html_url:?} is not the address of an issue or pull request; \
+                     correct it, or empty it to use the project's repository"
                 )
             });
         }
         let repository = item.project_repository.clone().ok_or_else(|| {
             format!(
-                "html_url is empty and project {} names no repository; set github_owner and github_repo of the project",
+                "html_url is empty and project {} names no repository; \
+                 set github_owner and github_repo of the project",
                 item.project_id
             )
         })?;
-        if self.number <= 0 {
-            return Err(format!(
-                "number {} is not the number of an issue or pull request",
-                self.number
-            ));
+        if number <= 0 {
+            let error = "is not the number of an issue or pull request";
+            return Err(format!("number {number} {error}"));
         }
-        Ok(Address {
-            repository,
-            number: self.number,
-        })
+        Ok(Address { repository, number })
     }
 }
 
-/// What GitHub said about one issue or pull request at one moment.
+/// The state of one issue or pull request on GitHub at one moment. Times are UTC, of GitHub's
+/// clock.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// GitHub's id.
     pub github_id: GithubId,
-    /// Where it is now: GitHub follows renames silently.
+    /// Current address: GitHub follows renames silently.
     pub address: Address,
     /// Address of the page.
     pub url: String,
-    /// State.
     pub state: State,
-    /// Title.
     pub title: String,
-    /// Body.
     pub body: String,
     /// Names of all labels.
     pub labels: Vec<String>,
-    /// Created (UTC, GitHub's clock).
     pub created_at: DateTime<Utc>,
-    /// Last changed (UTC, GitHub's clock).
     pub updated_at: DateTime<Utc>,
-    /// What only issues, or only pull requests, have.
     pub details: Details,
 }
 
-/// What only issues, or only pull requests, have.
+/// The part of a snapshot that only issues, or only pull requests, have.
 #[derive(Debug, Clone)]
 pub enum Details {
-    /// An issue's.
     Issue {
-        /// When it was closed last (UTC, GitHub's clock); the identity of a close event.
+        /// Time of the last closing, which identifies a close event.
         closed_at: Option<DateTime<Utc>>,
-        /// Why.
         close_reason: Option<CloseReason>,
-        /// The pull requests that belong to it.
+        /// Pull requests that belong to the issue.
         pull_requests: Vec<PullRequestRef>,
-        /// Something that may name a pull request is hidden from this token, so that one may be missing.
+        /// GitHub hides a node from this token, so that a pull request may be missing.
         some_hidden: bool,
     },
-    /// A pull request's.
     PullRequest {
-        /// When it was merged (UTC, GitHub's clock).
         merged_at: Option<DateTime<Utc>>,
-        /// The commit that merged it.
         merge_commit_sha: Option<String>,
         /// Paths of the changed files.
         files: TruncatedList,
@@ -462,7 +387,7 @@ pub enum Details {
 }
 
 impl Snapshot {
-    /// Issue or pull request.
+    /// Returns the kind of the GitHub object.
     pub fn kind(&self) -> Kind {
         match self.details {
             Details::Issue { .. } => Kind::Issue,
@@ -474,38 +399,51 @@ impl Snapshot {
 /// The first entries of a list that may be longer.
 #[derive(Debug, Clone, Default)]
 pub struct TruncatedList {
-    /// The entries that were read.
     pub first: Vec<String>,
-    /// How many there are in all.
+    /// Length of the whole list.
     pub total: usize,
 }
 
-/// A pull request as an issue's look names it: identity, address and state.
+/// A pull request as an issue's snapshot names it.
 #[derive(Debug, Clone)]
 pub struct PullRequestRef {
-    /// GitHub's id.
     pub github_id: GithubId,
-    /// Repository, which may be another one than the issue's, and number.
+    /// Current address, which may be in another repository than the issue's.
     pub address: Address,
     /// Address of the page.
     pub url: String,
-    /// State.
     pub state: State,
-    /// How it belongs to the issue.
     pub relation: Relation,
 }
 
-/// How a pull request belongs to an issue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Compares id, state and relation: GitHub's id identifies a pull request wherever it is.
+impl PartialEq for PullRequestRef {
+    fn eq(&self, other: &Self) -> bool {
+        let facts = |one: &Self| (one.github_id, one.state, one.relation);
+        facts(self) == facts(other)
+    }
+}
+
+impl Eq for PullRequestRef {}
+
+impl fmt::Display for PullRequestRef {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(out)
+    }
+}
+
+/// Relation of a pull request to an issue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Relation {
-    /// It closes the issue, closed it, or says in its text that it does.
+    /// The pull request closes the issue, closed it, or has a closing keyword for it.
     Closes,
-    /// A person connected it by hand.
+    /// A person connected the two by hand.
     Connected,
 }
 
 impl Relation {
-    /// The value as stored in `worker_pull_request_link.relation`.
+    /// Returns the value as stored in `worker_pull_request_link.relation`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closes => "closes",
@@ -513,7 +451,7 @@ impl Relation {
         }
     }
 
-    /// The words for a person, after the pull request's name.
+    /// Returns the predicate for a person, after the pull request's name.
     pub fn label(self) -> &'static str {
         match self {
             Self::Closes => "closes it",
@@ -523,10 +461,9 @@ impl Relation {
 
     /// Reads a stored relation; the table's CHECK allows no others.
     pub fn parse(stored: &str) -> Self {
-        if stored == "connected" {
-            Self::Connected
-        } else {
-            Self::Closes
+        match stored {
+            "connected" => Self::Connected,
+            _ => Self::Closes,
         }
     }
 }
@@ -557,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn other_addresses_are_not() {
+    fn other_addresses_are_refused() {
         for other in [
             "",
             "github.com/acme/shop/issues/12",

@@ -1,52 +1,54 @@
-//! Why a plan is what it is: what the decision table (design, section 4) asks about one mapping, with the answers. They are
-//! made where the plan is decided, so that no second copy of the rules can say something else.
+//! The questions of the decision table (design.md, "The decision table"), and the answers that
+//! explain a plan. The code that decides also notes the answer, so that explanation and decision
+//! cannot differ.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// What the decision table asks, in its order. The names are those of the JSON report.
+/// A question of the decision table. The variants are in the table's order; their names are those
+/// of the JSON report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Question {
-    /// Whether another id than GitHub's is stored.
+    /// The stored GitHub id differs from GitHub's.
     GithubId,
-    /// Whether another state than GitHub's is stored.
+    /// The stored state differs from GitHub's.
     State,
-    /// Whether there is a close event that was not dealt with.
+    /// The issue has a close event that is not handled yet.
     CloseEvent,
-    /// Whether a closed issue never changes the item's status.
+    /// The item has a status that a closed issue never changes.
     ProtectedStatus,
-    /// Whether `--keep-status` names the item's status.
+    /// The item has a status that `--keep-status` names.
     KeepStatus,
-    /// Whether `--close-reason` leaves the reason of the closing out.
+    /// The issue was closed for a reason that `--close-reason` does not name.
     CloseReason,
-    /// Whether the issue was closed before `--ignore-closed-before`.
+    /// The issue was closed before `--ignore-closed-before`.
     ClosedBefore,
-    /// Whether the item moves.
+    /// The item gets another status.
     ItemMoves,
-    /// Whether the issue was reopened.
+    /// The issue was reopened.
     Reopened,
-    /// Whether a pull request belongs to the issue.
+    /// A pull request belongs to the issue.
     PullRequest,
-    /// Whether GitHub no longer supports a link.
+    /// GitHub no longer confirms a stored link.
     Unlink,
-    /// Whether the row of a pull request of the issue is to get a look of its own, because its state is another one.
+    /// A pull request's row has to be marked, because its state differs from GitHub's.
     MakeDue,
-    /// Whether something of the merge is not stored yet.
+    /// Merge data of the pull request is not stored yet.
     Merge,
-    /// Whether an object is missing in Weaviate.
+    /// An object is missing in Weaviate.
     ObjectMissing,
-    /// Whether an object has another status in Weaviate.
+    /// An object has another status in Weaviate.
     ObjectStatus,
-    /// Whether an object that Agira wrote is to be replaced.
+    /// An object that Agira wrote has to be replaced.
     ObjectForeign,
-    /// Whether Weaviate could not be asked about an object: it is decided when it is pushed.
+    /// An object has an unknown status in Weaviate, so that the push decides.
     ObjectUnknown,
 }
 
 impl Question {
-    /// Whether it is Weaviate that is asked about.
+    /// Returns true for questions about objects in Weaviate.
     pub fn is_about_objects(self) -> bool {
         self >= Self::ObjectMissing
     }
@@ -55,76 +57,70 @@ impl Question {
 impl fmt::Display for Question {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::GithubId => "another GitHub id",
-            Self::State => "another state",
-            Self::CloseEvent => "close event to deal with",
+            Self::GithubId => "GitHub id differs",
+            Self::State => "state differs",
+            Self::CloseEvent => "close event to handle",
             Self::ProtectedStatus => "status is protected",
-            Self::KeepStatus => "status kept by --keep-status",
-            Self::CloseReason => "left out by --close-reason",
-            Self::ClosedBefore => "left out by --ignore-closed-before",
+            Self::KeepStatus => "status is kept by --keep-status",
+            Self::CloseReason => "reason is excluded by --close-reason",
+            Self::ClosedBefore => "closing is excluded by --ignore-closed-before",
             Self::ItemMoves => "item moves",
-            Self::Reopened => "reopened",
-            Self::PullRequest => "pull request of the issue",
+            Self::Reopened => "issue was reopened",
+            Self::PullRequest => "issue has a pull request",
             Self::Unlink => "link to remove",
-            Self::MakeDue => "pull request to look at",
+            Self::MakeDue => "pull request to check",
             Self::Merge => "merge data to store",
-            Self::ObjectMissing => "missing in Weaviate",
-            Self::ObjectStatus => "another status in Weaviate",
-            Self::ObjectForeign => "to be replaced in Weaviate",
-            Self::ObjectUnknown => "unknown in Weaviate",
+            Self::ObjectMissing => "object is missing in Weaviate",
+            Self::ObjectStatus => "status differs in Weaviate",
+            Self::ObjectForeign => "object to replace in Weaviate",
+            Self::ObjectUnknown => "status in Weaviate is unknown",
         })
     }
 }
 
-/// Whether a person should know of an answer without having asked.
+/// Attention that an answer asks of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attention {
-    /// It is how things always are.
+    /// Nothing unusual.
     None,
     /// A person may wonder why nothing happens.
     Surprising,
-    /// A person has to put something right.
+    /// A person has to correct something.
     Warning,
 }
 
-/// An answer, with the facts that it comes from.
+/// An answer to a question, with its facts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
 pub struct Note {
-    /// What was asked.
     pub question: Question,
-    /// Yes or no.
     #[serde(serialize_with = "yes_or_no")]
     pub answer: bool,
-    /// The facts, printable.
+    /// Reasons for the answer, printable.
     pub facts: String,
-    /// Who should know.
     #[serde(skip)]
     pub attention: Attention,
 }
 
 impl Note {
-    /// Question, answer and facts on one line.
+    /// Formats question, answer and facts as one line.
     pub fn explain(&self) -> String {
-        let Self {
-            question,
-            answer,
-            facts,
-            ..
-        } = self;
-        format!(
-            "{question}: {}, {facts}",
-            if *answer { "yes" } else { "no" }
-        )
+        let answer = yes(self.answer);
+        format!("{}: {answer}, {}", self.question, self.facts)
     }
 }
 
-/// The facts alone, for who did not ask.
+/// Displays the facts without question and answer.
 impl fmt::Display for Note {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.facts)
     }
 }
 
+fn yes(answer: bool) -> &'static str {
+    if answer { "yes" } else { "no" }
+}
+
 fn yes_or_no<S: Serializer>(answer: &bool, out: S) -> Result<S::Ok, S::Error> {
-    out.serialize_str(if *answer { "yes" } else { "no" })
+    out.serialize_str(yes(*answer))
 }

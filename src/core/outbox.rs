@@ -1,4 +1,4 @@
-//! What of a mapping Weaviate has not answered for yet, as kept in `worker_outbox`.
+//! The objects of a mapping that wait for Weaviate, as stored in `worker_outbox`.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,22 +8,22 @@ use super::agira_object::AgiraObject;
 /// Objects of one mapping that wait for Weaviate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbox {
-    /// When it was decided (UTC).
+    /// Time of the plan (UTC).
     pub planned_at: DateTime<Utc>,
-    /// The item's object waits. Only a reference: it is composed when it is pushed, because Django may write a newer
-    /// item meanwhile.
+    /// The item's object waits. It is composed when it is pushed, because Django may write a newer
+    /// item until then.
     pub item: bool,
-    /// The issue or pull request object, as it will be written.
+    /// Issue or pull request object, as it will be written.
     pub object: Option<AgiraObject>,
 }
 
 impl Outbox {
-    /// Nothing waits.
+    /// Returns true if no object waits.
     pub fn is_empty(&self) -> bool {
-        !self.item && self.object.is_none()
+        self.len() == 0
     }
 
-    /// How many objects wait.
+    /// Counts the objects that wait.
     pub fn len(&self) -> usize {
         usize::from(self.item) + usize::from(self.object.is_some())
     }

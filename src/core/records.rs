@@ -1,49 +1,63 @@
-//! What was read about a slice of mappings besides the mappings themselves and what GitHub said.
+//! The rows, links, items and Weaviate objects that the plans of a slice depend on.
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
 use super::agira_object::ObjectKey;
-use super::model::{Address, GithubId, Item, ItemId, Kind, MappingId, Relation};
+use super::model::{Address, GithubId, Item, ItemId, Kind, Mapping, MappingId, Relation};
 
-/// What Weaviate holds under one id. An id that is not in [`Known::objects`] is unknown.
+/// State of one object in Weaviate. An id that is not in [`Records::objects`] has an unknown state.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
 pub enum ObjectState {
-    /// Nothing.
+    /// Weaviate does not have the object.
     Missing,
-    /// An object.
+    /// Weaviate has the object.
     Present {
-        /// Its status.
         status: Option<String>,
-        /// It has no `parent_object_id`: Agira wrote it, with the item's text.
+        /// Agira wrote the object, with the item's text: it has no `parent_object_id`.
         without_parent: bool,
     },
 }
 
-/// A mapping row as far as planning another mapping needs it.
+/// The part of a mapping row that planning another mapping needs.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
 pub struct MappingRow {
-    /// Primary key.
     pub id: MappingId,
-    /// The item it belongs to.
     pub item_id: ItemId,
-    /// GitHub's id as stored.
+    /// GitHub's id as stored; Agira may have stored a wrong one.
     pub github_id: GithubId,
-    /// Issue or pull request.
     pub kind: Kind,
-    /// Number as stored.
     pub number: i32,
-    /// State as stored.
+    /// State as stored: free text.
     pub state: String,
-    /// Address of the page.
+    /// Address of the page; may be empty.
     pub html_url: String,
-    /// It has a due time or this run holds it: its own look comes anyway.
+    /// The row has a due time or this run holds it, so that it is checked anyway.
     pub is_scheduled: bool,
+}
+
+impl MappingRow {
+    /// Returns the mapping as it is before its first check, for a row that a dry run would insert.
+    pub fn to_mapping(&self) -> Mapping {
+        Mapping {
+            id: self.id,
+            item_id: self.item_id,
+            github_id: self.github_id,
+            kind: self.kind,
+            number: self.number,
+            state: self.state.clone(),
+            html_url: self.html_url.clone(),
+            ..Mapping::default()
+        }
+    }
 }
 
 /// A row of `worker_pull_request_link`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
 pub struct Link {
     /// The issue's mapping.
     pub issue: MappingId,
@@ -51,87 +65,103 @@ pub struct Link {
     pub pull_request: MappingId,
     /// The issue's item.
     pub item_id: ItemId,
-    /// How they belong together.
     pub relation: Relation,
 }
 
-/// Everything read about a slice.
+/// The rows, links, items and Weaviate objects that the plans of a slice depend on.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
-    /// The items of the slice's mappings.
+    /// Items of the slice's mappings.
     pub items: HashMap<ItemId, Item>,
     /// The slice's own rows, and those of the pull requests that its issues name.
     pub rows: Vec<MappingRow>,
-    /// The links of the slice's issues.
+    /// Links of the slice's issues.
     pub links: Vec<Link>,
-    /// What Weaviate holds; what it was not asked about, or did not answer, is unknown.
+    /// Objects in Weaviate; empty if Weaviate cannot be asked.
     pub objects: HashMap<Uuid, ObjectState>,
 }
 
 impl Records {
-    /// The row that has this id of GitHub's.
-    pub fn row_with_github_id(&self, github_id: GithubId) -> Option<&MappingRow> {
-        self.rows.iter().find(|row| row.github_id == github_id)
+    fn find(&self, matches: impl Fn(&MappingRow) -> bool) -> Option<&MappingRow> {
+        self.rows.iter().find(|row| matches(row))
     }
 
-    /// A row of this item for the same pull request under another id: Agira stores `-number` where it does not know
-    /// GitHub's id.
+    /// Returns the row with this primary key.
+    pub fn row(&self, id: MappingId) -> Option<&MappingRow> {
+        self.find(|row| row.id == id)
+    }
+
+    /// Returns the row that stores this GitHub id.
+    pub fn row_with_github_id(&self, github_id: GithubId) -> Option<&MappingRow> {
+        self.find(|row| row.github_id == github_id)
+    }
+
+    /// Returns the item's row for this address, whatever GitHub id it stores: Agira stores
+    /// `-number` if it lacks the id.
     pub fn row_at_address(
         &self,
         item_id: ItemId,
         kind: Kind,
         address: &Address,
     ) -> Option<&MappingRow> {
-        let home = self
-            .items
-            .get(&item_id)
-            .and_then(|item| item.project_repository.as_ref());
-        self.rows.iter().find(|row| {
-            let is_there = match row.html_url.is_empty() {
+        let item = self.items.get(&item_id);
+        let home = item.and_then(|item| item.project_repository.as_ref());
+        self.find(|row| {
+            let has_address = match row.html_url.is_empty() {
                 true => row.number == address.number && home == Some(&address.repository),
                 false => Address::parse(&row.html_url).as_ref() == Some(address),
             };
-            row.item_id == item_id && row.kind == kind && is_there
+            row.item_id == item_id && row.kind == kind && has_address
         })
     }
 
-    /// A row of this item with that kind and number, from whatever repository: Agira looks rows up that way.
+    /// Returns the item's row with this kind and number, whatever its repository. Agira identifies
+    /// rows by these three values.
     pub fn row_with_number(&self, item_id: ItemId, kind: Kind, number: i32) -> Option<&MappingRow> {
-        self.rows
+        self.find(|row| row.item_id == item_id && row.kind == kind && row.number == number)
+    }
+
+    /// Changes the row with this primary key, if there is one.
+    pub fn change_row(&mut self, id: MappingId, change: impl FnOnce(&mut MappingRow)) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.id == id) {
+            change(row);
+        }
+    }
+
+    /// Returns the link between an issue and a pull request.
+    pub fn link(&self, issue: MappingId, pull_request: MappingId) -> Option<&Link> {
+        let pair = (issue, pull_request);
+        self.links
             .iter()
-            .find(|row| row.item_id == item_id && row.kind == kind && row.number == number)
+            .find(|link| (link.issue, link.pull_request) == pair)
     }
 
-    /// The row with that primary key.
-    pub fn row(&self, id: MappingId) -> Option<&MappingRow> {
-        self.rows.iter().find(|row| row.id == id)
+    /// Removes the link between an issue and a pull request, if there is one.
+    pub fn remove_link(&mut self, issue: MappingId, pull_request: MappingId) {
+        let pair = (issue, pull_request);
+        self.links
+            .retain(|link| (link.issue, link.pull_request) != pair);
     }
 
-    /// Puts what earlier plans changed over what was read.
+    /// Replaces records that were read by those that earlier plans changed.
     pub fn overlay(&mut self, carried: &Self) {
-        // Items of earlier slices, too: a later slice may come back to them.
-        self.items
-            .extend(carried.items.iter().map(|(id, item)| (*id, item.clone())));
+        // Items of earlier slices are included, because a later slice may come back to them.
+        self.items.extend(carried.items.clone());
         for row in &carried.rows {
             match self.rows.iter_mut().find(|read| read.id == row.id) {
                 Some(read) => read.clone_from(row),
                 None => self.rows.push(row.clone()),
             }
         }
-        self.objects.extend(
-            carried
-                .objects
-                .iter()
-                .map(|(id, stored)| (*id, stored.clone())),
-        );
+        self.objects.extend(carried.objects.clone());
     }
 
-    /// What Weaviate holds for an object; `None`: unknown. A row that is not stored yet cannot have an object.
-    pub fn object_state(&self, key: &ObjectKey, of_stored_row: bool) -> Option<&ObjectState> {
-        if of_stored_row {
-            self.objects.get(&key.uuid())
-        } else {
-            Some(&ObjectState::Missing)
+    /// Returns the state of an object; `None` if it is unknown. A row that is not stored yet cannot
+    /// have an object.
+    pub fn object_state(&self, key: &ObjectKey, is_row_stored: bool) -> Option<&ObjectState> {
+        match is_row_stored {
+            true => self.objects.get(&key.uuid()),
+            false => Some(&ObjectState::Missing),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The small facts and the words of the core: what its other tests only pass on.
+//! Small properties of the core that its other tests do not check.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -34,15 +34,16 @@ fn item() -> Item {
 }
 
 fn mapping(html_url: &str) -> Mapping {
-    Mapping::inserted(
-        MappingId(42),
-        ItemId(7),
-        GithubId(1),
-        12,
-        Kind::Issue,
-        "open",
-        html_url,
-    )
+    Mapping {
+        id: MappingId(42),
+        item_id: ItemId(7),
+        github_id: GithubId(1),
+        number: 12,
+        kind: Kind::Issue,
+        state: "open".to_owned(),
+        html_url: html_url.to_owned(),
+        ..Mapping::default()
+    }
 }
 
 fn row(number: i32, html_url: &str) -> MappingRow {
@@ -72,15 +73,15 @@ fn pull_request() -> PullRequestRef {
 }
 
 #[test]
-fn the_words_that_agira_and_github_use() {
-    for (kind, stored, words) in [
+fn stored_and_shown_names_are_those_of_agira_and_github() {
+    for (kind, stored, label) in [
         (Kind::Issue, "Issue", "issue"),
         (Kind::PullRequest, "PR", "pull request"),
         (Kind::Unknown, "unknown", "mapping of unknown kind"),
     ] {
         assert_eq!(
             (kind.as_str(), kind.label(), Kind::parse(stored)),
-            (stored, words, kind)
+            (stored, label, kind)
         );
         assert_eq!(json!(kind), stored);
     }
@@ -149,7 +150,7 @@ fn ids_and_names_are_shown_as_they_are() {
 }
 
 #[test]
-fn hosts_are_compared_whatever_their_case_and_what_follows() {
+fn hosts_are_compared_without_case_and_path() {
     assert!(same_host("https://GitHub.com/a/b", "https://github.com/c"));
     assert!(!same_host(
         "https://github.com/a/b",
@@ -159,7 +160,7 @@ fn hosts_are_compared_whatever_their_case_and_what_follows() {
 }
 
 #[test]
-fn a_mapping_is_parked_when_nothing_is_to_come() {
+fn a_failed_mapping_without_a_next_attempt_is_parked() {
     let healthy = || mapping("");
     let failed = || Mapping {
         error: Some("no luck".to_owned()),
@@ -184,7 +185,7 @@ fn a_mapping_is_parked_when_nothing_is_to_come() {
 }
 
 #[test]
-fn a_mapping_means_its_own_address_and_without_one_its_projects_repository() {
+fn the_address_is_html_url_or_a_number_in_the_projects_repository() {
     let named =
         |mapping: Mapping, item: Item| mapping.address(&item).map(|address| address.to_string());
     let elsewhere = "https://github.com/acme/docs/issues/5";
@@ -193,9 +194,9 @@ fn a_mapping_means_its_own_address_and_without_one_its_projects_repository() {
         Ok("acme/docs#5")
     );
     assert_eq!(named(mapping(""), item()).as_deref(), Ok("Acme/shop#12"));
-    let said = |mapping: Mapping, item: Item| named(mapping, item).unwrap_err();
+    let error_of = |mapping: Mapping, item: Item| named(mapping, item).unwrap_err();
     assert!(
-        said(
+        error_of(
             Mapping {
                 kind: Kind::Unknown,
                 ..mapping(elsewhere)
@@ -204,9 +205,9 @@ fn a_mapping_means_its_own_address_and_without_one_its_projects_repository() {
         )
         .contains("neither Issue nor PR")
     );
-    assert!(said(mapping("nowhere"), item()).contains("\"nowhere\" is not the address"));
+    assert!(error_of(mapping("nowhere"), item()).contains("\"nowhere\" is not the address"));
     assert!(
-        said(
+        error_of(
             mapping(""),
             Item {
                 project_repository: None,
@@ -217,7 +218,7 @@ fn a_mapping_means_its_own_address_and_without_one_its_projects_repository() {
     );
     for number in [0, -12] {
         assert!(
-            said(
+            error_of(
                 Mapping {
                     number,
                     ..mapping("")
@@ -240,12 +241,12 @@ fn a_mapping_means_its_own_address_and_without_one_its_projects_repository() {
 }
 
 #[test]
-fn a_row_of_the_same_pull_request_is_found_by_address_or_in_the_projects_repository() {
+fn a_row_is_matched_by_address_or_in_the_projects_repository() {
     let address = |repository: &str, number| Address {
         repository: Repository::parse(repository).unwrap(),
         number,
     };
-    let known = |row: MappingRow| {
+    let records_of = |row: MappingRow| {
         let items = [(ItemId(7), item())].into();
         Records {
             items,
@@ -253,32 +254,32 @@ fn a_row_of_the_same_pull_request_is_found_by_address_or_in_the_projects_reposit
             ..Records::default()
         }
     };
-    let found = |row: MappingRow, address: &Address| {
-        known(row)
+    let is_matched = |row: MappingRow, address: &Address| {
+        records_of(row)
             .row_at_address(ItemId(7), Kind::PullRequest, address)
             .is_some()
     };
     let here = address("acme/shop", 13);
-    assert!(found(row(13, ""), &here));
-    assert!(!found(row(14, ""), &here));
-    assert!(!found(row(13, ""), &address("acme/docs", 13)));
-    assert!(!found(row(14, ""), &address("acme/docs", 13)));
-    assert!(found(
+    assert!(is_matched(row(13, ""), &here));
+    assert!(!is_matched(row(14, ""), &here));
+    assert!(!is_matched(row(13, ""), &address("acme/docs", 13)));
+    assert!(!is_matched(row(14, ""), &address("acme/docs", 13)));
+    assert!(is_matched(
         row(14, "https://github.com/acme/shop/pull/13"),
         &here
     ));
-    assert!(!found(
+    assert!(!is_matched(
         row(13, "https://github.com/acme/docs/pull/13"),
         &here
     ));
-    assert!(!found(
+    assert!(!is_matched(
         MappingRow {
             item_id: ItemId(8),
             ..row(13, "")
         },
         &here
     ));
-    assert!(!found(
+    assert!(!is_matched(
         MappingRow {
             kind: Kind::Issue,
             ..row(13, "")
@@ -287,7 +288,7 @@ fn a_row_of_the_same_pull_request_is_found_by_address_or_in_the_projects_reposit
     ));
 
     let numbered = |row: MappingRow| {
-        known(row)
+        records_of(row)
             .row_with_number(ItemId(7), Kind::PullRequest, 13)
             .is_some()
     };
@@ -321,7 +322,7 @@ fn a_row_of_the_same_pull_request_is_found_by_address_or_in_the_projects_reposit
 }
 
 #[test]
-fn what_earlier_plans_changed_lies_over_what_was_read() {
+fn overlay_puts_earlier_changes_over_what_was_read() {
     let key = ObjectKey {
         object_type: ObjectType::Item,
         object_id: "7".to_owned(),
@@ -387,7 +388,7 @@ fn an_outbox_counts_the_item_and_the_object() {
 }
 
 #[test]
-fn each_action_is_told_in_one_line_and_as_json() {
+fn each_action_is_shown_in_one_line_and_as_json() {
     let write = |change| Action::Write {
         object: Box::new(AgiraObject::of_item(&item())),
         change,
@@ -456,7 +457,7 @@ fn each_action_is_told_in_one_line_and_as_json() {
         ),
         (
             Action::Unlink { row },
-            "link to row 55: removed, GitHub no longer supports it",
+            "link to row 55: removed, GitHub no longer confirms it",
         ),
         (
             Action::MakeDue {
@@ -464,21 +465,21 @@ fn each_action_is_told_in_one_line_and_as_json() {
                 from: open,
                 to: "merged",
             },
-            "row 55 becomes due: its state open is merged at GitHub",
+            "row 55 becomes due: its state is open, but merged on GitHub",
         ),
         (
             write(WriteReason::Create),
-            "Weaviate item:7: create (missing there)",
+            "Weaviate item:7: create (it is missing)",
         ),
         (
             write(WriteReason::Update { from: None }),
-            "Weaviate item:7: update (status there is none)",
+            "Weaviate item:7: update (its status is none)",
         ),
         (
             write(WriteReason::Update {
                 from: Some("Inbox".to_owned()),
             }),
-            "Weaviate item:7: update (status there is Inbox)",
+            "Weaviate item:7: update (its status is Inbox)",
         ),
         (
             write(WriteReason::Replace),
@@ -486,7 +487,7 @@ fn each_action_is_told_in_one_line_and_as_json() {
         ),
         (
             write(WriteReason::Decide),
-            "Weaviate item:7: decide when pushed (Weaviate could not be asked)",
+            "Weaviate item:7: decide at the push (its status is unknown)",
         ),
     ];
     for (action, expected) in table {
@@ -503,7 +504,7 @@ fn each_action_is_told_in_one_line_and_as_json() {
 }
 
 #[test]
-fn an_answer_is_told_alone_or_with_its_question() {
+fn an_answer_is_shown_alone_or_with_its_question() {
     let note = |question, answer| Note {
         question,
         answer,
@@ -527,7 +528,7 @@ fn an_answer_is_told_alone_or_with_its_question() {
 }
 
 #[test]
-fn of_a_plan_for_weaviate_alone_what_concerns_objects_stays() {
+fn only_writes_keeps_object_actions() {
     let note = |question, answer| Note {
         question,
         answer,
@@ -570,7 +571,7 @@ fn of_a_plan_for_weaviate_alone_what_concerns_objects_stays() {
     assert_eq!(Plan::default().outbox(time()), None);
 }
 
-/// Where a pull request is found does not matter: GitHub's id says which one it is.
+/// GitHub's id identifies a pull request, whatever its address.
 #[test]
 fn pull_requests_are_equal_by_id_state_and_relation() {
     let moved = Address {

@@ -1,38 +1,36 @@
-//! The one boundary that text of strangers passes: on its way in, and on its way to a terminal or a log.
+//! The boundary that untrusted text passes: on its way in, and on its way to a terminal or a log.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use regex::{Captures, Regex};
 
-/// What a terminal or a log must not get raw, by Unicode's categories: controls (a line break would forge a log line, an
-/// escape sequence would drive the terminal), what formats (and reorders or hides) text, line and paragraph separators,
-/// and what has no agreed meaning. The two joiners stay: words of some scripts, and emoji, are not the same without.
-#[expect(
-    clippy::expect_used,
-    reason = "the pattern is a constant that every test here compiles"
-)]
+/// Characters that must be escaped on a terminal and in a log, by Unicode's categories: controls (a
+/// line break could forge a log line, an escape sequence could control the terminal), format
+/// characters (they reorder or hide text), line and paragraph separators, private-use characters
+/// and noncharacters. The two joiners stay, because some scripts and emoji need them.
 static UNPRINTABLE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Noncharacter_Code_Point}--[\u{200c}\u{200d}]]")
-        .expect("a valid pattern")
+    pattern(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Noncharacter_Code_Point}--[\u{200c}\u{200d}]]")
 });
 
-/// Each escape of a JSON text; a surrogate that has no partner is `lone`.
-#[expect(
-    clippy::expect_used,
-    reason = "the pattern is a constant that every test here compiles"
-)]
+/// Any escape of a JSON text; `lone` is a surrogate without its partner.
 static JSON_ESCAPE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
+    pattern(
         r"(?sx) \\ (?: u[dD][89abAB][[:xdigit:]]{2} \\u[dD][c-fC-F][[:xdigit:]]{2}
                      | (?<lone> u[dD][89a-fA-F][[:xdigit:]]{2} )
                      | . )",
     )
-    .expect("a valid pattern")
 });
 
-/// Removes what PostgreSQL cannot store: the NUL character. Everything else is content and stays.
+/// Compiles a pattern that is a constant of the program.
+#[expect(clippy::expect_used, reason = "tests compile every such pattern")]
+pub(super) fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a valid pattern")
+}
+
+/// Removes NUL characters, which PostgreSQL cannot store. Everything else is content and stays.
 pub fn storable(text: String) -> String {
     if text.contains('\0') {
         text.replace('\0', "")
@@ -41,8 +39,8 @@ pub fn storable(text: String) -> String {
     }
 }
 
-/// JSON of a service without what no text can hold, bytes that are not UTF-8 and escapes of half a character: each becomes
-/// U+FFFD, Unicode's sign for such. A parser would refuse the whole answer, and with it everybody else's text.
+/// Replaces bytes that are not UTF-8, and escapes of lone surrogates, with U+FFFD. Otherwise one
+/// bad character of one issue would make a whole response unusable.
 pub fn well_formed_json(json: &[u8]) -> String {
     let text = String::from_utf8_lossy(json);
     let replaced =
@@ -53,25 +51,26 @@ pub fn well_formed_json(json: &[u8]) -> String {
     replaced.into_owned()
 }
 
-/// Shows text on one line, with an escape in the place of each character that a terminal or a log must not get raw.
+/// Displays text on one line with unprintable characters escaped.
 pub struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut end = 0;
-        for found in UNPRINTABLE.find_iter(self.0) {
-            out.write_str(self.0.get(end..found.start()).unwrap_or_default())?;
-            write!(out, "{}", found.as_str().escape_default())?;
-            end = found.end();
+        for character in UNPRINTABLE.find_iter(self.0) {
+            out.write_str(self.0.get(end..character.start()).unwrap_or_default())?;
+            write!(out, "{}", character.as_str().escape_default())?;
+            end = character.end();
         }
         out.write_str(self.0.get(end..).unwrap_or_default())
     }
 }
 
-/// The same for JSON, where such characters can stand in strings only: there an escape means the character itself.
+/// Escapes unprintable characters in JSON. They occur only in strings, so that the value stays the
+/// same.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
-    UNPRINTABLE.replace_all(json, |found: &Captures<'_>| {
-        let character = found.get(0).map_or("", |whole| whole.as_str());
+    UNPRINTABLE.replace_all(json, |captures: &Captures<'_>| {
+        let character = captures.get(0).map_or("", |whole| whole.as_str());
         character
             .encode_utf16()
             .map(|unit| format!("\\u{unit:04x}"))
@@ -79,23 +78,23 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
     })
 }
 
-/// What somebody else said, as errors quote it: its beginning, printable.
+/// Returns the first 300 characters of untrusted text, printable, as errors quote them.
 pub fn quoted(text: &str) -> String {
-    /// Longest part of a text that is quoted, in characters.
-    const QUOTED: usize = 300;
-    Printable(&shortened(text, QUOTED)).to_string()
+    Printable(&shortened(text, 300)).to_string()
 }
 
-/// At most `limit` characters of a text, with a mark where it was cut.
+/// Returns at most `limit` characters of a text, with an ellipsis if it was cut.
 pub fn shortened(text: &str, limit: usize) -> String {
-    match text
-        .char_indices()
-        .nth(limit)
-        .and_then(|(end, _)| text.get(..end))
-    {
+    let cut = text.char_indices().nth(limit);
+    match cut.and_then(|(end, _)| text.get(..end)) {
         Some(beginning) => format!("{beginning}…"),
         None => text.to_owned(),
     }
+}
+
+/// Formats a time as RFC 3339 in UTC with whole seconds.
+pub fn timestamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nul_goes_and_everything_else_stays() {
+    fn storable_text_has_no_nul_and_everything_else() {
         assert_eq!(storable("a\0b\u{1b}[31m\n".to_owned()), "ab\u{1b}[31m\n");
     }
 
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hides_is_shown_and_what_joins_stays() {
+    fn invisible_characters_are_escaped_and_joiners_stay() {
         // A soft hyphen, letters of the tag block, private use, a noncharacter.
         assert_eq!(
             Printable("a\u{ad}b\u{e0041}\u{e000}\u{ffff}").to_string(),
@@ -138,10 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn half_a_character_costs_nobody_the_answer() {
+    fn a_lone_surrogate_does_not_spoil_the_answer() {
         assert!(
             serde_json::from_str::<String>(r#""\ud800""#).is_err(),
-            "why it is needed"
+            "the parser refuses lone surrogates"
         );
         check_json(br#""a\ud800b""#, "a\u{fffd}b");
         check_json(
@@ -154,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_said_is_quoted_from_its_beginning_and_printable() {
+    fn a_quote_is_short_and_printable() {
         assert_eq!(quoted("no\u{1b}[2J luck"), "no\\u{1b}[2J luck");
         assert_eq!(quoted(&"a".repeat(301)), format!("{}…", "a".repeat(300)));
     }
 
     /// Unicode's list of characters that are Bidi_Control (PropList.txt).
     #[test]
-    fn no_control_of_the_direction_of_text_is_printed() {
+    fn bidirectional_controls_are_never_printed() {
         let controls = ['\u{61c}', '\u{200e}', '\u{200f}']
             .into_iter()
             .chain('\u{202a}'..='\u{202e}');
@@ -192,6 +191,12 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(&json).unwrap()["text"],
             text
         );
+    }
+
+    #[test]
+    fn a_timestamp_has_whole_seconds() {
+        let time = "2026-03-01T12:00:00.5+02:00".parse().unwrap();
+        assert_eq!(timestamp(time), "2026-03-01T10:00:00Z");
     }
 
     #[test]

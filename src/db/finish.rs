@@ -1,166 +1,143 @@
-//! What is recorded of a look, for a whole slice in one statement each: that it begins, success, failure, or only what
-//! concerns Weaviate.
+//! Records the start, success or failure of checks, and deliveries; one statement records a whole
+//! slice.
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
+use postgres::types::Json;
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::claim::HELD;
-use super::{Access, Db, describe, is_conflict};
+use super::row::{HELD, column, numbers};
+use super::session::{Db, Parameters, leave_to_expire};
 use crate::core::model::MappingId;
 
-/// A mapping that was looked at and dealt with.
-#[derive(Debug, Clone)]
+/// A mapping whose check succeeded.
+#[derive(Debug, Clone, Serialize)]
 pub struct SuccessRecord {
-    /// The mapping.
+    /// Mapping that the run holds.
     pub id: MappingId,
-    /// The due time that was claimed (UTC); a mark that was made meanwhile has another one, and stays.
+    /// The due time at the claim (UTC). A later mark has set another due time, which stays.
     pub due_at: Option<DateTime<Utc>>,
-    /// When to look at it without a reason (UTC).
+    /// Time of the next recheck (UTC).
     pub recheck_at: DateTime<Utc>,
     /// GitHub's `updatedAt` (UTC).
     pub external_updated_at: DateTime<Utc>,
-    /// Weaviate has everything of it.
+    /// Weaviate has all objects of the mapping.
     pub pushed: bool,
 }
 
-/// A mapping that failed.
-#[derive(Debug, Clone)]
+/// A mapping whose check or push failed.
+#[derive(Debug, Clone, Serialize)]
 pub struct FailureRecord {
-    /// The mapping.
+    /// Mapping that the run holds.
     pub id: MappingId,
-    /// Failed attempts since the last success, this one included.
+    /// Failed attempts since the last success, including this one.
     pub attempts: i32,
-    /// What happened.
+    /// The reason, which `status` shows.
     pub error: String,
-    /// When to try again (UTC); `None`: parked.
+    /// Time of the next attempt (UTC); `None` parks the mapping.
     pub due_at: Option<DateTime<Utc>>,
-    /// GitHub's `updatedAt` (UTC), when the look itself succeeded.
+    /// GitHub's `updatedAt` (UTC), when the fetch succeeded.
     pub external_updated_at: Option<DateTime<Utc>>,
-    /// GitHub was asked for it, and whatever had changed there until then is what failed.
+    /// GitHub was asked, so that changes until then are not marked again.
     pub was_checked: bool,
-    /// Weaviate has answered for everything of it, also by rejecting it.
+    /// Weaviate has accepted or rejected all objects of the mapping.
     pub outbox_done: bool,
 }
 
 impl Db {
-    /// Takes down that these mappings are looked at now, `seen_at` by GitHub's clock (UTC): a look that kills this process
-    /// takes down nothing more, and the change that it was made for must not be news again and again.
-    ///
-    /// # Errors
-    /// When PostgreSQL fails.
+    /// Records that the fetch of these mappings is about to begin. Otherwise, if the fetch killed
+    /// the process, every later poll would mark the same change again. `checked_at` is GitHub's
+    /// clock (UTC).
     pub fn record_check_start(
         &mut self,
         run: Uuid,
         ids: &[MappingId],
-        seen_at: DateTime<Utc>,
-    ) -> anyhow::Result<()> {
-        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        checked_at: DateTime<Utc>,
+    ) -> Result<()> {
         let sql = format!(
-            "UPDATE core_externalissuemapping m SET worker_checked_at = $3 WHERE {HELD} FOR UPDATE SKIP LOCKED))"
+            "/* record_check_start */ UPDATE core_externalissuemapping m SET worker_checked_at = $3
+             WHERE {HELD} FOR UPDATE SKIP LOCKED))"
         );
-        self.execute(&sql, &[&run, &ids, &seen_at])
-            .context("recording that mappings are looked at failed")?;
-        Ok(())
+        self.write(
+            "recording the start of a check",
+            &sql,
+            &[&run, &numbers(ids), &checked_at],
+        )
+        .map(drop)
     }
 
-    /// Ends the claims of mappings that were dealt with. `seen_at`: GitHub's clock when it was asked (UTC).
-    ///
-    /// # Errors
-    /// When PostgreSQL fails; the claims then expire, and the mappings are looked at again.
+    /// Records successes and ends the claims. `checked_at` is GitHub's clock at the check (UTC). If
+    /// this fails, the claims expire, and the mappings are checked again.
     pub fn record_success(
         &mut self,
         run: Uuid,
-        finished: &[SuccessRecord],
+        records: &[SuccessRecord],
         now: DateTime<Utc>,
-        seen_at: DateTime<Utc>,
-    ) -> anyhow::Result<()> {
-        let ids: Vec<i64> = finished.iter().map(|one| one.id.0).collect();
-        let due: Vec<Option<DateTime<Utc>>> = finished.iter().map(|one| one.due_at).collect();
-        let recheck: Vec<DateTime<Utc>> = finished.iter().map(|one| one.recheck_at).collect();
-        let updated: Vec<DateTime<Utc>> =
-            finished.iter().map(|one| one.external_updated_at).collect();
-        let pushed: Vec<bool> = finished.iter().map(|one| one.pushed).collect();
+        checked_at: DateTime<Utc>,
+    ) -> Result<()> {
+        let ids = column(records, |one| one.id.0);
         let sql = |lock: &str| {
             format!(
                 "UPDATE core_externalissuemapping m SET
                 worker_claim = NULL, worker_claimed_until = NULL, worker_attempts = 0, worker_error = NULL, worker_error_at = NULL,
-                last_synced_at = $7, worker_checked_at = $8, worker_external_updated_at = t.updated,
-                worker_recheck_at = t.recheck,
-                worker_due_at = CASE WHEN m.worker_due_at IS DISTINCT FROM t.due THEN m.worker_due_at END,
+                last_synced_at = $4, worker_checked_at = $5, worker_external_updated_at = t.external_updated_at,
+                worker_recheck_at = t.recheck_at,
+                worker_due_at = CASE WHEN m.worker_due_at IS DISTINCT FROM t.due_at THEN m.worker_due_at END,
                 worker_outbox = CASE WHEN NOT t.pushed THEN m.worker_outbox END,
-                worker_pushed_at = CASE WHEN t.pushed THEN $7 ELSE m.worker_pushed_at END
-             FROM unnest($2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bool[])
-                AS t(id, due, recheck, updated, pushed)
+                worker_pushed_at = CASE WHEN t.pushed THEN $4 ELSE m.worker_pushed_at END
+             FROM jsonb_to_recordset($3) AS t(id bigint, due_at timestamptz, recheck_at timestamptz,
+                external_updated_at timestamptz, pushed bool)
              WHERE m.id = t.id AND {HELD} {lock})) RETURNING m.id"
             )
         };
-        self.end_claims(
-            sql,
-            &[
-                &run, &ids, &due, &recheck, &updated, &pushed, &now, &seen_at,
-            ],
-        )
-        .context("recording the success of mappings failed")
+        let doing = "recording the success of mappings";
+        let parameters: Parameters<'_> = &[&run, &ids, &Json(records), &now, &checked_at];
+        self.end_claims("record_success", doing, sql, parameters)
     }
 
-    /// Ends the claims of mappings that failed.
-    ///
-    /// # Errors
-    /// When PostgreSQL fails; the claims then expire, and the attempts are counted as unfinished.
+    /// Records failures and ends the claims. If this fails, the claims expire, and the mappings
+    /// become suspects.
     pub fn record_failure(
         &mut self,
         run: Uuid,
-        failed: &[FailureRecord],
+        records: &[FailureRecord],
         now: DateTime<Utc>,
-        seen_at: DateTime<Utc>,
-    ) -> anyhow::Result<()> {
-        let ids: Vec<i64> = failed.iter().map(|one| one.id.0).collect();
-        let attempts: Vec<i32> = failed.iter().map(|one| one.attempts).collect();
-        let errors: Vec<&str> = failed.iter().map(|one| one.error.as_str()).collect();
-        let due: Vec<Option<DateTime<Utc>>> = failed.iter().map(|one| one.due_at).collect();
-        let updated: Vec<Option<DateTime<Utc>>> =
-            failed.iter().map(|one| one.external_updated_at).collect();
-        let looked: Vec<bool> = failed.iter().map(|one| one.was_checked).collect();
-        let done: Vec<bool> = failed.iter().map(|one| one.outbox_done).collect();
+        checked_at: DateTime<Utc>,
+    ) -> Result<()> {
+        let ids = column(records, |one| one.id.0);
         let sql = |lock: &str| {
             format!(
                 "UPDATE core_externalissuemapping m SET
                 worker_claim = NULL, worker_claimed_until = NULL, worker_attempts = t.attempts, worker_error = t.error,
-                worker_error_at = $9, worker_due_at = t.due, worker_recheck_at = NULL,
-                worker_checked_at = CASE WHEN t.looked THEN $10 ELSE m.worker_checked_at END,
-                worker_external_updated_at = coalesce(t.updated, m.worker_external_updated_at),
-                worker_outbox = CASE WHEN NOT t.done THEN m.worker_outbox END
-             FROM unnest($2::bigint[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::bool[], $8::bool[])
-                AS t(id, attempts, error, due, updated, looked, done)
+                worker_error_at = $4, worker_due_at = t.due_at, worker_recheck_at = NULL,
+                worker_checked_at = CASE WHEN t.was_checked THEN $5 ELSE m.worker_checked_at END,
+                worker_external_updated_at = coalesce(t.external_updated_at, m.worker_external_updated_at),
+                worker_outbox = CASE WHEN NOT t.outbox_done THEN m.worker_outbox END
+             FROM jsonb_to_recordset($3) AS t(id bigint, attempts int, error text, due_at timestamptz,
+                external_updated_at timestamptz, was_checked bool, outbox_done bool)
              WHERE m.id = t.id AND {HELD} {lock})) RETURNING m.id"
             )
         };
-        self.end_claims(
-            sql,
-            &[
-                &run, &ids, &attempts, &errors, &due, &updated, &looked, &done, &now, &seen_at,
-            ],
-        )
-        .context("recording the failure of mappings failed")
+        let doing = "recording the failure of mappings";
+        let parameters: Parameters<'_> = &[&run, &ids, &Json(records), &now, &checked_at];
+        self.end_claims("record_failure", doing, sql, parameters)
     }
 
-    /// Ends the claims of mappings whose outbox was delivered: only outbox, `worker_pushed_at` and claim are written.
-    /// Those in `outdated` are made due, because what waited is no longer what their rows say.
-    ///
-    /// # Errors
-    /// When PostgreSQL fails; delivering again is harmless.
+    /// Records that outboxes were delivered, and ends the claims; due times and attempts stay.
+    /// Mappings in `stale` lose an outbox that no longer agrees with their rows, and are marked. If
+    /// this fails, later runs deliver the outboxes again.
     pub fn record_delivery(
         &mut self,
         run: Uuid,
         ids: &[MappingId],
-        outdated: &[MappingId],
+        stale: &[MappingId],
         now: DateTime<Utc>,
-    ) -> anyhow::Result<()> {
+    ) -> Result<()> {
         let (dropped, delivered): (Vec<i64>, Vec<i64>) = ids
             .iter()
             .map(|id| id.0)
-            .partition(|id| outdated.contains(&MappingId(*id)));
+            .partition(|id| stale.contains(&MappingId(*id)));
         let sql = |lock: &str| {
             format!(
                 "UPDATE core_externalissuemapping m SET worker_claim = NULL, worker_claimed_until = NULL,
@@ -168,29 +145,23 @@ impl Db {
              WHERE {HELD} {lock})) RETURNING m.id"
             )
         };
-        let context = "recording what was delivered to Weaviate failed";
+        let doing = "recording deliveries to Weaviate";
         if !delivered.is_empty() {
-            self.end_claims(sql, &[&run, &delivered, &Some(now)])
-                .context(context)?;
+            self.end_claims(
+                "record_delivery",
+                doing,
+                sql,
+                &[&run, &delivered, &Some(now)],
+            )?;
         }
-        if !outdated.is_empty() {
-            // One without the other would forget what was dropped until the next recheck.
-            let result = self.transaction(Access::ReadWrite, |db| {
-                db.query(
-                    &sql("FOR UPDATE"),
-                    &[&run, &dropped, &None::<DateTime<Utc>>],
-                )?;
-                db.mark(outdated, now)
+        if !stale.is_empty() {
+            let drop = format!("/* drop_outbox */ {}", sql("FOR UPDATE"));
+            // A dropped outbox without a mark would not be planned again before the next recheck.
+            let result = self.transaction(|db| {
+                db.query(&drop, &[&run, &dropped, &None::<DateTime<Utc>>])?;
+                db.mark(stale, now)
             });
-            match result {
-                Err(error) if is_conflict(&error) => {
-                    log::warn!(
-                        "somebody holds rows of mappings ({}); their claims will expire",
-                        describe(&error)
-                    );
-                }
-                other => other.context(context)?,
-            }
+            leave_to_expire(result).with_context(|| format!("{doing} failed"))?;
         }
         Ok(())
     }

@@ -1,169 +1,175 @@
-//! What `status` shows. It only reads.
+//! The state that `status` and the metrics show. It only reads.
 
-use anyhow::Context;
+use anyhow::Result;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Access, Db};
-use crate::core::model::Kind;
+use super::row::TABLES;
+use super::session::Db;
+use crate::core::model::{Address, Kind};
 
-/// How many mappings are in each class (design, section 2). The five add up to `total`.
+/// The number of mappings in each class (design.md, "Data"). The five classes add up to `total`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// All.
+    /// Sum of the classes.
     pub total: i64,
-    /// There is a reason to look at GitHub now.
+    /// Mappings that have a reason for a check now.
     pub due: i64,
-    /// A run holds them, or did when it died.
+    /// Mappings that a run holds, or held when it died.
     pub in_work: i64,
-    /// Waiting to be tried again.
+    /// Mappings that failed and wait for the end of their backoff.
     pub backing_off: i64,
-    /// Not tried again by themselves.
+    /// Mappings that failed and are tried again only after a change or by a person.
     pub parked: i64,
-    /// Healthy, with a time for the next look.
+    /// Healthy mappings that wait for their recheck or for a change.
     pub waiting: i64,
 }
 
-/// A mapping that failed.
+/// A mapping with an error.
 #[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
 pub struct FailedMapping {
-    /// The mapping.
     pub mapping_id: i64,
-    /// Its item.
     pub item_id: i64,
     /// `Issue` or `PR`.
     pub kind: Kind,
-    /// `owner/name`; null when its address cannot be read.
+    /// `owner/name` of its address, or else of its project; null without either.
     pub repository: Option<String>,
-    /// Number in it.
+    /// Number in that repository.
     pub number: i32,
     /// Failed attempts since the last success.
     pub attempts: i32,
-    /// What happened.
+    /// Reason of the last failure.
     pub error: String,
-    /// When (UTC).
+    /// Time of the last failure (UTC).
     pub error_at: DateTime<Utc>,
-    /// When it is tried again (UTC); null: parked.
+    /// Time of the next attempt (UTC); null when it is parked.
     pub next_attempt_at: Option<DateTime<Utc>>,
 }
 
-/// Rows that mean the same issue or pull request; GitHub's id for it can be in one of them only.
-#[derive(Debug, Clone, Serialize)]
+/// Rows with the same address. Only one of them can have GitHub's id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SharedAddress {
-    /// Its address, lower case.
+    /// The address in lower case.
     pub html_url: String,
-    /// The rows.
+    /// The rows that have it.
     pub mapping_ids: Vec<i64>,
 }
 
-/// How far behind a repository is.
-#[derive(Debug, Clone, Serialize)]
+/// Progress of polling a repository.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RepositoryState {
-    /// `owner/name`, lower case.
+    /// `owner/name` in lower case.
     pub name: String,
-    /// GitHub's `updatedAt` up to which changed issues were seen (UTC).
+    /// GitHub's `updatedAt` up to which changed issues were polled (UTC).
     pub issues_cursor: DateTime<Utc>,
-    /// The same for pull requests.
+    /// GitHub's `updatedAt` up to which changed pull requests were polled (UTC).
     pub pull_requests_cursor: DateTime<Utc>,
-    /// Last poll (UTC).
+    /// Time of the last poll (UTC).
     pub polled_at: Option<DateTime<Utc>>,
-    /// Its last error.
+    /// Error of the last poll.
     pub error: Option<String>,
-    /// Its mappings that are due, as far as their addresses say.
+    /// Due mappings with an address in this repository.
     pub due: i64,
 }
 
-/// The last run of a command.
-#[derive(Debug, Clone, Serialize)]
+/// A finished run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
 pub struct RunState {
-    /// The subcommand.
     pub command: String,
-    /// When it started (UTC).
+    /// Start of the run (UTC).
     pub started_at: DateTime<Utc>,
-    /// When it ended (UTC).
+    /// End of the run (UTC).
     pub finished_at: DateTime<Utc>,
-    /// Its exit code.
     pub exit_code: i32,
-    /// What ended it early.
+    /// The reason why it ended early.
     pub stopped_by: Option<String>,
-    /// Its counts.
+    /// The counts of its JSON report.
     pub counts: serde_json::Value,
 }
 
-/// How many mappings there are, by what is to be done about them.
-#[derive(Debug, Clone, Default)]
+/// Numbers of mappings.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Counts {
-    /// Classes.
+    /// Mappings by class.
+    #[serde(rename = "mappings")]
     pub totals: Totals,
-    /// Mappings that GitHub was never seen for.
+    /// Mappings without a successful fetch.
     pub never_synced: i64,
     /// Waiting mappings whose recheck time has come.
     pub to_recheck: i64,
-    /// Mappings whose objects wait for Weaviate.
-    pub outboxes: i64,
+    /// Outboxes.
+    pub weaviate: Pending,
 }
 
-/// The whole state at one moment.
-#[derive(Debug)]
+/// Mappings with objects that wait for Weaviate.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Pending {
+    /// Number of these mappings.
+    pub pending: i64,
+}
+
+/// The state of mappings, repositories and runs at one moment.
+#[derive(Debug, Default, Serialize)]
 pub struct Overview {
-    /// Counts.
+    /// Numbers of mappings.
+    #[serde(flatten)]
     pub counts: Counts,
     /// Mappings with an error, the latest first.
     pub failures: Vec<FailedMapping>,
-    /// Rows that mean the same issue or pull request.
+    /// Rows with the same address.
     pub shared: Vec<SharedAddress>,
     /// Polled repositories.
     pub repositories: Vec<RepositoryState>,
-    /// The last runs, of whatever command, the latest first.
+    /// The first of `runs`.
+    pub last_run: Option<RunState>,
+    /// The last runs of any command, the latest first.
     pub runs: Vec<RunState>,
-    /// When `sync` last did its work (UTC): ended with exit code 0 or 3, or with 75 because GitHub wanted it to wait.
+    /// Time when `sync` last did its work (UTC): it ended with exit code 0 or 3, or with 75 because
+    /// of GitHub's rate limit.
     pub synced_at: Option<DateTime<Utc>>,
 }
 
-/// How many runs `status` shows.
+/// The number of runs that `status` shows.
 const RUNS: i64 = 5;
 
-/// What is counted, and which mappings that are: each condition but the first is that of a small index. Parameters: $3 now.
+/// Each count with its condition. Each condition but the first is that of a small index. Parameter
+/// $3 is the time now.
+#[rustfmt::skip]
 const COUNTED: [(&str, &str); 8] = [
     ("total", "true"),
     ("in_work", "m.worker_claim IS NOT NULL"),
     ("due", "m.worker_claim IS NULL AND m.worker_due_at <= $3"),
-    (
-        "backing_off",
-        "m.worker_claim IS NULL AND m.worker_due_at > $3",
-    ),
-    (
-        "parked",
-        "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AND m.worker_error IS NOT NULL",
-    ),
-    (
-        "to_recheck",
-        "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at <= $3",
-    ),
+    ("backing_off", "m.worker_claim IS NULL AND m.worker_due_at > $3"),
+    ("parked", "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AND m.worker_error IS NOT NULL"),
+    ("to_recheck", "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at <= $3"),
     ("never_synced", "m.worker_external_updated_at IS NULL"),
     ("outboxes", "m.worker_outbox IS NOT NULL"),
 ];
 
-/// Counts all mappings, each set of them by its index alone.
+/// Returns a statement that counts all mappings; each count reads only its own index.
 fn all_counted() -> String {
     let counts = COUNTED.map(|(name, condition)| {
         format!("(SELECT count(*) FROM core_externalissuemapping m WHERE {condition}) AS {name}")
     });
-    format!("SELECT {} WHERE {}", counts.join(", "), narrowed(&[], &[]))
-}
-
-/// Counts some mappings, which are read once.
-fn some_counted(narrowed: &str) -> String {
-    let counts =
-        COUNTED.map(|(name, condition)| format!("count(*) FILTER (WHERE {condition}) AS {name}"));
     format!(
-        "SELECT {} FROM core_externalissuemapping m WHERE {narrowed}",
-        counts.join(", ")
+        "/* count_all */ SELECT {} WHERE {}",
+        counts.join(", "),
+        narrowed(&[], &[])
     )
 }
 
-/// Which mappings `status` is about; parameters: $1 projects, $2 mappings. A condition for each case, because one for
-/// all of them would keep PostgreSQL from using an index.
+/// Returns a statement that counts the narrowed mappings and reads each of them once.
+fn some_counted(narrowed: &str) -> String {
+    let counts =
+        COUNTED.map(|(name, condition)| format!("count(*) FILTER (WHERE {condition}) AS {name}"));
+    let counts = counts.join(", ");
+    format!("/* count_some */ SELECT {counts} FROM core_externalissuemapping m WHERE {narrowed}")
+}
+
+/// Returns the condition on `m` for projects $1 and mappings $2. Each case has its own condition,
+/// because PostgreSQL could not use an index for a common one.
 fn narrowed(projects: &[i64], mappings: &[i64]) -> &'static str {
     match (projects.is_empty(), mappings.is_empty()) {
         (true, true) => "$1::bigint[] = '{}' AND $2::bigint[] = '{}'",
@@ -178,95 +184,93 @@ fn narrowed(projects: &[i64], mappings: &[i64]) -> &'static str {
 }
 
 impl Db {
-    /// Reads everything that `status` shows, each statement in a READ ONLY transaction of its own.
-    ///
-    /// # Errors
-    /// When PostgreSQL fails.
+    /// Reads the state that `status` shows.
     pub fn overview(
         &mut self,
         projects: &[i64],
         mappings: &[i64],
         now: DateTime<Utc>,
-    ) -> anyhow::Result<Overview> {
+    ) -> Result<Overview> {
+        let runs = self.runs()?;
         Ok(Overview {
-            counts: self.counts(Access::ReadOnly, projects, mappings, now)?,
+            counts: self.counts(projects, mappings, now)?,
             failures: self.failures(projects, mappings)?,
             shared: self.shared(projects, mappings)?,
             repositories: self.repositories(now)?,
-            runs: self.runs()?,
-            synced_at: self.synced_at()?,
+            last_run: runs.first().cloned(),
+            runs,
+            synced_at: self.last_end("sync", true)?,
         })
     }
 
-    /// Counts mappings: of these projects, with these ids; of none: all.
-    ///
-    /// # Errors
-    /// When PostgreSQL fails.
+    /// Counts the mappings of these projects with these ids; empty lists stand for all.
     pub fn counts(
         &mut self,
-        access: Access,
         projects: &[i64],
         mappings: &[i64],
         now: DateTime<Utc>,
-    ) -> anyhow::Result<Counts> {
+    ) -> Result<Counts> {
         let sql = match projects.is_empty() && mappings.is_empty() {
             true => all_counted(),
             false => some_counted(narrowed(projects, mappings)),
         };
-        let rows = self
-            .read(access, &sql, &[&projects, &mappings, &now])
-            .context("counting mappings failed")?;
-        let row = &rows[0];
+        let rows = self.rows("counting mappings", &sql, &[&projects, &mappings, &now])?;
+        let count = |name| rows[0].get::<_, i64>(name);
         let [total, in_work, due, backing_off, parked] =
-            ["total", "in_work", "due", "backing_off", "parked"]
-                .map(|name| row.get::<_, i64>(name));
-        // Every row is in exactly one class (design, section 2), and nearly all are in this one.
-        let waiting = total - in_work - due - backing_off - parked;
+            ["total", "in_work", "due", "backing_off", "parked"].map(count);
         let totals = Totals {
             total,
             due,
             in_work,
             backing_off,
             parked,
-            waiting,
+            // Every row is in exactly one class, and nearly all are in this one.
+            waiting: total - in_work - due - backing_off - parked,
         };
         Ok(Counts {
             totals,
-            never_synced: row.get("never_synced"),
-            to_recheck: row.get("to_recheck"),
-            outboxes: row.get("outboxes"),
+            never_synced: count("never_synced"),
+            to_recheck: count("to_recheck"),
+            weaviate: Pending {
+                pending: count("outboxes"),
+            },
         })
     }
 
-    fn failures(
-        &mut self,
-        projects: &[i64],
-        mappings: &[i64],
-    ) -> anyhow::Result<Vec<FailedMapping>> {
+    /// Returns the time when a command last ended with exit code 0 or 3 (UTC).
+    pub fn last_success(&mut self, command: &str) -> Result<Option<DateTime<Utc>>> {
+        self.last_end(command, false)
+    }
+
+    /// Counts the mappings that are due now.
+    pub fn due(&mut self, now: DateTime<Utc>) -> Result<i64> {
+        let sql = "/* count_due */ SELECT count(*) FROM core_externalissuemapping
+             WHERE worker_claim IS NULL AND worker_due_at <= $1";
+        let rows = self.rows("counting due mappings", sql, &[&now])?;
+        Ok(rows[0].get(0))
+    }
+
+    fn failures(&mut self, projects: &[i64], mappings: &[i64]) -> Result<Vec<FailedMapping>> {
         let narrowed = narrowed(projects, mappings);
         let sql = format!(
-            "SELECT m.id, m.item_id, m.kind, m.html_url, m.number, p.github_owner, p.github_repo, m.worker_attempts,
-                m.worker_error, m.worker_error_at, m.worker_due_at
-             FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id JOIN core_project p ON p.id = i.project_id
-             WHERE m.worker_error IS NOT NULL AND {narrowed} ORDER BY m.worker_error_at DESC, m.id"
+            "/* failures */ SELECT m.id, m.item_id, m.kind, m.html_url, m.number, p.github_owner, p.github_repo,
+                m.worker_attempts, m.worker_error, m.worker_error_at, m.worker_due_at
+             FROM {TABLES} WHERE m.worker_error IS NOT NULL AND {narrowed} ORDER BY m.worker_error_at DESC, m.id"
         );
-        let rows = self
-            .read(Access::ReadOnly, &sql, &[&projects, &mappings])
-            .context("reading the failures failed")?;
+        let rows = self.rows("reading the failures", &sql, &[&projects, &mappings])?;
         let failures = rows.iter().map(|row| {
-            let address = crate::core::model::Address::parse(row.get("html_url"));
-            let of_project = || {
-                let (owner, name): (&str, &str) = (row.get("github_owner"), row.get("github_repo"));
-                (!owner.is_empty() && !name.is_empty()).then(|| format!("{owner}/{name}"))
-            };
+            let address = Address::parse(row.get("html_url"));
+            let (owner, name): (&str, &str) = (row.get("github_owner"), row.get("github_repo"));
+            let of_project = !owner.is_empty() && !name.is_empty();
+            let of_project = of_project.then(|| format!("{owner}/{name}"));
+            let repository = address
+                .as_ref()
+                .map(|address| address.repository.to_string());
             FailedMapping {
                 mapping_id: row.get("id"),
                 item_id: row.get("item_id"),
                 kind: Kind::parse(row.get("kind")),
-                repository: address
-                    .as_ref()
-                    .map(|address| address.repository.to_string())
-                    .or_else(of_project),
+                repository: repository.or(of_project),
                 number: address.map_or_else(|| row.get("number"), |address| address.number),
                 attempts: row.get("worker_attempts"),
                 error: row.get("worker_error"),
@@ -277,104 +281,49 @@ impl Db {
         Ok(failures.collect())
     }
 
-    fn shared(&mut self, projects: &[i64], mappings: &[i64]) -> anyhow::Result<Vec<SharedAddress>> {
+    fn shared(&mut self, projects: &[i64], mappings: &[i64]) -> Result<Vec<SharedAddress>> {
         let narrowed = narrowed(projects, mappings);
         let sql = match projects.is_empty() && mappings.is_empty() {
-            // The index alone has all addresses, in order; only the rows of those that are there twice are read.
+            // The inner query reads only the index; the outer one reads only rows with a shared
+            // address.
             true => format!(
-                "SELECT lower(t.html_url) AS address, array_agg(t.id ORDER BY t.id) AS ids
+                "/* shared_all */ SELECT jsonb_build_object('html_url', lower(t.html_url), 'mapping_ids', array_agg(t.id ORDER BY t.id))
                  FROM core_externalissuemapping t WHERE lower(t.html_url) = ANY(array_remove(ARRAY(
                     SELECT lower(m.html_url) FROM core_externalissuemapping m WHERE {narrowed}
                     GROUP BY 1 HAVING count(*) > 1), ''))
-                 GROUP BY 1 ORDER BY 1"
+                 GROUP BY lower(t.html_url) ORDER BY lower(t.html_url)"
             ),
             false => format!(
-                "SELECT lower(t.html_url) AS address, array_agg(t.id ORDER BY t.id) AS ids
+                "/* shared_some */ SELECT jsonb_build_object('html_url', lower(t.html_url), 'mapping_ids', array_agg(t.id ORDER BY t.id))
                  FROM core_externalissuemapping t WHERE lower(t.html_url) = ANY(ARRAY(
                     SELECT lower(m.html_url) FROM core_externalissuemapping m WHERE m.html_url <> '' AND {narrowed}))
-                 GROUP BY 1 HAVING count(*) > 1 ORDER BY 1"
+                 GROUP BY lower(t.html_url) HAVING count(*) > 1 ORDER BY lower(t.html_url)"
             ),
         };
-        let rows = self
-            .read(Access::ReadOnly, &sql, &[&projects, &mappings])
-            .context("reading shared rows failed")?;
-        let shared = rows.iter().map(|row| SharedAddress {
-            html_url: row.get("address"),
-            mapping_ids: row.get("ids"),
-        });
-        Ok(shared.collect())
+        self.decoded("reading shared rows", &sql, &[&projects, &mappings])
     }
 
-    fn repositories(&mut self, now: DateTime<Utc>) -> anyhow::Result<Vec<RepositoryState>> {
-        let sql = "SELECT r.name, r.issues_cursor, r.pull_requests_cursor, r.polled_at, r.error, coalesce(d.due, 0) AS due
+    fn repositories(&mut self, now: DateTime<Utc>) -> Result<Vec<RepositoryState>> {
+        let sql = "/* repositories */ SELECT to_jsonb(r) || jsonb_build_object('due', coalesce(d.due, 0))
              FROM worker_repository r LEFT JOIN (
                 SELECT lower(split_part(html_url, '/', 4) || '/' || split_part(html_url, '/', 5)) AS name, count(*) AS due
                 FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_due_at <= $1 GROUP BY 1
              ) d USING (name) ORDER BY r.name";
-        let rows = self
-            .read(Access::ReadOnly, sql, &[&now])
-            .context("reading the repositories failed")?;
-        let repositories = rows.iter().map(|row| RepositoryState {
-            name: row.get("name"),
-            issues_cursor: row.get("issues_cursor"),
-            pull_requests_cursor: row.get("pull_requests_cursor"),
-            polled_at: row.get("polled_at"),
-            error: row.get("error"),
-            due: row.get("due"),
-        });
-        Ok(repositories.collect())
+        self.decoded("reading the repositories", sql, &[&now])
     }
 
-    fn runs(&mut self) -> anyhow::Result<Vec<RunState>> {
-        let sql = "SELECT command, started_at, finished_at, exit_code, stopped_by, counts FROM worker_run ORDER BY id DESC LIMIT $1";
-        let rows = self
-            .read(Access::ReadOnly, sql, &[&RUNS])
-            .context("reading the last runs failed")?;
-        let runs = rows.iter().map(|row| RunState {
-            command: row.get("command"),
-            started_at: row.get("started_at"),
-            finished_at: row.get("finished_at"),
-            exit_code: row.get("exit_code"),
-            stopped_by: row.get("stopped_by"),
-            counts: row.get("counts"),
-        });
-        Ok(runs.collect())
+    fn runs(&mut self) -> Result<Vec<RunState>> {
+        let sql = "/* runs */ SELECT to_jsonb(r) FROM (
+                SELECT command, started_at, finished_at, exit_code, stopped_by, counts FROM worker_run ORDER BY id DESC LIMIT $1) r";
+        self.decoded("reading the last runs", sql, &[&RUNS])
     }
 
-    fn synced_at(&mut self) -> anyhow::Result<Option<DateTime<Utc>>> {
-        let sql = "SELECT finished_at FROM worker_run WHERE command = 'sync'
-            AND (exit_code IN (0, 3) OR exit_code = 75 AND stopped_by = 'rate_limit') ORDER BY id DESC LIMIT 1";
-        let rows = self
-            .read(Access::ReadOnly, sql, &[])
-            .context("reading the last runs failed")?;
+    /// Returns the time when a command last ended with exit code 0 or 3 or, if `or_limited`,
+    /// because of GitHub's rate limit (UTC).
+    fn last_end(&mut self, command: &str, or_limited: bool) -> Result<Option<DateTime<Utc>>> {
+        let sql = "/* last_end */ SELECT finished_at FROM worker_run WHERE command = $1
+             AND (exit_code IN (0, 3) OR $2 AND exit_code = 75 AND stopped_by = 'rate_limit') ORDER BY id DESC LIMIT 1";
+        let rows = self.rows("reading the last success", sql, &[&command, &or_limited])?;
         Ok(rows.first().map(|row| row.get(0)))
-    }
-
-    /// When a command last ended with exit code 0 or 3 (UTC).
-    ///
-    /// # Errors
-    /// When PostgreSQL fails.
-    pub fn last_success(
-        &mut self,
-        access: Access,
-        command: &str,
-    ) -> anyhow::Result<Option<DateTime<Utc>>> {
-        let sql = "SELECT finished_at FROM worker_run WHERE command = $1 AND exit_code IN (0, 3) ORDER BY id DESC LIMIT 1";
-        let rows = self
-            .read(access, sql, &[&command])
-            .context("reading the last success failed")?;
-        Ok(rows.first().map(|row| row.get(0)))
-    }
-
-    /// How many mappings are due now.
-    ///
-    /// # Errors
-    /// When PostgreSQL fails.
-    pub fn due(&mut self, access: Access, now: DateTime<Utc>) -> anyhow::Result<i64> {
-        let sql = "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_due_at <= $1";
-        let rows = self
-            .read(access, sql, &[&now])
-            .context("counting what is due failed")?;
-        Ok(rows[0].get(0))
     }
 }

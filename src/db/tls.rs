@@ -1,7 +1,6 @@
-//! TLS to PostgreSQL as libpq means it ("Database Connection Control Functions" and "SSL Support" in PostgreSQL's manual):
-//! what DATABASE_URL says about it, and which connections are tried.
+//! TLS to PostgreSQL as libpq defines it ("Database Connection Control Functions" and "SSL Support"
+//! in PostgreSQL's manual): reads its part of DATABASE_URL and sets up rustls accordingly.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,17 +8,16 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use percent_encoding::percent_decode_str;
 use postgres::config::SslMode;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
-use zeroize::Zeroizing;
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use secrecy::SecretString;
 
-/// What DATABASE_URL says about TLS.
+/// The part of DATABASE_URL about TLS.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     mode: TlsMode,
@@ -28,11 +26,10 @@ pub struct Tls {
     key: Option<String>,
 }
 
-/// libpq's `sslmode`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// libpq's `sslmode`, without `allow`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum TlsMode {
     Disable,
-    Allow,
     #[default]
     Prefer,
     Require,
@@ -40,36 +37,22 @@ enum TlsMode {
     VerifyFull,
 }
 
-/// What of a server's certificate is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verification {
-    Nothing,
-    Chain,
-    ChainAndName,
-}
-
 impl Tls {
-    /// Takes what is about TLS out of a connection string, since the database driver knows only a part of it.
-    ///
-    /// # Errors
-    /// Names the parameter, never a value.
-    pub fn split(url: &str) -> anyhow::Result<(Zeroizing<String>, Self)> {
+    /// Takes the parameters about TLS out of a connection string, because the driver supports only
+    /// some of them. An error names the parameter and shows no value.
+    pub fn split(url: &str) -> anyhow::Result<(SecretString, Self)> {
         let mut tls = Self::default();
         let mut mode = None;
-        // Its password is to be wiped: no larger one takes its place.
-        let mut rest = Zeroizing::new(String::with_capacity(url.len()));
+        let mut kept = Vec::new();
         let mut end = 0;
-        for Parameter {
-            range,
-            name,
-            mut value,
-        } in parameters(url)
-        {
-            let mut file = || Some(std::mem::take(&mut *value)).filter(|value| !value.is_empty());
+        // Only values about TLS are decoded, so that no copy of the password is made.
+        let (parameters, decode) = parameters(url);
+        for (range, name, value) in parameters {
+            let file = || Some(decode(value)).filter(|value| !value.is_empty());
             match name {
                 "sslmode" => {
-                    mode = Some(TlsMode::named(&value).context(
-                        "DATABASE_URL: sslmode is one of disable, allow, prefer, require, verify-ca, verify-full",
+                    mode = Some(TlsMode::named(&decode(value)).context(
+                        "DATABASE_URL: sslmode must be one of disable, prefer, require, verify-ca, verify-full",
                     )?);
                 }
                 "sslrootcert" => tls.root = file(),
@@ -77,72 +60,60 @@ impl Tls {
                 "sslkey" => tls.key = file(),
                 _ => continue,
             }
-            rest.extend(url.get(end..range.start));
+            kept.extend(url.get(end..range.start));
             end = range.end;
         }
-        rest.extend(url.get(end..));
-        let system = tls.root.as_deref() == Some("system");
-        tls.mode = mode.unwrap_or(if system {
+        kept.extend(url.get(end..));
+        let is_system = tls.root.as_deref() == Some("system");
+        let default = if is_system {
             TlsMode::VerifyFull
         } else {
-            TlsMode::default()
-        });
+            TlsMode::Prefer
+        };
+        tls.mode = mode.unwrap_or(default);
         ensure!(
-            !system || tls.mode == TlsMode::VerifyFull,
-            "DATABASE_URL: sslrootcert=system needs sslmode=verify-full, since anybody can have a certificate of those"
+            !is_system || tls.mode == TlsMode::VerifyFull,
+            "DATABASE_URL: sslrootcert=system needs sslmode=verify-full, since anybody can get a certificate of those roots"
         );
         ensure!(
             tls.certificate.is_some() == tls.key.is_some(),
-            "DATABASE_URL: sslcert and sslkey are needed both, or none"
+            "DATABASE_URL: sslcert and sslkey need each other"
         );
-        Ok((rest, tls))
+        // The text may have a password: `concat` allocates once, so that no copy of it stays in
+        // memory.
+        Ok((kept.concat().into(), tls))
     }
 
-    /// Which connections are to be tried, the first one first.
-    ///
-    /// # Errors
-    /// Names the parameter and the file that cannot serve.
-    pub fn attempts(&self) -> anyhow::Result<Vec<(SslMode, ClientConfig)>> {
-        let judged = match self.mode {
-            TlsMode::VerifyFull => Verification::ChainAndName,
-            TlsMode::VerifyCa => Verification::Chain,
-            // For compatibility with old ones, says the manual.
-            TlsMode::Require if self.root.is_some() => Verification::Chain,
-            _ => Verification::Nothing,
-        };
-        let modes = match self.mode {
-            TlsMode::Disable => &[SslMode::Disable][..],
-            TlsMode::Allow => &[SslMode::Disable, SslMode::Require],
-            TlsMode::Prefer => &[SslMode::Prefer, SslMode::Disable],
-            _ => &[SslMode::Require],
-        };
-        let config = self.config(judged)?;
-        Ok(modes.iter().map(|mode| (*mode, config.clone())).collect())
+    /// Returns the driver's mode, which does not verify anything.
+    pub fn mode(&self) -> SslMode {
+        match self.mode {
+            TlsMode::Disable => SslMode::Disable,
+            TlsMode::Prefer => SslMode::Prefer,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
+        }
     }
 
-    fn config(&self, judged: Verification) -> anyhow::Result<ClientConfig> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let chain = match judged {
-            Verification::Nothing => None,
-            _ => {
-                let roots = Arc::new(roots(
-                    self.root.as_deref().filter(|root| *root != "system"),
-                )?);
-                let built =
-                    WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-                Some(built.context("setting up TLS failed")?)
-            }
-        };
-        let verifier = Arc::new(Verifier {
-            chain,
-            judges_name: judged == Verification::ChainAndName,
-            provider,
-        });
-        let builder = ClientConfig::builder_with_provider(verifier.provider.clone())
+    /// Returns rustls' configuration. An error names the parameter and the file that cannot be
+    /// used.
+    pub fn config(&self) -> anyhow::Result<ClientConfig> {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
-            .context("setting up TLS failed")?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .context("setting up TLS failed")?;
+        let builder = if self.mode == TlsMode::VerifyFull {
+            builder.with_root_certificates(self.roots()?)
+        } else {
+            // As in libpq, `require` verifies like `verify-ca` if there is a file (PostgreSQL's
+            // manual).
+            let verifies_chain = self.mode == TlsMode::VerifyCa
+                || self.mode == TlsMode::Require && self.root.is_some();
+            let roots = verifies_chain.then(|| self.roots()).transpose()?;
+            let verifier = Arc::new(Verifier { roots, algorithms });
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+        };
         let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else {
             return Ok(builder.with_no_client_auth());
         };
@@ -157,13 +128,32 @@ impl Tls {
                 format!("DATABASE_URL: {key}, which sslkey names, does not belong to {certificate}")
             })
     }
+
+    fn roots(&self) -> anyhow::Result<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        if let Some(file) = self.root.as_deref().filter(|root| *root != "system") {
+            for certificate in certificates("sslrootcert", file)? {
+                roots.add(certificate).with_context(|| {
+                    format!("DATABASE_URL: {file}, which sslrootcert names, holds an invalid certificate")
+                })?;
+            }
+            return Ok(roots);
+        }
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            bail!(
+                "this machine has no root certificates, which DATABASE_URL's sslmode needs; install ca-certificates, or \
+                 name a file with sslrootcert"
+            );
+        }
+        Ok(roots)
+    }
 }
 
 impl TlsMode {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "disable" => Self::Disable,
-            "allow" => Self::Allow,
             "prefer" => Self::Prefer,
             "require" => Self::Require,
             "verify-ca" => Self::VerifyCa,
@@ -171,29 +161,6 @@ impl TlsMode {
             _ => return None,
         })
     }
-}
-
-fn roots(file: Option<&str>) -> anyhow::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    match file {
-        Some(file) => {
-            for certificate in certificates("sslrootcert", file)? {
-                roots.add(certificate).with_context(|| {
-                    format!("DATABASE_URL: {file}, which sslrootcert names, holds a certificate that is none")
-                })?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                bail!(
-                    "no root certificates are found on this machine, which DATABASE_URL's sslmode needs; install \
-                     ca-certificates, or name a file by sslrootcert"
-                );
-            }
-        }
-    }
-    Ok(roots)
 }
 
 fn certificates(name: &str, file: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
@@ -206,29 +173,26 @@ fn certificates(name: &str, file: &str) -> anyhow::Result<Vec<CertificateDer<'st
     Ok(certificates)
 }
 
-/// What is wrong with a file, without anything of its content.
+/// Returns an error about a file that shows nothing of its content.
 fn unreadable(
     name: &str,
     file: &str,
     error: rustls::pki_types::pem::Error,
-    what: &str,
+    content: &str,
 ) -> anyhow::Error {
-    match error {
-        rustls::pki_types::pem::Error::Io(error) => {
-            anyhow::anyhow!("DATABASE_URL: cannot read {file}, which {name} names: {error}")
-        }
-        _ => {
-            anyhow::anyhow!("DATABASE_URL: {file}, which {name} names, holds no {what} in PEM form")
-        }
-    }
+    let reason = match error {
+        rustls::pki_types::pem::Error::Io(error) => format!("cannot be read: {error}"),
+        _ => format!("holds no {content} in PEM form"),
+    };
+    anyhow::anyhow!("DATABASE_URL: {file}, which {name} names, {reason}")
 }
 
-/// rustls's own judgement, or less of it where `sslmode` says so. Signatures of the handshake are always checked.
+/// Verification that ignores the server's name. It verifies the certificate's chain only if it has
+/// roots, and always the signatures of the handshake.
 #[derive(Debug)]
 struct Verifier {
-    chain: Option<Arc<WebPkiServerVerifier>>,
-    judges_name: bool,
-    provider: Arc<CryptoProvider>,
+    roots: Option<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -236,20 +200,22 @@ impl ServerCertVerifier for Verifier {
         &self,
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(chain) = &self.chain else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        match chain.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // The name is judged last: everything else was found to be in order.
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.judges_name => Ok(ServerCertVerified::assertion()),
-            judged => judged,
+        if let Some(roots) = &self.roots {
+            let certificate = ParsedCertificate::try_from(certificate)?;
+            let algorithms = self.algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                roots,
+                intermediates,
+                now,
+                algorithms,
+            )?;
         }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -258,8 +224,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -268,117 +233,103 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
-/// One parameter of a connection string, and which bytes of it go when it is taken out.
-struct Parameter<'a> {
-    range: Range<usize>,
-    name: &'a str,
-    value: Zeroizing<String>,
-}
+/// One parameter of a connection string: its place in the string, its name, and its encoded value.
+type Parameter<'a> = (Range<usize>, &'a str, &'a str);
 
-/// The parameters of either form of connection string, as far as they can be read; the driver names what cannot.
-fn parameters(url: &str) -> Vec<Parameter<'_>> {
-    let is_address = ["postgresql://", "postgres://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme));
-    if is_address {
-        of_address(url)
-    } else {
-        of_pairs(url)
+/// Returns the parameters of either form of connection string, up to the first one that cannot be
+/// read, and the function that decodes their values. The driver later reports a parameter that
+/// cannot be read.
+fn parameters(url: &str) -> (Vec<Parameter<'_>>, fn(&str) -> String) {
+    let schemes = ["postgresql://", "postgres://"];
+    match schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        true => (in_address(url), percent_decoded),
+        false => (in_pairs(url), unescaped),
     }
 }
 
-fn of_address(url: &str) -> Vec<Parameter<'_>> {
-    // As the driver does: whatever is before an @ is user and password.
+fn in_address(url: &str) -> Vec<Parameter<'_>> {
+    // Like the driver, takes everything before an @ for user and password.
     let host = url.find('@').unwrap_or(0);
-    let Some(query) = url
-        .get(host..)
-        .and_then(|rest| rest.find('?'))
-        .map(|at| host + at + 1)
-    else {
-        return Vec::new();
-    };
-    let mut start = query;
-    let parts = url
-        .get(query..)
-        .unwrap_or_default()
-        .split_inclusive('&')
-        .filter_map(|part| {
-            let range = start..start + part.len();
-            start = range.end;
-            let (name, value) = part.trim_end_matches('&').split_once('=')?;
-            let value = percent_decode_str(value)
-                .decode_utf8()
-                .map(Cow::into_owned)
-                .map(Zeroizing::new)
-                .ok()?;
-            Some(Parameter { range, name, value })
-        });
+    let query = url.get(host..).and_then(|rest| rest.split_once('?'));
+    let query = query.map(|(_, query)| query).unwrap_or_default();
+    let mut start = url.len() - query.len();
+    let parts = query.split_inclusive('&').filter_map(|part| {
+        let range = start..start + part.len();
+        start = range.end;
+        let (name, value) = part.trim_end_matches('&').split_once('=')?;
+        Some((range, name, value))
+    });
     parts.collect()
 }
 
-fn of_pairs(text: &str) -> Vec<Parameter<'_>> {
-    let mut found = Vec::new();
+fn percent_decoded(value: &str) -> String {
+    percent_decode_str(value).decode_utf8_lossy().into_owned()
+}
+
+/// Parses `name = value` pairs, whose values may be in single quotes; a backslash escapes the next
+/// character.
+fn in_pairs(text: &str) -> Vec<Parameter<'_>> {
+    let mut parameters = Vec::new();
     let mut rest = text.trim_start();
     while let Some((name, after)) = rest.split_once('=') {
         let start = text.len() - rest.len();
         let after = after.trim_start();
-        let (quoted, mut characters) = match after.strip_prefix('\'') {
-            Some(inner) => (true, inner.chars()),
-            None => (false, after.chars()),
-        };
-        let mut value = Zeroizing::new(String::with_capacity(after.len()));
-        let closed = loop {
-            let before = characters.as_str();
-            match characters.next() {
-                Some('\\') => value.extend(characters.next()),
-                Some('\'') if quoted => break true,
-                Some(character) if !quoted && character.is_whitespace() => {
-                    characters = before.chars();
-                    break true;
-                }
-                Some(character) => value.push(character),
-                None => break !quoted,
-            }
-        };
-        if !closed {
+        let quoted = after.strip_prefix('\'');
+        let value = quoted.unwrap_or(after);
+        let mut is_escaped = false;
+        let end = value.find(|character: char| {
+            let ends = match quoted {
+                Some(_) => character == '\'',
+                None => character.is_whitespace(),
+            };
+            let is_end = ends && !is_escaped;
+            is_escaped = character == '\\' && !is_escaped;
+            is_end
+        });
+        if quoted.is_some() && end.is_none() {
             break;
         }
-        rest = characters.as_str().trim_start();
-        found.push(Parameter {
-            range: start..text.len() - rest.len(),
-            name: name.trim_end(),
-            value,
-        });
+        let (value, after) = value.split_at(end.unwrap_or(value.len()));
+        rest = after.strip_prefix('\'').unwrap_or(after).trim_start();
+        parameters.push((start..text.len() - rest.len(), name.trim_end(), value));
     }
-    found
+    parameters
+}
+
+fn unescaped(value: &str) -> String {
+    let mut characters = value.chars();
+    let next = || match characters.next() {
+        Some('\\') => characters.next(),
+        next => next,
+    };
+    std::iter::from_fn(next).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     #[track_caller]
     fn check(url: &str, rest: &str, mode: TlsMode, root: Option<&str>) {
-        let (found, tls) = Tls::split(url).unwrap();
+        let (rest_of_url, tls) = Tls::split(url).unwrap();
         assert_eq!(
-            (found.as_str(), tls.mode, tls.root.as_deref()),
+            (rest_of_url.expose_secret(), tls.mode, tls.root.as_deref()),
             (rest, mode, root)
         );
     }
 
     #[test]
-    fn what_is_about_tls_is_taken_out_of_both_forms() {
+    fn tls_parameters_are_taken_out_of_both_forms() {
         check(
             "postgresql://me:p@host/db",
             "postgresql://me:p@host/db",
@@ -418,33 +369,35 @@ mod tests {
     }
 
     #[test]
-    fn what_the_driver_gets_it_can_read() {
+    fn the_driver_can_read_the_rest() {
         for url in [
-            "postgresql://h/db?sslmode=allow&application_name=x&sslcert=a&sslkey=b",
-            "host=h sslmode=allow user=me",
+            "postgresql://h/db?sslmode=require&application_name=x&sslcert=a&sslkey=b",
+            "host=h sslmode=require user=me",
         ] {
             let rest = Tls::split(url).unwrap().0;
-            rest.parse::<postgres::Config>()
-                .unwrap_or_else(|error| panic!("{}: {error:?}", *rest));
+            rest.expose_secret()
+                .parse::<postgres::Config>()
+                .unwrap_or_else(|error| panic!("{}: {error:?}", rest.expose_secret()));
         }
     }
 
     #[test]
-    fn what_makes_no_sense_is_named_without_a_value() {
-        for (url, says) in [
-            ("host=h sslmode=hunter2", "sslmode is one of"),
+    fn a_bad_parameter_is_named_without_its_value() {
+        for (url, expected) in [
+            ("host=h sslmode=hunter2", "sslmode must be one of"),
+            ("host=h sslmode=allow", "sslmode must be one of disable,"),
             (
                 "host=h sslmode=require sslrootcert=system",
                 "needs sslmode=verify-full",
             ),
             (
                 "host=h sslkey=hunter2",
-                "sslcert and sslkey are needed both",
+                "sslcert and sslkey need each other",
             ),
         ] {
             let error = Tls::split(url).unwrap_err().to_string();
             assert!(
-                error.contains(says) && !error.contains("hunter2"),
+                error.contains(expected) && !error.contains("hunter2"),
                 "{error}"
             );
         }

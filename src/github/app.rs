@@ -1,6 +1,6 @@
-//! A GitHub App in the place of a token: a signed statement of who we are is exchanged for a token of each owner's
-//! installation, which lasts an hour. GitHub's pages "Generating a JSON Web Token (JWT) for a GitHub App" and "REST API
-//! endpoints for GitHub Apps".
+//! Credentials of a GitHub App: a signed JSON Web Token (JWT) is exchanged for a token of each
+//! owner's installation, which lasts an hour. Sources: GitHub's pages "Generating a JSON Web Token
+//! (JWT) for a GitHub App" and "REST API endpoints for GitHub Apps".
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,36 +9,40 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use reqwest::Method;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::client::{date, failed};
-use crate::http::{Answer, Http, ServiceError, bearer};
-use crate::secret::Secret;
+use super::response::{self, GithubError};
+use crate::core::failure::{FailureKind, MappingError, ServiceError};
+use crate::http::{Http, Response, bearer};
 
-/// A token is renewed this long before it ends.
-const MARGIN: TimeDelta = TimeDelta::minutes(5);
-/// The statement is dated back, as GitHub recommends against clocks that are ahead.
-const DATED_BACK: TimeDelta = TimeDelta::seconds(60);
-/// GitHub takes at most ten minutes; this leaves room for a clock that is ahead.
-const STATEMENT_LASTS: TimeDelta = TimeDelta::minutes(9);
-/// Clocks that differ by less are not the reason why GitHub refuses a statement.
-const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(30);
+/// Time before the expiry of a token at which it is replaced.
+const TOKEN_MARGIN: TimeDelta = TimeDelta::minutes(5);
+/// Time by which a JWT is dated back, which GitHub recommends in case our clock is ahead.
+const JWT_DATED_BACK: TimeDelta = TimeDelta::seconds(60);
+/// Lifetime of a JWT. GitHub accepts at most ten minutes; the rest allows for a clock that is
+/// ahead.
+const JWT_LIFETIME: TimeDelta = TimeDelta::minutes(9);
+/// Smallest difference of the clocks that can be the reason why GitHub refuses a JWT.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(30);
 
-/// The permissions that an installation has to have, all of them for reading.
-const NEEDED: [&str; 3] = ["contents", "issues", "pull_requests"];
+/// The permissions that an installation must have, at least for reading.
+const PERMISSIONS: [&str; 3] = ["contents", "issues", "pull_requests"];
 
-/// An App, and its installations as far as this run has met them.
+/// A GitHub App with the installations that this run has used.
 pub struct App {
     id: String,
-    /// The one installation to use; `None`: each owner has its own.
+    /// The only installation to use; `None` if each owner has its own.
     installation: Option<u64>,
     key: EncodingKey,
-    /// How far GitHub's clock is ahead of ours, once it matters.
+    /// Time by which GitHub's clock is ahead of ours; zero until GitHub refuses a JWT for it.
     clock_ahead: TimeDelta,
-    /// By [`App::group`]; one that cannot be used, with the reason.
-    installed: HashMap<String, Result<Installation, String>>,
-    /// The group whose token requests carry.
+    /// Installations by [`App::batch_key`]; the error explains why an owner has no usable one.
+    installations: HashMap<String, Result<Installation, MappingError>>,
+    /// Key of the installation whose token `http` sends.
     current: String,
 }
 
@@ -48,27 +52,13 @@ impl fmt::Debug for App {
     }
 }
 
-/// An installation that can be used.
 struct Installation {
     id: u64,
-    token: Secret,
-    /// When the next token is to be fetched.
-    until: Instant,
-    /// GitHub refused an earlier token of this run before its time.
+    token: SecretString,
+    /// Time from which on the token is replaced.
+    renew_at: Instant,
+    /// The run has already replaced a token that GitHub refused before its expiry.
     was_renewed: bool,
-}
-
-/// What the statement says (RFC 7519).
-#[derive(Serialize)]
-struct Claims<'a> {
-    iat: i64,
-    exp: i64,
-    iss: &'a str,
-}
-
-#[derive(Deserialize)]
-struct InstallationId {
-    id: u64,
 }
 
 #[derive(Deserialize)]
@@ -80,145 +70,130 @@ struct AccessToken {
 }
 
 impl App {
-    /// The App with this id (or client id) and private key: RSA in PEM form, PKCS#1 as GitHub gives it out or PKCS#8.
-    /// `installation`: the only one to use; without it each owner's own is looked for.
-    ///
-    /// # Errors
-    /// When the key is no such key.
+    /// Returns the App with this id (or client id) and private key: RSA in PEM form, PKCS#1 as
+    /// GitHub issues it or PKCS#8. `installation` is the only one to use; without it each owner's
+    /// own is used.
     pub fn new(id: &str, installation: Option<u64>, private_key: &str) -> anyhow::Result<Self> {
         let key = EncodingKey::from_rsa_pem(private_key.as_bytes())
             .ok()
             .context("it holds no RSA private key in PEM form")?;
-        let (installed, current) = (HashMap::new(), String::new());
         let app = Self {
             id: id.to_owned(),
             installation,
             key,
             clock_ahead: TimeDelta::zero(),
-            installed,
-            current,
+            installations: HashMap::new(),
+            current: String::new(),
         };
-        app.statement()
+        app.jwt()
             .context("it holds an RSA private key that cannot sign")?;
         Ok(app)
     }
 
-    /// What belongs to owners with the same group can be asked about in one request.
-    pub(super) fn group(&self, owner: &str) -> String {
-        if self.installation.is_some() {
-            String::new()
-        } else {
-            owner.to_lowercase()
+    /// Returns a key that is the same for owners whose repositories can share a request.
+    pub(super) fn batch_key(&self, owner: &str) -> String {
+        match self.installation {
+            Some(_) => String::new(),
+            None => owner.to_lowercase(),
         }
     }
 
-    /// What requests are made with now, for messages.
-    pub(super) fn words(&self) -> String {
-        match self.installed.get(&self.current) {
+    /// Returns the name of the current credentials for messages.
+    pub(super) fn label(&self) -> String {
+        match self.installations.get(&self.current) {
             Some(Ok(Installation { id, .. })) => format!("installation {id} of the GitHub App"),
             _ => "the GitHub App".to_owned(),
         }
     }
 
-    fn statement(&self) -> Option<Secret> {
+    fn jwt(&self) -> Option<SecretString> {
         let now = Utc::now() + self.clock_ahead;
-        let (iat, exp) = (
-            (now - DATED_BACK).timestamp(),
-            (now + STATEMENT_LASTS).timestamp(),
-        );
-        let signed = jsonwebtoken::encode(
-            &Header::new(Algorithm::RS256),
-            &Claims {
-                iat,
-                exp,
-                iss: &self.id,
-            },
-            &self.key,
-        );
-        signed.ok().map(Secret::new)
+        let (iat, exp) = (now - JWT_DATED_BACK, now + JWT_LIFETIME);
+        let claims = json!({ "iat": iat.timestamp(), "exp": exp.timestamp(), "iss": self.id });
+        let jwt = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &self.key);
+        jwt.ok().map(SecretString::from)
     }
 
-    /// One request in the App's own name. Answers that concern a single installation come back.
-    fn ask(&mut self, http: &mut Http, url: &str, is_post: bool) -> Result<Answer, ServiceError> {
-        let mut is_first = true;
-        loop {
-            let statement = self
-                .statement()
-                .as_ref()
-                .and_then(|statement| bearer(statement.expose()));
-            http.authorize(
-                statement.ok_or_else(|| {
-                    ServiceError::Refused("its private key cannot sign".to_owned())
-                })?,
-            );
-            let answer = http.send(
-                |client| {
-                    if is_post {
-                        client.post(url)
-                    } else {
-                        client.get(url)
-                    }
-                },
-                |answer| match failed(&answer) {
-                    Ok(()) | Err(ServiceError::Refused(_) | ServiceError::Rejected { .. }) => {
-                        Ok(answer)
-                    }
-                    Err(error) => Err(error),
-                },
-            )?;
-            let is_unknown =
-                answer.status == 404 && answer.reason().contains("Integration not found");
-            if answer.status != 401 && !is_unknown {
-                return Ok(answer);
-            }
-            let ahead = date(&answer)
-                .map(|date| date - Utc::now())
-                .unwrap_or_default();
-            if is_first && !is_unknown && (ahead - self.clock_ahead).abs() > CLOCKS_DIFFER {
-                log::warn!(
-                    "this machine's clock differs from GitHub's by {} s; set it right",
-                    ahead.num_seconds()
-                );
-                self.clock_ahead = ahead;
-                is_first = false;
-                continue;
-            }
-            return Err(ServiceError::Refused(format!(
-                "{}; do id and private key belong to the same App?",
-                answer.reason()
-            )));
-        }
-    }
-
-    /// A fresh token for an owner; the inner error says why there is none.
-    fn install(
+    /// Sends one request with a JWT. Also returns a response that refuses or rejects a single
+    /// installation.
+    fn send(
         &mut self,
         http: &mut Http,
-        rest: &str,
-        owner: &str,
-    ) -> Result<Result<Installation, String>, ServiceError> {
+        method: Method,
+        path: &str,
+    ) -> Result<Response, ServiceError> {
+        let mut response = self.send_jwt(http, &method, path)?;
+        if response.status == 401 && self.adopt_clock(&response) {
+            response = self.send_jwt(http, &method, path)?;
+        }
+        let is_unknown =
+            response.status == 404 && response.reason().contains("Integration not found");
+        if response.status == 401 || is_unknown {
+            let reason = response.reason();
+            return Err(response.error(
+                FailureKind::Refused,
+                format!("{reason}; do id and private key belong to the same App?"),
+            ));
+        }
+        Ok(response)
+    }
+
+    fn send_jwt(
+        &self,
+        http: &mut Http,
+        method: &Method,
+        path: &str,
+    ) -> Result<Response, ServiceError> {
+        let header = self.jwt().and_then(|jwt| bearer(jwt.expose_secret()));
+        http.authorize(header.ok_or_else(|| {
+            ServiceError::new(FailureKind::Refused, "its private key cannot sign")
+        })?);
+        let url = format!("{}{path}", http.root);
+        http.send(
+            |client| client.request(method.clone(), &url),
+            |response| match response::check(&response) {
+                Err(error)
+                    if !matches!(error.kind, FailureKind::Refused | FailureKind::Rejected) =>
+                {
+                    Err(error)
+                }
+                _ => Ok(response),
+            },
+        )
+    }
+
+    /// Adopts GitHub's clock from a response that refuses a JWT; returns true if the clocks differ
+    /// enough to be the reason.
+    fn adopt_clock(&mut self, response: &Response) -> bool {
+        let ahead = response::date(response).map_or(TimeDelta::zero(), |date| date - Utc::now());
+        let is_wrong = (ahead - self.clock_ahead).abs() > CLOCK_TOLERANCE;
+        if is_wrong {
+            let seconds = ahead.num_seconds();
+            log::warn!("this machine's clock differs from GitHub's by {seconds} s; correct it");
+            self.clock_ahead = ahead;
+        }
+        is_wrong
+    }
+
+    /// Creates a token for the repositories of `owner`.
+    fn create_token(&mut self, http: &mut Http, owner: &str) -> Result<Installation, GithubError> {
         let id = match self.installation {
             Some(id) => id,
-            None => match self.find(http, rest, owner)? {
-                Ok(id) => id,
-                Err(reason) => return Ok(Err(reason)),
-            },
+            None => self.find_installation(http, owner)?,
         };
-        let mut answer = self.ask(
-            http,
-            &format!("{rest}/app/installations/{id}/access_tokens"),
-            true,
-        )?;
-        if !answer.status.is_success() {
-            return Ok(Err(format!(
+        let path = format!("/app/installations/{id}/access_tokens");
+        let mut response = self.send(http, Method::POST, &path)?;
+        if !response.status.is_success() {
+            return Err(MappingError::hidden(format!(
                 "installation {id} of the GitHub App gets no token: {}",
-                answer.reason()
-            )));
+                response.reason()
+            ))
+            .into());
         }
-        let body = Zeroizing::new(std::mem::take(&mut answer.body));
+        let body = Zeroizing::new(std::mem::take(&mut response.body));
         let no_token = || {
-            ServiceError::Unavailable(
-                "GitHub's answer to a request for a token names none".to_owned(),
+            ServiceError::unavailable(
+                "GitHub's answer to a request for a token has no usable token",
             )
         };
         let AccessToken {
@@ -226,128 +201,113 @@ impl App {
             expires_at,
             permissions,
         } = serde_json::from_slice(&body).map_err(|_| no_token())?;
-        let token = Secret::new(token);
-        bearer(token.expose()).ok_or_else(no_token)?;
-        let missing: Vec<&str> = NEEDED
-            .into_iter()
-            .filter(|name| !permissions.contains_key(*name))
-            .collect();
+        let token = SecretString::from(token);
+        bearer(token.expose_secret()).ok_or_else(no_token)?;
+        let mut missing = PERMISSIONS.to_vec();
+        missing.retain(|name| !permissions.contains_key(*name));
         if !missing.is_empty() {
-            return Ok(Err(format!(
+            return Err(MappingError::hidden(format!(
                 "installation {id} of the GitHub App may not read {}; add it to the App's permissions, then let the owner accept",
                 missing.join(" and ")
-            )));
+            ))
+            .into());
         }
         // Both times are GitHub's, so that our clock does not matter.
-        let now = date(&answer).unwrap_or_else(|| Utc::now() + self.clock_ahead);
-        let lasts = (expires_at - now - MARGIN)
-            .to_std()
-            .unwrap_or(Duration::ZERO);
-        let until = Instant::now()
-            .checked_add(lasts)
-            .unwrap_or_else(Instant::now);
-        Ok(Ok(Installation {
+        let now = response::date(&response).unwrap_or_else(|| Utc::now() + self.clock_ahead);
+        let lifetime = (expires_at - now - TOKEN_MARGIN).to_std();
+        let now = Instant::now();
+        Ok(Installation {
             id,
             token,
-            until,
+            renew_at: now
+                .checked_add(lifetime.unwrap_or(Duration::ZERO))
+                .unwrap_or(now),
             was_renewed: false,
-        }))
+        })
     }
 
-    /// The installation of an owner, which is an organisation or a user.
-    fn find(
-        &mut self,
-        http: &mut Http,
-        rest: &str,
-        owner: &str,
-    ) -> Result<Result<u64, String>, ServiceError> {
+    /// Finds the installation of an owner, which is an organisation or a user.
+    fn find_installation(&mut self, http: &mut Http, owner: &str) -> Result<u64, GithubError> {
         for kind in ["orgs", "users"] {
-            let answer = self.ask(http, &format!("{rest}/{kind}/{owner}/installation"), false)?;
-            if answer.status.is_success() {
-                let found: Result<InstallationId, _> = answer.json();
-                let no_id = |_| {
-                    ServiceError::Unavailable(format!(
-                        "the GitHub App's installation for {owner} has no id"
-                    ))
-                };
-                return found.map(|found| Ok(found.id)).map_err(no_id);
+            let path = format!("/{kind}/{owner}/installation");
+            let response = self.send(http, Method::GET, &path)?;
+            if response.status.is_success() {
+                let body: Value = response.json().unwrap_or_default();
+                return body["id"].as_u64().ok_or_else(|| {
+                    let message = format!("the GitHub App's installation for {owner} has no id");
+                    ServiceError::unavailable(message).into()
+                });
             }
-            if answer.status != 404 {
-                let reason = answer.reason();
-                return Ok(Err(format!(
-                    "the GitHub App's installation for {owner} cannot be read: {reason}"
-                )));
+            if response.status != 404 {
+                return Err(MappingError::hidden(format!(
+                    "the GitHub App's installation for {owner} cannot be read: {}",
+                    response.reason()
+                ))
+                .into());
             }
         }
-        Ok(Err(format!(
-            "the GitHub App is not installed for {owner}; install it there"
-        )))
+        Err(MappingError::hidden(format!(
+            "the GitHub App is not installed for {owner}; install it for that owner"
+        ))
+        .into())
     }
 
-    /// Makes `http` carry a token that opens what belongs to `owner`; the inner error says why this owner has none.
-    ///
-    /// # Errors
-    /// When GitHub as a whole cannot be asked; also when the only installation cannot be used.
-    pub(super) fn admit(
+    /// Authorizes `http` with a token for the repositories of `owner`. If the owner has no usable
+    /// installation, only its targets fail, unless one installation serves all owners.
+    pub(super) fn authorize_for(
         &mut self,
         http: &mut Http,
-        rest: &str,
         owner: &str,
-    ) -> Result<Result<(), String>, ServiceError> {
-        let group = self.group(owner);
-        let known = match self.installed.remove(&group) {
-            Some(Ok(installed)) if installed.until > Instant::now() => Ok(installed),
-            Some(Err(reason)) => Err(reason),
-            Some(Ok(Installation { was_renewed, .. })) => {
-                let fresh = self.install(http, rest, owner)?;
-                fresh.map(|fresh| Installation {
-                    was_renewed,
-                    ..fresh
-                })
-            }
-            None => self.install(http, rest, owner)?,
+    ) -> Result<(), GithubError> {
+        let key = self.batch_key(owner);
+        let cached = self.installations.remove(&key);
+        let was_renewed = matches!(&cached, Some(Ok(installation)) if installation.was_renewed);
+        let installation = match cached {
+            Some(Ok(installation)) if installation.renew_at > Instant::now() => Ok(installation),
+            Some(Err(error)) => Err(error),
+            _ => GithubError::split(self.create_token(http, owner))?,
         };
-        if let Some(token) = known
-            .as_ref()
-            .ok()
-            .and_then(|installed| bearer(installed.token.expose()))
-        {
-            http.authorize(token);
+        let installation = installation.map(|installation| Installation {
+            was_renewed,
+            ..installation
+        });
+        if let Ok(installation) = &installation {
+            let token = bearer(installation.token.expose_secret());
+            token.into_iter().for_each(|token| http.authorize(token));
         }
-        let result = known.as_ref().map(|_| ()).map_err(Clone::clone);
-        self.current.clone_from(&group);
-        self.installed.insert(group, known);
-        match result {
-            Err(reason) if self.installation.is_some() => Err(ServiceError::Refused(format!(
-                "{reason}; check GITHUB_APP_INSTALLATION_ID"
-            ))),
-            result => Ok(result),
+        let error = installation.as_ref().err().cloned();
+        self.current.clone_from(&key);
+        self.installations.insert(key, installation);
+        match error {
+            None => Ok(()),
+            Some(error) if self.installation.is_some() => Err(ServiceError::new(
+                FailureKind::Refused,
+                format!("{}; check GITHUB_APP_INSTALLATION_ID", error.message),
+            )
+            .into()),
+            Some(error) => Err(error.into()),
         }
     }
 
-    /// Whether a token that GitHub refuses can be replaced: once in a run for each installation.
+    /// Returns true if a refused token may be replaced, which each installation may do once per
+    /// run.
     pub(super) fn may_renew(&self) -> bool {
-        matches!(
-            self.installed.get(&self.current),
-            Some(Ok(Installation {
-                was_renewed: false,
-                ..
-            }))
-        )
+        let current = self.installations.get(&self.current);
+        matches!(current, Some(Ok(installation)) if !installation.was_renewed)
     }
 
-    /// GitHub refused the token that `http` carries: fetches another one.
-    pub(super) fn renew(&mut self, http: &mut Http, rest: &str) -> Result<(), ServiceError> {
+    /// Replaces the token that `http` sends, after GitHub has refused it.
+    pub(super) fn renew(&mut self, http: &mut Http) -> Result<(), ServiceError> {
         log::info!(
-            "GitHub refuses a token of {} before its end; fetching another one",
-            self.words()
+            "GitHub refuses a token of {} before it expires; requesting another one",
+            self.label()
         );
         let owner = self.current.clone();
-        if let Some(Ok(installed)) = self.installed.get_mut(&owner) {
-            installed.was_renewed = true;
-            installed.until = Instant::now();
+        if let Some(Ok(installation)) = self.installations.get_mut(&owner) {
+            installation.was_renewed = true;
+            installation.renew_at = Instant::now();
         }
-        self.admit(http, rest, &owner)?
-            .map_err(ServiceError::Refused)
+        GithubError::split(self.authorize_for(http, &owner))?
+            .map_err(|error| ServiceError::new(FailureKind::Refused, error.message))
     }
 }

@@ -1,151 +1,138 @@
-//! Requests to GitHub and what their failures mean.
+//! Requests to GitHub: GraphQL and REST, with a token or as a GitHub App.
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Envelope, GraphqlError, RateLimit};
 use super::app::App;
-use super::queries;
-use crate::core::failure::{self, Failure, Signs};
-use crate::core::text::quoted;
-use crate::http::{Answer, Http, ServiceError, Timeouts, bearer};
+use super::response::{self, GithubError};
+use super::schema::{GraphqlError, RateLimit};
+use crate::core::failure::{FailureKind, ServiceError};
+use crate::http::{Http, Response, Timeouts, bearer};
 use crate::signal::Signals;
 
-/// Issues or pull requests looked at in the first request of a run (design, section 3, step 4); as many repositories are
-/// polled in one.
-const LOOKS_PER_REQUEST: usize = 25;
-/// The same once GitHub has answered for that many; more than a day's changes, so it matters for backlogs only.
-const MOST_LOOKS_PER_REQUEST: usize = 50;
+/// Number of targets in the first request of a run, a fetch or a poll (design.md, "The pipeline").
+const TARGETS_PER_REQUEST: usize = 25;
+/// Largest number of targets in later fetches. Only a backlog has that many.
+const MAX_TARGETS_PER_REQUEST: usize = 50;
 
-/// No issue is transferred that often; addresses that lead in a circle must not keep a run for ever.
-const MOST_REDIRECTS: usize = 5;
+/// Largest number of redirects to follow. No issue moves that often, and a circle must not last
+/// forever.
+const MAX_REDIRECTS: usize = 5;
 
-/// GitHub, seen through one token, or as a GitHub App through the tokens of its installations.
+/// A client for GitHub, with one token or with the tokens of a GitHub App's installations.
 #[derive(Debug)]
 pub struct Github {
     http: Http,
-    /// `None`: one token is all there is.
+    /// The GitHub App; `None` if the client has one token.
     app: Option<App>,
-    rest: String,
     graphql: String,
     limits: Limits,
-    seen_at: Option<DateTime<Utc>>,
-    /// Doubled when GitHub answers, up to `most_looks`; halved when it cannot answer in time.
-    pub(super) looks_per_request: usize,
-    /// What GitHub has not yet found too much in this run.
-    most_looks: usize,
+    answered_at: Option<DateTime<Utc>>,
+    /// Number of targets in the next request. It doubles with each answer, up to `max_targets`, and
+    /// halves if GitHub cannot answer in time.
+    pub(super) targets_per_request: usize,
+    /// Largest number of targets that this run still tries.
+    max_targets: usize,
 }
 
-/// What GitHub said about our budget.
+/// Our rate limit on GitHub.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     /// GraphQL points spent by this run.
     pub points: u64,
     /// Points left until the reset.
     pub remaining: Option<i64>,
-    /// When the budget is filled up again (UTC, GitHub's clock).
+    /// Time of the next reset (UTC, GitHub's clock).
     pub reset_at: Option<DateTime<Utc>>,
 }
 
-/// What follows when GitHub gave no answer, but is there.
-#[derive(Debug)]
-pub(super) enum NotAnswered {
-    /// The same is asked again in smaller requests.
-    AskForFewer,
-    /// The one thing that was asked about fails alone, for this reason.
-    ThisOne(String),
-}
-
 impl Github {
-    /// A client for the REST root `api_url` (`https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise);
-    /// GraphQL's address follows from it.
+    /// Returns a client for the REST root `api_url` (`https://api.github.com`, or
+    /// `https://HOST/api/v3` for GitHub Enterprise); GraphQL's address follows from it.
     ///
     /// # Errors
-    /// When the token cannot be a token, or TLS cannot be set up.
+    /// Fails if the token contains a character that no token has, or TLS cannot be set up.
     pub fn new(api_url: &str, token: &str) -> anyhow::Result<Self> {
-        let mut github = Self::anonymous(api_url)?;
+        let mut github = Self::unauthorized(api_url)?;
         github.http.authorize(bearer(token).context(
-            "GITHUB_TOKEN holds a character that no token has, such as a space or a line break; set it anew",
+            "GITHUB_TOKEN holds a character that no token has, such as a space or a line break; set it again",
         )?);
         Ok(github)
     }
 
-    /// A client that asks as a GitHub App; see [`Github::new`] for `api_url`.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
+    /// Returns a client with the credentials of a GitHub App; see [`Github::new`] for `api_url`.
     pub fn with_app(api_url: &str, app: App) -> anyhow::Result<Self> {
         Ok(Self {
             app: Some(app),
-            ..Self::anonymous(api_url)?
+            ..Self::unauthorized(api_url)?
         })
     }
 
-    fn anonymous(api_url: &str) -> anyhow::Result<Self> {
-        let rest = api_url.trim_end_matches('/').to_owned();
-        let graphql = match rest.strip_suffix("/v3") {
-            Some(enterprise) => format!("{enterprise}/graphql"),
-            None => format!("{rest}/graphql"),
-        };
+    fn unauthorized(api_url: &str) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            ACCEPT,
-            HeaderValue::from_static("application/vnd.github+json"),
-        );
-        headers.insert(
-            "x-github-api-version",
-            HeaderValue::from_static("2022-11-28"),
-        );
+        let json = HeaderValue::from_static("application/vnd.github+json");
+        headers.insert(ACCEPT, json);
+        let version = HeaderValue::from_static("2022-11-28");
+        headers.insert("x-github-api-version", version);
         let http = Http::new(api_url, headers)?;
+        let root = http.root.strip_suffix("/v3").unwrap_or(&http.root);
         Ok(Self {
+            graphql: format!("{root}/graphql"),
             http,
             app: None,
-            rest,
-            graphql,
             limits: Limits::default(),
-            seen_at: None,
-            looks_per_request: LOOKS_PER_REQUEST,
-            most_looks: MOST_LOOKS_PER_REQUEST,
+            answered_at: None,
+            targets_per_request: TARGETS_PER_REQUEST,
+            max_targets: MAX_TARGETS_PER_REQUEST,
         })
     }
 
-    /// GitHub answered for a full request of looks: the next may be larger.
-    pub(super) fn could_answer(&mut self) {
-        self.looks_per_request = (self.looks_per_request * 2).min(self.most_looks);
+    /// Doubles the size of requests, after GitHub has answered a full one.
+    pub(super) fn grow_batch(&mut self) {
+        self.targets_per_request = (self.targets_per_request * 2).min(self.max_targets);
     }
 
-    /// Requests sent so far.
+    /// Halves the size of requests for the rest of the run, after GitHub could not answer for
+    /// `count` targets. Returns the new size.
+    pub(super) fn shrink_batch(&mut self, count: usize) -> usize {
+        self.max_targets = count.div_ceil(2);
+        self.targets_per_request = self.max_targets;
+        self.max_targets
+    }
+
+    /// Returns the number of requests, retries included.
     pub fn requests(&self) -> u64 {
-        self.http.requests()
+        self.http.requests
     }
 
-    /// The same client, which asks nothing more once one of `signals` was caught.
+    /// Stops sending requests once one of `signals` is caught.
     pub fn with_signals(mut self, signals: Signals) -> Self {
         self.http.signals = signals;
         self
     }
 
-    /// The same client with another patience.
-    pub fn with_patience(mut self, patience: Timeouts) -> Self {
-        self.http.patience = patience;
+    /// Replaces the default waiting times.
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.http.timeouts = timeouts;
         self
     }
 
-    /// What GitHub said about our budget so far.
+    /// Returns our rate limit as of GitHub's latest answer.
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// GitHub's own clock when it last answered (UTC).
+    /// Returns GitHub's own clock at its latest answer (UTC).
     pub fn answered_at(&self) -> Option<DateTime<Utc>> {
-        self.seen_at
+        self.answered_at
     }
 
-    /// That GitHub refuses what it knows us by, and what to check about it, for messages.
-    pub fn login(&self) -> (&'static str, &'static str) {
+    /// Returns the message for refused credentials, and what to check about them.
+    pub fn refusal(&self) -> (&'static str, &'static str) {
         match self.app {
             Some(_) => (
                 "GitHub refuses the GitHub App",
@@ -158,51 +145,48 @@ impl Github {
         }
     }
 
-    /// What requests are made with now, for messages.
-    pub(super) fn words(&self) -> String {
-        self.app
-            .as_ref()
-            .map_or_else(|| "this token".to_owned(), App::words)
+    /// Returns the name of the current credentials for messages.
+    pub(super) fn label(&self) -> String {
+        let app = self.app.as_ref();
+        app.map_or_else(|| "this token".to_owned(), App::label)
     }
 
-    /// What belongs to owners with the same group can be asked about in one request.
-    pub fn group(&self, owner: &str) -> String {
-        self.app
-            .as_ref()
-            .map(|app| app.group(owner))
-            .unwrap_or_default()
+    /// Returns a key that is the same for owners whose repositories can share a request.
+    pub fn batch_key(&self, owner: &str) -> String {
+        let app = self.app.as_ref();
+        app.map(|app| app.batch_key(owner)).unwrap_or_default()
     }
 
-    /// Has to come before requests about what belongs to `owner`; the inner error says why nothing of it can be read.
-    pub(super) fn admit(&mut self, owner: &str) -> Result<Result<(), String>, ServiceError> {
+    /// Selects the credentials for the following requests about repositories of `owner`.
+    pub(super) fn authorize_for(&mut self, owner: &str) -> Result<(), GithubError> {
         match &mut self.app {
-            Some(app) => app.admit(&mut self.http, &self.rest, owner),
-            None => Ok(Ok(())),
+            Some(app) => app.authorize_for(&mut self.http, owner),
+            None => Ok(()),
         }
     }
 
-    /// One request; where GitHub refuses an installation's token, once more with another one.
+    /// Sends one request; repeats it with a new token if GitHub refuses an installation's token.
     fn send<T>(
         &mut self,
         build: impl Fn(&Client) -> RequestBuilder,
-        read: impl Fn(Answer) -> Result<T, ServiceError>,
+        read: impl Fn(Response) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
         if let Some(app) = self.app.as_mut().filter(|app| app.may_renew()) {
-            let first = self
+            let result = self
                 .http
-                .send(&build, |answer| match answer.status.as_u16() {
+                .send(&build, |response| match response.status.as_u16() {
                     401 => Ok(None),
-                    _ => read(answer).map(Some),
+                    _ => read(response).map(Some),
                 })?;
-            match first {
-                Some(result) => return Ok(result),
-                None => app.renew(&mut self.http, &self.rest)?,
+            if let Some(result) = result {
+                return Ok(result);
             }
+            app.renew(&mut self.http)?;
         }
         self.http.send(build, read)
     }
 
-    /// One GraphQL request. Errors that spoil only a part come back beside the data.
+    /// Sends one GraphQL request. Returns the data, and the errors that concern only a part of it.
     pub(super) fn query(
         &mut self,
         query: &str,
@@ -212,163 +196,48 @@ impl Github {
         let url = self.graphql.clone();
         let (envelope, date) = self.send(
             |client| client.post(&url).json(&body),
-            |answer| {
-                let date = date(&answer);
-                envelope(answer).map(|envelope| (envelope, date))
-            },
+            |response| Ok((response::envelope(&response)?, response::date(&response))),
         )?;
-        self.seen_at = date.or(self.seen_at);
-        let limit = envelope
-            .data
-            .get("rateLimit")
-            .cloned()
-            .and_then(|limit| serde_json::from_value(limit).ok());
-        if let Some(RateLimit {
-            cost,
-            remaining,
-            reset_at,
-        }) = limit
-        {
-            self.limits.points += cost;
-            self.limits.remaining = Some(remaining);
-            self.limits.reset_at = Some(reset_at);
+        self.answered_at = date.or(self.answered_at);
+        if let Ok(limit) = RateLimit::deserialize(&envelope.data["rateLimit"]) {
+            self.limits.points += limit.cost;
+            self.limits.remaining = Some(limit.remaining);
+            self.limits.reset_at = Some(limit.reset_at);
         }
         Ok((envelope.data, envelope.errors))
     }
 
-    /// What follows when GitHub gave no answer about `asked` issues or repositories: no request of this run will be that large
-    /// again, and what fails alone while GitHub answers otherwise is the failure of what was asked about.
-    ///
-    /// # Errors
-    /// `error`, when GitHub does not answer the lightest of questions either, or has understood what it was asked.
-    pub(super) fn not_answered(
-        &mut self,
-        asked: usize,
-        error: ServiceError,
-    ) -> Result<NotAnswered, ServiceError> {
-        let (ServiceError::TooHeavy(reason) | ServiceError::Unavailable(reason)) = &error else {
-            return Err(error);
-        };
-        // What is too heavy is likely to be so because of its size; anything else is first of all GitHub's failure.
-        let by_size = asked > 1 && matches!(error, ServiceError::TooHeavy(_));
-        if !by_size && let Err(other) = self.query(queries::ALIVE, &json!({})) {
-            let is_the_same = matches!(
-                other,
-                ServiceError::TooHeavy(_) | ServiceError::Unavailable(_)
-            );
-            return Err(if is_the_same { error } else { other });
+    /// Sends one REST request. Follows redirects below our own root, which GitHub sends for renamed
+    /// repositories and transferred issues. Also returns a response that rejects the request.
+    pub(super) fn get(&mut self, path: &str) -> Result<Response, ServiceError> {
+        let mut response = self.get_once(&format!("{}{path}", self.http.root))?;
+        for _ in 0..MAX_REDIRECTS {
+            let location = response.header("location").filter(|location| {
+                response.status.is_redirection() && self.is_below_root(location)
+            });
+            let Some(location) = location.map(str::to_owned) else {
+                break;
+            };
+            response = self.get_once(&location)?;
         }
-        if asked == 1 {
-            return Ok(NotAnswered::ThisOne(format!(
-                "GitHub could not answer: {reason}"
-            )));
-        }
-        self.most_looks = asked.div_ceil(2);
-        self.looks_per_request = self.most_looks;
-        log::info!(
-            "GitHub could not answer for {asked} at once ({reason}); going on with {}",
-            self.most_looks
-        );
-        Ok(NotAnswered::AskForFewer)
+        Ok(response)
     }
 
-    /// One REST request, led on as long as GitHub leads below our own root: from a repository's old name to its new
-    /// one, from a transferred issue to where it is. An answer that rejects the request comes back, too.
-    pub(super) fn get(&mut self, path: &str) -> Result<Answer, ServiceError> {
-        let mut answer = self.get_once(&format!("{}{path}", self.rest))?;
-        for _ in 0..MOST_REDIRECTS {
-            let location = answer
-                .header("location")
-                .filter(|location| self.is_ours(location))
-                .map(str::to_owned);
-            match location {
-                Some(location) if answer.status.is_redirection() => {
-                    answer = self.get_once(&location)?
-                }
-                _ => break,
-            }
-        }
-        Ok(answer)
-    }
-
-    fn get_once(&mut self, url: &str) -> Result<Answer, ServiceError> {
+    fn get_once(&mut self, url: &str) -> Result<Response, ServiceError> {
         self.send(
             |client| client.get(url),
-            |answer| match failed(&answer) {
-                Ok(()) | Err(ServiceError::Rejected { .. }) => Ok(answer),
-                Err(error) => Err(error),
+            |response| match response::check(&response) {
+                Err(error) if error.kind != FailureKind::Rejected => Err(error),
+                _ => Ok(response),
             },
         )
     }
 
-    /// Whether an address is below our own REST root: no other one may see the token.
-    pub(super) fn is_ours(&self, url: &str) -> bool {
-        url.strip_prefix(&self.rest)
+    /// Returns true if an address is below our REST root. No other address may receive the token.
+    pub(super) fn is_below_root(&self, url: &str) -> bool {
+        url.strip_prefix(&self.http.root)
             .is_some_and(|rest| rest.starts_with('/'))
     }
-}
-
-fn envelope(answer: Answer) -> Result<Envelope, ServiceError> {
-    failed(&answer)?;
-    let no_answer =
-        |what: &str| ServiceError::Unavailable(format!("the answer is no GraphQL answer: {what}"));
-    let mut envelope: Envelope = answer
-        .json()
-        .map_err(|error| no_answer(&quoted(&error.to_string())))?;
-    if !envelope.data.is_object() && envelope.errors.is_empty() {
-        return Err(no_answer("it has neither data nor errors"));
-    }
-    for error in &mut envelope.errors {
-        error.message = quoted(&error.message);
-    }
-    let (status, wait) = (answer.status, signs(&answer, "").wait());
-    let of_all = envelope.errors.iter().filter_map(|error| {
-        let failure = failure::graphql(
-            error.kind.as_deref(),
-            &error.message,
-            envelope.data.is_object(),
-            wait,
-        )?;
-        Some((failure, &error.message))
-    });
-    if let Some((failure, said)) = of_all.min() {
-        return Err(ServiceError::of(failure, status, said.clone()));
-    }
-    Ok(envelope)
-}
-
-pub(super) fn failed(answer: &Answer) -> Result<(), ServiceError> {
-    let mut reason = if answer.status.is_success() {
-        String::new()
-    } else {
-        answer.reason()
-    };
-    failure::github(&signs(answer, &reason)).map_err(|failure| {
-        if let (Failure::Refused, Some(names)) =
-            (failure, answer.header("x-accepted-github-permissions"))
-        {
-            reason.push_str(&format!("; needed: {}", quoted(names)));
-        }
-        ServiceError::of(failure, answer.status, reason)
-    })
-}
-
-fn signs<'a>(answer: &'a Answer, said: &'a str) -> Signs<'a> {
-    let number = |name| answer.header(name)?.parse::<i64>().ok();
-    let reset = number("x-ratelimit-reset").zip(date(answer));
-    Signs {
-        status: answer.status.as_u16(),
-        retry_after: number("retry-after").and_then(|seconds| u64::try_from(seconds).ok()),
-        remaining: answer.header("x-ratelimit-remaining"),
-        until_reset: reset.and_then(|(reset, date)| reset.checked_sub(date.timestamp())),
-        said,
-    }
-}
-
-pub(super) fn date(answer: &Answer) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc2822(answer.header("date")?)
-        .ok()
-        .map(|date| date.to_utc())
 }
 
 #[cfg(test)]
@@ -397,8 +266,8 @@ mod tests {
     #[test]
     fn the_token_is_sent_to_our_own_root_only() {
         let github = Github::new("https://api.github.com", "token").unwrap();
-        assert!(github.is_ours("https://api.github.com/repositories/1/issues/2"));
-        assert!(!github.is_ours("https://api.github.com.evil.example/x"));
-        assert!(!github.is_ours("http://api.github.com/x"));
+        assert!(github.is_below_root("https://api.github.com/repositories/1/issues/2"));
+        assert!(!github.is_below_root("https://api.github.com.evil.example/x"));
+        assert!(!github.is_below_root("http://api.github.com/x"));
     }
 }

@@ -1,15 +1,17 @@
-//! Adapter to GitHub: what an issue or a pull request looks like now. It reads, and knows nothing of plans.
+//! Adapter to GitHub: fetches issues and pull requests, and polls repositories. It knows no plans.
 
-mod answer;
 mod app;
+mod batch;
 mod client;
 mod fetch;
 mod poll;
 mod queries;
+mod response;
+mod schema;
 mod timeline;
 
 pub use app::App;
 pub use client::{Github, Limits};
-pub use fetch::{Fetched, LookError};
+pub use fetch::Fetched;
 pub use poll::{Poll, RepositoryChanges};
 pub use queries::documents;

@@ -1,40 +1,42 @@
-//! What changed in many repositories since given times, in few requests (design, section 3, step 2).
+//! Polls many repositories for changes since their cursors, in few requests (design.md, "The
+//! pipeline").
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::answer::{Connection, GraphqlError};
-use super::client::{Github, NotAnswered};
-use super::fetch::LookError;
+use super::batch::{AliasAnswer, Target};
+use super::client::Github;
 use super::queries;
+use super::response::GithubError;
+use super::schema::{Connection, github_id, next, visible};
 use crate::core::discovery::{RemoteChange, RemoteRef};
-use crate::core::model::{GithubId, Repository};
+use crate::core::failure::{MappingError, ServiceError};
+use crate::core::model::Repository;
 use crate::core::text::{quoted, storable};
-use crate::http::ServiceError;
 
-/// Pages of one repository that are read in one poll.
-const MOST_PAGES: usize = 20;
+/// Largest number of pages of one repository that one poll reads.
+const MAX_PAGES: usize = 20;
 
-/// What is asked about one repository.
+/// One repository with its cursors.
 #[derive(Debug, Clone)]
 pub struct Poll {
-    /// The repository.
+    /// The repository, in any spelling.
     pub repository: Repository,
-    /// Issues that changed since then (UTC, GitHub's clock).
+    /// Time since which changes of issues are reported (UTC, GitHub's clock).
     pub issues_since: DateTime<Utc>,
-    /// Pull requests that changed since then (UTC, GitHub's clock).
+    /// Time since which changes of pull requests are reported (UTC, GitHub's clock).
     pub pull_requests_since: DateTime<Utc>,
 }
 
-/// What changed in one repository.
+/// The changes of one repository.
 #[derive(Debug, Clone, Default)]
 pub struct RepositoryChanges {
     /// Issues, oldest change first.
     pub issues: Vec<RemoteChange>,
     /// Pull requests, newest change first.
     pub pull_requests: Vec<RemoteChange>,
-    /// There is more than is read in one poll.
+    /// There are more changes than one poll reads.
     pub is_far_behind: bool,
 }
 
@@ -48,10 +50,10 @@ struct ChangesPage {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Node {
-    full_database_id: Option<String>,
-    url: String,
     updated_at: DateTime<Utc>,
     closing_issues_references: Option<Connection<Reference>>,
+    #[serde(flatten)]
+    subject: Reference,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,65 +63,86 @@ struct Reference {
     url: String,
 }
 
-/// How far one repository has been read.
+/// The next page of a connection: `None` after the last page, `Some(None)` for the first page.
+type NextPage = Option<Option<String>>;
+
 struct PollProgress<'a> {
     poll: &'a Poll,
-    result: Result<RepositoryChanges, LookError>,
-    /// Where to go on; `None`: there is nothing more to read.
-    issues: Option<Option<String>>,
-    pull_requests: Option<Option<String>>,
+    result: Result<RepositoryChanges, MappingError>,
+    issues: NextPage,
+    pull_requests: NextPage,
     pages: usize,
 }
 
-impl PollProgress<'_> {
-    fn is_over(&self) -> bool {
-        self.result.is_err() || (self.issues.is_none() && self.pull_requests.is_none())
+impl Target for PollProgress<'_> {
+    type Part = ChangesPage;
+
+    const DOCUMENT: fn(usize) -> String = queries::poll_query;
+    const ALIAS: &'static str = "r";
+    const GROWS: bool = false;
+
+    fn repository(&self) -> &Repository {
+        &self.poll.repository
     }
 
-    fn fail(&mut self, error: LookError) {
-        self.result = Err(error);
+    fn is_open(&self) -> bool {
+        self.result.is_ok() && (self.issues.is_some() || self.pull_requests.is_some())
     }
 
-    fn take(&mut self, answered: ChangesPage) {
-        let Ok(changes) = &mut self.result else {
-            return;
+    fn variables(&self) -> Vec<(&'static str, Value)> {
+        let since = self.poll.issues_since;
+        vec![
+            ("s", since.to_rfc3339_opts(SecondsFormat::Secs, true).into()),
+            ("moreIssues", self.issues.is_some().into()),
+            ("issues", self.issues.clone().flatten().into()),
+            ("morePullRequests", self.pull_requests.is_some().into()),
+            ("pullRequests", self.pull_requests.clone().flatten().into()),
+        ]
+    }
+
+    fn read(&self, github: &mut Github, answer: AliasAnswer) -> Result<ChangesPage, GithubError> {
+        let repository = self.repository();
+        let value = answer.map_err(|error| {
+            MappingError::hidden(format!(
+                "repository {repository} cannot be read with {}: {}",
+                github.label(),
+                error.describe()
+            ))
+        })?;
+        serde_json::from_value(value).map_err(|error| {
+            let error = quoted(&error.to_string());
+            MappingError::hidden(format!(
+                "GitHub returned nothing usable about repository {repository}: {error}"
+            ))
+            .into()
+        })
+    }
+
+    fn record(&mut self, part: Result<ChangesPage, MappingError>) {
+        let (changes, page) = match (&mut self.result, part) {
+            (Ok(changes), Ok(page)) => (changes, page),
+            (result, Err(error)) => {
+                *result = Err(error);
+                return;
+            }
+            (Err(_), Ok(_)) => return,
         };
-        self.issues = answered
-            .issues
-            .as_ref()
-            .and_then(Connection::next)
-            .map(Some);
-        changes.issues.extend(
-            answered
-                .issues
-                .into_iter()
-                .flat_map(|page| page.nodes)
-                .flatten()
-                .map(change),
-        );
         let since = self.poll.pull_requests_since;
-        let reaches_back = |page: &Connection<Node>| {
-            page.nodes
-                .last()
-                .and_then(Option::as_ref)
-                .is_some_and(|node| node.updated_at >= since)
-        };
-        let more = answered
+        // Pull requests come newest first.
+        let last = page
             .pull_requests
             .as_ref()
-            .filter(|page| reaches_back(page))
-            .and_then(Connection::next);
-        self.pull_requests = more.map(Some);
-        let nodes = answered
-            .pull_requests
-            .into_iter()
-            .flat_map(|page| page.nodes)
-            .flatten();
-        changes
-            .pull_requests
-            .extend(nodes.filter(|node| node.updated_at >= since).map(change));
+            .and_then(|page| page.nodes.last());
+        let reaches_since = matches!(last, Some(Some(node)) if node.updated_at >= since);
+        self.issues = next(&page.issues).map(Some);
+        self.pull_requests = next(&page.pull_requests)
+            .filter(|_| reaches_since)
+            .map(Some);
+        changes.issues.extend(visible(page.issues).map(change));
+        let pull_requests = visible(page.pull_requests).filter(|node| node.updated_at >= since);
+        changes.pull_requests.extend(pull_requests.map(change));
         self.pages += 1;
-        if self.pages >= MOST_PAGES && (self.issues.is_some() || self.pull_requests.is_some()) {
+        if self.pages >= MAX_PAGES && (self.issues.is_some() || self.pull_requests.is_some()) {
             changes.is_far_behind = true;
             self.issues = None;
             self.pull_requests = None;
@@ -128,15 +151,13 @@ impl PollProgress<'_> {
 }
 
 impl Github {
-    /// What changed in each repository; the answers come in the order of `polls`. One that fails never spoils the others.
-    ///
-    /// # Errors
-    /// When GitHub as a whole cannot be asked.
-    pub fn changes(
+    /// Returns the changes of each repository, in the order of `polls`. A failure of one repository
+    /// never affects the others; the outer error is a failure of GitHub as a whole.
+    pub fn poll(
         &mut self,
         polls: &[Poll],
-    ) -> Result<Vec<Result<RepositoryChanges, LookError>>, ServiceError> {
-        let mut readings: Vec<PollProgress<'_>> = polls
+    ) -> Result<Vec<Result<RepositoryChanges, MappingError>>, ServiceError> {
+        let mut targets: Vec<PollProgress<'_>> = polls
             .iter()
             .map(|poll| PollProgress {
                 poll,
@@ -146,113 +167,24 @@ impl Github {
                 pages: 0,
             })
             .collect();
-        loop {
-            let mut open = readings
-                .iter_mut()
-                .filter(|reading| !reading.is_over())
-                .peekable();
-            let group_of = |reading: &PollProgress<'_>| self.group(reading.poll.repository.owner());
-            let group = open.peek().map(|first| group_of(first));
-            let open = open.filter(|reading| Some(group_of(reading)) == group);
-            let mut batch: Vec<&mut PollProgress<'_>> = open.take(self.looks_per_request).collect();
-            let Some(first) = batch.first() else {
-                return Ok(readings.into_iter().map(|reading| reading.result).collect());
-            };
-            if let Err(reason) = self.admit(first.poll.repository.owner())? {
-                batch
-                    .iter_mut()
-                    .for_each(|reading| reading.fail(LookError::RepositoryHidden(reason.clone())));
-                continue;
-            }
-            let Err(error) = self.read(&mut batch) else {
-                continue;
-            };
-            if let NotAnswered::ThisOne(reason) = self.not_answered(batch.len(), error)? {
-                batch
-                    .iter_mut()
-                    .for_each(|reading| reading.fail(LookError::Failed(reason.clone())));
-            }
-        }
-    }
-
-    fn read(&mut self, batch: &mut [&mut PollProgress<'_>]) -> Result<(), ServiceError> {
-        let mut variables = Map::new();
-        for (
-            index,
-            PollProgress {
-                poll,
-                issues,
-                pull_requests,
-                ..
-            },
-        ) in batch.iter().enumerate()
-        {
-            variables.insert(format!("o{index}"), poll.repository.owner().into());
-            variables.insert(format!("n{index}"), poll.repository.name().into());
-            let since = poll.issues_since.to_rfc3339_opts(SecondsFormat::Secs, true);
-            variables.insert(format!("s{index}"), since.into());
-            variables.insert(format!("moreIssues{index}"), issues.is_some().into());
-            variables.insert(format!("issues{index}"), issues.clone().flatten().into());
-            variables.insert(
-                format!("morePullRequests{index}"),
-                pull_requests.is_some().into(),
-            );
-            variables.insert(
-                format!("pullRequests{index}"),
-                pull_requests.clone().flatten().into(),
-            );
-        }
-        let (mut data, errors) =
-            self.query(&queries::changes(batch.len()), &Value::Object(variables))?;
-        for (index, reading) in batch.iter_mut().enumerate() {
-            let alias = format!("r{index}");
-            let spoils = |error: &&GraphqlError| {
-                error.path.first().and_then(Value::as_str) == Some(&alias) && !error.hides_a_node()
-            };
-            let repository = &reading.poll.repository;
-            if let Some(error) = errors.iter().find(spoils) {
-                let reason = format!(
-                    "repository {repository} cannot be read with {}: {}",
-                    self.words(),
-                    error.describe()
-                );
-                reading.fail(LookError::RepositoryHidden(reason));
-                continue;
-            }
-            let value = data.get_mut(&alias).map_or(Value::Null, Value::take);
-            match serde_json::from_value(value) {
-                Ok(answered) => reading.take(answered),
-                Err(error) => {
-                    let error = quoted(&error.to_string());
-                    let reason = format!(
-                        "GitHub says nothing usable about repository {repository}: {error}"
-                    );
-                    reading.fail(LookError::RepositoryHidden(reason));
-                }
-            }
-        }
-        Ok(())
+        self.query_all(&mut targets, &|_| true)?;
+        Ok(targets.into_iter().map(|target| target.result).collect())
     }
 }
 
 fn change(node: Node) -> RemoteChange {
-    let closes = node
-        .closing_issues_references
-        .into_iter()
-        .flat_map(|page| page.nodes)
-        .flatten();
     RemoteChange {
-        subject: named(node.full_database_id, node.url),
+        subject: remote_ref(node.subject),
         updated_at: node.updated_at,
-        closes: closes
-            .map(|reference| named(reference.full_database_id, reference.url))
+        closes: visible(node.closing_issues_references)
+            .map(remote_ref)
             .collect(),
     }
 }
 
-fn named(id: Option<String>, url: String) -> RemoteRef {
+fn remote_ref(reference: Reference) -> RemoteRef {
     RemoteRef {
-        github_id: id.and_then(|id| id.parse().ok()).map(GithubId),
-        url: storable(url),
+        github_id: github_id(reference.full_database_id.as_deref()),
+        url: storable(reference.url),
     }
 }

@@ -1,11 +1,11 @@
-//! The GraphQL documents, beside nothing else, so that they can be checked against GitHub's published schema.
+//! The GraphQL documents. Tests check all of them against GitHub's published schema.
 
-/// The lightest question that there is.
+/// The lightest query, which shows that GitHub answers.
 pub(super) const ALIVE: &str = "query Alive { rateLimit { cost remaining resetAt } }";
 
-/// Everything that is asked about one issue or pull request. What may have more pages stands under a condition, so that
-/// the first page and the following ones are asked for with the same text.
-const FRAGMENTS: &str = "
+/// The connections of one issue or pull request that have pages. Each is conditional, so that first
+/// and following pages have the same text.
+const PAGE_FRAGMENTS: &str = "
 fragment IssuePages on Issue {
   labels(first: 100, after: $labels) @include(if: $moreLabels) { nodes { name } pageInfo { hasNextPage endCursor } }
   closedByPullRequestsReferences(first: 50, after: $references, includeClosedPrs: true) @include(if: $moreReferences) {
@@ -47,14 +47,14 @@ fragment PullRequestRef on PullRequest {
   fullDatabaseId number url pullRequestState: state repository { nameWithOwner }
 }";
 
-/// What does not come in pages.
-const LOOK_FRAGMENTS: &str = "
-fragment IssueLook on Issue {
+/// The fields that do not come in pages.
+const FIELD_FRAGMENTS: &str = "
+fragment IssueFields on Issue {
   fullDatabaseId number url issueState: state stateReason(enableDuplicate: true)
   title body createdAt updatedAt closedAt
   ...IssuePages
 }
-fragment PullRequestLook on PullRequest {
+fragment PullRequestFields on PullRequest {
   fullDatabaseId number url pullRequestState: state
   title body createdAt updatedAt mergedAt mergeCommit { oid }
   files(first: 100) { nodes { path } totalCount }
@@ -62,12 +62,12 @@ fragment PullRequestLook on PullRequest {
   ...PullRequestPages
 }";
 
-/// Asked with every query: what it cost and what is left.
+/// Part of every query: its cost, and the points that are left.
 const RATE_LIMIT: &str = "rateLimit { cost remaining resetAt }";
 
-/// Looks at `count` issues or pull requests of whatever repositories, as aliases `t0`, `t1`, ... with variables `o0`,
-/// `n0`, `i0`, ... for owner, name and number.
-pub(super) fn look(count: usize) -> String {
+/// Returns the query for `count` issues or pull requests of any repositories, with aliases `t0`,
+/// `t1`, ... and variables `o0`, `n0`, `i0`, ... for owner, name and number.
+pub(super) fn fetch_query(count: usize) -> String {
     let mut variables = "$labels: String, $references: String, $timeline: String, \
         $moreLabels: Boolean! = true, $moreReferences: Boolean! = true, $moreTimeline: Boolean! = true"
         .to_owned();
@@ -78,14 +78,17 @@ pub(super) fn look(count: usize) -> String {
         ));
         aliases.push_str(&format!(
             "  t{index}: repository(owner: $o{index}, name: $n{index}) {{ nameWithOwner \
-             issueOrPullRequest(number: $i{index}) {{ __typename ...IssueLook ...PullRequestLook }} }}\n"
+             issueOrPullRequest(number: $i{index}) {{ __typename ...IssueFields ...PullRequestFields }} }}\n"
         ));
     }
-    format!("query Look({variables}) {{\n{aliases}  {RATE_LIMIT}\n}}{LOOK_FRAGMENTS}{FRAGMENTS}")
+    format!(
+        "query Fetch({variables}) {{\n{aliases}  {RATE_LIMIT}\n}}{FIELD_FRAGMENTS}{PAGE_FRAGMENTS}"
+    )
 }
 
-/// The next page of whatever connections of one issue or pull request have one.
-pub(super) fn pages() -> String {
+/// Returns the query for the next page of each connection of one issue or pull request that has
+/// one.
+pub(super) fn pages_query() -> String {
     format!(
         "query Pages(
   $owner: String!, $name: String!, $number: Int!, $labels: String, $references: String, $timeline: String,
@@ -95,13 +98,14 @@ pub(super) fn pages() -> String {
     issueOrPullRequest(number: $number) {{ __typename ...IssuePages ...PullRequestPages }}
   }}
   {RATE_LIMIT}
-}}{FRAGMENTS}"
+}}{PAGE_FRAGMENTS}"
     )
 }
 
-/// What changed in `count` repositories, as aliases `r0`, `r1`, ... with variables `o0`, `n0` for owner and name, `s0` for the
-/// time since which issues are wanted, and for each connection where to go on and whether to.
-pub(super) fn changes(count: usize) -> String {
+/// Returns the query for changes in `count` repositories, with aliases `r0`, `r1`, ... The
+/// variables are `o0` and `n0` for owner and name, `s0` for the oldest change of an issue, and for
+/// each connection a switch (`moreIssues0`) and a cursor (`issues0`).
+pub(super) fn poll_query(count: usize) -> String {
     let mut variables = Vec::new();
     let mut aliases = String::new();
     for index in 0..count {
@@ -122,12 +126,18 @@ pub(super) fn changes(count: usize) -> String {
         ));
     }
     format!(
-        "query Changes({}) {{\n{aliases}  {RATE_LIMIT}\n}}",
+        "query Poll({}) {{\n{aliases}  {RATE_LIMIT}\n}}",
         variables.join(", ")
     )
 }
 
-/// Every document that the adapter can send, for checking against GitHub's published schema.
+/// Returns every document that the adapter can send, to be checked against GitHub's published
+/// schema.
 pub fn documents() -> Vec<String> {
-    vec![ALIVE.to_owned(), look(2), pages(), changes(2)]
+    vec![
+        ALIVE.to_owned(),
+        fetch_query(2),
+        pages_query(),
+        poll_query(2),
+    ]
 }

@@ -1,24 +1,27 @@
-//! Which pull requests belong to an issue (design, section 4): those that close it, closed it or say that they do, and
-//! those that a person connected and did not disconnect later. Plain mentions do not count.
+//! Collects the pull requests that belong to an issue (design.md, "The decision table"): those that
+//! close it, closed it or have a closing keyword for it, and those that a person connected and
+//! nobody disconnected later. Plain mentions do not count.
 
 use std::collections::HashSet;
 
-use super::answer::{Closer, IssuePages, PullRequestNode, PullRequestState, TimelineItem};
+use super::schema::{NodeState, Pages, PullRequestNode, Source, TimelineItem, github_id};
 use crate::core::closing_keyword;
-use crate::core::model::{Address, GithubId, PullRequestRef, Relation, Repository, State};
+use crate::core::model::{Address, PullRequestRef, Relation, Repository};
 use crate::core::text::{quoted, storable};
 
-/// Gathers pull requests over all pages of an issue's references and timeline, in the order of the timeline.
+/// Collects pull requests over all pages of an issue's references and timeline, in the order of the
+/// timeline.
 #[derive(Debug)]
-pub(super) struct Belonging {
+pub(super) struct PullRequestCollector {
     issue: Address,
     closing: Vec<PullRequestRef>,
     connected: Vec<PullRequestRef>,
-    some_hidden: bool,
+    /// A node was hidden from our credentials.
+    pub some_hidden: bool,
 }
 
-impl Belonging {
-    pub fn to(issue: Address) -> Self {
+impl PullRequestCollector {
+    pub fn new(issue: Address) -> Self {
         Self {
             issue,
             closing: Vec::new(),
@@ -27,95 +30,69 @@ impl Belonging {
         }
     }
 
-    /// Takes what one page names; what is hidden from the token is null there.
-    pub fn page(&mut self, page: &IssuePages) {
-        for node in page
-            .closed_by_pull_requests_references
-            .iter()
-            .flat_map(|page| &page.nodes)
-        {
+    /// Adds the pull requests of one page. A null node is hidden from our credentials.
+    pub fn add_page(&mut self, page: &Pages) {
+        let references = page.closed_by_pull_requests_references.as_ref();
+        for node in references.iter().flat_map(|page| &page.nodes) {
             match node {
-                Some(node) => self.reference(node),
+                Some(node) => self.add_closing(node),
                 None => self.some_hidden = true,
             }
         }
         for event in page.timeline_items.iter().flat_map(|page| &page.nodes) {
             match event {
-                Some(event) => self.event(event),
+                Some(event) => self.add_event(event),
                 None => self.some_hidden = true,
             }
         }
     }
 
-    /// Whether something was hidden from the token.
-    pub fn some_hidden(&self) -> bool {
-        self.some_hidden
+    fn add_closing(&mut self, node: &PullRequestNode) {
+        self.closing.extend(reference(node, Relation::Closes));
     }
 
-    /// A closing reference that GitHub keeps.
-    fn reference(&mut self, node: &PullRequestNode) {
-        self.closing.extend(pull_request(node, Relation::Closes));
-    }
-
-    /// An event of the timeline.
-    fn event(&mut self, event: &TimelineItem) {
+    fn add_event(&mut self, event: &TimelineItem) {
         match event {
             TimelineItem::ClosedEvent {
-                closer: Some(Closer::PullRequest(node)),
-            } => self.reference(node),
+                closer: Some(Source::PullRequest(node)),
+            } => self.add_closing(node),
             TimelineItem::ClosedEvent {
                 closer:
-                    Some(Closer::Commit {
+                    Some(Source::Commit {
                         associated_pull_requests: Some(candidates),
                     }),
             } => {
-                let (read, all) = (
-                    candidates.nodes.len(),
-                    candidates.total_count.unwrap_or_default(),
-                );
+                let read = candidates.nodes.len();
+                let all = candidates.total_count.unwrap_or_default();
                 if all > read {
                     log::info!(
-                        "{}: of {all} pull requests with the closing commit the first {read} count",
+                        "{}: only the first {read} of {all} pull requests with the closing commit count",
                         self.issue
                     );
                 }
-                // An open pull request may contain the closing commit, too; it did not close anything.
-                let merged =
-                    |node: &&PullRequestNode| node.pull_request_state == PullRequestState::Merged;
-                candidates
-                    .nodes
-                    .iter()
-                    .flatten()
-                    .filter(merged)
-                    .for_each(|node| self.reference(node));
+                for node in candidates.nodes.iter().flatten() {
+                    // An open pull request may contain the closing commit, too; it did not close
+                    // anything.
+                    if node.state == NodeState::Merged {
+                        self.add_closing(node);
+                    }
+                }
             }
-            // Which end is the pull request depends on whose timeline it is.
             TimelineItem::ConnectedEvent { source, subject } => {
-                let node = [source, subject]
-                    .into_iter()
-                    .flatten()
-                    .find_map(|end| end.pull_request());
-                self.connected
-                    .extend(node.and_then(|node| pull_request(node, Relation::Connected)));
+                self.connected.extend(connected(source, subject));
             }
             TimelineItem::DisconnectedEvent { source, subject } => {
-                let node = [source, subject]
-                    .into_iter()
-                    .flatten()
-                    .find_map(|end| end.pull_request());
-                if let Some(gone) = node.and_then(|node| pull_request(node, Relation::Connected)) {
+                if let Some(disconnected) = connected(source, subject) {
                     self.connected
-                        .retain(|connected| connected.github_id != gone.github_id);
+                        .retain(|connected| connected.github_id != disconnected.github_id);
                 }
             }
             TimelineItem::CrossReferencedEvent {
                 will_close_target,
-                source: Some(source),
+                source: Some(Source::PullRequest(node)),
             } => {
-                if let Some(node) = source.pull_request()
-                    && (*will_close_target || self.says_so(node))
-                {
-                    self.reference(node);
+                if *will_close_target || self.has_closing_keyword(node) {
+                    self.add_closing(node);
                 }
             }
             TimelineItem::ClosedEvent { .. }
@@ -124,32 +101,39 @@ impl Belonging {
         }
     }
 
-    fn says_so(&self, node: &PullRequestNode) -> bool {
-        Repository::parse(&node.repository.name_with_owner).is_some_and(|home| {
+    fn has_closing_keyword(&self, node: &PullRequestNode) -> bool {
+        Repository::parse(&node.repository.text).is_some_and(|home| {
             [&node.title, &node.body]
                 .into_iter()
                 .any(|text| closing_keyword::closes(text, &home, &self.issue))
         })
     }
 
-    /// Each pull request once; closing counts for more than being connected.
+    /// Returns each pull request once; `Closes` wins over `Connected`.
     pub fn into_pull_requests(self) -> Vec<PullRequestRef> {
-        let mut seen = HashSet::new();
+        let mut ids = HashSet::new();
         self.closing
             .into_iter()
             .chain(self.connected)
-            .filter(|found| seen.insert(found.github_id))
+            .filter(|reference| ids.insert(reference.github_id))
             .collect()
     }
 }
 
-fn pull_request(node: &PullRequestNode, relation: Relation) -> Option<PullRequestRef> {
-    let id = node
-        .full_database_id
-        .as_deref()
-        .and_then(|id| id.parse().ok());
-    let repository = Repository::parse(&node.repository.name_with_owner);
-    let (Some(id), Some(repository)) = (id, repository) else {
+/// Returns the pull request of a connection, which may be either end: the timelines of both ends
+/// have the event.
+fn connected(source: &Option<Source>, subject: &Option<Source>) -> Option<PullRequestRef> {
+    let node = [source, subject].into_iter().find_map(|end| match end {
+        Some(Source::PullRequest(node)) => Some(node),
+        _ => None,
+    });
+    node.and_then(|node| reference(node, Relation::Connected))
+}
+
+fn reference(node: &PullRequestNode, relation: Relation) -> Option<PullRequestRef> {
+    let id = github_id(node.full_database_id.as_deref());
+    let repository = Repository::parse(&node.repository.text);
+    let (Some(github_id), Some(repository)) = (id, repository) else {
         log::warn!(
             "GitHub named pull request {} without a usable id; it is left out",
             quoted(&node.url)
@@ -157,21 +141,13 @@ fn pull_request(node: &PullRequestNode, relation: Relation) -> Option<PullReques
         return None;
     };
     Some(PullRequestRef {
-        github_id: GithubId(id),
+        github_id,
         address: Address {
             repository,
             number: node.number,
         },
         url: storable(node.url.clone()),
-        state: state(node.pull_request_state),
+        state: node.state.into(),
         relation,
     })
-}
-
-pub(super) fn state(state: PullRequestState) -> State {
-    match state {
-        PullRequestState::Open => State::Open,
-        PullRequestState::Closed => State::Closed,
-        PullRequestState::Merged => State::Merged,
-    }
 }

@@ -1,11 +1,12 @@
-//! The class `AgiraObject`: read, checked, and created with Agira's definition when absent. Never changed.
+//! Checks the class `AgiraObject`, and creates it with Agira's definition if it is missing. An
+//! existing class is never changed.
 
 use serde_json::{Value, json};
 
-use super::client::Weaviate;
+use super::client::{VectorSource, Weaviate};
 use crate::core::agira_object::CLASS;
+use crate::core::failure::ServiceError;
 use crate::core::text::quoted;
-use crate::http::ServiceError;
 
 /// Agira's properties and their types, in Agira's order.
 const PROPERTIES: [(&str, &str); 16] = [
@@ -27,72 +28,55 @@ const PROPERTIES: [(&str, &str); 16] = [
     ("sha256", "text"),
 ];
 
-/// Those of them that the worker never writes, so that a class without them serves it as well.
-const NOT_OURS: [&str; 3] = ["mime_type", "size_bytes", "sha256"];
+/// The properties that the worker never writes, so that a class without them still fits.
+const NOT_WRITTEN: [&str; 3] = ["mime_type", "size_bytes", "sha256"];
 
-/// What a rewritten object needs to keep its vectors: a batch write replaces the whole object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Vectors {
-    /// The server makes them (a vectorizer is configured).
-    Made,
-    /// One own vector per object.
-    One,
-    /// Own vectors with these names; the server makes the others.
-    Named(Vec<String>),
-}
-
-/// What was found under the name of our class.
+/// The state of Weaviate's class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClassState {
     /// It has everything that the worker writes.
     Fits,
-    /// There is no such class.
+    /// Weaviate has no class of this name.
     Missing,
-    /// What is wrong with it, and what to do.
+    /// It differs from Agira's definition. The text names the differences and the remedy.
     Unfit(String),
 }
 
 impl Weaviate {
     /// Reads and checks the class.
-    ///
-    /// # Errors
-    /// When Weaviate cannot be asked.
     pub fn class(&mut self) -> Result<ClassState, ServiceError> {
-        // A class that another node has just created must not look missing: ask the leader.
-        let answer = self.send(&format!("/v1/schema/{CLASS}"), |client, url| {
+        // Only the leader is sure to have a class that another node has just created.
+        let response = self.send(&format!("/v1/schema/{CLASS}"), |client, url| {
             client.get(url).header("consistency", "true")
         });
-        let class = match answer {
-            Err(ServiceError::Rejected { status: 404, .. }) => {
-                // No object carries a vector yet; Agira's definition has none either.
-                self.vectors = Some(Vectors::One);
+        let class = match response {
+            Err(error) if error.status == Some(404) => {
+                // Agira's definition, with which the class will be created, has no vectorizer.
+                self.vectors = Some(VectorSource::One);
                 return Ok(ClassState::Missing);
             }
-            answer => answer?,
+            response => response?,
         };
         self.vectors = Some(vectors(&class));
         Ok(match problems(&class) {
             problems if problems.is_empty() => ClassState::Fits,
             problems => ClassState::Unfit(format!(
-                "class {CLASS} does not have what Agira defines: {}; nothing is written until the class is corrected",
+                "class {CLASS} does not fit Agira's definition: {}; nothing is written until the class is corrected",
                 problems.join(", ")
             )),
         })
     }
 
     /// Creates the class with exactly Agira's definition.
-    ///
-    /// # Errors
-    /// When Weaviate cannot be asked, or rejects the definition.
     pub fn create_class(&mut self) -> Result<(), ServiceError> {
-        match self.send("/v1/schema", |client, url| {
+        let created = self.send("/v1/schema", |client, url| {
             client.post(url).json(&definition())
-        }) {
+        });
+        match created {
             // Another run, or Agira itself, was faster.
-            Err(ServiceError::Rejected {
-                status: 422,
-                reason,
-            }) if reason.contains("already exists") => Ok(()),
+            Err(error) if error.status == Some(422) && error.message.contains("already exists") => {
+                Ok(())
+            }
             created => created.map(drop),
         }
     }
@@ -106,24 +90,22 @@ fn definition() -> Value {
     json!({ "class": CLASS, "vectorizer": "none", "vectorIndexType": "hnsw", "properties": properties })
 }
 
-fn vectors(class: &Value) -> Vectors {
-    if let Some(named) = class["vectorConfig"]
-        .as_object()
-        .filter(|named| !named.is_empty())
-    {
-        let own = named
+fn vectors(class: &Value) -> VectorSource {
+    let named = class["vectorConfig"].as_object();
+    if let Some(named) = named.filter(|named| !named.is_empty()) {
+        let own: Vec<String> = named
             .iter()
-            .filter(|(_, config)| config["vectorizer"].get("none").is_some());
-        let own: Vec<String> = own.map(|(name, _)| name.clone()).collect();
-        return if own.is_empty() {
-            Vectors::Made
-        } else {
-            Vectors::Named(own)
+            .filter(|(_, config)| config["vectorizer"].get("none").is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+        return match own.is_empty() {
+            true => VectorSource::Generated,
+            false => VectorSource::Named(own),
         };
     }
     match class["vectorizer"].as_str() {
-        None | Some("none" | "") => Vectors::One,
-        Some(_) => Vectors::Made,
+        None | Some("none" | "") => VectorSource::One,
+        Some(_) => VectorSource::Generated,
     }
 }
 
@@ -131,21 +113,19 @@ fn problems(class: &Value) -> Vec<String> {
     let empty = Vec::new();
     let properties = class["properties"].as_array().unwrap_or(&empty);
     let check = |(name, wanted): &(&str, &str)| {
-        let found = properties
+        let property = properties
             .iter()
             .find(|property| property["name"].as_str() == Some(name));
-        match found.map(|property| property["dataType"][0].as_str().unwrap_or("no type")) {
-            None => Some(format!("property {name} ({wanted}) is missing")),
-            Some(found) if found != *wanted => Some(format!(
-                "property {name} is {} instead of {wanted}",
-                quoted(found)
-            )),
-            Some(_) => None,
-        }
+        let Some(property) = property else {
+            return Some(format!("property {name} ({wanted}) is missing"));
+        };
+        let actual = property["dataType"][0].as_str().unwrap_or("no type");
+        (actual != *wanted)
+            .then(|| format!("property {name} is {} instead of {wanted}", quoted(actual)))
     };
     PROPERTIES
         .iter()
-        .filter(|(name, _)| !NOT_OURS.contains(name))
+        .filter(|(name, _)| !NOT_WRITTEN.contains(name))
         .filter_map(check)
         .collect()
 }

@@ -1,86 +1,90 @@
-//! Requests to Weaviate and what their failures mean.
+//! Requests to Weaviate, and the classes of their failures.
 
 use anyhow::Context;
 use reqwest::blocking::{Client, RequestBuilder};
-use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::class::Vectors;
-use crate::core::failure;
-use crate::http::{Answer, Http, ServiceError, Timeouts, bearer};
+use crate::core::failure::{self, ServiceError};
+use crate::http::{Http, Response, Timeouts, bearer};
 use crate::signal::Signals;
 
-/// One Weaviate server.
+/// The source of an object's vectors when a write replaces the whole object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum VectorSource {
+    /// A vectorizer of the server makes the vectors again.
+    Generated,
+    /// Each object has one vector of its own. A write sends it back.
+    One,
+    /// Each object has vectors of its own with these names. A write sends them back; the server
+    /// makes the others.
+    Named(Vec<String>),
+}
+
+/// A client for one Weaviate server.
 #[derive(Debug)]
 pub struct Weaviate {
     http: Http,
-    base: String,
-    /// How existing objects' vectors are kept; known once the class was read.
-    pub(super) vectors: Option<Vectors>,
-    /// The server offers GraphQL, as far as we know; found out once per run.
-    pub(super) graphql: bool,
+    /// Source of the vectors; `None` until the class has been read.
+    pub(super) vectors: Option<VectorSource>,
+    /// The server has not rejected a GraphQL query so far.
+    pub(super) has_graphql: bool,
 }
 
 impl Weaviate {
-    /// A client for the server at `url` (`https://HOST[:PORT]`).
+    /// Returns a client for the server at `url` (`https://HOST[:PORT]`).
     ///
     /// # Errors
-    /// When the key cannot be a key, or TLS cannot be set up.
+    /// Fails if the key contains a character that no key has, or TLS cannot be set up.
     pub fn new(url: &str, api_key: Option<&str>) -> anyhow::Result<Self> {
-        let mut headers = HeaderMap::new();
+        let mut http = Http::new(url, HeaderMap::new())?;
         if let Some(key) = api_key {
-            headers.insert(
-                AUTHORIZATION,
-                bearer(key).context(
-                    "WEAVIATE_API_KEY holds a character that no key has, such as a space or a line break; set it anew",
-                )?,
-            );
+            http.authorize(bearer(key).context(
+                "WEAVIATE_API_KEY holds a character that no key has, such as a space or a line break; set it again",
+            )?);
         }
-        let http = Http::new(url, headers)?;
         Ok(Self {
             http,
-            base: url.trim_end_matches('/').to_owned(),
             vectors: None,
-            graphql: true,
+            has_graphql: true,
         })
     }
 
-    /// The same client, which asks nothing more once one of `signals` was caught.
+    /// Stops sending requests once one of `signals` is caught.
     pub fn with_signals(mut self, signals: Signals) -> Self {
         self.http.signals = signals;
         self
     }
 
-    /// The same client with another patience.
-    pub fn with_patience(mut self, patience: Timeouts) -> Self {
-        self.http.patience = patience;
+    /// Replaces the default waiting times.
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.http.timeouts = timeouts;
         self
     }
 
-    /// Requests sent so far.
+    /// Returns the number of requests, retries included.
     pub fn requests(&self) -> u64 {
-        self.http.requests()
+        self.http.requests
     }
 
-    /// One request to `path`, answered with JSON.
     pub(super) fn send(
         &mut self,
         path: &str,
         build: impl Fn(&Client, &str) -> RequestBuilder,
     ) -> Result<Value, ServiceError> {
-        let url = format!("{}{path}", self.base);
+        let url = format!("{}{path}", self.http.root);
         self.http
-            .send(|client| build(client, &url), |answer| json(&answer))
+            .send(|client| build(client, &url), |response| json(&response))
     }
 }
 
-fn json(answer: &Answer) -> Result<Value, ServiceError> {
-    failure::weaviate(answer.status.as_u16())
-        .map_err(|failure| ServiceError::of(failure, answer.status, answer.reason()))?;
-    answer.json().map_err(|_| {
-        ServiceError::Unavailable(format!(
+fn json(response: &Response) -> Result<Value, ServiceError> {
+    failure::weaviate(response.status.as_u16())
+        .map_err(|kind| response.error(kind, response.reason()))?;
+    response.json().map_err(|_| {
+        ServiceError::unavailable(format!(
             "the answer is not JSON (is WEAVIATE_URL a Weaviate server?): {}",
-            answer.reason()
+            response.reason()
         ))
     })
 }

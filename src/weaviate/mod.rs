@@ -1,4 +1,4 @@
-//! Adapter to Weaviate: the class, what it holds under given ids, and writing objects. It knows nothing of plans.
+//! Adapter to Weaviate: checks the class, reads objects and writes them. It knows no plans.
 
 mod class;
 mod client;

@@ -1,172 +1,170 @@
-//! What Weaviate holds under given ids: one GraphQL query per 200 ids where the server offers GraphQL, else a GET each.
+//! Reads objects by id, with one GraphQL query for 200 ids, or with one GET for each id if the
+//! server offers no GraphQL.
 
 use std::collections::HashMap;
 
-use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::class::Vectors;
-use super::client::Weaviate;
+use super::client::{VectorSource, Weaviate};
 use crate::core::agira_object::CLASS;
-use crate::core::failure::weaviate_said;
+use crate::core::failure::{FailureKind, ServiceError, weaviate_message};
 use crate::core::records::ObjectState;
 use crate::core::text::quoted;
-use crate::http::ServiceError;
 
-/// Ids asked for in one query: those of a whole slice, an issue having two objects (design, section 3, step 4).
+/// Number of ids in one query: enough for a whole slice, because an issue has two objects
+/// (design.md, "The pipeline").
 const IDS_PER_QUERY: usize = 200;
 
-/// What was found under one id.
+/// The object that Weaviate stores under one id, if any.
 #[derive(Debug, Clone)]
 pub struct StoredObject {
-    /// Nothing, or an object with its status.
+    /// State of the object: missing, or present with its status.
     pub state: ObjectState,
-    /// Its own vectors, as a write has to send them back: `vector`, `vectors` or nothing.
+    /// The object's own vectors, in the fields that a write sends back: `vector`, `vectors` or
+    /// none.
     pub vectors: Map<String, Value>,
 }
 
+impl StoredObject {
+    /// Returns the state of an id without an object.
+    pub fn missing() -> Self {
+        Self {
+            state: ObjectState::Missing,
+            vectors: Map::new(),
+        }
+    }
+}
+
 impl Weaviate {
-    /// What Weaviate holds under each id; every id is in the answer. The class has to be read first.
-    ///
-    /// # Errors
-    /// When Weaviate cannot be asked.
+    /// Reads the objects with these ids; the result has an entry for each id. The class must have
+    /// been read before.
     pub fn object_states(
         &mut self,
         ids: &[Uuid],
     ) -> Result<HashMap<Uuid, StoredObject>, ServiceError> {
-        let mut found = HashMap::with_capacity(ids.len());
+        let mut states = HashMap::with_capacity(ids.len());
         for ids in ids.chunks(IDS_PER_QUERY) {
-            // GraphQL knows named vectors only by name, a GET gives them all.
-            if self.graphql && !matches!(self.vectors, Some(Vectors::Named(_))) {
+            // A GraphQL query would have to name each vector; a GET returns all of them.
+            if self.has_graphql && !matches!(self.vectors, Some(VectorSource::Named(_))) {
                 match self.query(ids) {
-                    Ok(answer) => {
-                        found.extend(answer);
+                    Ok(response) => {
+                        states.extend(response);
                         continue;
                     }
-                    Err(ServiceError::Rejected { status, reason }) => {
+                    Err(error) if error.kind == FailureKind::Rejected => {
                         log::info!(
-                            "Weaviate does not answer GraphQL ({status}: {reason}); asking for each object on its own"
+                            "Weaviate does not answer GraphQL ({}: {}); reading each object with a request of its own",
+                            error.status.unwrap_or_default(),
+                            error.message
                         );
-                        self.graphql = false;
+                        self.has_graphql = false;
                     }
                     Err(error) => return Err(error),
                 }
             }
             for id in ids {
-                let answer = self.object(*id)?;
-                let one = answer.map_or_else(missing, |object| {
-                    self.present(&object["properties"], &object)
-                });
-                found.insert(*id, one);
+                let object = self
+                    .object(*id)?
+                    .map_or_else(StoredObject::missing, |object| {
+                        self.stored(&object["properties"], &object)
+                    });
+                states.insert(*id, object);
             }
         }
-        Ok(found)
+        Ok(states)
     }
 
-    /// A whole object; `None`: there is none.
-    ///
-    /// # Errors
-    /// When Weaviate cannot be asked.
+    /// Reads a whole object; `None` if it does not exist.
     pub fn object(&mut self, id: Uuid) -> Result<Option<Value>, ServiceError> {
         let path = match self.vectors {
-            Some(Vectors::Made) => format!("/v1/objects/{CLASS}/{id}"),
+            Some(VectorSource::Generated) => format!("/v1/objects/{CLASS}/{id}"),
             _ => format!("/v1/objects/{CLASS}/{id}?include=vector"),
         };
         match self.send(&path, |client, url| client.get(url)) {
-            Err(ServiceError::Rejected { status: 404, .. }) => Ok(None),
-            answer => answer.map(Some),
+            Err(error) if error.status == Some(404) => Ok(None),
+            response => response.map(Some),
         }
     }
 
     fn query(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, StoredObject>, ServiceError> {
-        let list = ids
-            .iter()
-            .map(|id| format!("\"{id}\""))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let vector = if self.vectors == Some(Vectors::One) {
-            " vector"
-        } else {
-            ""
+        let list: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();
+        let vector = match self.vectors {
+            Some(VectorSource::One) => " vector",
+            _ => "",
         };
-        // Old servers have returned fewer objects than ids when the limit was just the number of ids.
+        // Old servers return too few objects if the limit equals the number of ids.
         let limit = ids.len() * 2 + 10;
         let query = format!(
-            "{{ Get {{ {CLASS}(limit: {limit}, where: {{path: [\"id\"], operator: ContainsAny, valueText: [{list}]}}) \
-             {{ status parent_object_id _additional {{ id{vector} }} }} }} }}"
+            "{{ Get {{ {CLASS}(limit: {limit}, where: {{path: [\"id\"], operator: ContainsAny, valueText: [{}]}}) \
+             {{ status parent_object_id _additional {{ id{vector} }} }} }} }}",
+            list.join(", ")
         );
         let body = json!({ "query": query });
-        let answer = match self.send("/v1/graphql", |client, url| client.post(url).json(&body)) {
-            // Without the right to read all classes GraphQL is refused where single objects are not.
-            Err(ServiceError::Refused(reason)) => {
-                return Err(ServiceError::Rejected {
-                    status: 403,
-                    reason,
-                });
-            }
-            answer => answer?,
-        };
-        if let Some(error) = answer["errors"][0]["message"].as_str() {
-            return Err(ServiceError::of(
-                weaviate_said(error),
-                StatusCode::OK,
-                quoted(error),
-            ));
+        let response = self
+            .send("/v1/graphql", |client, url| client.post(url).json(&body))
+            .map_err(|error| match error.kind {
+                // GraphQL needs the right to read all classes; reading a single object does not.
+                FailureKind::Refused => ServiceError {
+                    kind: FailureKind::Rejected,
+                    ..error
+                },
+                _ => error,
+            })?;
+        if let Some(message) = response["errors"][0]["message"].as_str() {
+            return Err(ServiceError {
+                kind: weaviate_message(message),
+                status: Some(200),
+                message: quoted(message),
+            });
         }
-        let Some(objects) = answer["data"]["Get"][CLASS].as_array() else {
-            return Err(ServiceError::Unavailable(
-                "the GraphQL answer names no objects".to_owned(),
+        let Some(objects) = response["data"]["Get"][CLASS].as_array() else {
+            return Err(ServiceError::unavailable(
+                "the GraphQL answer names no objects",
             ));
         };
-        let mut found: HashMap<Uuid, StoredObject> =
-            ids.iter().map(|id| (*id, missing())).collect();
+        let mut states: HashMap<Uuid, StoredObject> = ids
+            .iter()
+            .map(|id| (*id, StoredObject::missing()))
+            .collect();
         for object in objects {
             let id = object["_additional"]["id"]
                 .as_str()
                 .and_then(|id| Uuid::parse_str(id).ok());
-            if let Some(slot) = id.and_then(|id| found.get_mut(&id)) {
-                *slot = self.present(object, &object["_additional"]);
+            if let Some(state) = id.and_then(|id| states.get_mut(&id)) {
+                *state = self.stored(object, &object["_additional"]);
             }
         }
-        Ok(found)
+        Ok(states)
     }
 
-    fn present(&self, properties: &Value, vectors_of: &Value) -> StoredObject {
-        let text = |name: &str| properties[name].as_str().map(str::to_owned);
+    fn stored(&self, properties: &Value, with_vectors: &Value) -> StoredObject {
         let mut vectors = Map::new();
-        match &self.vectors {
-            Some(Vectors::One) => {
-                let own = vectors_of["vector"]
-                    .as_array()
-                    .filter(|own| !own.is_empty());
-                vectors.extend(own.map(|own| ("vector".to_owned(), json!(own))));
+        match (
+            &self.vectors,
+            &with_vectors["vector"],
+            &with_vectors["vectors"],
+        ) {
+            (Some(VectorSource::One), Value::Array(own), _) if !own.is_empty() => {
+                vectors.insert("vector".to_owned(), json!(own));
             }
-            Some(Vectors::Named(names)) => {
-                let own = |name: &String| {
-                    vectors_of["vectors"]
-                        .get(name)
-                        .map(|own| (name.clone(), own.clone()))
-                };
-                let own: Map<String, Value> = names.iter().filter_map(own).collect();
-                vectors
-                    .extend((!own.is_empty()).then(|| ("vectors".to_owned(), Value::Object(own))));
+            (Some(VectorSource::Named(names)), _, Value::Object(all)) => {
+                let mut own = all.clone();
+                own.retain(|name, _| names.contains(name));
+                if !own.is_empty() {
+                    vectors.insert("vectors".to_owned(), own.into());
+                }
             }
-            Some(Vectors::Made) | None => {}
+            _ => {}
         }
-        StoredObject {
-            state: ObjectState::Present {
-                status: text("status"),
-                without_parent: text("parent_object_id").is_none(),
-            },
-            vectors,
-        }
+        let state = state(properties);
+        StoredObject { state, vectors }
     }
 }
 
-fn missing() -> StoredObject {
-    StoredObject {
-        state: ObjectState::Missing,
-        vectors: Map::new(),
+pub(super) fn state(properties: &Value) -> ObjectState {
+    ObjectState::Present {
+        status: properties["status"].as_str().map(str::to_owned),
+        without_parent: properties["parent_object_id"].as_str().is_none(),
     }
 }

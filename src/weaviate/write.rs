@@ -1,4 +1,5 @@
-//! Writing objects in batches, with every object's own result read: a batch answers 200 whatever happened to its parts.
+//! Writes objects in batches and reads the result of each object, because a batch has status 200
+//! even if its objects are rejected.
 
 use std::collections::HashMap;
 
@@ -6,56 +7,63 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::client::Weaviate;
+use super::read::state;
 use crate::core::agira_object::{AgiraObject, CLASS};
-use crate::core::failure::{Failure, weaviate_said};
-use crate::core::records::ObjectState;
+use crate::core::failure::{FailureKind, ServiceError, weaviate_message};
 use crate::core::text::quoted;
-use crate::http::ServiceError;
 
-/// Objects in one batch (design, section 3, step 7): those of a slice of issues.
+/// Largest number of objects in one batch: enough for a slice of issues (design.md, "The
+/// pipeline").
 const OBJECTS_PER_BATCH: usize = 200;
-/// Bytes in one batch, unless a single object has more.
+/// Largest size of one batch in bytes, unless a single object is larger.
 const BYTES_PER_BATCH: usize = 4_000_000;
 
 /// An object to be created or replaced.
 #[derive(Debug, Clone)]
 pub struct ObjectWrite {
-    /// Its properties.
+    /// All properties; a write removes the old ones.
     pub object: AgiraObject,
-    /// The vectors that the existing object has, as read with its status.
+    /// Vectors of the existing object, which the write sends back.
     pub vectors: Map<String, Value>,
 }
 
-/// Whether Weaviate took one object; if not, what it says.
-type Written = Result<(), String>;
+/// The result for one object; the error is Weaviate's explanation.
+type WriteResult = Result<(), String>;
 
 impl Weaviate {
-    /// Creates or replaces objects; the results come in the order of `objects`, which must not name one twice.
+    /// Creates or replaces objects. The results come in the order of `objects`, which must not
+    /// contain one twice.
     ///
     /// # Errors
-    /// When Weaviate cannot be asked; what was written until then stays written, and writing it again is harmless.
-    pub fn write(&mut self, objects: &[ObjectWrite]) -> Result<Vec<Written>, ServiceError> {
+    /// Fails if Weaviate as a whole fails. Objects that were written before stay written; writing
+    /// them again is safe.
+    pub fn write(&mut self, objects: &[ObjectWrite]) -> Result<Vec<WriteResult>, ServiceError> {
         let encoded: Vec<Value> = objects.iter().map(encode).collect();
         let mut results = Vec::with_capacity(objects.len());
-        let mut most = OBJECTS_PER_BATCH;
+        let mut max = OBJECTS_PER_BATCH;
         while results.len() < encoded.len() {
-            let batch =
-                &encoded[results.len()..results.len() + fitting(&encoded[results.len()..], most)];
-            match self.batch(batch) {
+            let rest = &encoded[results.len()..];
+            let batch = &rest[..batch_len(rest, max)];
+            match self.write_batch(batch) {
                 Ok(written) => results.extend(written),
-                // A redirect is no word about an object.
-                Err(ServiceError::Rejected {
-                    status: 400..,
-                    reason,
-                }) if batch.len() == 1 => results.push(Err(reason)),
-                Err(ServiceError::TooHeavy(reason) | ServiceError::Rejected { reason, .. })
-                    if batch.len() > 1 =>
+                // A redirect says nothing about the object.
+                Err(error)
+                    if batch.len() == 1
+                        && error.kind == FailureKind::Rejected
+                        && error.status >= Some(400) =>
                 {
+                    results.push(Err(error.message));
+                }
+                Err(ServiceError {
+                    kind: FailureKind::TooHeavy | FailureKind::Rejected,
+                    message,
+                    ..
+                }) if batch.len() > 1 => {
                     log::info!(
-                        "Weaviate did not take {} objects at once ({reason}); sending fewer",
+                        "Weaviate does not accept {} objects at once ({message}); sending fewer",
                         batch.len()
                     );
-                    most = batch.len().div_ceil(2);
+                    max = batch.len().div_ceil(2);
                 }
                 Err(error) => return Err(error),
             }
@@ -63,95 +71,84 @@ impl Weaviate {
         Ok(results)
     }
 
-    fn batch(&mut self, batch: &[Value]) -> Result<Vec<Written>, ServiceError> {
+    fn write_batch(&mut self, batch: &[Value]) -> Result<Vec<WriteResult>, ServiceError> {
         let body = json!({ "objects": batch });
-        let answer = self.send("/v1/batch/objects", |client, url| {
+        let response = self.send("/v1/batch/objects", |client, url| {
             client.post(url).json(&body)
         })?;
-        let results = answer
-            .as_array()
-            .filter(|results| results.len() == batch.len());
-        let Some(results) = results else {
-            return Err(ServiceError::Unavailable(
-                "the answer to a batch does not have a result for each object".to_owned(),
+        let results = response.as_array().into_iter().flatten();
+        let results: Vec<WriteResult> = results.map(result).collect();
+        if results.len() != batch.len() {
+            return Err(ServiceError::unavailable(
+                "the answer to a batch does not have a result for each object",
             ));
-        };
-        let written: Vec<Written> = results.iter().map(written).collect();
-        let is_no_objects = |reason: &&String| weaviate_said(reason) == Failure::Unavailable;
-        match written
+        }
+        let failure = results
             .iter()
-            .find_map(|one| one.as_ref().err().filter(is_no_objects))
-        {
-            Some(reason) => Err(ServiceError::Unavailable(reason.clone())),
-            None => self.confirmed(batch, written),
+            .filter_map(|result| result.as_ref().err())
+            .find(|message| weaviate_message(message) == FailureKind::Unavailable);
+        match failure {
+            Some(message) => Err(ServiceError::unavailable(message)),
+            None => self.confirm(batch, results),
         }
     }
 
-    /// Of a shard that takes nothing, for whatever reason, older Weaviates (1.35) tell with the first object of a batch only,
-    /// and call the others written; newer ones (1.39) tell with each. So where an object failed, the others are looked for.
-    fn confirmed(
+    /// Reads written objects back if another object of the batch failed. If a shard rejects every
+    /// write, older versions of Weaviate (1.35) report this only for the first object and report
+    /// success for the others; newer versions (1.39) report it for each object.
+    fn confirm(
         &mut self,
         batch: &[Value],
-        written: Vec<Written>,
-    ) -> Result<Vec<Written>, ServiceError> {
-        let Some(Err(reason)) = written.iter().find(|one| one.is_err()) else {
-            return Ok(written);
+        results: Vec<WriteResult>,
+    ) -> Result<Vec<WriteResult>, ServiceError> {
+        let Some(Err(message)) = results.iter().find(|result| result.is_err()) else {
+            return Ok(results);
         };
-        let taken: HashMap<Uuid, &Value> = batch
+        let written: HashMap<Uuid, &Value> = batch
             .iter()
-            .zip(&written)
-            .filter(|(_, written)| written.is_ok())
+            .zip(&results)
+            .filter(|(_, result)| result.is_ok())
             .filter_map(|(object, _)| {
                 Some((object["id"].as_str()?.parse().ok()?, &object["properties"]))
             })
             .collect();
-        let found = self.object_states(&taken.keys().copied().collect::<Vec<_>>())?;
-        let is_kept = |(id, properties): (&Uuid, &&Value)| {
-            let kept = ObjectState::Present {
-                status: properties["status"].as_str().map(str::to_owned),
-                without_parent: properties["parent_object_id"].is_null(),
-            };
-            found.get(id).is_some_and(|found| found.state == kept)
+        let stored = self.object_states(&written.keys().copied().collect::<Vec<_>>())?;
+        let is_stored = |(id, properties): (&Uuid, &&Value)| {
+            let stored = stored.get(id).map(|stored| &stored.state);
+            stored == Some(&state(properties))
         };
-        match taken.iter().all(is_kept) {
-            true => Ok(written),
-            false => Err(ServiceError::Unavailable(format!(
-                "objects were not kept: {reason}"
-            ))),
+        if written.iter().all(is_stored) {
+            return Ok(results);
         }
+        Err(ServiceError::unavailable(format!(
+            "objects were not kept: {message}"
+        )))
     }
 }
 
-fn encode(to_write: &ObjectWrite) -> Value {
-    let mut object = json!({
-        "class": CLASS,
-        "id": to_write.object.key().uuid(),
-        "properties": to_write.object,
-    });
-    if let Some(object) = object.as_object_mut() {
-        object.extend(to_write.vectors.clone());
-    }
-    object
+fn encode(write: &ObjectWrite) -> Value {
+    let mut object = write.vectors.clone();
+    object.insert("class".to_owned(), CLASS.into());
+    object.insert("id".to_owned(), json!(write.object.key().uuid()));
+    object.insert("properties".to_owned(), json!(write.object));
+    object.into()
 }
 
-/// How many of `objects` go into the next batch: at least one.
-fn fitting(objects: &[Value], most: usize) -> usize {
+/// Returns the number of `objects` for the next batch, at least one.
+fn batch_len(objects: &[Value], max: usize) -> usize {
     let mut bytes = r#"{"objects":[]}"#.len();
-    let fits = objects.iter().take(most).take_while(|object| {
+    let fits = objects.iter().take(max).take_while(|object| {
         bytes += object.to_string().len() + 1; // and the comma
         bytes <= BYTES_PER_BATCH
     });
     fits.count().max(1)
 }
 
-fn written(result: &Value) -> Written {
-    match result["result"]["status"].as_str() {
-        Some("SUCCESS") => Ok(()),
-        _ => {
-            let said = result["result"]["errors"]["error"][0]["message"]
-                .as_str()
-                .unwrap_or("no reason given");
-            Err(quoted(said))
-        }
+fn result(result: &Value) -> WriteResult {
+    let result = &result["result"];
+    if result["status"] == "SUCCESS" {
+        return Ok(());
     }
+    let message = result["errors"]["error"][0]["message"].as_str();
+    Err(quoted(message.unwrap_or("no reason given")))
 }

@@ -5,10 +5,10 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agira_worker::http::Patience;
+use agira_worker::http::Timeouts;
 
 /// Long enough for any answer, and no time lost between tries.
-pub const PATIENCE: Patience = Patience {
+pub const PATIENCE: Timeouts = Timeouts {
     answer: Duration::from_secs(5),
     retry: Duration::ZERO,
 };

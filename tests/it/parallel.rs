@@ -1,11 +1,11 @@
-//! Many cases of one test, each in a world of its own, a few at a time: a run waits as much as it works.
+//! Runs many cases of one test, four at a time, because a run mostly waits.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const AT_A_TIME: usize = 4;
 
-/// Every case succeeds; otherwise all reasons are told.
+/// Checks every case; panics with all reasons if some fail.
 #[track_caller]
 pub fn check_each<T: Sync>(cases: &[T], check: impl Fn(&T) -> Result<(), String> + Sync) {
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));

@@ -1,21 +1,18 @@
-//! `status` for a person.
+//! The text form of `status`.
 
-use super::{Status, StatusArgs};
-use crate::commands::report::say;
-use crate::commands::screen::{Screen, Tone};
-use crate::core::plan::time;
-use crate::db::{FailedMapping, RepositoryState, RunState, SharedAddress, Totals};
+use chrono::{DateTime, Utc};
 
-/// Prints it, as the arguments narrow it.
-pub fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
+use super::data::{Status, StatusArgs};
+use crate::core::text::timestamp;
+use crate::db::{Counts, FailedMapping, RepositoryState, RunState, Totals};
+use crate::report::{Screen, Tone, print};
+
+/// Prints the status; `details` are sentences about the mappings that `--mapping` names.
+pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
     let screen = Screen::of_stdout();
-    let line = |tone: Option<Tone>, text: &str| {
-        for line in screen.wrapped(text) {
-            screen.say(tone, &line);
-        }
-    };
-    match &status.unhealthy {
-        Some(reasons) if reasons.is_empty() => line(None, "healthy"),
+    let line = |tone: Option<Tone>, text: &str| screen.print_wrapped(tone, text);
+    match status.unhealthy.as_deref() {
+        Some([]) => line(None, "healthy"),
         Some(reasons) => {
             for reason in reasons {
                 line(Some(Tone::Alarm), &format!("unhealthy: {reason}"));
@@ -23,43 +20,38 @@ pub fn print(args: &StatusArgs, status: &Status, sentences: &[String]) {
         }
         None => {}
     }
-    for sentence in sentences {
-        line(None, sentence);
-    }
+    let overview = &status.overview;
+    details.iter().for_each(|sentence| line(None, sentence));
     if !args.failed {
-        counts(status, &screen);
+        counts(&overview.counts, &screen);
         if let Some(pause) = &status.pause {
-            let text = format!(
-                "GitHub is not asked before {}: {}",
-                time(pause.until),
-                pause.reason
+            let (until, reason) = (timestamp(pause.until), &pause.reason);
+            line(
+                Some(Tone::Warning),
+                &format!("GitHub is not asked before {until}: {reason}"),
             );
-            line(Some(Tone::Warning), &text);
         }
-        runs(&status.runs, &screen);
-        repositories(&status.repositories, &screen);
+        runs(&overview.runs, &screen);
+        repositories(&overview.repositories, &screen);
     }
-    for SharedAddress {
-        html_url,
-        mapping_ids,
-    } in &status.shared
-    {
-        let ids: Vec<String> = mapping_ids.iter().map(i64::to_string).collect();
+    for shared in &overview.shared {
+        let ids: Vec<String> = shared.mapping_ids.iter().map(i64::to_string).collect();
+        let (ids, url) = (ids.join(" and "), &shared.html_url);
         line(
             Some(Tone::Warning),
-            &format!("mappings {} mean the same {}", ids.join(" and "), html_url),
+            &format!("mappings {ids} have the same address {url}"),
         );
     }
-    match status.failures.len() {
+    match overview.failures.len() {
         0 => line(None, "failures: none"),
         count => line(Some(Tone::Alarm), &format!("failures: {count}")),
     }
-    for failure in &status.failures {
-        line(None, &told(failure));
+    for failure in &overview.failures {
+        line(None, &describe(failure));
     }
 }
 
-fn counts(status: &Status, screen: &Screen) {
+fn counts(counts: &Counts, screen: &Screen) {
     let Totals {
         total,
         due,
@@ -67,108 +59,98 @@ fn counts(status: &Status, screen: &Screen) {
         backing_off,
         parked,
         waiting,
-    } = status.mappings;
-    screen.say(Some(Tone::Bold), &screen.count("mappings", total));
-    for (name, count) in [
-        ("  due", due),
-        ("  in work", in_work),
-        ("  backing off", backing_off),
-        ("  parked", parked),
-        ("  waiting", waiting),
+    } = counts.totals;
+    let alarm = (parked > 0).then_some(Tone::Alarm);
+    for (tone, name, count) in [
+        (Some(Tone::Bold), "mappings", total),
+        (None, "  due", due),
+        (None, "  in work", in_work),
+        (None, "  backing off", backing_off),
+        (alarm, "  parked", parked),
+        (None, "  waiting", waiting),
+        (None, "never synced", counts.never_synced),
+        (None, "to recheck", counts.to_recheck),
+        (None, "Weaviate pending", counts.weaviate.pending),
     ] {
-        let tone = (name == "  parked" && count > 0).then_some(Tone::Alarm);
-        screen.say(tone, &screen.count(name, count));
+        screen.print(tone, &format!("{name:<16} {count:>8}"));
     }
-    say(&screen.count("never synced", status.never_synced));
-    say(&screen.count("to recheck", status.to_recheck));
-    say(&screen.count("Weaviate pending", status.weaviate.pending));
 }
 
 fn runs(runs: &[RunState], screen: &Screen) {
     if runs.is_empty() {
-        return say("last runs: none yet");
+        return print("last runs: none yet");
     }
-    screen.say(Some(Tone::Bold), "last runs:");
-    let rows: Vec<Vec<String>> = runs
-        .iter()
-        .map(|run| {
-            let count = |name: &str| {
-                run.counts[name]
-                    .as_i64()
-                    .map_or_else(|| "-".to_owned(), |count| count.to_string())
-            };
-            vec![
-                run.command.clone(),
-                time(run.finished_at),
-                run.exit_code.to_string(),
-                count("synced"),
-                count("failed"),
-                run.stopped_by.clone().unwrap_or_default(),
-            ]
-        })
-        .collect();
-    for line in screen.table(
-        &[
-            "command",
-            "ended",
-            "#exit code",
-            "#synced",
-            "#failed",
-            "stopped by",
-        ],
-        &rows,
-    ) {
-        say(&line);
-    }
+    screen.print(Some(Tone::Bold), "last runs:");
+    let row = |run: &RunState| {
+        let count = |name: &str| {
+            let count = run.counts[name].as_i64();
+            count.map_or_else(|| "-".to_owned(), |count| count.to_string())
+        };
+        vec![
+            run.command.clone(),
+            minute(run.finished_at),
+            run.exit_code.to_string(),
+            count("synced"),
+            count("failed"),
+            run.stopped_by.clone().unwrap_or_default(),
+        ]
+    };
+    let names = [
+        "command",
+        "ended",
+        "#exit code",
+        "#synced",
+        "#failed",
+        "stopped by",
+    ];
+    screen.print_table(&names, runs.iter().map(row).collect());
 }
 
 fn repositories(repositories: &[RepositoryState], screen: &Screen) {
     if repositories.is_empty() {
         return;
     }
-    screen.say(Some(Tone::Bold), "repositories:");
-    let rows: Vec<Vec<String>> = repositories
-        .iter()
-        .map(|repository| {
-            vec![
-                repository.name.clone(),
-                repository
-                    .polled_at
-                    .map_or_else(|| "never".to_owned(), time),
-                time(repository.issues_cursor),
-                time(repository.pull_requests_cursor),
-                repository.due.to_string(),
-                repository.error.clone().unwrap_or_default(),
-            ]
-        })
-        .collect();
+    screen.print(Some(Tone::Bold), "repositories:");
+    let row = |repository: &RepositoryState| {
+        vec![
+            repository.name.clone(),
+            repository
+                .polled_at
+                .map_or_else(|| "never".to_owned(), minute),
+            minute(repository.issues_cursor),
+            minute(repository.pull_requests_cursor),
+            repository.due.to_string(),
+            repository.error.clone().unwrap_or_default(),
+        ]
+    };
     let names = [
         "repository",
         "polled",
-        "issues up to",
-        "pull requests up to",
+        "issues",
+        "pull requests",
         "#due",
         "error",
     ];
-    for line in screen.table(&names, &rows) {
-        say(&line);
-    }
+    screen.print_table(&names, repositories.iter().map(row).collect());
 }
 
-fn told(failure: &FailedMapping) -> String {
-    let repository = failure.repository.as_deref().unwrap_or("?");
-    let next = failure.next_attempt_at.map_or("parked".to_owned(), |at| {
-        format!("next attempt {}", time(at))
-    });
+/// Returns a time for a table: it may be wrapped at its space.
+fn minute(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%MZ").to_string()
+}
+
+fn describe(failure: &FailedMapping) -> String {
+    let next = failure.next_attempt_at.map(timestamp);
     format!(
-        "  mapping {} (item {}, {} {}#{}): attempt {} at {}, {next}: {}",
+        "  mapping {} (item {}, {} {}#{}): attempt {} at {}, {}: {}",
         failure.mapping_id,
         failure.item_id,
         failure.kind.label(),
-        repository,
+        failure.repository.as_deref().unwrap_or("?"),
         failure.number,
         failure.attempts,
-        time(failure.error_at),
+        timestamp(failure.error_at),
+        next.map_or("parked".to_owned(), |at| format!("next attempt {at}")),
         failure.error
     )
 }

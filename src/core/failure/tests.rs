@@ -1,141 +1,142 @@
-//! Every row of section 5 of the design, and of the status tables of what is known about the services, that is an answer.
+//! Every failure response of design.md, "Failure model", and of the services' documented status
+//! tables.
 
 use super::DatabaseFailure::{Conflict, Forbidden, Lost, Slow};
-use super::Failure::*;
-use super::NotShown::{Deleted, Gone, Hidden, Moved, NotFound};
+use super::FailureKind::*;
+use super::MappingErrorKind::{Failed, Gone, RepositoryHidden};
 use super::*;
 
 const SECONDARY: &str =
     "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.";
 const PRIMARY: &str = "API rate limit exceeded for user ID 1.";
 
-/// An answer with that status and that message.
-fn says(status: u16, said: &str) -> Signs<'_> {
-    Signs {
+fn response(status: u16, message: &str) -> GithubResponse<'_> {
+    GithubResponse {
         status,
-        said,
-        ..Signs::default()
+        message,
+        ..GithubResponse::default()
     }
 }
 
 #[test]
 fn githubs_answers_by_status() {
-    let spent = |status, until_reset| Signs {
+    let spent = |status, until_reset| GithubResponse {
         remaining: Some("0"),
         until_reset: Some(until_reset),
-        ..says(status, "")
+        ..response(status, "")
     };
-    let told = |status, said| Signs {
+    let with_retry_after = |status, message| GithubResponse {
         retry_after: Some(77),
-        ..says(status, said)
+        ..response(status, message)
     };
-    let table: &[(Signs<'_>, Result<(), Failure>)] = &[
-        (says(200, ""), Ok(())),
-        (says(204, ""), Ok(())),
-        (says(299, ""), Ok(())),
-        // The token is refused, or lacks a permission, or the organisation demands its single sign-on.
-        (says(401, "Bad credentials"), Err(Refused)),
+    let table: &[(GithubResponse<'_>, Result<(), FailureKind>)] = &[
+        (response(200, ""), Ok(())),
+        (response(204, ""), Ok(())),
+        (response(299, ""), Ok(())),
+        // The token is refused, or lacks a permission, or the organisation demands its single
+        // sign-on.
+        (response(401, "Bad credentials"), Err(Refused)),
         (
-            says(403, "Resource not accessible by personal access token"),
+            response(403, "Resource not accessible by personal access token"),
             Err(Refused),
         ),
         (
-            says(403, "Resource protected by organization SAML enforcement."),
+            response(403, "Resource protected by organization SAML enforcement."),
             Err(Refused),
         ),
         (
-            Signs {
+            GithubResponse {
                 remaining: Some("4999"),
                 until_reset: Some(300),
-                ..says(403, "no")
+                ..response(403, "no")
             },
             Err(Refused),
         ),
-        // What is said of limits with a refused token changes nothing.
-        (says(401, PRIMARY), Err(Refused)),
+        // A refused token stays refused, even if the message names a limit.
+        (response(401, PRIMARY), Err(Refused)),
         // Primary limit.
-        (spent(403, 300), Err(Limited(Some(300)))),
-        (spent(429, 300), Err(Limited(Some(300)))),
-        (spent(403, 0), Err(Limited(Some(0)))),
-        (spent(403, -1), Err(Limited(None))),
+        (spent(403, 300), Err(RateLimited(Some(300)))),
+        (spent(429, 300), Err(RateLimited(Some(300)))),
+        (spent(403, 0), Err(RateLimited(Some(0)))),
+        (spent(403, -1), Err(RateLimited(None))),
         (
-            Signs {
+            GithubResponse {
                 until_reset: None,
                 ..spent(403, 0)
             },
-            Err(Limited(None)),
+            Err(RateLimited(None)),
         ),
-        (says(403, PRIMARY), Err(Limited(None))),
-        // Secondary limit: Retry-After goes first, a reset counts only when nothing is left.
-        (told(403, SECONDARY), Err(Limited(Some(77)))),
-        (told(429, SECONDARY), Err(Limited(Some(77)))),
-        (told(403, ""), Err(Limited(Some(77)))),
+        (response(403, PRIMARY), Err(RateLimited(None))),
+        // Secondary limit: Retry-After has priority; a reset counts only if no point is left.
+        (with_retry_after(403, SECONDARY), Err(RateLimited(Some(77)))),
+        (with_retry_after(429, SECONDARY), Err(RateLimited(Some(77)))),
+        (with_retry_after(403, ""), Err(RateLimited(Some(77)))),
         (
-            Signs {
+            GithubResponse {
                 retry_after: Some(77),
                 ..spent(403, 300)
             },
-            Err(Limited(Some(77))),
+            Err(RateLimited(Some(77))),
         ),
         (
-            Signs {
+            GithubResponse {
                 remaining: Some("12"),
                 until_reset: Some(300),
-                ..says(429, "")
+                ..response(429, "")
             },
-            Err(Limited(None)),
+            Err(RateLimited(None)),
         ),
-        (says(403, SECONDARY), Err(Limited(None))),
-        (says(429, ""), Err(Limited(None))),
+        (response(403, SECONDARY), Err(RateLimited(None))),
+        (response(429, ""), Err(RateLimited(None))),
         (
-            Signs {
+            GithubResponse {
                 retry_after: Some(u64::MAX),
-                ..says(429, "")
+                ..response(429, "")
             },
-            Err(Limited(Some(LONGEST_WAIT))),
+            Err(RateLimited(Some(LONGEST_WAIT))),
         ),
-        (spent(403, i64::MAX), Err(Limited(Some(LONGEST_WAIT)))),
+        (spent(403, i64::MAX), Err(RateLimited(Some(LONGEST_WAIT)))),
         // More than ten seconds of work.
-        (says(502, "Server Error"), Err(TooHeavy)),
+        (response(502, "Server Error"), Err(TooHeavy)),
         (
-            says(504, "We couldn't respond to your request in time."),
+            response(504, "We couldn't respond to your request in time."),
             Err(TooHeavy),
         ),
-        (says(500, ""), Err(Unavailable)),
-        (says(501, ""), Err(Unavailable)),
-        (says(503, "Service unavailable"), Err(Unavailable)),
-        (told(503, ""), Err(Unavailable)),
-        (says(599, ""), Err(Unavailable)),
-        // Redirects, a version that is not known or retired, a query that is none.
-        (says(301, ""), Err(Rejected)),
-        (says(304, ""), Err(Rejected)),
-        (says(400, ""), Err(Rejected)),
-        (says(404, "Not Found"), Err(Rejected)),
-        (says(410, ""), Err(Rejected)),
-        (says(422, "Validation Failed"), Err(Rejected)),
-        (says(499, ""), Err(Rejected)),
-        (says(199, ""), Err(Rejected)),
+        (response(500, ""), Err(Unavailable)),
+        (response(501, ""), Err(Unavailable)),
+        (response(503, "Service unavailable"), Err(Unavailable)),
+        (with_retry_after(503, ""), Err(Unavailable)),
+        (response(599, ""), Err(Unavailable)),
+        // Redirects, an unknown or retired version, an invalid query.
+        (response(301, ""), Err(Rejected)),
+        (response(304, ""), Err(Rejected)),
+        (response(400, ""), Err(Rejected)),
+        (response(404, "Not Found"), Err(Rejected)),
+        (response(410, ""), Err(Rejected)),
+        (response(422, "Validation Failed"), Err(Rejected)),
+        (response(499, ""), Err(Rejected)),
+        (response(199, ""), Err(Rejected)),
     ];
-    for (signs, expected) in table {
-        assert_eq!(github(signs), *expected, "{signs:?}");
+    for (response, expected) in table {
+        assert_eq!(github(response), *expected, "{response:?}");
     }
 }
 
 #[test]
 fn githubs_errors_with_status_200() {
-    // Type, message; what it is with data beside it, and without.
-    let table: &[(Option<&str>, &str, Option<Failure>, Failure)] = &[
+    // Type, message, the class if the response has data, the class if it has none.
+    let table: &[(Option<&str>, &str, Option<FailureKind>, FailureKind)] = &[
         (
             Some("RATE_LIMITED"),
             "",
-            Some(Limited(Some(5))),
-            Limited(Some(5)),
+            Some(RateLimited(Some(5))),
+            RateLimited(Some(5)),
         ),
         (
             Some("RATE_LIMIT"),
             "",
-            Some(Limited(Some(5))),
-            Limited(Some(5)),
+            Some(RateLimited(Some(5))),
+            RateLimited(Some(5)),
         ),
         (
             Some("RESOURCE_LIMITS_EXCEEDED"),
@@ -163,8 +164,8 @@ fn githubs_errors_with_status_200() {
             None,
             Rejected,
         ),
-        (None, PRIMARY, None, Limited(Some(5))),
-        (None, SECONDARY, None, Limited(Some(5))),
+        (None, PRIMARY, None, RateLimited(Some(5))),
+        (None, SECONDARY, None, RateLimited(Some(5))),
         (
             None,
             "Something went wrong while executing your query.",
@@ -185,40 +186,40 @@ fn githubs_errors_with_status_200() {
         ),
         (Some("SOMETHING_NEW"), "", None, Rejected),
     ];
-    for (kind, said, beside_data, alone) in table {
+    for (error_type, message, beside_data, alone) in table {
         assert_eq!(
-            graphql(*kind, said, true, Some(5)),
+            graphql(*error_type, message, true, Some(5)),
             *beside_data,
-            "{kind:?} {said}"
+            "{error_type:?} {message}"
         );
         assert_eq!(
-            graphql(*kind, said, false, Some(5)),
+            graphql(*error_type, message, false, Some(5)),
             Some(*alone),
-            "{kind:?} {said}"
+            "{error_type:?} {message}"
         );
     }
 }
 
 #[test]
 fn no_wait_is_longer_than_a_year() {
-    let told = |seconds| {
-        Signs {
+    let with_retry_after = |seconds| {
+        GithubResponse {
             retry_after: Some(seconds),
-            ..says(429, "")
+            ..response(429, "")
         }
         .wait()
     };
     assert_eq!(
-        (told(31_536_000), told(31_536_001)),
+        (with_retry_after(31_536_000), with_retry_after(31_536_001)),
         (Some(31_536_000), Some(31_536_000))
     );
 }
 
-/// Of several errors the one that forbids most is what the answer means.
+/// The most restrictive of several errors classifies a response.
 #[test]
-fn failures_are_ordered_by_what_they_forbid() {
+fn the_most_restrictive_failure_comes_first() {
     assert!(
-        Limited(None) < Refused
+        RateLimited(None) < Refused
             && Refused < Unavailable
             && Unavailable < TooHeavy
             && TooHeavy < Rejected
@@ -227,51 +228,83 @@ fn failures_are_ordered_by_what_they_forbid() {
 
 #[test]
 fn githubs_errors_of_one_issue_or_repository() {
-    // Type; what it is of the whole repository, and of something in it.
+    // Type, the class for the whole repository, the class for a part of it.
     let table = [
-        (Some("NOT_FOUND"), Hidden, NotFound),
-        (Some("FORBIDDEN"), Hidden, Hidden),
-        (Some("INSUFFICIENT_SCOPES"), Hidden, Hidden),
+        (Some("NOT_FOUND"), Some(RepositoryHidden), None),
         (
-            Some("SERVICE_UNAVAILABLE"),
-            NotShown::Failed,
-            NotShown::Failed,
+            Some("FORBIDDEN"),
+            Some(RepositoryHidden),
+            Some(RepositoryHidden),
         ),
-        (Some("SOMETHING_NEW"), NotShown::Failed, NotShown::Failed),
-        (None, NotShown::Failed, NotShown::Failed),
+        (
+            Some("INSUFFICIENT_SCOPES"),
+            Some(RepositoryHidden),
+            Some(RepositoryHidden),
+        ),
+        (Some("SERVICE_UNAVAILABLE"), Some(Failed), Some(Failed)),
+        (Some("SOMETHING_NEW"), Some(Failed), Some(Failed)),
+        (None, Some(Failed), Some(Failed)),
     ];
-    for (kind, of_repository, of_part) in table {
+    for (error_type, of_repository, of_part) in table {
         assert_eq!(
-            (spoiled(kind, true), spoiled(kind, false)),
+            (
+                graphql_path(error_type, true),
+                graphql_path(error_type, false)
+            ),
             (of_repository, of_part),
-            "{kind:?}"
+            "{error_type:?}"
         );
     }
 }
 
 #[test]
-fn rests_answers_about_what_graphql_does_not_find() {
+fn rests_answers_about_an_issue_that_graphql_lacks() {
     for status in [301, 302, 307, 308] {
         assert_eq!(
-            (not_found(status, false), not_found(status, true)),
-            (Moved, NotShown::Failed),
+            (rest_issue(status, false), rest_issue(status, true)),
+            (Gone, Failed),
             "{status}"
         );
     }
-    let table = [
+    for (status, expected) in [
         (404, Gone),
-        (410, Deleted),
-        (200, NotShown::Failed),
-        (304, NotShown::Failed),
-        (422, NotShown::Failed),
-    ];
-    for (status, expected) in table {
+        (410, Gone),
+        (200, Failed),
+        (304, Failed),
+        (422, Failed),
+    ] {
         assert_eq!(
-            (not_found(status, false), not_found(status, true)),
+            (rest_issue(status, false), rest_issue(status, true)),
             (expected, expected),
             "{status}"
         );
     }
+}
+
+#[test]
+fn an_error_names_its_class_and_the_services_message() {
+    let text = |kind, status| {
+        let message = "no".to_owned();
+        ServiceError {
+            kind,
+            status,
+            message,
+        }
+        .to_string()
+    };
+    assert_eq!(
+        text(RateLimited(Some(7)), Some(429)),
+        "rate limit reached, retry in 7 s: no"
+    );
+    assert_eq!(text(RateLimited(None), Some(429)), "rate limit reached: no");
+    assert_eq!(text(Refused, Some(401)), "credentials refused: no");
+    assert_eq!(text(Unavailable, None), "not available: no");
+    assert_eq!(text(TooHeavy, None), "could not answer in time: no");
+    assert_eq!(
+        text(Rejected, Some(422)),
+        "request rejected with status 422: no"
+    );
+    assert_eq!(text(Interrupted, None), "no");
 }
 
 #[test]
@@ -305,7 +338,7 @@ fn weaviates_answers_by_status() {
 }
 
 #[test]
-fn weaviates_words_with_status_200() {
+fn weaviates_errors_with_status_200() {
     let table = [
         (
             "store is read-only due to: disk usage too high",
@@ -330,8 +363,8 @@ fn weaviates_words_with_status_200() {
         ),
         ("", Rejected),
     ];
-    for (said, expected) in table {
-        assert_eq!(weaviate_said(said), expected, "{said}");
+    for (message, expected) in table {
+        assert_eq!(weaviate_message(message), expected, "{message}");
     }
 }
 

@@ -1,20 +1,24 @@
-//! The decision table of the design's section 4, row by row. Each case starts from `settled()` or `pull_request()`, where
-//! there is nothing to do, and changes one thing.
+//! The decision table (design.md, "The decision table"), row by row. Each case starts from
+//! `settled()` or `pull_request()`, where nothing has to change, and changes one thing.
 
 mod carry;
 
 use std::collections::HashMap;
 
-use super::super::agira_object;
-use super::super::records::MappingRow;
+use chrono::{DateTime, Duration, Utc};
+
+use super::super::agira_object::{self, AgiraObject, ObjectType};
+use super::super::model::*;
+use super::super::note::{Attention, Note, Question};
+use super::super::records::{Link, MappingRow, ObjectState, Records};
 use super::*;
 
-/// Everything that a plan is made from, owned, so that a case can change any of it.
+/// Everything that a plan depends on, owned, so that a case can change it.
 struct World {
     mapping: Mapping,
     item: Item,
     snapshot: Snapshot,
-    known: Records,
+    records: Records,
     policy: Policy,
 }
 
@@ -61,16 +65,16 @@ fn mapping(id: MappingId, kind: Kind, github_id: i64, number: i32, state: &str) 
     } else {
         "pull"
     };
-    let url = format!("https://github.com/acme/shop/{page}/{number}");
-    Mapping::inserted(
+    Mapping {
         id,
-        ItemId(7),
-        GithubId(github_id),
+        item_id: ItemId(7),
+        github_id: GithubId(github_id),
         number,
         kind,
-        state,
-        &url,
-    )
+        state: state.to_owned(),
+        html_url: format!("https://github.com/acme/shop/{page}/{number}"),
+        ..Mapping::default()
+    }
 }
 
 fn row(mapping: &Mapping) -> MappingRow {
@@ -119,7 +123,7 @@ fn world(mapping: Mapping, state: State, details: Details) -> World {
         updated_at: at("2026-03-01T10:00:00Z"),
         details,
     };
-    let known = Records {
+    let records = Records {
         items: HashMap::from([(item.id, item.clone())]),
         rows: vec![row(&mapping)],
         links: Vec::new(),
@@ -129,12 +133,12 @@ fn world(mapping: Mapping, state: State, details: Details) -> World {
         mapping,
         item,
         snapshot,
-        known,
+        records,
         policy: policy(),
     }
 }
 
-/// An open issue of an item in `Working`, everything level.
+/// An open issue of an item in `Working`; everything is up to date.
 fn settled() -> World {
     let details = Details::Issue {
         closed_at: None,
@@ -149,13 +153,14 @@ fn settled() -> World {
     )
 }
 
-/// The same issue, closed at GitHub and recorded as such, its object level, its close event not dealt with.
+/// The same issue, closed on GitHub. State and object are up to date; the close event is not
+/// handled.
 fn closed() -> World {
     let mut world = settled();
     world.mapping.state = "closed".to_owned();
     world.snapshot.state = State::Closed;
     world
-        .known
+        .records
         .objects
         .insert(key(ObjectType::GithubIssue, 42).uuid(), present("closed"));
     world.snapshot.details = Details::Issue {
@@ -167,7 +172,7 @@ fn closed() -> World {
     world
 }
 
-/// A merged pull request, everything level.
+/// A merged pull request; everything is up to date.
 fn pull_request() -> World {
     let mut mapping = mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, "merged");
     mapping.pr_body = "Body".to_owned();
@@ -182,7 +187,7 @@ fn pull_request() -> World {
     world(mapping, State::Merged, details)
 }
 
-fn found(github_id: i64, address: &str, state: State) -> PullRequestRef {
+fn pull_request_ref(github_id: i64, address: &str, state: State) -> PullRequestRef {
     let (repository, number) = address.split_once('#').unwrap();
     PullRequestRef {
         github_id: GithubId(github_id),
@@ -196,12 +201,12 @@ fn found(github_id: i64, address: &str, state: State) -> PullRequestRef {
     }
 }
 
-fn with_pull_requests(found: Vec<PullRequestRef>) -> World {
+fn with_pull_requests(pull_requests: Vec<PullRequestRef>) -> World {
     let mut world = settled();
     world.snapshot.details = Details::Issue {
         closed_at: None,
         close_reason: None,
-        pull_requests: found,
+        pull_requests,
         some_hidden: false,
     };
     world
@@ -212,26 +217,27 @@ fn planned(world: &World) -> Plan {
         mapping,
         item,
         snapshot,
-        known,
+        records,
         policy,
     } = world;
     plan(&PlanInput {
         mapping,
         item,
         snapshot,
-        records: known,
+        records,
         policy,
     })
 }
 
-/// The plan's actions as the dry run prints them; then applies it and plans again: nothing may be left (invariant 3).
+/// Compares the plan's actions with `expected`. Then applies the plan and plans again: the second
+/// plan must be empty (invariant 3).
 #[track_caller]
 fn check(mut world: World, expected: &[&str]) -> Plan {
     let first = planned(&world);
     let lines: Vec<String> = first.actions.iter().map(ToString::to_string).collect();
     assert_eq!(lines, expected, "notes: {:?}", first.notes);
     check_answers(&first);
-    carry(&mut world.known, &world.mapping, &first);
+    carry(&mut world.records, &world.mapping, &first);
     for action in &first.actions {
         match action {
             Action::SetGithubId { row, to, .. } if *row == world.mapping.id => {
@@ -254,7 +260,7 @@ fn check(mut world: World, expected: &[&str]) -> Plan {
             _ => {}
         }
     }
-    world.item = world.known.items[&world.item.id].clone();
+    world.item = world.records.items[&world.item.id].clone();
     let again = planned(&world);
     let undecided = |action: &&Action| {
         matches!(
@@ -278,7 +284,7 @@ fn check(mut world: World, expected: &[&str]) -> Plan {
     first
 }
 
-/// Actions follow from answers, and nothing else does; the answers come in the table's order.
+/// Checks that each action follows from an answer and that the answers are in the table's order.
 #[track_caller]
 fn check_answers(plan: &Plan) {
     assert!(
@@ -287,14 +293,14 @@ fn check_answers(plan: &Plan) {
         plan.notes
     );
     let is_yes = |note: &&Note| note.answer && note.attention == Attention::None;
-    let told: Vec<Question> = plan
+    let answered: Vec<Question> = plan
         .notes
         .iter()
         .filter(is_yes)
         .map(|note| note.question)
         .collect();
-    // Of a pull request the answer is where it belongs, whether that has to be stored or not.
-    let mut told: Vec<Question> = told
+    // A pull request is noted whether its link has to be stored or not.
+    let mut answered: Vec<Question> = answered
         .into_iter()
         .filter(|question| *question != Question::PullRequest)
         .collect();
@@ -318,12 +324,12 @@ fn check_answers(plan: &Plan) {
             }),
         })
         .collect();
-    told.sort_unstable();
+    answered.sort_unstable();
     done.sort_unstable();
-    assert_eq!(told, done, "{plan:#?}");
+    assert_eq!(answered, done, "{plan:#?}");
 }
 
-/// All answers, as a dry run of the mapping prints them.
+/// Compares all answers with `expected`, as a dry run prints them.
 #[track_caller]
 fn check_reasons(world: &World, expected: &[&str]) {
     let reasons: Vec<String> = planned(world).notes.iter().map(Note::explain).collect();
@@ -342,7 +348,7 @@ fn check_note(plan: &Plan, expected: &str) {
 const MOVED: [&str; 3] = [
     "item status: Working => Testing",
     "remember close event of 2026-03-01T10:00:00Z",
-    "Weaviate item:7: update (status there is Working)",
+    "Weaviate item:7: update (its status is Working)",
 ];
 
 #[test]
@@ -352,7 +358,7 @@ fn settled_mappings_need_nothing() {
 }
 
 #[test]
-fn another_state_at_github_is_recorded() {
+fn another_state_on_github_is_recorded() {
     let mut world = settled();
     world.mapping.state = "closed".to_owned();
     let plan = check(world, &["state: closed => open"]);
@@ -360,7 +366,7 @@ fn another_state_at_github_is_recorded() {
 }
 
 #[test]
-fn nothing_but_an_issue_that_is_open_again_is_told_as_such() {
+fn only_an_issue_that_was_closed_is_reported_as_reopened() {
     let mut now_closed = settled();
     now_closed.snapshot.state = State::Closed;
     let mut reopened = pull_request();
@@ -382,7 +388,7 @@ fn nothing_but_an_issue_that_is_open_again_is_told_as_such() {
 }
 
 #[test]
-fn a_closing_without_a_time_is_no_close_event() {
+fn a_closing_without_a_time_is_not_a_close_event() {
     let mut world = closed();
     if let Details::Issue { closed_at, .. } = &mut world.snapshot.details {
         *closed_at = None;
@@ -391,7 +397,7 @@ fn a_closing_without_a_time_is_no_close_event() {
     assert!(plan.actions.is_empty(), "{plan:?}");
     check_note(
         &plan,
-        "the issue is closed, but GitHub does not say since when",
+        "the issue is closed, but GitHub gives no time for it",
     );
 }
 
@@ -405,25 +411,25 @@ fn every_unprotected_status_is_moved() {
     for status in ["Inbox", "Backlog", "Working", "Review"] {
         let mut world = closed();
         world.item = item(status);
-        world.known.items.insert(ItemId(7), item(status));
+        world.records.items.insert(ItemId(7), item(status));
         world
-            .known
+            .records
             .objects
             .insert(key(ObjectType::Item, 7).uuid(), present(status));
         let first = format!("item status: {status} => Testing");
-        let last = format!("Weaviate item:7: update (status there is {status})");
+        let last = format!("Weaviate item:7: update (its status is {status})");
         check(world, &[&first, MOVED[1], &last]);
     }
 }
 
 #[test]
-fn a_protected_status_stays_and_the_close_event_is_remembered() {
+fn a_protected_status_stays_and_the_close_event_is_handled() {
     for status in ItemStatus::PROTECTED {
         let mut world = closed();
         world.item = item(status);
-        world.known.items.insert(ItemId(7), item(status));
+        world.records.items.insert(ItemId(7), item(status));
         world
-            .known
+            .records
             .objects
             .insert(key(ObjectType::Item, 7).uuid(), present(status));
         let plan = check(world, &[MOVED[1]]);
@@ -477,22 +483,23 @@ fn a_closing_before_the_limit_moves_nothing() {
     check(world, &MOVED);
 }
 
-/// Invariant 4: a status that a person set after the close event was dealt with is never changed by us.
+/// Invariant 4: a status that a person set after the close event was handled is never changed by
+/// us.
 #[test]
-fn a_close_event_dealt_with_before_leaves_the_item_in_whatever_status() {
-    for status in ItemStatus::KNOWN {
+fn a_handled_close_event_leaves_the_item_in_any_status() {
+    for status in ItemStatus::ALL {
         let mut world = closed();
         world.mapping.handled_closed_at = Some(closing());
         world.item = item(status);
-        world.known.items.insert(ItemId(7), item(status));
+        world.records.items.insert(ItemId(7), item(status));
         world
-            .known
+            .records
             .objects
             .insert(key(ObjectType::Item, 7).uuid(), present(status));
         let plan = check(world, &[]);
         check_note(
             &plan,
-            "that of 2026-03-01T10:00:00Z was dealt with before: item left",
+            "closing of 2026-03-01T10:00:00Z was handled before: item left",
         );
     }
 }
@@ -510,9 +517,9 @@ fn a_reopened_issue_leaves_its_item() {
     world.mapping.state = "closed".to_owned();
     world.mapping.handled_closed_at = Some(closing());
     world.item = item("Testing");
-    world.known.items.insert(ItemId(7), item("Testing"));
+    world.records.items.insert(ItemId(7), item("Testing"));
     world
-        .known
+        .records
         .objects
         .insert(key(ObjectType::Item, 7).uuid(), present("Testing"));
     check(world, &["state: closed => open"]);
@@ -521,7 +528,11 @@ fn a_reopened_issue_leaves_its_item() {
 #[test]
 fn a_new_pull_request_gets_a_row_and_a_link() {
     check(
-        with_pull_requests(vec![found(4_000_000_009, "acme/shop#31", State::Open)]),
+        with_pull_requests(vec![pull_request_ref(
+            4_000_000_009,
+            "acme/shop#31",
+            State::Open,
+        )]),
         &[
             "insert row for pull request acme/shop#31 (open)",
             "link to pull request acme/shop#31: none => closes",
@@ -531,12 +542,16 @@ fn a_new_pull_request_gets_a_row_and_a_link() {
 
 #[test]
 fn a_pull_request_of_another_repository_is_itself() {
-    let mut world = with_pull_requests(vec![found(4_000_000_009, "acme/other#12", State::Merged)]);
+    let mut world = with_pull_requests(vec![pull_request_ref(
+        4_000_000_009,
+        "acme/other#12",
+        State::Merged,
+    )]);
     let unrelated = Mapping {
         item_id: ItemId(8),
         ..mapping(MappingId(60), Kind::PullRequest, 4_000_000_010, 12, "open")
     };
-    world.known.rows.push(row(&unrelated));
+    world.records.rows.push(row(&unrelated));
     check(
         world,
         &[
@@ -549,12 +564,16 @@ fn a_pull_request_of_another_repository_is_itself() {
 /// Invariant 5: a mapping row is never moved to another item.
 #[test]
 fn a_row_of_another_item_is_linked_where_it_is() {
-    let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", State::Open)]);
+    let mut world = with_pull_requests(vec![pull_request_ref(
+        4_000_000_002,
+        "acme/shop#31",
+        State::Open,
+    )]);
     let other = Mapping {
         item_id: ItemId(8),
         ..mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, "open")
     };
-    world.known.rows.push(row(&other));
+    world.records.rows.push(row(&other));
     check(
         world,
         &["link to pull request acme/shop#31: none => closes"],
@@ -562,15 +581,19 @@ fn a_row_of_another_item_is_linked_where_it_is() {
 }
 
 fn with_row(state: &str, at_github: State) -> World {
-    let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", at_github)]);
-    world.known.rows.push(row(&mapping(
+    let mut world = with_pull_requests(vec![pull_request_ref(
+        4_000_000_002,
+        "acme/shop#31",
+        at_github,
+    )]);
+    world.records.rows.push(row(&mapping(
         PULL_REQUEST,
         Kind::PullRequest,
         4_000_000_002,
         31,
         state,
     )));
-    world.known.links.push(Link {
+    world.records.links.push(Link {
         issue: ISSUE,
         pull_request: PULL_REQUEST,
         item_id: ItemId(7),
@@ -588,21 +611,21 @@ fn a_linked_pull_request_needs_nothing() {
 fn another_state_of_a_linked_pull_request_makes_its_row_due() {
     check(
         with_row("open", State::Merged),
-        &["row 55 becomes due: its state open is merged at GitHub"],
+        &["row 55 becomes due: its state is open, but merged on GitHub"],
     );
 }
 
 #[test]
-fn a_pull_request_whose_own_look_comes_is_not_made_due() {
+fn a_pull_request_that_is_scheduled_is_not_made_due() {
     let mut world = with_row("open", State::Merged);
-    world.known.rows[1].is_scheduled = true;
+    world.records.rows[1].is_scheduled = true;
     check(world, &[]);
 }
 
 #[test]
 fn a_changed_relation_updates_the_link() {
     let mut world = with_row("open", State::Open);
-    world.known.links[0].relation = Relation::Connected;
+    world.records.links[0].relation = Relation::Connected;
     check(
         world,
         &["link to pull request acme/shop#31: connected => closes"],
@@ -612,7 +635,7 @@ fn a_changed_relation_updates_the_link() {
 #[test]
 fn a_link_follows_the_issue_to_another_item() {
     let mut world = with_row("open", State::Open);
-    world.known.links[0].item_id = ItemId(8);
+    world.records.links[0].item_id = ItemId(8);
     check(
         world,
         &["link to pull request acme/shop#31: closes => closes"],
@@ -620,7 +643,7 @@ fn a_link_follows_the_issue_to_another_item() {
 }
 
 #[test]
-fn a_link_that_github_no_longer_supports_goes_and_the_row_stays() {
+fn a_link_that_github_no_longer_confirms_goes_and_the_row_stays() {
     let mut world = with_row("open", State::Open);
     world.snapshot.details = Details::Issue {
         closed_at: None,
@@ -630,14 +653,18 @@ fn a_link_that_github_no_longer_supports_goes_and_the_row_stays() {
     };
     check(
         world,
-        &["link to row 55: removed, GitHub no longer supports it"],
+        &["link to row 55: removed, GitHub no longer confirms it"],
     );
 }
 
 #[test]
 fn agiras_row_with_a_negative_id_is_adopted_not_doubled() {
-    let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", State::Open)]);
-    world.known.rows.push(row(&mapping(
+    let mut world = with_pull_requests(vec![pull_request_ref(
+        4_000_000_002,
+        "acme/shop#31",
+        State::Open,
+    )]);
+    world.records.rows.push(row(&mapping(
         PULL_REQUEST,
         Kind::PullRequest,
         -31,
@@ -655,8 +682,12 @@ fn agiras_row_with_a_negative_id_is_adopted_not_doubled() {
 
 #[test]
 fn a_second_row_of_that_kind_and_number_is_not_inserted() {
-    let mut world = with_pull_requests(vec![found(4_000_000_009, "acme/other#31", State::Open)]);
-    world.known.rows.push(row(&mapping(
+    let mut world = with_pull_requests(vec![pull_request_ref(
+        4_000_000_009,
+        "acme/other#31",
+        State::Open,
+    )]);
+    world.records.rows.push(row(&mapping(
         PULL_REQUEST,
         Kind::PullRequest,
         4_000_000_002,
@@ -673,7 +704,7 @@ fn a_second_row_of_that_kind_and_number_is_not_inserted() {
 #[test]
 fn an_address_that_does_not_fit_is_not_inserted() {
     let of_length = |length: usize| {
-        let mut long = found(4_000_000_009, "acme/shop#31", State::Open);
+        let mut long = pull_request_ref(4_000_000_009, "acme/shop#31", State::Open);
         long.url = format!(
             "https://{:h>1$}/acme/shop/pull/31",
             "",
@@ -694,9 +725,13 @@ fn an_address_that_does_not_fit_is_not_inserted() {
 }
 
 #[test]
-fn a_row_that_is_no_pull_request_is_not_linked() {
-    let mut world = with_pull_requests(vec![found(4_000_000_002, "acme/shop#31", State::Open)]);
-    world.known.rows.push(row(&mapping(
+fn a_row_that_is_not_a_pull_request_is_not_linked() {
+    let mut world = with_pull_requests(vec![pull_request_ref(
+        4_000_000_002,
+        "acme/shop#31",
+        State::Open,
+    )]);
+    world.records.rows.push(row(&mapping(
         MappingId(61),
         Kind::Issue,
         4_000_000_002,
@@ -706,7 +741,7 @@ fn a_row_that_is_no_pull_request_is_not_linked() {
     let plan = check(world, &[]);
     check_note(
         &plan,
-        "pull request acme/shop#31 not linked: row 61, which is no pull request, has its id",
+        "pull request acme/shop#31 not linked: row 61 has its id, but is not a pull request",
     );
 }
 
@@ -714,7 +749,7 @@ fn a_row_that_is_no_pull_request_is_not_linked() {
 fn githubs_id_replaces_another_one() {
     let mut world = settled();
     world.mapping.github_id = GithubId(-12);
-    world.known.rows[0].github_id = GithubId(-12);
+    world.records.rows[0].github_id = GithubId(-12);
     check(world, &["GitHub id of row 42: -12 => 4000000001"]);
 }
 
@@ -722,8 +757,8 @@ fn githubs_id_replaces_another_one() {
 fn an_id_that_another_row_has_stays_there() {
     let mut world = settled();
     world.mapping.github_id = GithubId(-12);
-    world.known.rows[0].github_id = GithubId(-12);
-    world.known.rows.push(row(&mapping(
+    world.records.rows[0].github_id = GithubId(-12);
+    world.records.rows.push(row(&mapping(
         MappingId(62),
         Kind::Issue,
         4_000_000_001,
@@ -742,7 +777,7 @@ fn a_merge_fills_in_what_is_empty() {
     world.mapping.merge_commit_sha = String::new();
     world.mapping.merged_at = None;
     world
-        .known
+        .records
         .objects
         .insert(key(ObjectType::GithubPr, 55).uuid(), present("open"));
     check(
@@ -750,13 +785,13 @@ fn a_merge_fills_in_what_is_empty() {
         &[
             "state: open => merged",
             "merge data: body commit abc merged at 2026-03-01T10:00:00Z",
-            "Weaviate github_pr:55: update (status there is open)",
+            "Weaviate github_pr:55: update (its status is open)",
         ],
     );
 }
 
 #[test]
-fn what_is_stored_of_a_merge_stays() {
+fn stored_merge_data_stays() {
     let mut world = pull_request();
     world.snapshot.body = "Another body".to_owned();
     world.mapping.merge_commit_sha = String::new();
@@ -769,7 +804,7 @@ fn a_closed_pull_request_never_touches_the_item() {
     world.mapping.state = "open".to_owned();
     world.snapshot.state = State::Closed;
     world
-        .known
+        .records
         .objects
         .insert(key(ObjectType::GithubPr, 55).uuid(), present("closed"));
     check(world, &["state: open => closed"]);
@@ -779,15 +814,15 @@ fn a_closed_pull_request_never_touches_the_item() {
 fn a_missing_object_is_created() {
     let mut world = settled();
     world
-        .known
+        .records
         .objects
         .values_mut()
         .for_each(|stored| *stored = ObjectState::Missing);
     check(
         world,
         &[
-            "Weaviate item:7: create (missing there)",
-            "Weaviate github_issue:42: create (missing there)",
+            "Weaviate item:7: create (it is missing)",
+            "Weaviate github_issue:42: create (it is missing)",
         ],
     );
 }
@@ -796,12 +831,12 @@ fn a_missing_object_is_created() {
 fn an_object_with_another_status_is_updated() {
     let mut world = settled();
     world
-        .known
+        .records
         .objects
         .insert(key(ObjectType::GithubIssue, 42).uuid(), present("closed"));
     check(
         world,
-        &["Weaviate github_issue:42: update (status there is closed)"],
+        &["Weaviate github_issue:42: update (its status is closed)"],
     );
 }
 
@@ -813,12 +848,12 @@ fn an_object_without_a_status_is_updated() {
         without_parent: false,
     };
     world
-        .known
+        .records
         .objects
         .insert(key(ObjectType::GithubIssue, 42).uuid(), nothing);
     check(
         world,
-        &["Weaviate github_issue:42: update (status there is none)"],
+        &["Weaviate github_issue:42: update (its status is none)"],
     );
 }
 
@@ -830,27 +865,24 @@ fn an_object_with_the_same_status_is_left_whatever_else_differs() {
     world.snapshot.body = "Another body".to_owned();
     world.snapshot.labels = vec!["new".to_owned()];
     let plan = check(world, &[]);
-    check_note(
-        &plan,
-        "github_issue:42 has open there and here, so that it is left",
-    );
+    check_note(&plan, "github_issue:42 has open already");
 }
 
 #[test]
-fn an_object_of_agira_is_replaced_only_when_asked() {
+fn an_object_of_agira_is_replaced_only_with_the_flag() {
     let parentless = || ObjectState::Present {
         status: Some("open".to_owned()),
         without_parent: true,
     };
     let mut world = settled();
     world
-        .known
+        .records
         .objects
         .insert(key(ObjectType::GithubIssue, 42).uuid(), parentless());
     check(world, &[]);
     let mut world = settled();
     world
-        .known
+        .records
         .objects
         .insert(key(ObjectType::GithubIssue, 42).uuid(), parentless());
     world.policy.replace_foreign = true;
@@ -869,7 +901,7 @@ fn an_items_object_is_never_foreign() {
         without_parent: true,
     };
     world
-        .known
+        .records
         .objects
         .insert(key(ObjectType::Item, 7).uuid(), of_agira);
     check(world, &[]);
@@ -878,12 +910,12 @@ fn an_items_object_is_never_foreign() {
 #[test]
 fn an_unknown_status_is_decided_when_pushed() {
     let mut world = settled();
-    world.known.objects.clear();
+    world.records.objects.clear();
     let plan = check(
         world,
         &[
-            "Weaviate item:7: decide when pushed (Weaviate could not be asked)",
-            "Weaviate github_issue:42: decide when pushed (Weaviate could not be asked)",
+            "Weaviate item:7: decide at the push (its status is unknown)",
+            "Weaviate github_issue:42: decide at the push (its status is unknown)",
         ],
     );
     let outbox = plan.outbox(closing()).unwrap();
@@ -917,15 +949,15 @@ fn two_mappings_of_one_item_move_it_once() {
     second.mapping.number = 13;
     second.mapping.github_id = GithubId(4_000_000_003);
     second.snapshot.github_id = GithubId(4_000_000_003);
-    first.known.rows.push(row(&second.mapping));
+    first.records.rows.push(row(&second.mapping));
     first
-        .known
+        .records
         .objects
         .insert(key(ObjectType::GithubIssue, 43).uuid(), present("closed"));
     let plan = planned(&first);
-    carry(&mut first.known, &first.mapping, &plan);
-    second.known = first.known;
-    second.item = second.known.items[&ItemId(7)].clone();
+    carry(&mut first.records, &first.mapping, &plan);
+    second.records = first.records;
+    second.item = second.records.items[&ItemId(7)].clone();
     check(second, &[MOVED[1]]);
 }
 
@@ -935,33 +967,33 @@ fn a_row_that_a_dry_run_would_insert_has_no_object_yet() {
     world.mapping.id = MappingId(-1);
     let plan = planned(&world);
     let lines: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
-    assert_eq!(lines, ["Weaviate github_pr:new: create (missing there)"]);
+    assert_eq!(lines, ["Weaviate github_pr:new: create (it is missing)"]);
 }
 
 #[test]
-fn every_answer_that_moves_an_item_is_told() {
+fn every_answer_that_moves_an_item_is_noted() {
     check_reasons(
         &closed(),
         &[
-            "another GitHub id: no, both are 4000000001",
-            "another state: no, both are closed",
-            "close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: none",
-            "status is protected: no, Working is none of Testing, ReadyForRelease, Closed",
-            "status kept by --keep-status: no, it names none",
-            "left out by --close-reason: no, it leaves none out",
-            "left out by --ignore-closed-before: no, it names no time",
+            "GitHub id differs: no, both are 4000000001",
+            "state differs: no, both are closed",
+            "close event to handle: yes, closed 2026-03-01T10:00:00Z; last handled closing: none",
+            "status is protected: no, Working is not one of Testing, ReadyForRelease, Closed",
+            "status is kept by --keep-status: no, it is not set",
+            "reason is excluded by --close-reason: no, it is not set",
+            "closing is excluded by --ignore-closed-before: no, it is not set",
             "item moves: yes, Working => Testing, unless a person moves it before the run does",
-            "pull request of the issue: no, GitHub names none",
-            "link to remove: no, every stored link has GitHub's support",
-            "missing in Weaviate: no, item:7 is there",
-            "missing in Weaviate: no, github_issue:42 is there",
-            "another status in Weaviate: yes, item:7 has Working there, and is to have Testing",
-            "another status in Weaviate: no, github_issue:42 has closed there and here, so that it is left",
+            "issue has a pull request: no, GitHub names none",
+            "link to remove: no, GitHub confirms every stored link",
+            "object is missing in Weaviate: no, item:7 exists",
+            "object is missing in Weaviate: no, github_issue:42 exists",
+            "status differs in Weaviate: yes, item:7 has Working instead of Testing",
+            "status differs in Weaviate: no, github_issue:42 has closed already",
         ],
     );
 }
 
-/// The questions of the middle of the table, up to the first that decides.
+/// Compares the answers about the close event, up to the first exception, with `expected`.
 #[track_caller]
 fn check_close_reasons(world: &World, expected: &[&str]) {
     let plan = planned(world);
@@ -974,23 +1006,23 @@ fn check_close_reasons(world: &World, expected: &[&str]) {
 }
 
 #[test]
-fn what_decides_ends_the_questions() {
+fn the_first_exception_ends_the_questions() {
     let mut world = closed();
     world.policy.keep_status = vec!["Review".to_owned()];
     world.policy.close_reasons = Some(vec!["not_planned".to_owned(), "duplicate".to_owned()]);
     world.policy.ignore_closed_before = Some(closing() - Duration::days(1));
     world.mapping.handled_closed_at = Some(closing() - Duration::days(2));
-    let event = "close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: that of 2026-02-27T10:00:00Z";
+    let event = "close event to handle: yes, closed 2026-03-01T10:00:00Z; last handled closing: 2026-02-27T10:00:00Z";
     let unprotected =
-        "status is protected: no, Working is none of Testing, ReadyForRelease, Closed";
-    let unkept = "status kept by --keep-status: no, it names Review";
+        "status is protected: no, Working is not one of Testing, ReadyForRelease, Closed";
+    let unkept = "status is kept by --keep-status: no, it names Review";
     check_close_reasons(
         &world,
         &[
             event,
             unprotected,
             unkept,
-            "left out by --close-reason: yes, item left in Working: the issue was closed as completed, which --close-reason does not name",
+            "reason is excluded by --close-reason: yes, item left in Working: the issue was closed as completed, which --close-reason does not name",
         ],
     );
     world.policy.close_reasons = Some(vec!["not_planned".to_owned(), "completed".to_owned()]);
@@ -1000,8 +1032,8 @@ fn what_decides_ends_the_questions() {
             event,
             unprotected,
             unkept,
-            "left out by --close-reason: no, it names not_planned, completed",
-            "left out by --ignore-closed-before: no, it names 2026-02-28T10:00:00Z",
+            "reason is excluded by --close-reason: no, it names not_planned, completed",
+            "closing is excluded by --ignore-closed-before: no, it is 2026-02-28T10:00:00Z",
             "item moves: yes, Working => Testing, unless a person moves it before the run does",
         ],
     );
@@ -1017,39 +1049,39 @@ fn what_decides_ends_the_questions() {
     check_close_reasons(
         &world,
         &[
-            "close event to deal with: no, that of 2026-03-01T10:00:00Z was dealt with before: item left",
+            "close event to handle: no, closing of 2026-03-01T10:00:00Z was handled before: item left",
         ],
     );
     world.snapshot.state = State::Open;
     check_close_reasons(
         &world,
         &[
-            "close event to deal with: no, the issue is open",
-            "reopened: yes, issue is open again: item left in Testing",
+            "close event to handle: no, the issue is open",
+            "issue was reopened: yes, issue is open again: item left in Testing",
         ],
     );
 }
 
 #[test]
-fn a_pull_requests_answers_are_told() {
+fn the_answers_of_a_pull_request_are_noted() {
     let mut world = pull_request();
     world.mapping.merge_commit_sha = String::new();
     check_reasons(
         &world,
         &[
-            "another GitHub id: no, both are 4000000002",
-            "another state: no, both are merged",
-            "close event to deal with: no, a pull request never moves its item",
-            "merge data to store: yes, it is merged, and something that GitHub knows is not stored",
-            "missing in Weaviate: no, github_pr:55 is there",
-            "another status in Weaviate: no, github_pr:55 has merged there and here, so that it is left",
+            "GitHub id differs: no, both are 4000000002",
+            "state differs: no, both are merged",
+            "close event to handle: no, a pull request never moves its item",
+            "merge data to store: yes, it is merged, and GitHub has data that is not stored",
+            "object is missing in Weaviate: no, github_pr:55 exists",
+            "status differs in Weaviate: no, github_pr:55 has merged already",
         ],
     );
 }
 
 #[test]
-fn where_a_pull_request_belongs_is_told() {
-    let told = |world: &World| -> Vec<String> {
+fn the_pull_requests_of_an_issue_are_noted() {
+    let noted = |world: &World| -> Vec<String> {
         let plan = planned(world);
         let about = |note: &&Note| {
             note.question >= Question::PullRequest && !note.question.is_about_objects()
@@ -1058,17 +1090,21 @@ fn where_a_pull_request_belongs_is_told() {
     };
     let mut world = with_row("open", State::Merged);
     let linked =
-        "pull request of the issue: yes, acme/shop#31 closes it (row 55); linked so far: closes";
-    let supported = "link to remove: no, every stored link has GitHub's support";
-    let due = "pull request to look at: yes, row 55 has open, GitHub says merged";
-    assert_eq!(told(&world), [linked, supported, due]);
-    world.known.rows[1].is_scheduled = true;
-    let comes = "pull request to look at: no, row 55 has open, GitHub says merged, but its own look comes anyway";
-    assert_eq!(told(&world), [linked, supported, comes]);
-    let new = with_pull_requests(vec![found(4_000_000_009, "acme/other#3", State::Open)]);
+        "issue has a pull request: yes, acme/shop#31 closes it (row 55); stored link: closes";
+    let supported = "link to remove: no, GitHub confirms every stored link";
+    let due = "pull request to check: yes, row 55 has open, GitHub has merged";
+    assert_eq!(noted(&world), [linked, supported, due]);
+    world.records.rows[1].is_scheduled = true;
+    let comes = "pull request to check: no, row 55 has open, GitHub has merged, but its own check is scheduled";
+    assert_eq!(noted(&world), [linked, supported, comes]);
+    let new = with_pull_requests(vec![pull_request_ref(
+        4_000_000_009,
+        "acme/other#3",
+        State::Open,
+    )]);
     let belongs =
-        "pull request of the issue: yes, acme/other#3 closes it (a new row); linked so far: none";
-    assert_eq!(told(&new), [belongs, supported]);
+        "issue has a pull request: yes, acme/other#3 closes it (a new row); stored link: none";
+    assert_eq!(noted(&new), [belongs, supported]);
     world.snapshot.details = Details::Issue {
         closed_at: None,
         close_reason: None,
@@ -1076,14 +1112,14 @@ fn where_a_pull_request_belongs_is_told() {
         some_hidden: false,
     };
     let (none, gone) = (
-        "pull request of the issue: no, GitHub names none",
-        "link to remove: yes, GitHub does not name row 55's pull request",
+        "issue has a pull request: no, GitHub names none",
+        "link to remove: yes, GitHub does not name the pull request of row 55",
     );
-    assert_eq!(told(&world), [none, gone]);
+    assert_eq!(noted(&world), [none, gone]);
 }
 
 #[test]
-fn push_weaviate_carries_out_nothing_but_writes() {
+fn push_weaviate_keeps_only_writes() {
     let plan = planned(&closed()).only_writes();
     assert!(
         plan.actions

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use agira_worker::core::model::{Address, Repository, Snapshot};
-use agira_worker::github::{App, Github, LookError, Poll};
+use agira_worker::github::{App, Github, Poll};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use fuzz::{PATIENCE, Service};
@@ -38,16 +38,12 @@ fn ask(client: impl Fn() -> Github, data: &[u8]) {
         number,
     });
     SERVICE.answer(data);
-    let looks = client().look(&targets, &|_| true);
+    let looks = client().fetch(&targets, &|_| true);
     assert!(looks.answers.len() == targets.len() || looks.ended_by.is_some());
     for look in looks.answers {
         match look {
             Ok(snapshot) => check(&snapshot),
-            Err(
-                LookError::Gone(said) | LookError::RepositoryHidden(said) | LookError::Failed(said),
-            ) => {
-                assert!(!said.is_empty());
-            }
+            Err(error) => assert!(!error.message.is_empty()),
         }
     }
     SERVICE.answer(data);
@@ -57,7 +53,7 @@ fn ask(client: impl Fn() -> Github, data: &[u8]) {
         issues_since: since,
         pull_requests_since: since,
     };
-    if let Ok(changes) = client().changes(&[poll]) {
+    if let Ok(changes) = client().poll(&[poll]) {
         assert_eq!(changes.len(), 1);
     }
 }
@@ -70,7 +66,7 @@ fuzz_target!(|data: &[u8]| {
             || {
                 Github::with_app(&SERVICE.url, app())
                     .expect("a client")
-                    .with_patience(PATIENCE)
+                    .with_timeouts(PATIENCE)
             },
             data,
         );
@@ -79,7 +75,7 @@ fuzz_target!(|data: &[u8]| {
             || {
                 Github::new(&SERVICE.url, "token")
                     .expect("a client")
-                    .with_patience(PATIENCE)
+                    .with_timeouts(PATIENCE)
             },
             data,
         );

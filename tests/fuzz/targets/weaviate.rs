@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use agira_worker::core::agira_object::AgiraObject;
-use agira_worker::weaviate::{ToWrite, Weaviate};
+use agira_worker::weaviate::{ObjectWrite, Weaviate};
 use fuzz::{PATIENCE, Service};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
@@ -26,10 +26,10 @@ fuzz_target!(|data: &[u8]| {
     SERVICE.answer(data);
     let mut client = Weaviate::new(&SERVICE.url, None)
         .expect("a client")
-        .with_patience(PATIENCE);
+        .with_timeouts(PATIENCE);
     let _ = client.class();
     let ids: Vec<Uuid> = OBJECTS.iter().map(|object| object.key().uuid()).collect();
-    let found = client.statuses(&ids);
+    let found = client.object_states(&ids);
     if let Ok(found) = &found {
         assert_eq!(found.len(), ids.len());
     }
@@ -40,10 +40,10 @@ fuzz_target!(|data: &[u8]| {
             .and_then(|found| Some(found.get(id)?.vectors.clone()))
             .unwrap_or_default()
     };
-    let objects: Vec<ToWrite> = OBJECTS
+    let objects: Vec<ObjectWrite> = OBJECTS
         .iter()
         .zip(&ids)
-        .map(|(object, id)| ToWrite {
+        .map(|(object, id)| ObjectWrite {
             object: object.clone(),
             vectors: vectors(id),
         })

@@ -1,4 +1,4 @@
-//! The real GitHub client over HTTP against the strict simulator.
+//! The GitHub client of the program over HTTP, against the strict simulator.
 
 mod failures;
 mod limits;
@@ -9,19 +9,20 @@ mod too_heavy;
 
 use std::time::Duration;
 
+use agira_worker::core::failure::{FailureKind, MappingError, MappingErrorKind, ServiceError};
 use agira_worker::core::model::{
     Address, CloseReason, Details, Repository, Snapshot, State, TruncatedList,
 };
-use agira_worker::github::{Github, LookError};
-use agira_worker::http::{ServiceError, Timeouts};
+use agira_worker::github::Github;
+use agira_worker::http::Timeouts;
 use kit::github::{Closer, Github as Simulator, TOKEN};
 use kit::http::{Exchange, Response};
 
-use crate::world::split;
+use crate::harness::split;
 
-type Look = Result<Snapshot, LookError>;
+type Fetched = Result<Snapshot, MappingError>;
 
-/// Long enough for any answer here, and no time lost between tries.
+/// A timeout that is long enough for every response here, and no delay between retries.
 const PATIENCE: Timeouts = Timeouts {
     answer: Duration::from_secs(10),
     retry: Duration::ZERO,
@@ -34,7 +35,7 @@ fn client(simulator: &Simulator) -> Github {
 fn client_at(url: &str) -> Github {
     Github::new(url, TOKEN)
         .expect("a client")
-        .with_patience(PATIENCE)
+        .with_timeouts(PATIENCE)
 }
 
 fn address(key: &str) -> Address {
@@ -45,32 +46,32 @@ fn address(key: &str) -> Address {
     }
 }
 
-fn look_with(client: &mut Github, keys: &[impl AsRef<str>]) -> Result<Vec<Look>, ServiceError> {
+fn fetch_with(client: &mut Github, keys: &[impl AsRef<str>]) -> Result<Vec<Fetched>, ServiceError> {
     let targets: Vec<Address> = keys.iter().map(|key| address(key.as_ref())).collect();
-    let looks = client.fetch(&targets, &|_| true);
-    looks.ended_by.map_or(Ok(looks.answers), Err)
+    let fetched = client.fetch(&targets, &|_| true);
+    fetched.ended_by.map_or(Ok(fetched.answers), Err)
 }
 
-/// The looks at these, where GitHub as a whole answers.
+/// Fetches these; GitHub itself must answer.
 #[track_caller]
-fn looks(simulator: &Simulator, keys: &[impl AsRef<str>]) -> Vec<Look> {
-    look_with(&mut client(simulator), keys).expect("GitHub answers")
+fn fetch_all(simulator: &Simulator, keys: &[impl AsRef<str>]) -> Vec<Fetched> {
+    fetch_with(&mut client(simulator), keys).expect("GitHub answers")
 }
 
-/// One look that succeeds.
+/// Fetches one, successfully.
 #[track_caller]
-fn look(simulator: &Simulator, key: &str) -> Snapshot {
-    let look = looks(simulator, &[key]).pop().expect("one look");
-    look.unwrap_or_else(|error| panic!("{key}: {error:?}"))
+fn fetch_one(simulator: &Simulator, key: &str) -> Snapshot {
+    let result = fetch_all(simulator, &[key]).pop().expect("one result");
+    result.unwrap_or_else(|error| panic!("{key}: {error:?}"))
 }
 
-/// Why GitHub as a whole did not answer.
+/// Returns the failure of GitHub itself.
 #[track_caller]
 fn refused(client: &mut Github) -> ServiceError {
-    look_with(client, &["acme/shop#1", "acme/shop#2"]).expect_err("GitHub does not answer")
+    fetch_with(client, &["acme/shop#1", "acme/shop#2"]).expect_err("GitHub does not answer")
 }
 
-/// A GitHub with these issues.
+/// Starts a GitHub with these issues.
 fn with_issues(keys: &[impl AsRef<str>]) -> Simulator {
     let simulator = Simulator::start();
     for key in keys {
@@ -85,7 +86,7 @@ fn shop(numbers: std::ops::RangeInclusive<i32>) -> Vec<String> {
         .collect()
 }
 
-/// How many issues or pull requests each GraphQL request asked for.
+/// Returns the number of issues or pull requests in each GraphQL request.
 fn sizes(simulator: &Simulator) -> Vec<usize> {
     let owners = |variables: &serde_json::Value| {
         let names = variables
@@ -106,9 +107,9 @@ fn paths(exchanges: &[Exchange]) -> Vec<String> {
         .collect()
 }
 
-/// What GitHub answers to a look at these, for tests to answer once more with something in it changed.
+/// Returns GitHub's response to a fetch of these, so that a test can change it and send it again.
 fn recorded(simulator: &Simulator, keys: &[&str]) -> Vec<Response> {
-    looks(simulator, keys);
+    fetch_all(simulator, keys);
     let answers = simulator
         .requests()
         .into_iter()
@@ -125,10 +126,10 @@ fn twenty_six_issues_of_several_repositories_take_two_requests_over_one_connecti
         .collect();
     let simulator = with_issues(&keys);
     let mut client = client(&simulator);
-    let looks = look_with(&mut client, &keys).expect("GitHub answers");
-    let found: Vec<String> = looks
+    let fetched = fetch_with(&mut client, &keys).expect("GitHub answers");
+    let found: Vec<String> = fetched
         .iter()
-        .map(|look| look.as_ref().expect("a look").address.to_string())
+        .map(|result| result.as_ref().expect("a snapshot").address.to_string())
         .collect();
     assert_eq!(found, keys);
     assert_eq!(sizes(&simulator), [25, 1]);
@@ -141,15 +142,15 @@ fn twenty_six_issues_of_several_repositories_take_two_requests_over_one_connecti
 }
 
 #[test]
-fn once_github_has_answered_a_request_may_be_twice_as_large() {
+fn after_a_full_response_requests_are_twice_as_large() {
     let keys = shop(1..=140);
     let simulator = with_issues(&keys);
     let mut client = client(&simulator);
-    look_with(&mut client, &keys).expect("GitHub answers");
+    fetch_with(&mut client, &keys).expect("GitHub answers");
     assert_eq!(sizes(&simulator), [25, 50, 50, 15]);
     simulator.clear_log();
     simulator.settings().most_aliases = 30;
-    look_with(&mut client, &keys).expect("GitHub answers");
+    fetch_with(&mut client, &keys).expect("GitHub answers");
     assert_eq!(
         sizes(&simulator),
         [50, 25, 25, 25, 25, 25, 15],
@@ -158,31 +159,31 @@ fn once_github_has_answered_a_request_may_be_twice_as_large() {
 }
 
 #[test]
-fn a_look_tells_how_far_it_is() {
+fn a_fetch_reports_its_progress() {
     let keys = shop(1..=26);
     let simulator = with_issues(&keys);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
     let done = std::cell::RefCell::new(Vec::new());
-    let looks = client(&simulator).fetch(&targets, &|count| {
+    let fetched = client(&simulator).fetch(&targets, &|count| {
         done.borrow_mut().push(count);
         true
     });
     assert_eq!(
-        (done.into_inner(), looks.answers.len(), looks.ended_by),
+        (done.into_inner(), fetched.answers.len(), fetched.ended_by),
         (vec![25, 1], 26, None)
     );
 }
 
 #[test]
-fn between_two_requests_the_caller_may_end_it_and_keeps_what_came() {
+fn the_caller_can_stop_between_two_requests_and_keeps_the_results() {
     let keys = shop(1..=60);
     let simulator = with_issues(&keys);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
-    let looks = client(&simulator).fetch(&targets, &|_| false);
+    let fetched = client(&simulator).fetch(&targets, &|_| false);
     assert_eq!(
         (
-            looks.answers.len(),
-            looks.ended_by,
+            fetched.answers.len(),
+            fetched.ended_by,
             simulator.requests().len()
         ),
         (25, None, 1)
@@ -190,25 +191,28 @@ fn between_two_requests_the_caller_may_end_it_and_keeps_what_came() {
 }
 
 #[test]
-fn a_failure_of_github_leaves_what_it_has_answered_before() {
+fn a_failure_of_github_keeps_earlier_results() {
     let keys = shop(1..=60);
     let simulator = with_issues(&keys);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
     simulator.settings().points = 10;
-    let looks = client(&simulator).fetch(&targets, &|_| true);
-    assert_eq!(looks.answers.len(), 25);
+    let fetched = client(&simulator).fetch(&targets, &|_| true);
+    assert_eq!(fetched.answers.len(), 25);
     assert!(
-        matches!(looks.ended_by, Some(ServiceError::RateLimited { .. })),
+        matches!(
+            &fetched.ended_by,
+            Some(error) if matches!(error.kind, FailureKind::RateLimited(_))
+        ),
         "{:?}",
-        looks.ended_by
+        fetched.ended_by
     );
 }
 
 #[test]
-fn every_request_says_who_asks_and_takes_a_compressed_answer() {
+fn every_request_has_a_user_agent_and_accepts_compression() {
     let simulator = with_issues(&shop(1..=2));
     simulator.delete("acme/shop#2");
-    looks(&simulator, &shop(1..=2));
+    fetch_all(&simulator, &shop(1..=2));
     let exchanges = simulator.requests();
     assert_eq!(paths(&exchanges), ["/graphql", "/repos/acme/shop/issues/2"]);
     for Exchange { request, .. } in &exchanges {
@@ -232,14 +236,14 @@ fn every_request_says_who_asks_and_takes_a_compressed_answer() {
 }
 
 #[test]
-fn github_enterprise_is_asked_below_its_own_root() {
+fn github_enterprise_is_requested_below_its_own_root() {
     let simulator = with_issues(&shop(1..=1));
     simulator.transfer("acme/shop#1", "acme/other#5");
     let mut client = client_at(&format!("{}/api/v3/", simulator.url()));
-    let looks = look_with(&mut client, &shop(1..=1)).expect("GitHub answers");
+    let fetched = fetch_with(&mut client, &shop(1..=1)).expect("GitHub answers");
     assert!(
-        matches!(&looks[0], Err(LookError::Gone(reason)) if reason.contains("acme/other/issues/5")),
-        "{looks:?}"
+        matches!(&fetched[0], Err(error) if error.kind == MappingErrorKind::Gone && error.message.contains("acme/other/issues/5")),
+        "{fetched:?}"
     );
     let asked = [
         "/api/graphql",
@@ -250,7 +254,7 @@ fn github_enterprise_is_asked_below_its_own_root() {
 }
 
 #[test]
-fn an_issue_is_seen_with_everything_that_github_says_about_it() {
+fn an_issue_is_read_with_all_its_fields() {
     let simulator = Simulator::start();
     let id = simulator.issue("acme/shop#12", |issue| {
         issue.title = "Prices are wrong".to_owned();
@@ -263,7 +267,7 @@ fn an_issue_is_seen_with_everything_that_github_says_about_it() {
         "NOT_PLANNED",
         Closer::Nobody,
     );
-    let seen = look(&simulator, "ACME/Shop#12");
+    let seen = fetch_one(&simulator, "ACME/Shop#12");
     assert!(
         id > i64::from(i32::MAX),
         "the simulator's ids are beyond 32 bits: {id}"
@@ -326,7 +330,7 @@ fn every_close_reason_is_read() {
 
 #[track_caller]
 fn close_reason(simulator: &Simulator) -> Option<CloseReason> {
-    let seen = look(simulator, "acme/shop#1");
+    let seen = fetch_one(simulator, "acme/shop#1");
     let Details::Issue { close_reason, .. } = seen.details else {
         panic!("{seen:?}")
     };
@@ -334,14 +338,14 @@ fn close_reason(simulator: &Simulator) -> Option<CloseReason> {
 }
 
 #[test]
-fn a_pull_request_is_seen_with_its_merge() {
+fn a_pull_request_is_read_with_its_merge() {
     let simulator = Simulator::start();
     let id = simulator.pull_request("acme/shop#13", |found| {
         found.labels = vec!["ready".to_owned()]
     });
-    assert_eq!(look(&simulator, "acme/shop#13").state, State::Open);
+    assert_eq!(fetch_one(&simulator, "acme/shop#13").state, State::Open);
     simulator.merge("acme/shop#13", "2026-03-01T10:00:00Z");
-    let seen = look(&simulator, "acme/shop#13");
+    let seen = fetch_one(&simulator, "acme/shop#13");
     assert_eq!((seen.github_id.0, seen.state), (id, State::Merged));
     assert_eq!(
         (&*seen.url, seen.labels),
@@ -377,7 +381,7 @@ fn a_pull_request_is_seen_with_its_merge() {
 }
 
 #[test]
-fn of_a_large_pull_request_the_first_hundred_files_and_commits_are_read_and_all_are_counted() {
+fn a_large_pull_request_is_read_with_its_first_hundred_files_and_commits_and_the_totals() {
     let simulator = Simulator::start();
     let numbered = |what: &str, count: usize| {
         (0..count)
@@ -388,7 +392,7 @@ fn of_a_large_pull_request_the_first_hundred_files_and_commits_are_read_and_all_
         found.files = numbered("file", 150);
         found.commits = numbered("commit", 120);
     });
-    let Details::PullRequest { files, commits, .. } = look(&simulator, "acme/shop#13").details
+    let Details::PullRequest { files, commits, .. } = fetch_one(&simulator, "acme/shop#13").details
     else {
         panic!("an issue")
     };
@@ -402,7 +406,7 @@ fn of_a_large_pull_request_the_first_hundred_files_and_commits_are_read_and_all_
 }
 
 #[test]
-fn text_comes_whole_but_without_what_postgresql_cannot_store() {
+fn text_is_complete_except_for_characters_that_postgresql_cannot_store() {
     let simulator = Simulator::start();
     let body = "Preise für Bücher 📚\u{202e}\r\n\u{1b}[31m".repeat(2000);
     assert!(body.len() > 60_000);
@@ -415,10 +419,10 @@ fn text_comes_whole_but_without_what_postgresql_cannot_store() {
         found.files = vec!["e\0f".to_owned()];
         found.commits = vec!["g\0h".to_owned()];
     });
-    let seen = look(&simulator, "acme/shop#1");
+    let seen = fetch_one(&simulator, "acme/shop#1");
     assert_eq!((&*seen.title, seen.labels), ("ab", vec!["cd".to_owned()]));
     assert!(seen.body == body, "the body is not as it was");
-    let Details::PullRequest { files, commits, .. } = look(&simulator, "acme/shop#2").details
+    let Details::PullRequest { files, commits, .. } = fetch_one(&simulator, "acme/shop#2").details
     else {
         panic!("an issue")
     };
@@ -429,10 +433,10 @@ fn text_comes_whole_but_without_what_postgresql_cannot_store() {
 }
 
 #[test]
-fn a_renamed_repository_is_seen_under_its_new_name() {
+fn a_renamed_repository_is_read_with_its_new_name() {
     let simulator = with_issues(&shop(1..=1));
     simulator.rename_repository("acme/shop", "acme/store");
-    let seen = look(&simulator, "acme/shop#1");
+    let seen = fetch_one(&simulator, "acme/shop#1");
     assert_eq!(
         (seen.address.to_string(), &*seen.url),
         (
@@ -443,14 +447,14 @@ fn a_renamed_repository_is_seen_under_its_new_name() {
 }
 
 #[test]
-fn budget_and_clock_are_githubs() {
+fn budget_and_clock_come_from_github() {
     let simulator = with_issues(&shop(1..=1));
     simulator.settings().points = 100;
     simulator.settings().clock_ahead = 3600;
     let mut client = client(&simulator);
     assert_eq!(client.answered_at(), None);
-    look_with(&mut client, &shop(1..=1)).expect("GitHub answers");
-    look_with(&mut client, &shop(1..=1)).expect("GitHub answers");
+    fetch_with(&mut client, &shop(1..=1)).expect("GitHub answers");
+    fetch_with(&mut client, &shop(1..=1)).expect("GitHub answers");
     let limits = client.limits();
     let left = simulator.settings().points;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! A GitHub App in the place of a token.
+//! A GitHub App instead of a token.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use kit::github::app::{App, Installation, Key};
 use kit::http::Response;
 use serde_json::json;
 
-use crate::world::{Run, World};
+use crate::harness::{Run, World};
 
-/// The App of these tests.
+/// Id of the App of these tests.
 const ID: &str = "4711";
 
-/// A GitHub with an App that is installed for `acme` (11) and the user `mona` (12), and two closed issues of each.
+/// World with an App that is installed for `acme` (11) and the user `mona` (12), and two closed issues of each.
 struct Apps {
     world: World,
     key: Key,
@@ -30,7 +30,7 @@ impl Apps {
         Self::with(&keys, vec![Installation::new(11, "acme"), user])
     }
 
-    /// One owner with one closed issue.
+    /// Returns one owner with one closed issue.
     fn with_one() -> Self {
         Self::with(&["acme/shop#1"], vec![Installation::new(11, "acme")])
     }
@@ -38,8 +38,7 @@ impl Apps {
     fn with(keys: &[&str], installations: Vec<Installation>) -> Self {
         let mut world = World::new();
         for key in keys {
-            world.issue(key, "Working");
-            world.github.close(key, "2026-03-01T10:00:00Z");
+            world.closed_issue(key);
         }
         let key = Key::new();
         world.github.register(App::new(ID, &key, installations));
@@ -57,7 +56,7 @@ impl Apps {
         path
     }
 
-    /// `sync` as the App, with further variables; an empty one counts as not set.
+    /// Returns the command of `sync` as the App, with more variables; an empty value counts as not set.
     fn sync_with(&self, key: &str, vars: &[(&str, &str)]) -> Run {
         let mut command = self.world.command(&["sync", "-v"]);
         command.env_remove("GITHUB_TOKEN").env("GITHUB_APP_ID", ID);
@@ -92,7 +91,7 @@ impl Apps {
             .collect()
     }
 
-    /// Requests that GitHub refused.
+    /// Returns the number of requests that GitHub refused.
     fn refused(&self) -> usize {
         self.world
             .github
@@ -106,7 +105,7 @@ impl Apps {
         self.world.github.with_app(change);
     }
 
-    /// Items that were moved, and tokens that were made.
+    /// Returns the number of items that moved, and of tokens that GitHub issued.
     fn moved_and_made(&mut self) -> (i64, usize) {
         let moved = self
             .world
@@ -116,7 +115,7 @@ impl Apps {
 }
 
 #[test]
-fn an_app_reads_what_each_of_its_installations_opens() {
+fn an_app_reads_the_repositories_of_each_installation() {
     let mut apps = Apps::new();
     let run = apps.sync().exits(0).prints("4 synced");
     assert!(!run.stderr.contains("WARN"), "{}", run.all());
@@ -130,7 +129,7 @@ fn an_app_reads_what_each_of_its_installations_opens() {
         3,
         "{asked:?}"
     );
-    // Both polls and both looks: the owners are never mixed, and never asked about one by one.
+    // Two polls and two fetches: a request never mixes owners, and one request covers all issues of an owner.
     assert_eq!(
         asked.iter().filter(|path| *path == "/graphql").count(),
         4,
@@ -139,7 +138,7 @@ fn an_app_reads_what_each_of_its_installations_opens() {
 }
 
 #[test]
-fn no_credential_of_an_app_is_shown_with_everything_logged() {
+fn no_credential_of_an_app_is_shown_even_with_everything_logged() {
     let apps = Apps::new();
     apps.change(|app| app.token_serves = 1);
     let run = apps.sync_with(&apps.key.pkcs1_pem(), &[("RUST_LOG", "trace")]);
@@ -151,7 +150,7 @@ fn no_credential_of_an_app_is_shown_with_everything_logged() {
 }
 
 #[test]
-fn an_installation_that_is_named_is_not_looked_for_and_a_pkcs8_key_is_as_good() {
+fn a_configured_installation_needs_no_request_and_a_pkcs8_key_works() {
     let mut apps = Apps::new();
     apps.sync_with(
         &apps.key.pkcs8_pem(),
@@ -170,7 +169,7 @@ fn an_installation_that_is_named_is_not_looked_for_and_a_pkcs8_key_is_as_good() 
 }
 
 #[test]
-fn a_key_in_the_environment_and_a_client_id_are_as_good() {
+fn a_key_in_the_environment_and_a_client_id_work() {
     let mut apps = Apps::with_one();
     apps.world.github.register(App::new(
         "Iv23liABC",
@@ -189,13 +188,13 @@ fn a_key_in_the_environment_and_a_client_id_are_as_good() {
 
 #[test]
 fn clocks_an_hour_apart_do_not_matter() {
-    for (ahead, told) in [
+    for (ahead, expected) in [
         (3600, "differs from GitHub's by 3"),
         (-3600, "differs from GitHub's by -3"),
     ] {
         let mut apps = Apps::new();
         apps.world.github.settings().clock_ahead = ahead;
-        let run = apps.sync().exits(0).logs(told);
+        let run = apps.sync().exits(0).logs(expected);
         assert_eq!(
             run.stderr.matches("this machine's clock").count(),
             1,
@@ -218,7 +217,7 @@ fn clocks_less_than_a_minute_apart_cost_nothing() {
 }
 
 #[test]
-fn a_token_that_is_about_to_end_is_renewed_before_it_is_used() {
+fn a_token_that_is_about_to_expire_is_renewed_before_use() {
     let mut apps = Apps::new();
     apps.change(|app| app.token_lasts = 299);
     apps.sync().exits(0);
@@ -226,33 +225,33 @@ fn a_token_that_is_about_to_end_is_renewed_before_it_is_used() {
 }
 
 #[test]
-fn a_token_that_is_refused_in_mid_run_is_renewed_once() {
+fn a_token_that_is_refused_during_a_run_is_renewed_once() {
     let mut apps = Apps::with_one();
-    // The poll is served, the look is not.
+    // GitHub answers the poll, but not the fetch.
     apps.change(|app| app.token_serves = 1);
     apps.sync()
         .exits(0)
-        .logs("GitHub refuses a token of installation 11 of the GitHub App before its end");
+        .logs("GitHub refuses a token of installation 11 of the GitHub App before it expires");
     assert_eq!((apps.moved_and_made(), apps.refused()), ((1, 2), 1));
 
     let mut apps = Apps::with_one();
     apps.world.github.delete("acme/shop#1");
-    // Poll and look are served, the REST request that asks what became of the issue is not.
+    // GitHub answers poll and fetch, but not the REST request about the missing issue.
     apps.change(|app| app.token_serves = 2);
     apps.sync()
         .exits(3)
-        .logs("acme/shop#1 was deleted at GitHub");
+        .logs("acme/shop#1 was deleted on GitHub");
     assert_eq!((apps.moved_and_made(), apps.refused()), ((0, 2), 1));
 }
 
 #[test]
-fn a_second_token_that_is_refused_in_mid_run_ends_it_and_the_next_run_goes_on() {
+fn a_second_refused_token_ends_the_run_and_the_next_run_continues() {
     let mut apps = Apps::with_one();
     apps.world.github.pull_request("acme/shop#2", |_| {});
     apps.world.github.issue("acme/shop#1", |issue| {
         issue.references = vec!["acme/shop#2".to_owned()]
     });
-    // The second token is spent on the issue, and the pull request would need a third.
+    // The issue uses up the second token, and the pull request would need a third one.
     apps.change(|app| app.token_serves = 1);
     apps.sync()
         .exits(1)
@@ -263,7 +262,7 @@ fn a_second_token_that_is_refused_in_mid_run_ends_it_and_the_next_run_goes_on() 
 }
 
 #[test]
-fn when_the_renewed_token_is_refused_too_the_run_ends_and_nothing_is_lost() {
+fn if_the_renewed_token_is_refused_the_run_ends_and_nothing_is_lost() {
     let mut apps = Apps::with_one();
     apps.change(|app| app.token_serves = 0);
     let run = apps
@@ -279,15 +278,15 @@ fn when_the_renewed_token_is_refused_too_the_run_ends_and_nothing_is_lost() {
 
 #[test]
 fn an_owner_without_installation_or_permission_does_not_stop_the_others() {
-    let check = |change: fn(&mut App), told: &str| {
+    let check = |change: fn(&mut App), expected: &str| {
         let mut apps = Apps::new();
         apps.change(change);
-        apps.sync().exits(3).logs(told);
-        assert_eq!(apps.moved_and_made().0, 2, "{told}");
+        apps.sync().exits(3).logs(expected);
+        assert_eq!(apps.moved_and_made().0, 2, "{expected}");
     };
     check(
         |app| app.installations.truncate(1),
-        "the GitHub App is not installed for mona; install it there",
+        "the GitHub App is not installed for mona; install it for that owner",
     );
     check(
         |app| app.installations[1].is_suspended = true,
@@ -300,7 +299,7 @@ fn an_owner_without_installation_or_permission_does_not_stop_the_others() {
 }
 
 #[test]
-fn what_fails_on_the_way_to_a_token_is_githubs_failure_and_nothing_is_lost() {
+fn a_failure_to_get_a_token_is_a_failure_of_github_and_loses_nothing() {
     for status in [502, 429] {
         let mut apps = Apps::new();
         let answer = Response::empty(status).header("retry-after", "0");
@@ -312,7 +311,7 @@ fn what_fails_on_the_way_to_a_token_is_githubs_failure_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_repository_that_the_installation_does_not_open_is_told_with_its_number() {
+fn a_repository_outside_the_installation_is_named_with_its_mapping_number() {
     let mut apps = Apps::new();
     apps.world.github.hide_repository("acme/docs");
     apps.sync().exits(3).logs(
@@ -322,21 +321,21 @@ fn a_repository_that_the_installation_does_not_open_is_told_with_its_number() {
 }
 
 #[test]
-fn when_no_owner_can_be_served_a_person_has_to_act() {
+fn if_no_owner_has_an_installation_a_person_has_to_act() {
     let mut apps = Apps::new();
     apps.change(|app| app.installations.clear());
     apps.sync().exits(1).logs(
-        "no repository can be read: the GitHub App is not installed for acme; install it there",
+        "no repository can be read: the GitHub App is not installed for acme; install it for that owner",
     );
     assert_eq!(apps.moved_and_made(), (0, 0));
 }
 
 #[test]
-fn what_is_set_wrongly_is_one_clear_line_before_any_request() {
+fn wrong_app_settings_give_one_clear_line_before_any_request() {
     let apps = Apps::with_one();
     let key = apps.key.pkcs1_pem();
-    let check = |key: &str, vars: &[(&str, &str)], told: &str| {
-        let run = apps.sync_with(key, vars).exits(1).logs(told);
+    let check = |key: &str, vars: &[(&str, &str)], expected: &str| {
+        let run = apps.sync_with(key, vars).exits(1).logs(expected);
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
         assert!(!run.all().contains("hunter2"), "{}", run.all());
     };
@@ -345,7 +344,7 @@ fn what_is_set_wrongly_is_one_clear_line_before_any_request() {
         &[],
         "app.pem, which GITHUB_APP_PRIVATE_KEY_FILE names, is empty",
     );
-    // A folder is what nobody can read, root included.
+    // Nobody can read a folder as a file, not even root.
     for path in ["/nowhere/key", "/"] {
         let unreadable = format!("cannot read {path}, which GITHUB_APP_PRIVATE_KEY_FILE names");
         check(&key, &[("GITHUB_APP_PRIVATE_KEY_FILE", path)], &unreadable);
@@ -391,17 +390,17 @@ fn what_is_set_wrongly_is_one_clear_line_before_any_request() {
     check(
         &key,
         &[("GITHUB_APP_ID", "hunter2 ")],
-        "GITHUB_APP_ID is no App id; it is a number, or a client id",
+        "GITHUB_APP_ID is not an App id; it is a number, or a client id",
     );
     check(
         &key,
         &[("GITHUB_APP_ID", "")],
-        "GITHUB_APP_ID is not set; it stands in the App's settings",
+        "GITHUB_APP_ID is not set; you find it in the App's settings",
     );
     check(
         &key,
         &[("GITHUB_APP_INSTALLATION_ID", "hunter2")],
-        "GITHUB_APP_INSTALLATION_ID is no number",
+        "GITHUB_APP_INSTALLATION_ID is not a number",
     );
     check(
         &key,
@@ -412,17 +411,17 @@ fn what_is_set_wrongly_is_one_clear_line_before_any_request() {
 }
 
 #[test]
-fn an_app_id_and_a_key_that_do_not_belong_together_are_told() {
+fn an_app_id_that_does_not_match_its_key_is_reported() {
     let mut apps = Apps::with_one();
     let (key, another) = (apps.key.pkcs1_pem(), Key::new().pkcs1_pem());
-    for (key, id, told) in [
+    for (key, id, expected) in [
         (&key, "4712", "Integration not found"),
         (&another, ID, "could not be decoded"),
     ] {
         let run = apps
             .sync_with(key, &[("GITHUB_APP_ID", id)])
             .exits(1)
-            .logs(told);
+            .logs(expected);
         let run = run
             .logs("do id and private key belong to the same App?); check GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY_FILE");
         assert_eq!(run.stderr.matches("ERROR").count(), 1, "{}", run.all());
@@ -431,7 +430,7 @@ fn an_app_id_and_a_key_that_do_not_belong_together_are_told() {
 }
 
 #[test]
-fn a_key_file_that_everybody_can_read_is_warned_of_and_served_all_the_same() {
+fn a_key_file_that_everybody_can_read_causes_a_warning_and_is_used() {
     let apps = Apps::with_one();
     let path = apps.file(&apps.key.pkcs1_pem());
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();

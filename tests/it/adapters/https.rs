@@ -11,12 +11,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::world::{Run, World};
+use crate::fixtures::WEAVIATE_KEY;
+use crate::harness::{Run, World};
 
-/// The names that certificates are for; only a proxy knows where the last two are.
+/// Names of the certificates; only a proxy can resolve the last two.
 const NAMES: [&str; 3] = ["localhost", "github.test", "weaviate.test"];
 
-/// A certificate for [`NAMES`], and that of the CA that signed it.
+/// A certificate for [`NAMES`], and the certificate of the CA that signed it.
 struct Signed {
     ca: String,
     config: Arc<ServerConfig>,
@@ -51,8 +52,8 @@ fn signed() -> Signed {
     }
 }
 
-/// A TLS front of a server that speaks plain http: one request per connection, which is all that a test needs. Its
-/// threads end with the process.
+/// Starts a TLS front of a plain http server. It serves one request per connection, which is enough here. Its threads
+/// end with the process.
 fn front(config: &Arc<ServerConfig>, plain: &str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -66,7 +67,7 @@ fn front(config: &Arc<ServerConfig>, plain: &str) -> u16 {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let (config, plain) = (config.clone(), plain.clone());
-            // A client that refuses the certificate hangs up: that is what some tests are about.
+            // A client that rejects the certificate closes the connection; some tests check exactly that.
             std::thread::spawn(move || serve(stream?, config, &plain));
         }
     });
@@ -74,6 +75,7 @@ fn front(config: &Arc<ServerConfig>, plain: &str) -> u16 {
 }
 
 fn serve(stream: TcpStream, config: Arc<ServerConfig>, plain: &str) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(kit::wait::RUN))?;
     let mut client = StreamOwned::new(
         ServerConnection::new(config).map_err(std::io::Error::other)?,
         stream,
@@ -106,11 +108,10 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, plain: &str) -> std::io::
 #[test]
 fn a_private_ca_is_trusted_where_ssl_cert_file_names_it_and_nowhere_else() {
     let mut world = World::with(Settings {
-        api_key: Some(KEY.to_owned()),
+        api_key: Some(WEAVIATE_KEY.to_owned()),
         ..Settings::default()
     });
-    let linked = world.issue("acme/shop#12", "Working");
-    world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
+    let linked = world.closed_issue("acme/shop#12");
     let Signed { ca, config } = signed();
     let (github, weaviate) = (
         front(&config, &world.github.url()),
@@ -128,14 +129,14 @@ fn a_private_ca_is_trusted_where_ssl_cert_file_names_it_and_nowhere_else() {
             .env("SSL_CERT_FILE", file);
         command
             .env("WEAVIATE_URL", format!("https://{host}:{weaviate}"))
-            .env("WEAVIATE_API_KEY", KEY);
+            .env("WEAVIATE_API_KEY", WEAVIATE_KEY);
         Run::of(&mut command)
     };
     let before = world.github.requests().len();
     for (host, file) in [("localhost", &other), ("127.0.0.1", &file)] {
         let run = run(host, file).exits(75).logs("certificate");
         assert!(
-            !run.all().contains(TOKEN) && !run.all().contains(KEY),
+            !run.all().contains(TOKEN) && !run.all().contains(WEAVIATE_KEY),
             "{}",
             run.all()
         );
@@ -151,7 +152,7 @@ fn a_private_ca_is_trusted_where_ssl_cert_file_names_it_and_nowhere_else() {
 }
 
 #[test]
-fn a_ca_file_that_cannot_serve_is_named_without_its_content() {
+fn an_unusable_ca_file_is_named_without_its_content() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &[u8]| {
@@ -185,14 +186,15 @@ fn a_ca_file_that_cannot_serve_is_named_without_its_content() {
     assert_eq!(world.github.requests().len(), 0);
 }
 
-/// What a proxy heard before it answered, and every byte that went through its tunnels.
+/// The requests that a proxy received, and every byte that passed through its tunnels.
 #[derive(Default)]
 struct Heard {
     heads: Vec<String>,
     carried: Vec<u8>,
 }
 
-/// A proxy that opens tunnels to wherever `ports` say, and keeps what it could read. Its threads end with the process.
+/// Starts a proxy that opens tunnels to the ports in `ports` and records everything that it can read. Its threads end
+/// with the process.
 fn proxy(ports: &[(&'static str, u16)], refuses: Option<&'static str>) -> (u16, Arc<Mutex<Heard>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -213,6 +215,7 @@ fn carry(
     ports: &[(&str, u16)],
     refuses: Option<&str>,
 ) -> std::io::Result<()> {
+    client.set_read_timeout(Some(kit::wait::RUN))?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -229,6 +232,7 @@ fn carry(
         return client.write_all(refusal.as_bytes());
     }
     let mut server = TcpStream::connect(("127.0.0.1", port.expect("a known name")))?;
+    server.set_read_timeout(Some(kit::wait::RUN))?;
     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
     let (mut back_from, mut back_to) = (server.try_clone()?, client.try_clone()?);
     std::thread::spawn(move || {
@@ -247,22 +251,19 @@ fn carry(
     }
 }
 
-/// A world with something to do behind TLS fronts, whose addresses only a proxy knows.
+/// World with work to do, behind TLS fronts whose names only a proxy can resolve.
 struct Behind {
     world: World,
     fronts: [(&'static str, u16); 2],
     ca: tempfile::NamedTempFile,
 }
 
-const KEY: &str = "SENTINEL-weaviate-key";
-
 fn behind() -> Behind {
     let mut world = World::with(Settings {
-        api_key: Some(KEY.to_owned()),
+        api_key: Some(WEAVIATE_KEY.to_owned()),
         ..Settings::default()
     });
-    world.issue("acme/shop#12", "Working");
-    world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
+    world.closed_issue("acme/shop#12");
     let Signed { ca, config } = signed();
     let fronts = [
         ("github.test", front(&config, &world.github.url())),
@@ -284,7 +285,7 @@ impl Behind {
             .env("GITHUB_API_URL", "https://github.test")
             .env("WEAVIATE_URL", "https://weaviate.test");
         command
-            .env("WEAVIATE_API_KEY", KEY)
+            .env("WEAVIATE_API_KEY", WEAVIATE_KEY)
             .env("SSL_CERT_FILE", self.ca.path())
             .env("RUST_LOG", "trace");
         command
@@ -298,7 +299,7 @@ fn contains(bytes: &[u8], part: &str) -> bool {
 }
 
 #[test]
-fn a_proxy_carries_everything_and_can_read_nothing() {
+fn a_proxy_transports_everything_and_can_read_nothing() {
     let behind = behind();
     let (port, heard) = proxy(&behind.fronts, None);
     let url = format!("http://somebody:hunter2@127.0.0.1:{port}");
@@ -321,13 +322,13 @@ fn a_proxy_carries_everything_and_can_read_nothing() {
         heard.carried.len()
     );
     let heads = heard.heads.concat().into_bytes();
-    for secret in [TOKEN, KEY] {
+    for secret in [TOKEN, WEAVIATE_KEY] {
         assert!(
             !contains(&heads, secret) && !contains(&heard.carried, secret),
             "the proxy can read a secret"
         );
     }
-    // The proxy's own password is for the proxy: neither the services nor the log get it.
+    // Only the proxy gets its password; services and log do not.
     assert!(heard.heads.iter().all(|head| {
         head.to_lowercase()
             .contains("\r\nproxy-authorization: basic ")
@@ -347,8 +348,11 @@ fn a_proxy_carries_everything_and_can_read_nothing() {
             .flatten()
             .all(|exchange| exchange.request.header("proxy-authorization").is_none())
     );
-    // And none of the two gets what is for the other one.
-    for (requests, own, others) in [(&requests[0], TOKEN, KEY), (&requests[1], KEY, TOKEN)] {
+    // Neither service gets the credential of the other one.
+    for (requests, own, others) in [
+        (&requests[0], TOKEN, WEAVIATE_KEY),
+        (&requests[1], WEAVIATE_KEY, TOKEN),
+    ] {
         for exchange in requests {
             let headers = format!("{:?}", exchange.request.headers);
             assert!(headers.contains(own) && !headers.contains(others));
@@ -358,7 +362,7 @@ fn a_proxy_carries_everything_and_can_read_nothing() {
 }
 
 #[test]
-fn a_proxy_that_refuses_gets_nothing_more() {
+fn a_proxy_that_refuses_the_tunnel_gets_nothing_else() {
     let behind = behind();
     for refusal in [
         "HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\ncontent-length: 0\r\n\r\n",
@@ -386,7 +390,7 @@ fn a_proxy_that_refuses_gets_nothing_more() {
                     .all(|head| head.starts_with("CONNECT github.test:443 "))
         );
         let heads = heard.heads.concat().into_bytes();
-        assert!(!contains(&heads, TOKEN) && !contains(&heads, KEY));
+        assert!(!contains(&heads, TOKEN) && !contains(&heads, WEAVIATE_KEY));
     }
     assert_eq!(
         behind.world.github.requests().len() + behind.world.weaviate.requests().len(),
@@ -395,7 +399,7 @@ fn a_proxy_that_refuses_gets_nothing_more() {
 }
 
 #[test]
-fn no_proxy_names_who_is_reached_without_one() {
+fn no_proxy_lists_the_hosts_that_are_reached_directly() {
     let behind = behind();
     let (port, heard) = proxy(&behind.fronts, None);
     let [(_, github), (_, weaviate)] = behind.fronts;

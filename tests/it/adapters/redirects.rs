@@ -1,4 +1,4 @@
-//! No credential leaves in a request to a host other than the one that it is for: neither by a redirect nor by a proxy.
+//! No credential is sent to another host than its own, neither by a redirect nor by a proxy.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -6,49 +6,40 @@ use std::time::Duration;
 
 use kit::github::{Fault, TOKEN};
 use kit::http::{Response, Server};
-use kit::weaviate::Settings;
 
-use crate::world::{Run, World};
-
-/// A secret of Weaviate's that is found wherever it goes.
-const KEY: &str = "SENTINEL-weaviate-key";
-
-fn busy() -> World {
-    let mut world = World::with(Settings {
-        api_key: Some(KEY.to_owned()),
-        ..Settings::default()
-    });
-    world.issue("acme/shop#12", "Working");
-    world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
-    world
-}
+use crate::fixtures::{WEAVIATE_KEY, one_closed_issue_with_key};
+use crate::harness::{Run, World};
 
 fn run(world: &World) -> Run {
-    Run::of(world.command(&["sync"]).env("WEAVIATE_API_KEY", KEY))
+    Run::of(
+        world
+            .command(&["sync"])
+            .env("WEAVIATE_API_KEY", WEAVIATE_KEY),
+    )
 }
 
-/// Where a redirect may lead: another port of loopback, loopback by another name, other schemes, other hosts.
+/// Targets of redirects: another port of loopback, loopback by another name, other schemes, other hosts.
 fn targets(elsewhere: &Server) -> Vec<(String, &'static str)> {
     vec![
         (
             format!("{}/x?token=hunter2", elsewhere.url()),
-            "leads to http://127.0.0.1, where nothing is sent",
+            "redirects to http://127.0.0.1, which is not followed",
         ),
         (
             elsewhere.url().replace("127.0.0.1", "localhost"),
-            "leads to http://localhost, where nothing is sent",
+            "redirects to http://localhost, which is not followed",
         ),
         (
             "https://evil.example/hunter2".to_owned(),
-            "leads to https://evil.example, where nothing is sent",
+            "redirects to https://evil.example, which is not followed",
         ),
         (
             "ftp://me:hunter2@evil.example".to_owned(),
-            "leads to ftp://evil.example, where nothing is sent",
+            "redirects to ftp://evil.example, which is not followed",
         ),
         (
             "file:///etc/passwd".to_owned(),
-            "leads to file://, where nothing is sent",
+            "redirects to file://, which is not followed",
         ),
     ]
 }
@@ -58,7 +49,7 @@ fn a_redirect_of_github_is_refused_with_one_clear_line() {
     let elsewhere = Server::start(|_| Response::empty(200));
     for status in [301, 302, 303, 307, 308] {
         for (target, says) in targets(&elsewhere) {
-            let world = busy();
+            let world = one_closed_issue_with_key(Some(WEAVIATE_KEY));
             let answer = Response::empty(status).header("location", &target);
             world.github.fail_next(9, &Fault::Answer(answer));
             let run = run(&world).exits(1).logs(says).logs("check GITHUB_API_URL");
@@ -77,17 +68,17 @@ fn a_redirect_of_weaviate_is_refused_with_one_clear_line() {
     let elsewhere = Server::start(|_| Response::empty(200));
     for status in [301, 302, 303, 307, 308] {
         for (target, says) in targets(&elsewhere) {
-            let world = busy();
+            let world = one_closed_issue_with_key(Some(WEAVIATE_KEY));
             let front = Server::start(move |_| Response::empty(status).header("location", &target));
             let mut command = world.command(&["sync"]);
             let run = Run::of(
                 command
-                    .env("WEAVIATE_API_KEY", KEY)
+                    .env("WEAVIATE_API_KEY", WEAVIATE_KEY)
                     .env("WEAVIATE_URL", front.url()),
             );
             let run = run.exits(1).logs(says).logs("check WEAVIATE_URL");
             assert!(
-                !run.all().contains("hunter2") && !run.all().contains(KEY),
+                !run.all().contains("hunter2") && !run.all().contains(WEAVIATE_KEY),
                 "{}",
                 run.all()
             );
@@ -102,11 +93,11 @@ fn a_redirect_of_weaviate_is_refused_with_one_clear_line() {
     assert_eq!(elsewhere.log().len(), 0);
 }
 
-/// With plain http a proxy would be sent the credentials; nothing is asked of it.
+/// With plain http, a proxy would receive the credentials, so the program does not use it.
 #[test]
-fn plain_http_goes_to_no_proxy() {
+fn plain_http_does_not_use_a_proxy() {
     let proxy = Server::start(|_| Response::empty(200));
-    let world = busy();
+    let world = one_closed_issue_with_key(Some(WEAVIATE_KEY));
     let mut command = world.command(&["sync"]);
     for name in [
         "HTTP_PROXY",
@@ -118,17 +109,17 @@ fn plain_http_goes_to_no_proxy() {
     ] {
         command.env(name, proxy.url());
     }
-    Run::of(command.env("WEAVIATE_API_KEY", KEY)).exits(0);
+    Run::of(command.env("WEAVIATE_API_KEY", WEAVIATE_KEY)).exits(0);
     assert_eq!(proxy.log().len(), 0);
 }
 
-/// With https a proxy is asked for a tunnel, and sees the host alone.
+/// With https, the program asks a proxy only for a tunnel, and the proxy learns only the host.
 #[test]
-fn a_proxy_of_https_is_asked_for_a_tunnel_without_a_credential() {
+fn an_https_proxy_gets_no_credential_in_the_tunnel_request() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let heard = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("the program asks its proxy");
+        let mut stream = kit::wait::connection(&listener);
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();
@@ -140,11 +131,11 @@ fn a_proxy_of_https_is_asked_for_a_tunnel_without_a_credential() {
         }
         String::from_utf8(heard).unwrap()
     });
-    let world = busy();
+    let world = one_closed_issue_with_key(Some(WEAVIATE_KEY));
     let mut command = world.command(&["sync"]);
     command
         .env("GITHUB_API_URL", "https://github.invalid/api/v3")
-        .env("WEAVIATE_API_KEY", KEY);
+        .env("WEAVIATE_API_KEY", WEAVIATE_KEY);
     let run = Run::of(command.env("HTTPS_PROXY", format!("http://{address}"))).exits(75);
     let heard = heard.join().unwrap();
     assert!(heard.starts_with("CONNECT github.invalid:443 "), "{heard}");

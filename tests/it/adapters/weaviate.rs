@@ -1,5 +1,5 @@
-//! The real Weaviate client over HTTP against the strict simulator, and with `KIT_WEAVIATE=real` against the real server:
-//! all tests but those in modules called `simulated`.
+//! The Weaviate client of the program over HTTP, against the strict simulator. With `KIT_WEAVIATE=real`, all tests
+//! except those in modules called `simulated` run against the real server.
 
 mod broken_answers;
 mod class;
@@ -11,14 +11,15 @@ mod write;
 use std::time::Duration;
 
 use agira_worker::core::agira_object::{AgiraObject, CLASS, ObjectType};
+use agira_worker::core::failure::{FailureKind, ServiceError};
 use agira_worker::core::records::ObjectState;
-use agira_worker::http::{ServiceError, Timeouts};
+use agira_worker::http::Timeouts;
 use agira_worker::weaviate::{ClassState, ObjectWrite, StoredObject, Weaviate};
 use kit::weaviate::{GraphQl, Settings, Weaviate as Simulator, agira_class};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-/// Long enough for any answer here, and no time lost between tries.
+/// A timeout that is long enough for every response here, and no delay between retries.
 const PATIENCE: Timeouts = Timeouts {
     answer: Duration::from_secs(10),
     retry: Duration::ZERO,
@@ -31,10 +32,10 @@ fn client(simulator: &Simulator) -> Weaviate {
 fn client_at(url: &str) -> Weaviate {
     Weaviate::new(url, None)
         .expect("a client")
-        .with_patience(PATIENCE)
+        .with_timeouts(PATIENCE)
 }
 
-/// A client that has read the class, which fits; the log begins after that.
+/// Returns a client that has read the class, which fits. The log is cleared afterwards.
 #[track_caller]
 fn ready(simulator: &Simulator) -> Weaviate {
     let mut client = client(simulator);
@@ -49,17 +50,17 @@ fn with_class(class: Value) -> Simulator {
     simulator
 }
 
-/// A server with these settings and Agira's class.
+/// Starts a server with these settings and Agira's class.
 fn with_settings(settings: Settings) -> Simulator {
     let simulator = Simulator::start_with(settings);
     simulator.create_agira_class();
     simulator
 }
 
-/// The two states of GraphQL that every server can be in.
+/// The two states of GraphQL that every server supports.
 const GRAPHQL: [GraphQl; 2] = [GraphQl::On, GraphQl::Disabled422];
 
-/// A server that offers GraphQL like this, with Agira's class.
+/// Starts a server with this state of GraphQL and Agira's class.
 fn with_graphql(graphql: GraphQl) -> Simulator {
     with_settings(Settings {
         graphql,
@@ -67,19 +68,19 @@ fn with_graphql(graphql: GraphQl) -> Simulator {
     })
 }
 
-/// Agira's class with something changed.
+/// Returns Agira's class after a change.
 fn changed_class(change: impl FnOnce(&mut Value)) -> Value {
     let mut class = agira_class();
     change(&mut class);
     class
 }
 
-/// Changes the list of a class's properties.
+/// Changes the properties of a class.
 fn properties(class: &mut Value) -> &mut Vec<Value> {
     class["properties"].as_array_mut().expect("properties")
 }
 
-/// The object of an issue.
+/// Returns the object of an issue.
 fn issue(mapping: i64) -> AgiraObject {
     AgiraObject {
         object_type: ObjectType::GithubIssue,
@@ -117,7 +118,7 @@ fn all_to_write(mappings: impl IntoIterator<Item = i64>) -> Vec<ObjectWrite> {
     mappings.into_iter().map(to_write).collect()
 }
 
-/// Method and path of every request.
+/// Returns method and path of every request.
 fn asked(simulator: &Simulator) -> Vec<String> {
     let line = |exchange: kit::http::Exchange| {
         format!("{} {}", exchange.request.method, exchange.request.path)
@@ -125,7 +126,7 @@ fn asked(simulator: &Simulator) -> Vec<String> {
     simulator.requests().into_iter().map(line).collect()
 }
 
-/// Every request came over the same connection.
+/// Checks that all requests used the same connection.
 #[track_caller]
 fn check_one_connection(simulator: &Simulator) {
     let mut connections: Vec<_> = simulator

@@ -1,5 +1,4 @@
-//! Whole runs that are about Weaviate: beside what Agira writes itself, over settings that servers differ in, through its
-//! failures, and after it lost everything.
+//! Whole runs with a focus on Weaviate: objects of Agira, different server settings, failures, and lost data.
 
 mod agiras_own;
 mod loss;
@@ -8,24 +7,10 @@ mod settings;
 mod witness;
 
 use agira_worker::core::agira_object::ObjectType::{self, GithubIssue, Item};
-use kit::weaviate::Settings;
 
-use crate::world::{Run, World, uuid};
+use crate::harness::{Run, World, uuid};
 
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
-
-/// Closed issues that nobody looked at yet, numbered from 1 on: each has two objects.
-fn closed_issues(settings: Settings, issues: i32) -> World {
-    let mut world = World::with(settings);
-    for number in 1..=issues {
-        let key = format!("acme/shop#{number}");
-        world.issue(&key, "Working");
-        world.github.close(&key, CLOSED_AT);
-    }
-    world
-}
-
-/// The ids of the objects of issues and items 1 to `issues`, sorted.
+/// Returns the sorted ids of the objects of issues and items 1 to `issues`.
 fn ids(issues: i64) -> Vec<String> {
     let of = |object_type: ObjectType| (1..=issues).map(move |id| uuid(object_type, id));
     let mut ids: Vec<String> = of(GithubIssue).chain(of(Item)).collect();
@@ -33,7 +18,7 @@ fn ids(issues: i64) -> Vec<String> {
     ids
 }
 
-/// Exactly the objects of issues and items 1 to `issues` are there, with what they became.
+/// Checks that Weaviate has exactly the objects of issues and items 1 to `issues`, with their current status.
 #[track_caller]
 fn check_complete(world: &World, issues: i64) {
     let objects = world.weaviate.objects();
@@ -49,7 +34,7 @@ fn check_complete(world: &World, issues: i64) {
     }
 }
 
-/// Created, updated and unchanged objects, as a run with `--output json` counts them.
+/// Returns the numbers of created, updated and unchanged objects in the JSON of a run.
 #[track_caller]
 fn counts(run: &Run) -> [u64; 3] {
     let report = run.json();

@@ -1,17 +1,13 @@
-//! What changed at GitHub becomes due, and nothing else: the cost of a run follows what changed.
+//! Discovery makes exactly those mappings due that changed on GitHub, so the cost of a run depends on how much changed.
 
-use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use chrono::{DateTime, Duration, Utc};
 use kit::agira;
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::fixtures::seconds_from_now;
+use crate::harness::World;
 
-/// A time at GitHub, so many seconds from now.
-fn at(seconds: i64) -> String {
-    (Utc::now() + Duration::seconds(seconds)).to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// Issues that were looked at and settled, each with an open pull request that will close it; nothing is due.
+/// Returns issues that were checked, each with an open pull request that will close it. Nothing is due.
 fn settled(issues: i32) -> World {
     let mut world = World::new();
     for number in 1..=issues {
@@ -20,10 +16,7 @@ fn settled(issues: i32) -> World {
             format!("acme/shop#{}", 1000 + number),
         );
         world.issue(&key, "Working");
-        world.github.pull_request(&pull_request, |_| {});
-        world
-            .github
-            .issue(&key, |issue| issue.references = vec![pull_request]);
+        world.closing_pull_request(&key, &pull_request);
     }
     world.run(&["sync", "--limit", "1000"]).exits(0);
     world.github.clear_log();
@@ -31,9 +24,9 @@ fn settled(issues: i32) -> World {
     world
 }
 
-/// The numbers of what `sync` looked at.
+/// Returns the numbers of the issues and pull requests that `sync` checked.
 #[track_caller]
-fn looked_at(world: &World, args: &[&str]) -> Vec<i64> {
+fn fetched_numbers(world: &World, args: &[&str]) -> Vec<i64> {
     let report = world
         .run(&[&["sync", "--output", "json"], args].concat())
         .exits(0)
@@ -62,19 +55,19 @@ fn cursors(world: &mut World) -> Vec<(String, DateTime<Utc>, DateTime<Utc>)> {
 #[test]
 fn an_issue_that_is_closed_moves_its_item_in_the_next_run() {
     let mut world = settled(3);
-    world.github.close("acme/shop#2", &at(5));
-    assert_eq!(looked_at(&world, &[]), [2]);
+    world.github.close("acme/shop#2", &seconds_from_now(5));
+    assert_eq!(fetched_numbers(&world, &[]), [2]);
     assert_eq!(world.item_status(2), "Testing");
-    // Within the overlap it is reported again, and known already.
+    // GitHub reports it again within the overlap, but its row already has that `updatedAt`.
     world.execute("UPDATE core_externalissuemapping SET worker_checked_at = worker_checked_at + interval '1 minute'");
-    assert_eq!(looked_at(&world, &[]), [] as [i64; 0]);
+    assert_eq!(fetched_numbers(&world, &[]), [] as [i64; 0]);
 }
 
 #[test]
 fn nothing_changed_costs_one_request_and_writes_no_mapping() {
     let world = settled(30);
     let before = world.database.dump("worker_");
-    assert_eq!(looked_at(&world, &[]), [] as [i64; 0]);
+    assert_eq!(fetched_numbers(&world, &[]), [] as [i64; 0]);
     assert_eq!(
         (
             world.github.requests().len(),
@@ -86,14 +79,14 @@ fn nothing_changed_costs_one_request_and_writes_no_mapping() {
 }
 
 #[test]
-fn many_repositories_are_asked_about_in_one_request_of_25() {
+fn one_request_polls_25_repositories() {
     let mut world = World::new();
     for number in 1..=60 {
         world.issue(&format!("acme/repo-{number}#1"), "Working");
     }
     world.run(&["sync", "--limit", "100"]).exits(0);
     world.github.clear_log();
-    assert_eq!(looked_at(&world, &[]), [] as [i64; 0]);
+    assert_eq!(fetched_numbers(&world, &[]), [] as [i64; 0]);
     assert_eq!(world.github.requests().len(), 3);
 }
 
@@ -102,14 +95,14 @@ fn a_pull_request_that_is_merged_without_touching_its_issue_is_followed() {
     let mut world = settled(3);
     world.github.pull_request("acme/shop#1002", |pull_request| {
         pull_request.state = "MERGED";
-        pull_request.merged_at = Some(at(5));
-        pull_request.updated_at = at(5);
+        pull_request.merged_at = Some(seconds_from_now(5));
+        pull_request.updated_at = seconds_from_now(5);
     });
-    assert_eq!(looked_at(&world, &[]), [2, 1002]);
+    assert_eq!(fetched_numbers(&world, &[]), [2, 1002]);
     let state: String =
         world.one("SELECT state FROM core_externalissuemapping WHERE number = 1002");
     assert_eq!(state, "merged");
-    // One to see what changed, one for both looks.
+    // One request polls, and one fetches both issues.
     assert_eq!(world.github.requests().len(), 2);
 }
 
@@ -118,12 +111,12 @@ fn a_new_pull_request_marks_the_issue_that_it_closes() {
     let mut world = settled(3);
     world.github.pull_request("acme/backend#7", |_| {});
     world.github.pull_request("acme/shop#2000", |pull_request| {
-        pull_request.updated_at = at(5)
+        pull_request.updated_at = seconds_from_now(5)
     });
     world.github.issue("acme/shop#3", |issue| {
         issue.references.push("acme/shop#2000".to_owned())
     });
-    assert_eq!(looked_at(&world, &[]), [3, 2000]);
+    assert_eq!(fetched_numbers(&world, &[]), [3, 2000]);
     assert_eq!(
         world.one::<i64>("SELECT count(*) FROM worker_pull_request_link WHERE item_id = 3"),
         2
@@ -131,21 +124,21 @@ fn a_new_pull_request_marks_the_issue_that_it_closes() {
 }
 
 #[test]
-fn a_row_with_a_wrong_id_is_found_by_its_address() {
+fn a_row_with_a_wrong_id_is_matched_by_its_address() {
     let mut world = settled(2);
     world.execute("UPDATE core_externalissuemapping SET github_id = -2, html_url = upper(html_url) WHERE number = 2");
     world.execute(
         "UPDATE core_externalissuemapping SET html_url = 'https://github.com/ACME/shop/issues/2' WHERE number = 2",
     );
-    world.github.close("acme/shop#2", &at(5));
-    assert_eq!(looked_at(&world, &[]), [2]);
+    world.github.close("acme/shop#2", &seconds_from_now(5));
+    assert_eq!(fetched_numbers(&world, &[]), [2]);
 }
 
 #[test]
-fn cursors_follow_what_was_seen_and_never_go_back() {
+fn cursors_follow_the_polls_and_never_go_back() {
     let mut world = settled(2);
     let before = cursors(&mut world);
-    let (closed, merged) = (at(300), at(200));
+    let (closed, merged) = (seconds_from_now(300), seconds_from_now(200));
     world.github.close("acme/shop#1", &closed);
     world.github.pull_request("acme/shop#1002", |pull_request| {
         pull_request.updated_at = merged.clone()
@@ -177,7 +170,7 @@ fn a_change_in_the_far_future_hides_no_other() {
     world.sync().exits(0);
     let (_, cursor, _) = cursors(&mut world).remove(0);
     assert!(cursor < Utc::now() + Duration::minutes(10), "{cursor}");
-    world.github.close("acme/shop#3", &at(300));
+    world.github.close("acme/shop#3", &seconds_from_now(300));
     world.sync().exits(0);
     assert_eq!(world.item_status(3), "Testing");
 }
@@ -189,9 +182,11 @@ fn a_clock_that_is_ten_minutes_off_loses_nothing() {
         world.github.settings().clock_ahead = ahead;
         world.issue("acme/shop#1", "Working");
         world.sync();
-        world.github.close("acme/shop#1", &at(ahead + 5));
+        world
+            .github
+            .close("acme/shop#1", &seconds_from_now(ahead + 5));
         assert_eq!(
-            looked_at(&world, &[]),
+            fetched_numbers(&world, &[]),
             [1],
             "GitHub's clock is {ahead} s ahead"
         );
@@ -199,37 +194,40 @@ fn a_clock_that_is_ten_minutes_off_loses_nothing() {
 }
 
 #[test]
-fn more_changes_than_a_page_are_read_to_their_end() {
+fn all_pages_of_changes_are_read() {
     let mut world = settled(120);
     for number in 1..=120 {
-        world
-            .github
-            .close(&format!("acme/shop#{number}"), &at(i64::from(number)));
+        world.github.close(
+            &format!("acme/shop#{number}"),
+            &seconds_from_now(i64::from(number)),
+        );
         world
             .github
             .pull_request(&format!("acme/shop#{}", 1000 + number), |found| {
-                found.updated_at = at(i64::from(number))
+                found.updated_at = seconds_from_now(i64::from(number))
             });
     }
     let expected: Vec<i64> = (1..=120).chain(1001..=1120).collect();
-    assert_eq!(looked_at(&world, &["--limit", "500"]), expected);
+    assert_eq!(fetched_numbers(&world, &["--limit", "500"]), expected);
     assert_eq!(
         world.one::<i64>("SELECT count(*) FROM core_item WHERE status = 'Testing'"),
         120
     );
 }
 
-/// An issue that changes while pages are turned moves to the end, and those behind it move up.
+/// An issue that changes between two pages moves to the end, and the issues behind it move up.
 #[test]
 fn an_issue_that_changes_page_between_two_pages_hides_no_other() {
     let mut world = settled(70);
     for number in 1..=70 {
         world.github.issue(&format!("acme/shop#{number}"), |issue| {
-            issue.updated_at = at(i64::from(number))
+            issue.updated_at = seconds_from_now(i64::from(number))
         });
     }
-    world.github.close_between_pages("acme/shop#10", &at(200));
-    let numbers = looked_at(&world, &["--limit", "200"]);
+    world
+        .github
+        .close_between_pages("acme/shop#10", &seconds_from_now(200));
+    let numbers = fetched_numbers(&world, &["--limit", "200"]);
     let issues: Vec<i64> = numbers.into_iter().filter(|number| *number <= 70).collect();
     assert_eq!(issues, (1..=70).collect::<Vec<_>>());
     assert_eq!(world.item_status(10), "Testing");
@@ -245,9 +243,9 @@ fn a_repository_of_two_projects_is_polled_once_for_both() {
     agira::issue(&mut world.client, item, 77, "acme/shop", 2, "open");
     world.sync();
     world.github.clear_log();
-    world.github.close("acme/shop#2", &at(5));
-    // Two rows mean that issue; GitHub's id is in one of them.
-    assert_eq!(looked_at(&world, &[]), [2, 2]);
+    world.github.close("acme/shop#2", &seconds_from_now(5));
+    // Two rows name that issue; only one has GitHub's id.
+    assert_eq!(fetched_numbers(&world, &[]), [2, 2]);
     assert_eq!(
         (world.item_status(2), world.item_status(item)),
         ("Testing".to_owned(), "Testing".to_owned())
@@ -263,10 +261,10 @@ fn a_repository_that_is_far_behind_is_rechecked_instead_of_read_page_by_page() {
         world
             .github
             .issue(&format!("acme/shop#{}", 5000 + number), |issue| {
-                issue.updated_at = at(-3600)
+                issue.updated_at = seconds_from_now(-3600)
             });
     }
-    world.github.close("acme/shop#2", &at(-3600));
+    world.github.close("acme/shop#2", &seconds_from_now(-3600));
     let run = world
         .run(&["sync", "--limit", "2", "--output", "json"])
         .exits(0);
@@ -289,12 +287,12 @@ fn a_repository_that_is_far_behind_is_rechecked_instead_of_read_page_by_page() {
 }
 
 #[test]
-fn a_repository_that_cannot_be_seen_rests_for_an_hour_and_stops_no_other() {
+fn an_inaccessible_repository_is_polled_again_after_an_hour_and_stops_no_other() {
     let mut world = settled(2);
     world.issue("secret/plans#1", "Working");
     world.sync();
     world.github.hide_repository("secret/plans");
-    world.github.close("acme/shop#2", &at(5));
+    world.github.close("acme/shop#2", &seconds_from_now(5));
     let run = world.run(&["sync", "--output", "json"]).exits(3);
     assert_eq!(
         (&run.json()["failed"], &run.json()["items_moved"]),
@@ -320,7 +318,7 @@ fn a_repository_that_cannot_be_seen_rests_for_an_hour_and_stops_no_other() {
 }
 
 #[test]
-fn when_no_repository_can_be_seen_a_person_is_needed() {
+fn a_person_is_needed_when_no_repository_is_accessible() {
     let world = settled(1);
     world.github.hide_repository("acme/shop");
     world
@@ -333,44 +331,44 @@ fn when_no_repository_can_be_seen_a_person_is_needed() {
 fn a_renamed_repository_is_followed_under_both_names() {
     let mut world = settled(2);
     world.github.rename_repository("acme/shop", "acme/store");
-    world.github.close("acme/store#2", &at(-10));
-    assert_eq!(looked_at(&world, &[]), [2]);
+    world.github.close("acme/store#2", &seconds_from_now(-10));
+    assert_eq!(fetched_numbers(&world, &[]), [2]);
     let names: Vec<String> = cursors(&mut world)
         .into_iter()
         .map(|(name, ..)| name)
         .collect();
     assert_eq!(names, ["acme/shop", "acme/store"]);
-    world.github.close("acme/store#1", &at(-9));
-    assert_eq!(looked_at(&world, &[]), [1]);
+    world.github.close("acme/store#1", &seconds_from_now(-9));
+    assert_eq!(fetched_numbers(&world, &[]), [1]);
 }
 
 #[test]
-fn an_empty_repository_and_one_without_pull_requests_are_no_trouble() {
+fn empty_repositories_are_polled_without_errors() {
     let mut world = World::new();
     world.github.issue("acme/shop#1", |_| {});
     world.github.delete("acme/shop#1");
     world.project("acme/shop");
-    assert_eq!(looked_at(&world, &[]), [] as [i64; 0]);
+    assert_eq!(fetched_numbers(&world, &[]), [] as [i64; 0]);
     assert_eq!(cursors(&mut world).len(), 1);
 }
 
 #[test]
-fn what_happens_between_a_look_and_the_first_poll_is_seen() {
+fn a_change_between_a_fetch_and_the_first_poll_is_discovered() {
     let mut world = World::new();
     let linked = world.issue("acme/shop#1", "Working");
-    // The look meets the repository: from then on it is polled.
+    // The fetch adds the repository; later runs poll it.
     world
         .run(&["sync", "--mapping", &linked.mapping.to_string()])
         .exits(0);
-    world.github.close("acme/shop#1", &at(0));
-    assert_eq!(looked_at(&world, &[]), [1]);
+    world.github.close("acme/shop#1", &seconds_from_now(0));
+    assert_eq!(fetched_numbers(&world, &[]), [1]);
     assert_eq!(world.item_status(linked.item), "Testing");
 }
 
 #[test]
 fn a_poll_that_dies_before_it_is_recorded_is_repeated() {
     let mut world = settled(2);
-    world.github.close("acme/shop#2", &at(5));
+    world.github.close("acme/shop#2", &seconds_from_now(5));
     world.execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
          CREATE TRIGGER refuse BEFORE INSERT ON worker_repository EXECUTE FUNCTION refuse()",
@@ -385,20 +383,20 @@ fn a_poll_that_dies_before_it_is_recorded_is_repeated() {
         0
     );
     world.execute("DROP TRIGGER refuse ON worker_repository");
-    assert_eq!(looked_at(&world, &[]), [2]);
+    assert_eq!(fetched_numbers(&world, &[]), [2]);
 }
 
 #[test]
-fn a_dry_run_foresees_what_discovery_marks_and_stores_nothing() {
+fn a_dry_run_shows_the_marks_of_discovery_and_stores_nothing() {
     let mut world = settled(3);
-    world.github.close("acme/shop#2", &at(5));
+    world.github.close("acme/shop#2", &seconds_from_now(5));
     let before = world.database.dump("");
     let run = world
         .run(&["sync", "--dry-run"])
         .exits(0)
         .prints("item status: Working => Testing");
     assert_eq!(world.database.dump(""), before, "{}", run.all());
-    assert_eq!(looked_at(&world, &[]), [2]);
+    assert_eq!(fetched_numbers(&world, &[]), [2]);
     assert_eq!(world.item_status(2), "Testing");
 }
 
@@ -416,9 +414,11 @@ fn a_change_revives_a_parked_mapping_after_six_hours_and_ends_no_backoff() {
         "{failed}, worker_error_at = now(), worker_due_at = now() + interval '1 hour' WHERE number = 3"
     ));
     for number in 1..=3 {
-        world.github.close(&format!("acme/shop#{number}"), &at(5));
+        world
+            .github
+            .close(&format!("acme/shop#{number}"), &seconds_from_now(5));
     }
-    assert_eq!(looked_at(&world, &[]), [1]);
+    assert_eq!(fetched_numbers(&world, &[]), [1]);
     let later: bool =
         world.one("SELECT worker_due_at > now() + interval '4 hours' FROM core_externalissuemapping WHERE number = 2");
     assert!(later, "five hours are left of the six");
@@ -429,9 +429,9 @@ fn the_change_that_parked_a_mapping_does_not_revive_it_poll_after_poll() {
     let mut world = settled(2);
     world.github.settings().clock_ahead = 5;
     world.github.transfer("acme/shop#1", "acme/docs#7");
-    world
-        .github
-        .issue("acme/docs#7", |issue| issue.updated_at = at(5));
+    world.github.issue("acme/docs#7", |issue| {
+        issue.updated_at = seconds_from_now(5)
+    });
     world.project("acme/docs");
     world.sync();
     world
@@ -449,27 +449,27 @@ fn the_change_that_parked_a_mapping_does_not_revive_it_poll_after_poll() {
             "the same change, seen again by the overlap"
         );
     }
-    world
-        .github
-        .issue("acme/docs#7", |issue| issue.updated_at = at(60));
+    world.github.issue("acme/docs#7", |issue| {
+        issue.updated_at = seconds_from_now(60)
+    });
     world.sync();
     assert_eq!(world.one::<i64>(parked), 0, "another change");
 }
 
 #[test]
-fn news_come_before_the_backlog_of_rechecks() {
+fn new_changes_come_before_the_backlog_of_rechecks() {
     let mut world = settled(40);
     world.execute(
         "UPDATE core_externalissuemapping SET worker_recheck_at = now() - interval '1 day'",
     );
-    world.github.close("acme/shop#33", &at(5));
-    let first = looked_at(&world, &["--limit", "1"]);
+    world.github.close("acme/shop#33", &seconds_from_now(5));
+    let first = fetched_numbers(&world, &["--limit", "1"]);
     assert_eq!(first, [33]);
     assert_eq!(world.item_status(33), "Testing");
 }
 
 #[test]
-fn a_repository_that_nothing_names_any_more_is_forgotten_the_next_day() {
+fn an_unused_repository_is_deleted_the_next_day() {
     let mut world = settled(1);
     world.execute(
         "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ('acme/gone', now(), now());
@@ -487,10 +487,10 @@ fn a_repository_that_nothing_names_any_more_is_forgotten_the_next_day() {
 }
 
 #[test]
-fn a_name_that_is_none_is_told_and_stops_nothing() {
+fn an_invalid_repository_name_is_reported_and_stops_nothing() {
     let mut world = settled(1);
     agira::project(&mut world.client, "Odd", "ac me", "shop/s");
-    world.github.close("acme/shop#1", &at(5));
+    world.github.close("acme/shop#1", &seconds_from_now(5));
     world
         .run(&["sync"])
         .exits(0)
@@ -498,7 +498,7 @@ fn a_name_that_is_none_is_told_and_stops_nothing() {
         .prints("1 items moved");
 }
 
-/// A source of choices that can be repeated: xorshift.
+/// Repeatable source of random choices (xorshift).
 struct Choices(u64);
 
 impl Choices {
@@ -510,8 +510,8 @@ impl Choices {
     }
 }
 
-/// Whatever the order of changes, polls, runs that die before they record a poll, and however far GitHub's clock is from
-/// ours: in the end every row says what GitHub says.
+/// Plays changes, polls and runs that die before they record a poll, in random order and with any difference between
+/// GitHub's clock and ours. In the end, every row must have GitHub's state.
 #[test]
 fn no_order_of_changes_polls_and_crashes_loses_a_change() {
     for seed in 1..=8 {
@@ -536,11 +536,11 @@ fn no_order_of_changes_polls_and_crashes_loses_a_change() {
             let key = format!("acme/shop#{number}");
             match choices.below(5) {
                 0 | 1 => {
-                    world.github.close(&key, &at(ahead));
+                    world.github.close(&key, &seconds_from_now(ahead));
                     story.push(format!("close {number} at {ahead}"));
                 }
                 2 => {
-                    world.github.reopen(&key, &at(ahead));
+                    world.github.reopen(&key, &seconds_from_now(ahead));
                     story.push(format!("reopen {number} at {ahead}"));
                 }
                 3 => {

@@ -1,6 +1,6 @@
-//! `--dry-run` reads everything, prints the very plan, and changes nothing anywhere (invariant 2).
+//! `--dry-run` reads everything, prints the exact plan, and changes nothing anywhere (invariant 2).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use agira_worker::core::agira_object::ObjectType::GithubIssue;
 use kit::agira;
@@ -8,11 +8,10 @@ use kit::github::{Closer, Event};
 use kit::postgres_server::Database;
 use serde_json::{Value, json};
 
-use crate::world::{World, uuid};
+use crate::fixtures::{CLOSED_AT, plans};
+use crate::harness::{World, uuid};
 
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
-
-/// One of everything that a plan can say.
+/// Returns a world in which plans have an action of every kind.
 fn rich(mut world: World) -> World {
     for (number, status) in [
         (1, "Working"),
@@ -45,13 +44,13 @@ fn rich(mut world: World) -> World {
             .push(Event::Connected("acme/shop#21".to_owned()))
     });
     world.github.delete("acme/shop#6");
-    // Agira does not know the id of a pull request that its queue worker opened.
+    // Agira stores a negative id for a pull request that its own queue worker opened.
     let item: i64 = world.one("SELECT item_id FROM core_externalissuemapping WHERE number = 5");
     agira::pull_request(&mut world.client, item, -21, "acme/shop", 21, "open");
     world
 }
 
-/// A world whose Weaviate has some objects already.
+/// Returns a world whose Weaviate already has some objects.
 fn grown() -> World {
     let mut world = rich(World::new());
     let ids: Vec<(i64, i32)> = world
@@ -79,26 +78,6 @@ fn grown() -> World {
     world
 }
 
-/// Mapping by its name at GitHub: outcome, actions and error, without what only a stored row has.
-fn told(report: &Value) -> BTreeMap<String, (Value, String)> {
-    let mappings = report["mappings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|mapping| {
-            let name = format!(
-                "{} {}#{}",
-                mapping["kind"], mapping["repository"], mapping["number"]
-            );
-            let id = mapping["mapping_id"].to_string();
-            let actions = mapping["actions"]
-                .to_string()
-                .replace(&format!("github_pr:{id}\""), "github_pr:new\"");
-            (name, (mapping["error"].clone(), actions))
-        });
-    mappings.collect()
-}
-
 #[track_caller]
 fn check_same_plan(world: &World) {
     let before = (
@@ -119,7 +98,7 @@ fn check_same_plan(world: &World) {
         before
     );
     let real = world.run(&["sync", "--output", "json"]).exits(3).json();
-    assert_eq!(told(&dry), told(&real));
+    assert_eq!(plans(&dry), plans(&real));
     assert_eq!(
         (&dry["dry_run"], &dry["claimed"], &real["failed"]),
         (&json!(true), &json!(9), &json!(1))
@@ -136,19 +115,31 @@ fn check_same_plan(world: &World) {
         ),
         "{outcomes:?}"
     );
+    check_nothing_left(world, &real, &[]);
+}
+
+/// Checks that a second plan is empty for every mapping that the real run finished.
+#[track_caller]
+fn check_nothing_left(world: &World, real: &Value, args: &[&str]) {
+    let mappings = real["mappings"].as_array().unwrap().iter();
+    let done = mappings.filter(|mapping| mapping["outcome"] != "failed");
+    let named: Vec<String> = done
+        .map(|mapping| format!("--mapping={}", mapping["mapping_id"]))
+        .collect();
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
     world
-        .run(&["sync", "--dry-run", "--recheck-now"])
+        .run(&[&["sync", "--dry-run"], args, &named[..]].concat())
         .exits(0)
         .prints(": 0 would change");
 }
 
 #[test]
-fn it_changes_nothing_and_prints_what_the_real_run_then_does() {
+fn it_changes_nothing_and_prints_what_the_real_run_does() {
     check_same_plan(&grown());
 }
 
 #[test]
-fn without_a_class_it_says_that_one_would_be_created() {
+fn without_a_class_it_reports_that_a_run_would_create_it() {
     let world = rich(World::on(Database::create()));
     world
         .run(&["sync", "--dry-run"])
@@ -159,7 +150,7 @@ fn without_a_class_it_says_that_one_would_be_created() {
 }
 
 #[test]
-fn an_items_new_status_is_carried_over_many_slices() {
+fn later_slices_use_the_new_status_of_an_item() {
     let mut world = World::new();
     let linked = world.issue("acme/shop#1", "Working");
     world.github.close("acme/shop#1", CLOSED_AT);
@@ -187,11 +178,11 @@ fn an_items_new_status_is_carried_over_many_slices() {
         .run(&["sync", "--limit", "300", "--output", "json"])
         .exits(0)
         .json();
-    assert_eq!(told(&dry), told(&real));
+    assert_eq!(plans(&dry), plans(&real));
 }
 
 #[test]
-fn every_statement_stands_in_a_read_only_transaction() {
+fn every_statement_is_in_a_read_only_transaction() {
     let world = grown();
     world.database.reset_statements();
     world.run(&["sync", "--dry-run"]).exits(3);
@@ -213,7 +204,7 @@ fn every_statement_stands_in_a_read_only_transaction() {
     }
 }
 
-/// Defect "dry run": today's worker reads nothing from GitHub, so it cannot show a status change.
+/// Defect "dry run": Agira's own worker does not ask GitHub, so its dry run cannot show a status change.
 #[test]
 fn it_shows_the_status_change_that_github_implies() {
     let world = grown();
@@ -231,8 +222,8 @@ fn it_shows_the_status_change_that_github_implies() {
         line("mapping 1 "),
         "mapping 1 (item 1, issue acme/shop#1): state: open => closed; item status: Working => Testing; \
          remember close event of 2026-03-01T10:00:00Z; insert row for pull request acme/shop#20 (merged); \
-         link to pull request acme/shop#20: none => closes; Weaviate item:1: create (missing there); \
-         Weaviate github_issue:1: update (status there is open)"
+         link to pull request acme/shop#20: none => closes; Weaviate item:1: create (it is missing); \
+         Weaviate github_issue:1: update (its status is open)"
     );
     assert!(
         line("mapping 3 ")
@@ -240,7 +231,7 @@ fn it_shows_the_status_change_that_github_implies() {
     );
     assert!(line("mapping 4 ").contains("; link to pull request acme/backend#7: none => closes; "));
     assert!(line("mapping 5 ").contains("GitHub id of row 7: -21 => "));
-    assert!(line("mapping 6 ").contains("): failed: acme/shop#6 was deleted at GitHub"));
+    assert!(line("mapping 6 ").contains("): failed: acme/shop#6 was deleted on GitHub"));
     assert!(
         run.stdout
             .ends_with("8 would change, 0 would not, 1 failed; nothing was changed\n"),
@@ -264,7 +255,8 @@ fn mappings_that_would_not_change_are_counted_and_not_shown() {
     }
     world.sync();
     world.github.close("acme/shop#2", CLOSED_AT);
-    let run = world.run(&["sync", "--dry-run", "--recheck-now"]).exits(0);
+    world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now()");
+    let run = world.run(&["sync", "--dry-run"]).exits(0);
     let told: Vec<&str> = run
         .stdout
         .lines()
@@ -287,11 +279,11 @@ fn one_mapping_is_explained_with_the_text_as_a_diff() {
         "mapping 1 (item 1, issue acme/shop#1)\n    due since ",
         "    item 1 \"An item\" is in Working\n",
         "    GitHub: closed, closed 2026-03-01T10:00:00Z as completed, last changed ",
-        "    close event dealt with before: none\n",
+        "    last handled close event: none\n",
         "    why:\n",
-        "        another state: yes, open is stored, closed there\n        close event to deal with: yes, closed 2026-03-01T10:00:00Z; dealt with before: none\n",
+        "        state differs: yes, stored is open, GitHub has closed\n        close event to handle: yes, closed 2026-03-01T10:00:00Z; last handled closing: none\n",
         "        status is protected: no, ",
-        "        item moves: yes, Working => Testing, unless a person moves it before the run does\n        pull request of the issue: yes, acme/shop#20 closes it (a new row); linked so far: none\n",
+        "        item moves: yes, Working => Testing, unless a person moves it before the run does\n        issue has a pull request: yes, acme/shop#20 closes it (a new row); stored link: none\n",
         "    plan:\n        state: open => closed\n        item status: Working => Testing\n",
         "    text of github_issue:1:\n",
         "        -State: open\n",
@@ -337,7 +329,7 @@ fn json_explains_one_mapping_too() {
     let reasons = told["reasons"].as_array().unwrap();
     assert_eq!(
         reasons[2],
-        json!({ "question": "close_event", "answer": "yes", "facts": "closed 2026-03-01T10:00:00Z; dealt with before: none" })
+        json!({ "question": "close_event", "answer": "yes", "facts": "closed 2026-03-01T10:00:00Z; last handled closing: none" })
     );
     let diff = told["text_diffs"][1].clone();
     assert_eq!(diff["object"], "github_issue:1");
@@ -349,12 +341,12 @@ fn json_explains_one_mapping_too() {
     assert_eq!(
         (&failed["github"], &failed["reasons"]),
         (&Value::Null, &json!([])),
-        "GitHub says nothing"
+        "without a snapshot"
     );
     assert!(failed["due"].as_str().unwrap().starts_with("due since "));
 }
 
-/// A line of `sync --mapping 1 --dry-run` after somebody did something to the mapping.
+/// Checks a line of `sync --mapping 1 --dry-run` after a change to the mapping.
 #[track_caller]
 fn check_why(change: &str, line: &str) {
     let mut world = World::new();
@@ -368,11 +360,8 @@ fn check_why(change: &str, line: &str) {
 }
 
 #[test]
-fn a_mapping_that_does_not_move_tells_why() {
-    check_why(
-        "state = state",
-        "    no reason to look known; next look without one at ",
-    );
+fn a_mapping_that_does_not_move_shows_the_reason() {
+    check_why("state = state", "    not due; next recheck at ");
     check_why(
         "worker_due_at = now() - interval '1 hour'",
         "    due since ",
@@ -400,18 +389,19 @@ fn a_mapping_that_does_not_move_tells_why() {
 }
 
 #[test]
-fn what_an_outbox_holds_is_told() {
+fn an_outbox_that_waits_is_named() {
     let world = grown();
     world.weaviate.settings().down = true;
     world.run(&["sync", "--limit", "1"]).exits(75);
     world.weaviate.settings().down = false;
     world
-        .run(&["sync", "--dry-run"])
-        .prints("): 2 objects wait for Weaviate since ");
+        .run(&["sync", "--mapping", "1", "--dry-run"])
+        .exits(0)
+        .prints("    objects wait for Weaviate; a run delivers them first");
 }
 
 #[test]
-fn a_mapping_that_another_run_holds_is_left_to_it() {
+fn a_mapping_that_another_run_holds_is_skipped() {
     let mut world = World::new();
     let linked = world.issue("acme/shop#1", "Working");
     world.execute("UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = now() + interval '1 hour'");
@@ -428,13 +418,13 @@ fn a_mapping_that_another_run_holds_is_left_to_it() {
     world
         .run(&["sync", "--mapping", &mapping])
         .exits(0)
-        .logs("the run that held it died; looking at it alone")
+        .logs("the run that held it died; checking it alone")
         .prints("1 synced");
 }
 
-/// A dry run of a command, and the real run after it, which has to do the very same.
+/// Runs a command as a dry run and then for real. The real run must do exactly what the dry run printed.
 #[track_caller]
-fn check_foreseen(world: &World, args: &[&str]) -> Value {
+fn check_preview(world: &World, args: &[&str]) -> Value {
     let before = (world.database.dump(""), world.weaviate.objects());
     let dry = world
         .run(&[args, &["--dry-run", "--output", "json"]].concat())
@@ -445,7 +435,7 @@ fn check_foreseen(world: &World, args: &[&str]) -> Value {
         .run(&[args, &["--output", "json"]].concat())
         .exits(0)
         .json();
-    assert_eq!(told(&dry), told(&real), "{args:?}");
+    assert_eq!(plans(&dry), plans(&real), "{args:?}");
     assert_eq!(
         (&dry["claimed"], &dry["failed"]),
         (&real["claimed"], &real["failed"]),
@@ -454,7 +444,7 @@ fn check_foreseen(world: &World, args: &[&str]) -> Value {
     real
 }
 
-/// An issue and the pull request that closes it, both synced while open.
+/// Returns an issue and the pull request that closes it, both synced while they were open.
 fn synced() -> World {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
@@ -469,28 +459,23 @@ fn synced() -> World {
 const DUE: &str = "UPDATE core_externalissuemapping SET worker_due_at = now() WHERE kind = 'Issue'";
 
 #[test]
-fn a_row_that_becomes_due_by_another_ones_plan_is_looked_at_as_in_the_real_run() {
-    for (prepare, looked_at) in [
-        (DUE.to_owned(), 2),
-        // A parked one has to wait until six hours after its failure.
-        (format!("{DUE}; {PARKED} '1 hour' WHERE kind = 'PR'"), 1),
-        (format!("{DUE}; {PARKED} '7 hours' WHERE kind = 'PR'"), 2),
-    ] {
-        let mut world = synced();
-        world.github.merge("acme/shop#2", CLOSED_AT);
-        world.execute(&prepare);
-        let real = check_foreseen(&world, &["sync"]);
-        assert_eq!(
-            real["mappings"].as_array().unwrap().len(),
-            looked_at,
-            "{prepare}"
-        );
-    }
+fn a_row_that_a_plan_marks_is_listed_and_not_planned() {
     let mut world = synced();
     world.github.merge("acme/shop#2", CLOSED_AT);
     world.execute(DUE);
-    check_foreseen(&world, &["sync", "--limit", "1"]);
-    check_foreseen(&world, &["sync", "--limit", "1"]);
+    let dry = world
+        .run(&["sync", "--dry-run", "--output", "json"])
+        .exits(0)
+        .json();
+    let mappings = dry["mappings"].as_array().unwrap();
+    assert_eq!(mappings.len(), 1, "{dry:#}");
+    assert!(
+        mappings[0]["actions"].to_string().contains("make_due"),
+        "{dry:#}"
+    );
+    // Discovery marks this row first, so the plan does not have to.
+    world.execute("UPDATE worker_repository SET pull_requests_cursor = '2026-01-01'");
+    check_preview(&world, &["sync", "--limit", "1"]);
 }
 
 const PARKED: &str =
@@ -498,38 +483,9 @@ const PARKED: &str =
     worker_error = 'it broke', worker_error_at = now() - interval";
 
 #[test]
-fn what_outboxes_will_have_delivered_is_not_planned_again() {
-    let mut world = grown();
-    world.execute("DELETE FROM core_externalissuemapping WHERE number = 6");
-    world.weaviate.settings().down = true;
-    world.run(&["sync"]).exits(75);
-    world.weaviate.settings().down = false;
-    world.execute(DUE);
-    let real = check_foreseen(&world, &["sync"]);
-    assert!(
-        !real["mappings"].to_string().contains("\"write\""),
-        "{real:#}"
-    );
-}
-
-#[test]
-fn an_outbox_that_is_outdated_is_foreseen_as_the_look_that_follows() {
-    let mut world = World::new();
-    world.issue("acme/shop#1", "Working");
-    world.github.close("acme/shop#1", CLOSED_AT);
-    world.weaviate.settings().down = true;
-    world.run(&["sync"]).exits(75);
-    world.weaviate.settings().down = false;
-    world.execute("UPDATE core_externalissuemapping SET state = 'open'");
-    let real = check_foreseen(&world, &["sync"]);
-    assert_eq!(real["synced"], 1);
-}
-
-#[test]
-fn push_weaviate_is_foreseen_with_its_limit() {
+fn the_preview_of_push_weaviate_respects_the_limit() {
     for args in [
         &["--limit", "1"][..],
-        &["--limit", "2"],
         &["--limit", "3"],
         &[],
         &["--mapping", "1", "--mapping", "3"],
@@ -538,19 +494,16 @@ fn push_weaviate_is_foreseen_with_its_limit() {
         for number in 1..=4 {
             world.issue(&format!("acme/shop#{number}"), "Working");
         }
-        world.weaviate.settings().down = true;
-        world.run(&["sync", "--limit", "2"]).exits(75);
-        world.weaviate.settings().down = false;
-        check_foreseen(&world, &[&["push-weaviate"], args].concat());
+        check_preview(&world, &[&["push-weaviate"], args].concat());
     }
 }
 
 #[test]
-fn a_slice_in_which_every_look_fails_forgets_nothing_of_the_slices_before() {
+fn a_slice_whose_fetches_all_fail_keeps_the_results_of_earlier_slices() {
     let mut world = World::new();
     let linked = world.issue("acme/shop#1", "Working");
     world.github.close("acme/shop#1", CLOSED_AT);
-    // Enough to fill the rest of the first slice and all of the second.
+    // These rows fill the rest of the first slice, and the whole second slice.
     world.execute(&format!(
         "INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body, merge_commit_sha)
          SELECT -n, n, 'Issue', 'open', 'nonsense', now(), {}, '', '' FROM generate_series(1000, 1198) n",
@@ -581,7 +534,7 @@ fn a_slice_in_which_every_look_fails_forgets_nothing_of_the_slices_before() {
 }
 
 #[test]
-fn what_waits_while_weaviate_is_down_is_foreseen_as_waiting() {
+fn the_preview_shows_objects_as_waiting_while_weaviate_is_down() {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     world.weaviate.settings().down = true;
@@ -591,7 +544,7 @@ fn what_waits_while_weaviate_is_down_is_foreseen_as_waiting() {
         let run = world
             .run(&[&["sync", "--output", "json"], more].concat())
             .exits(75);
-        told(&run.json())
+        plans(&run.json())
     });
     assert_eq!(dry, real);
     assert!(
@@ -601,38 +554,38 @@ fn what_waits_while_weaviate_is_down_is_foreseen_as_waiting() {
 }
 
 #[test]
-fn what_is_rechecked_now_is_foreseen_with_its_limit() {
+fn the_preview_of_rechecks_respects_the_limit() {
     let mut world = World::new();
     for number in 1..=6 {
         world.issue(&format!("acme/shop#{number}"), "Working");
     }
     world.issue("acme/backend#7", "Working");
     world.sync();
-    // The later the id, the sooner the recheck; the last one's time has come.
+    // A row with a higher id has an earlier recheck time.
     world.execute(
-        "UPDATE core_externalissuemapping SET worker_recheck_at = now() + interval '7 hours' - id * interval '1 hour'",
+        "UPDATE core_externalissuemapping SET worker_recheck_at = now() - id * interval '1 hour'",
     );
-    for (limit, expected) in [
-        ("2", &[1, 7][..]),
-        ("3", &[2, 3, 4]),
-        ("50", &[1, 2, 3, 4, 5, 6, 7]),
-    ] {
-        let real = check_foreseen(&world, &["sync", "--recheck-now", "--limit", limit]);
-        let looked_at = real["mappings"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|one| one["mapping_id"].as_i64().unwrap());
+    for (limit, expected) in [("2", &[6, 7][..]), ("3", &[3, 4, 5]), ("50", &[1, 2])] {
+        let real = check_preview(&world, &["sync", "--limit", limit]);
+        let mappings = real["mappings"].as_array().unwrap().iter();
+        let checked = mappings.map(|one| one["mapping_id"].as_i64().unwrap());
         assert_eq!(
-            looked_at.collect::<BTreeSet<_>>(),
+            checked.collect::<BTreeSet<_>>(),
             expected.iter().copied().collect()
         );
     }
-    check_foreseen(&world, &["sync", "--recheck-now", "--project", "2"]);
 }
 
 #[test]
-fn a_retry_is_foreseen_with_its_limit() {
+fn recheck_now_changes_rows_and_has_no_dry_run() {
+    World::new()
+        .run(&["sync", "--recheck-now", "--dry-run"])
+        .exits(2)
+        .logs("'--recheck-now' cannot be used with '--dry-run'");
+}
+
+#[test]
+fn the_preview_of_a_retry_respects_the_limit() {
     for args in [&["--limit", "2"][..], &["--mapping", "3"], &[]] {
         let mut world = World::new();
         for number in 1..=4 {
@@ -642,12 +595,12 @@ fn a_retry_is_foreseen_with_its_limit() {
                 .close(&format!("acme/shop#{number}"), CLOSED_AT);
         }
         world.execute(&format!("{PARKED} '1 hour' WHERE id > 1"));
-        check_foreseen(&world, &[&["retry-failed"], args].concat());
+        check_preview(&world, &[&["retry-failed"], args].concat());
     }
 }
 
 #[test]
-fn a_policy_is_foreseen() {
+fn the_preview_applies_the_policy() {
     for args in [
         &["--keep-status", "Working"][..],
         &["--close-reason", "not_planned"],
@@ -656,72 +609,66 @@ fn a_policy_is_foreseen() {
     ] {
         let mut world = grown();
         world.execute("DELETE FROM core_externalissuemapping WHERE number = 6");
-        check_foreseen(&world, &[&["sync"], args].concat());
-        world
-            .run(&[&["sync", "--dry-run", "--recheck-now"], args].concat())
-            .exits(0)
-            .prints(": 0 would change");
+        let real = check_preview(&world, &[&["sync"], args].concat());
+        check_nothing_left(&world, &real, args);
     }
 }
 
 #[test]
-fn the_time_budget_ends_a_dry_run_where_it_ends_the_real_one() {
-    let mut world = synced();
-    world.github.merge("acme/shop#2", CLOSED_AT);
-    world.execute(DUE);
+fn the_time_budget_ends_a_dry_run_like_the_real_run() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.github.pull_request("acme/shop#2", |_| {});
+    world.github.issue("acme/shop#1", |issue| {
+        issue.references = vec!["acme/shop#2".to_owned()]
+    });
     world.github.settings().latency = std::time::Duration::from_millis(1100);
-    let real = check_foreseen(&world, &["sync", "--time-budget", "2s"]);
+    let real = check_preview(&world, &["sync", "--time-budget", "2s"]);
     assert_eq!(
-        (&real["claimed"], &real["stopped_by"]),
-        (&json!(1), &json!("time_budget"))
+        (&real["claimed"], &real["given_back"], &real["stopped_by"]),
+        (&json!(2), &json!(1), &json!("time_budget"))
     );
 }
 
-/// A mapping whose run died is looked at alone and last, beyond the limit, too.
+/// The preview of a batch does not show suspects, which a run checks alone and last. A named suspect is planned
+/// exactly.
 #[test]
-fn what_a_run_that_died_left_is_foreseen() {
+fn a_named_suspect_is_planned_exactly() {
     let mut world = World::new();
-    let linked = [1, 2, 3, 4].map(|number| world.issue(&format!("acme/shop#{number}"), "Working"));
-    (1..=4).for_each(|number| {
+    let linked = [1, 2].map(|number| world.issue(&format!("acme/shop#{number}"), "Working"));
+    for number in 1..=2 {
         world
             .github
-            .close(&format!("acme/shop#{number}"), CLOSED_AT)
-    });
+            .close(&format!("acme/shop#{number}"), CLOSED_AT);
+    }
     world.execute(
         "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_attempts = 1,
-            worker_claimed_until = now() - interval '1 hour' WHERE number IN (1, 2)",
+            worker_claimed_until = now() - interval '1 hour'",
     );
-    let [first, second] = [0, 1].map(|index| linked[index].mapping);
-    let died = ": in work by a run that died; its claim expired ";
+    let [first, second] = [0, 1].map(|index| linked[index].mapping.to_string());
     world
-        .run(&["sync", "--limit", "3", "--dry-run"])
+        .run(&["sync", "--dry-run"])
         .exits(0)
-        .prints(&format!("mapping {first} ("))
-        .prints(died);
-    check_foreseen(&world, &["sync", "--limit", "1"]);
-    assert_eq!(world.item_status(linked[0].item), "Testing");
+        .prints(": 0 would change, 0 would not");
     world
-        .run(&["sync", "--mapping", &second.to_string(), "--dry-run"])
+        .run(&["sync", "--mapping", &first, "--dry-run"])
         .exits(0)
         .prints("died; its claim expired ")
         .prints("        item status: Working => Testing");
-    check_foreseen(&world, &["sync", "--mapping", &second.to_string()]);
-    assert_eq!(world.item_status(linked[1].item), "Testing");
-    world.execute(
-        "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_attempts = 9,
-            worker_claimed_until = now() - interval '1 hour' WHERE number = 3",
-    );
-    let parked = "attempt 10 did not finish: the run that made it died; parked after that";
-    world.run(&["sync", "--dry-run"]).exits(3).prints(parked);
-    let [dry, real] = [&["--dry-run"][..], &[]].map(|dry| {
-        world
-            .run(&[&["sync", "--output", "json"], dry].concat())
-            .exits(3)
-            .json()
-    });
-    assert_eq!(told(&dry), told(&real));
+    check_preview(&world, &["sync", "--mapping", &first]);
+    assert_eq!(world.item_status(linked[0].item), "Testing");
+    world.execute("UPDATE core_externalissuemapping SET worker_attempts = 9 WHERE number = 2");
+    let parked = "attempt 10 did not finish: the run that made it died; the mapping is parked";
+    let args = ["sync", "--mapping", &second, "--output", "json"];
+    world
+        .run(&["sync", "--mapping", &second, "--dry-run"])
+        .exits(3)
+        .prints(parked);
+    let [dry, real] =
+        [&["--dry-run"][..], &[]].map(|dry| world.run(&[&args[..], dry].concat()).exits(3).json());
+    assert_eq!(plans(&dry), plans(&real));
     assert_eq!(
-        (&dry["claimed"], &dry["failed"]),
-        (&real["claimed"], &real["failed"])
+        (&dry["failed"], &dry["mappings"][0]["error"]),
+        (&json!(1), &json!(parked))
     );
 }

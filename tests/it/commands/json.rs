@@ -1,4 +1,4 @@
-//! What scripts and log collectors read is as the schemas in tests/schema say, however a run ends.
+//! The JSON output and the JSON log match the schemas in tests/schema, whatever ends a run.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -8,7 +8,8 @@ use kit::fault_proxy::{FaultProxy, WireFault};
 use kit::github::Closer;
 use serde_json::{Value, json};
 
-use crate::world::{Run, World};
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{Run, World, send_signal};
 
 const RUN: &str = include_str!("../../schema/run.json");
 const STATUS: &str = include_str!("../../schema/status.json");
@@ -31,7 +32,7 @@ fn check(schema: &Validator, value: &Value) {
     assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
 }
 
-/// Runs the command and checks the one object that it prints.
+/// Runs the command, and checks the single object that it prints.
 #[track_caller]
 fn printed(text: &str, mut command: Command, code: i32) -> Value {
     let run = Run::of(command.args(["--output", "json"])).exits(code);
@@ -42,8 +43,8 @@ fn printed(text: &str, mut command: Command, code: i32) -> Value {
     value
 }
 
-/// Issue 1 was closed by a pull request, issue 2 has no readable address.
-fn busy() -> World {
+/// Returns a world of two issues: 1 was closed by a pull request, and 2 has no readable address.
+fn world_with_a_failure() -> World {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     world.issue("acme/shop#2", "Working");
@@ -51,14 +52,14 @@ fn busy() -> World {
     let closer = Closer::PullRequest("acme/shop#3".to_owned());
     world
         .github
-        .close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
+        .close_by("acme/shop#1", CLOSED_AT, "COMPLETED", closer);
     world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE number = 2");
     world
 }
 
 #[test]
-fn every_command_prints_what_its_schema_says() {
-    let mut world = busy();
+fn the_json_of_every_command_matches_its_schema() {
+    let mut world = world_with_a_failure();
     let planned = printed(RUN, world.command(&["sync", "--dry-run"]), 3);
     assert!(
         planned["mappings"]
@@ -115,8 +116,8 @@ fn every_command_prints_what_its_schema_says() {
 }
 
 #[test]
-fn runs_that_cannot_do_their_work_print_it_too() {
-    let mut world = busy();
+fn failed_runs_print_json_too() {
+    let mut world = world_with_a_failure();
     for subcommand in ["sync", "push-weaviate", "retry-failed"] {
         let mut command = world.command(&[subcommand]);
         command.env_remove("GITHUB_TOKEN");
@@ -133,9 +134,9 @@ fn runs_that_cannot_do_their_work_print_it_too() {
     assert_eq!(status["pause"]["until"], "2100-01-01T00:00:00Z");
 }
 
-/// Whatever ends a run, a script finds the object that the schema says, and the exit code in it.
+/// Whatever ends a run, it prints an object that matches the schema and has the exit code.
 #[test]
-fn every_command_prints_it_with_every_exit_code() {
+fn every_command_prints_json_with_every_exit_code() {
     for subcommand in ["sync", "push-weaviate", "retry-failed"] {
         let mut world = World::new();
         let dry = [subcommand, "--dry-run"];
@@ -144,7 +145,7 @@ fn every_command_prints_it_with_every_exit_code() {
         printed(RUN, world.command(&dry), 0);
         world.issue("acme/shop#1", "Working");
         world.issue("acme/shop#2", "Working");
-        world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
+        world.github.close("acme/shop#1", CLOSED_AT);
         world
             .execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE number = 2");
         if subcommand == "retry-failed" {
@@ -170,7 +171,7 @@ fn every_command_prints_it_with_every_exit_code() {
                 front.fail_from(0, WireFault::Hang);
                 let mut command = world.command(args);
                 command
-                    .args(["--output", "json", "--answer-timeout", "1s"])
+                    .args(["--output", "json", "--request-timeout", "1s"])
                     .env("GITHUB_API_URL", front.url());
                 let child = command
                     .stdout(Stdio::piped())
@@ -178,14 +179,8 @@ fn every_command_prints_it_with_every_exit_code() {
                     .spawn()
                     .unwrap();
                 front.wait_for(1);
-                assert!(
-                    Command::new("kill")
-                        .args(["-s", signal, &child.id().to_string()])
-                        .status()
-                        .unwrap()
-                        .success()
-                );
-                let output = child.wait_with_output().unwrap();
+                send_signal(child.id(), signal);
+                let output = kit::wait::output_of(child);
                 assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
                 let report: Value = serde_json::from_slice(&output.stdout).unwrap();
                 check(&schema(RUN), &report);
@@ -208,7 +203,8 @@ fn every_command_prints_it_with_every_exit_code() {
     misused(&world, "status");
 }
 
-/// Exit code 2 comes before there is a form: the usage is on stderr, and nothing on stdout.
+/// Checks exit code 2, which ends the program before it knows the output format: the usage is on stderr, and stdout is
+/// empty.
 #[track_caller]
 fn misused(world: &World, subcommand: &str) {
     let run = world
@@ -218,9 +214,9 @@ fn misused(world: &World, subcommand: &str) {
     assert_eq!(run.stdout, "");
 }
 
-/// A schema that takes everything would tell nobody anything.
+/// A schema that accepts everything would be useless.
 #[test]
-fn another_form_is_noticed() {
+fn the_schema_rejects_other_json() {
     let world = World::new();
     let mut status = printed(STATUS, world.command(&["status"]), 0);
     let schema = schema(STATUS);
@@ -234,7 +230,7 @@ fn another_form_is_noticed() {
     assert!(!schema.is_valid(&status), "a missing field");
 }
 
-/// The lines of a whole run; each is as the schema says, and has the id of this run.
+/// Checks that each log line of a run matches the schema and has the id of this run.
 #[track_caller]
 fn lines(run: &Run) -> Vec<Value> {
     let schema = schema(LOG);
@@ -252,8 +248,8 @@ fn lines(run: &Run) -> Vec<Value> {
 }
 
 #[test]
-fn every_line_of_a_json_log_has_the_id_of_the_run_and_names_its_mapping() {
-    let mut world = busy();
+fn every_json_log_line_has_the_run_id_and_its_mapping() {
+    let mut world = world_with_a_failure();
     let run = world.run(&["sync", "-vv", "--log-format", "json"]).exits(3);
     let told = lines(&run);
     let id: String = world.one("SELECT run::text FROM worker_run");
@@ -290,7 +286,7 @@ fn every_line_of_a_json_log_has_the_id_of_the_run_and_names_its_mapping() {
 }
 
 #[test]
-fn a_run_that_cannot_start_has_an_id_too() {
+fn a_run_that_cannot_start_has_an_id() {
     let world = World::new();
     for subcommand in ["sync", "status"] {
         let run = world

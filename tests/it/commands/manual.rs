@@ -1,4 +1,4 @@
-//! Man pages and completions, as `examples/manual.rs` writes them, read by the tools that will read them.
+//! Man pages and completions, as `examples/manual.rs` writes them, checked by the tools that read them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use agira_worker::cli::Cli;
 use clap::CommandFactory;
 
-/// Cargo builds the examples beside the tests.
+/// Runs the example, which Cargo builds beside the tests; returns the files that it writes.
 pub fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = tempfile::tempdir().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_agira-worker"))
@@ -53,7 +53,7 @@ fn there_is_a_page_for_the_program_and_each_command_and_a_completion_for_each_sh
 }
 
 #[test]
-fn the_pages_have_the_exit_codes_where_readers_look_for_them() {
+fn the_man_pages_have_an_exit_status_section() {
     let (folder, _) = written();
     let page = std::fs::read_to_string(folder.path().join("man1/agira-worker.1")).unwrap();
     let (_, section) = page
@@ -67,7 +67,7 @@ fn the_pages_have_the_exit_codes_where_readers_look_for_them() {
     assert_eq!(codes, agira_worker::EXIT_CODES.map(|(code, _)| code));
 }
 
-/// The tool ends well and says nothing about each file whose name ends so.
+/// Checks that the tool succeeds without output for each file with this suffix.
 fn check(tool: &str, args: &[&str], files: &[PathBuf], ends: &str) {
     let chosen: Vec<&PathBuf> = files
         .iter()
@@ -98,7 +98,7 @@ fn bash_reads_its_completions() {
 
 #[test]
 #[ignore = "needs zsh, fish, mandoc and groff"]
-fn other_shells_and_the_readers_of_man_pages_find_nothing() {
+fn other_shells_and_man_page_tools_report_no_problem() {
     let (_folder, files) = written();
     check("zsh", &["-n"], &files, "_agira-worker");
     check("fish", &["--no-execute"], &files, ".fish");

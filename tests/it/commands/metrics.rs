@@ -1,4 +1,4 @@
-//! `--metrics-file`: what a run did, as node_exporter's textfile collector reads it.
+//! `--metrics-file`: the metrics of a run, in the format of node_exporter's textfile collector.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,8 @@ use agira_worker::METRICS;
 use kit::fault_proxy::{FaultProxy, WireFault};
 use prometheus_parse::{Scrape, Value};
 
-use crate::world::{Run, World};
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{Run, World};
 
 const README: &str = include_str!("../../../README.md");
 
@@ -44,11 +45,11 @@ fn value(scrape: &Scrape, name: &str, label: Option<(&str, &str)>) -> f64 {
 }
 
 #[test]
-fn a_run_tells_what_it_did() {
+fn the_metrics_show_what_a_run_did() {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     world.issue("acme/shop#2", "Working");
-    world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
+    world.github.close("acme/shop#1", CLOSED_AT);
     world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE number = 2");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sync.prom");
@@ -65,14 +66,14 @@ fn a_run_tells_what_it_did() {
     let scrape = read(&path);
     assert_eq!(value(&scrape, "run_exit_code", None), 3.0);
     for outcome in ["synced", "unchanged", "failed", "given_back"] {
-        let told = value(&scrape, "run_mappings", Some(("outcome", outcome)));
-        assert_eq!(told, report[outcome].as_f64().unwrap(), "{outcome}");
+        let written = value(&scrape, "run_mappings", Some(("outcome", outcome)));
+        assert_eq!(written, report[outcome].as_f64().unwrap(), "{outcome}");
     }
     assert_eq!(value(&scrape, "run_items_moved", None), 1.0);
     for service in ["github", "weaviate"] {
-        let told = value(&scrape, "run_requests", Some(("service", service)));
+        let written = value(&scrape, "run_requests", Some(("service", service)));
         assert_eq!(
-            told,
+            written,
             report[service]["requests"].as_f64().unwrap(),
             "{service}"
         );
@@ -106,7 +107,7 @@ fn a_run_tells_what_it_did() {
 }
 
 #[test]
-fn a_run_that_could_not_start_says_so_in_its_metrics() {
+fn a_run_that_could_not_start_writes_metrics() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sync.prom");
@@ -117,7 +118,7 @@ fn a_run_that_could_not_start_says_so_in_its_metrics() {
     assert_eq!(value(&read(&path), "run_exit_code", None), 1.0);
 }
 
-/// Otherwise an alert on the age of the last success would be silent while nothing succeeds.
+/// Otherwise an alert on the age of the last success could not fire.
 #[test]
 fn the_last_success_stays_in_the_file_of_a_run_that_has_no_postgresql() {
     let mut world = World::new();
@@ -154,13 +155,13 @@ fn the_last_success_stays_in_the_file_of_a_run_that_has_no_postgresql() {
     )
     .unwrap();
     assert!(!known(&without(&args, 1)), "no time");
-    // PostgreSQL goes while the run works: what it looks at is gone with it.
+    // PostgreSQL stops during the run, so that the run loses the database.
     world.run(&args).exits(0);
     let success = value(&read(&path), "last_success_timestamp_seconds", None);
     world.issue("acme/shop#1", "Working");
     let front = FaultProxy::before(&world.github.url());
     front.fail_from(0, WireFault::Hang);
-    let mut command = world.command(&[&args[..], &["--answer-timeout", "2s"]].concat());
+    let mut command = world.command(&[&args[..], &["--request-timeout", "2s"]].concat());
     let child = command
         .env("GITHUB_API_URL", front.url())
         .stderr(Stdio::null())
@@ -172,7 +173,7 @@ fn the_last_success_stays_in_the_file_of_a_run_that_has_no_postgresql() {
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND application_name = 'agira-worker'",
     );
-    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(75));
+    assert_eq!(kit::wait::output_of(child).status.code(), Some(75));
     let scrape = read(&path);
     assert_eq!(value(&scrape, "run_exit_code", None), 75.0);
     assert_eq!(
@@ -189,17 +190,16 @@ fn the_last_success_stays_in_the_file_of_a_run_that_has_no_postgresql() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_a_warning_and_the_run_is_done() {
+fn an_unwritable_metrics_file_causes_only_a_warning() {
     let mut world = World::new();
-    let linked = world.issue("acme/shop#1", "Working");
-    world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
+    let linked = world.closed_issue("acme/shop#1");
     let said = world
         .run(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"])
         .exits(0);
     said.logs("the metrics file /nonexistent/folder/sync.prom cannot be written")
         .prints("1 synced");
     assert_eq!(world.item_status(linked.item), "Testing");
-    // However the run ends.
+    // The exit code of the run stays the same.
     world.execute(
         "UPDATE core_externalissuemapping SET html_url = 'nonsense', worker_due_at = now()",
     );
@@ -211,12 +211,12 @@ fn a_file_that_cannot_be_written_is_a_warning_and_the_run_is_done() {
     Run::of(command.env_remove("GITHUB_TOKEN"))
         .exits(1)
         .logs("cannot be written");
-    // What is no file is not replaced by one.
+    // A path that is not a regular file is not replaced.
     let folder = tempfile::tempdir().unwrap();
     let said = world
         .run(&["sync", "--metrics-file", folder.path().to_str().unwrap()])
         .exits(0);
-    said.logs("there is something else at this path");
+    said.logs("the path is not a regular file; name another one");
     assert!(folder.path().is_dir());
 }
 
@@ -240,7 +240,7 @@ fn a_dry_run_writes_no_metrics() {
 fn the_metrics_of_readme_and_program_are_the_same() {
     let (_, section) = README.split_once("## Metrics\n").expect("a section");
     let (section, _) = section.split_once("\n## ").unwrap();
-    let told: Vec<&str> = section
+    let documented: Vec<&str> = section
         .lines()
         .filter(|line| line.starts_with("| `"))
         .collect();
@@ -248,10 +248,10 @@ fn the_metrics_of_readme_and_program_are_the_same() {
         .iter()
         .map(|(name, meaning)| format!("| `{name}` | {meaning} |"))
         .collect();
-    assert_eq!(told, ours);
+    assert_eq!(documented, ours);
 }
 
-/// Those that need a state of their own are the two about GitHub's budget.
+/// The two metrics about GitHub's budget need special situations.
 #[test]
 fn every_metric_is_written_by_a_run() {
     let mut world = World::new();

@@ -1,14 +1,13 @@
-//! `push-weaviate`: what concerns Weaviate, and nothing else.
+//! `push-weaviate` writes objects to Weaviate and changes nothing else.
 
 use agira_worker::core::agira_object::ObjectType::{GithubIssue, Item};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::fixtures::CLOSED_AT;
+use crate::harness::World;
 
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
-
-/// Five closed issues that nobody looked at, each with a pull request.
-fn unseen() -> World {
+/// Returns five closed issues that were never checked, each with a pull request.
+fn unfetched() -> World {
     let mut world = World::new();
     for number in 1..=5 {
         let (key, pull_request) = (
@@ -16,16 +15,13 @@ fn unseen() -> World {
             format!("acme/shop#{}", number + 10),
         );
         world.issue(&key, "Working");
-        world.github.pull_request(&pull_request, |_| {});
-        world
-            .github
-            .issue(&key, |issue| issue.references = vec![pull_request]);
+        world.closing_pull_request(&key, &pull_request);
         world.github.close(&key, CLOSED_AT);
     }
     world
 }
 
-/// All mapping rows without the columns that the command may write.
+/// Returns all mapping rows, without the columns that the command may write.
 fn rows(world: &mut World) -> Value {
     world.one(
         "SELECT json_agg(to_jsonb(m) - 'worker_outbox' - 'worker_pushed_at' ORDER BY id) FROM core_externalissuemapping m",
@@ -33,8 +29,8 @@ fn rows(world: &mut World) -> Value {
 }
 
 #[test]
-fn it_fills_in_what_was_never_pushed_and_touches_nothing_else() {
-    let mut world = unseen();
+fn it_creates_missing_objects_and_changes_nothing_else() {
+    let mut world = unfetched();
     let (rows_before, mut before) = (rows(&mut world), world.database.dump("worker_"));
     world
         .run(&["push-weaviate"])
@@ -55,8 +51,8 @@ fn it_fills_in_what_was_never_pushed_and_touches_nothing_else() {
 }
 
 #[test]
-fn a_second_run_has_nothing_to_do_and_asks_nobody() {
-    let world = unseen();
+fn a_second_run_sends_no_request() {
+    let world = unfetched();
     world.run(&["push-weaviate"]).exits(0);
     world.github.clear_log();
     world.weaviate.clear_log();
@@ -75,7 +71,7 @@ fn a_second_run_has_nothing_to_do_and_asks_nobody() {
 
 #[test]
 fn sync_does_the_rest_afterwards() {
-    let mut world = unseen();
+    let mut world = unfetched();
     world.run(&["push-weaviate"]).exits(0);
     world
         .sync()
@@ -86,7 +82,7 @@ fn sync_does_the_rest_afterwards() {
 
 #[test]
 fn the_limit_counts_outboxes_and_mappings_together() {
-    let mut world = unseen();
+    let mut world = unfetched();
     world.weaviate.settings().down = true;
     world.run(&["sync", "--limit", "2"]).exits(75);
     world.weaviate.settings().down = false;
@@ -107,11 +103,11 @@ fn the_limit_counts_outboxes_and_mappings_together() {
 
 #[test]
 fn a_named_mapping_is_pushed_again_after_its_object_was_lost() {
-    let mut world = unseen();
+    let mut world = unfetched();
     world.sync();
     world
         .weaviate
-        .delete_object(&crate::world::uuid(GithubIssue, 3));
+        .delete_object(&crate::harness::uuid(GithubIssue, 3));
     let before = rows(&mut world);
     world
         .run(&["push-weaviate", "--mapping", "3"])
@@ -121,8 +117,8 @@ fn a_named_mapping_is_pushed_again_after_its_object_was_lost() {
 }
 
 #[test]
-fn what_waits_is_delivered_also_of_parked_mappings_which_stay_parked() {
-    let mut world = unseen();
+fn outboxes_of_parked_mappings_are_delivered_and_the_mappings_stay_parked() {
+    let mut world = unfetched();
     world.weaviate.settings().down = true;
     world.run(&["sync"]).exits(75);
     world.execute(
@@ -137,17 +133,17 @@ fn what_waits_is_delivered_also_of_parked_mappings_which_stay_parked() {
 }
 
 #[test]
-fn an_outdated_object_is_dropped_and_its_mapping_made_due() {
-    let mut world = unseen();
+fn a_stale_object_is_dropped_and_its_mapping_is_marked() {
+    let mut world = unfetched();
     world.weaviate.settings().down = true;
     world.run(&["sync", "--limit", "1"]).exits(75);
-    // Django's webhook was faster: the row says something else than what waits.
+    // Django's webhook was faster: the state of the row differs from the status in the outbox.
     world.execute("UPDATE core_externalissuemapping SET state = 'open' WHERE id = 1");
     world.weaviate.settings().down = false;
     world
         .run(&["push-weaviate", "--mapping", "1", "--limit", "1"])
         .exits(0)
-        .logs("what waited for Weaviate is outdated");
+        .logs("its outbox is stale; it is planned again");
     assert_eq!(world.properties(GithubIssue, 1), Value::Null);
     assert!(world.one::<bool>(
         "SELECT worker_due_at <= now() AND worker_pushed_at IS NULL FROM core_externalissuemapping WHERE id = 1"
@@ -158,22 +154,23 @@ fn an_outdated_object_is_dropped_and_its_mapping_made_due() {
 
 #[test]
 fn a_mapping_that_github_does_not_show_is_left_to_sync() {
-    let mut world = unseen();
+    let mut world = unfetched();
     world.github.delete("acme/shop#2");
     let before = rows(&mut world);
     world
         .run(&["push-weaviate"])
         .exits(3)
-        .logs("acme/shop#2: failed: acme/shop#2 was deleted at GitHub");
+        .logs("acme/shop#2: failed: acme/shop#2 was deleted on GitHub");
     assert_eq!(rows(&mut world), before);
 }
 
 #[test]
-fn a_rejected_object_is_the_mappings_failure_and_stops_no_other() {
-    let mut world = unseen();
-    world
-        .weaviate
-        .reject_object(&crate::world::uuid(GithubIssue, 2), "no space for this one");
+fn a_rejected_object_is_a_failure_of_its_mapping_and_stops_no_other() {
+    let mut world = unfetched();
+    world.weaviate.reject_object(
+        &crate::harness::uuid(GithubIssue, 2),
+        "no space for this one",
+    );
     let run = world.run(&["push-weaviate", "--output", "json"]).exits(3);
     assert_eq!(
         (&run.json()["failed"], &run.json()["synced"]),

@@ -1,12 +1,12 @@
-//! `retry-failed`: `sync` over what failed, due or not, with its attempts forgotten.
+//! `retry-failed`: the same as `sync` for failed mappings, due or not, with their attempts set to 0.
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
 
-use crate::world::{Linked, Run, World};
+use crate::harness::{Linked, Run, World};
 
-/// Closed issues of two projects: 1 fails for the first time now, 2 is backing off, 3 is parked, 4 (of the other project)
-/// is backing off, 5 is healthy and due, 6 is healthy and waiting. GitHub has answered for none of them yet.
+/// Returns closed issues of two projects. Mapping 1 fails for the first time now, 2 is backing off, 3 is parked, 4 (of
+/// the other project) is backing off, 5 is healthy and due, 6 is healthy and waiting. No run has fetched any of them.
 fn failed() -> (World, Vec<Linked>) {
     let mut world = World::new();
     let linked = [1, 2, 3, 4, 5, 6].map(|number| {
@@ -14,9 +14,7 @@ fn failed() -> (World, Vec<Linked>) {
             "acme/{}#{number}",
             if number == 4 { "other" } else { "shop" }
         );
-        let linked = world.issue(&key, "Working");
-        world.github.close(&key, "2026-03-01T10:00:00Z");
-        linked
+        world.closed_issue(&key)
     });
     world.execute(
         "UPDATE core_externalissuemapping SET worker_error = 'broken', worker_error_at = '2026-03-02T00:00:00Z' WHERE id <= 4;
@@ -28,7 +26,7 @@ fn failed() -> (World, Vec<Linked>) {
     (world, linked.to_vec())
 }
 
-/// One row as JSON.
+/// Returns one row as JSON.
 fn row(world: &mut World, id: i64) -> Value {
     world.one(&format!(
         "SELECT to_jsonb(m) FROM core_externalissuemapping m WHERE id = {id}"
@@ -39,9 +37,9 @@ fn rows(world: &mut World) -> Vec<Value> {
     (1..=6).map(|id| row(world, id)).collect()
 }
 
-/// The mappings that a run looked at.
+/// Returns the mappings that a run checked.
 #[track_caller]
-fn looked_at(run: &Run) -> Vec<i64> {
+fn fetched_mappings(run: &Run) -> Vec<i64> {
     let json = run.json();
     assert_eq!(json["command"], "retry-failed");
     json["mappings"]
@@ -52,7 +50,7 @@ fn looked_at(run: &Run) -> Vec<i64> {
         .collect()
 }
 
-/// `retry-failed` with these arguments looks at exactly these mappings, with success; all others stay as they are.
+/// Checks that `retry-failed` with these arguments succeeds, checks exactly these mappings, and changes no other row.
 #[track_caller]
 fn retries(args: &[&str], expected: &[i64]) {
     let (mut world, linked) = failed();
@@ -60,7 +58,7 @@ fn retries(args: &[&str], expected: &[i64]) {
     let run = world
         .run(&[&["retry-failed", "--output", "json"], args].concat())
         .exits(0);
-    assert_eq!(looked_at(&run), expected, "{}", run.all());
+    assert_eq!(fetched_mappings(&run), expected, "{}", run.all());
     for (before, linked) in before.iter().zip(&linked) {
         let after = row(&mut world, linked.mapping);
         if expected.contains(&linked.mapping) {
@@ -87,12 +85,12 @@ fn retries(args: &[&str], expected: &[i64]) {
 }
 
 #[test]
-fn everything_that_failed_is_tried_due_or_not_and_nothing_else() {
+fn every_failed_mapping_is_retried_due_or_not() {
     retries(&[], &[1, 2, 3, 4]);
 }
 
 #[test]
-fn mapping_project_and_limit_narrow_it_down() {
+fn mapping_project_and_limit_restrict_it() {
     retries(&["--mapping", "3"], &[3]);
     retries(
         &["--mapping", "2", "--mapping", "4", "--mapping", "6"],
@@ -108,29 +106,29 @@ fn mapping_project_and_limit_narrow_it_down() {
 }
 
 #[test]
-fn a_limit_that_leaves_something_says_so_and_the_next_run_goes_on() {
+fn a_reached_limit_is_reported_and_the_next_run_continues() {
     let (world, _) = failed();
     let run = world
         .run(&["retry-failed", "--limit", "3", "--output", "json"])
         .exits(0);
     assert_eq!(
-        (looked_at(&run), &run.json()["stopped_by"]),
+        (fetched_mappings(&run), &run.json()["stopped_by"]),
         (vec![1, 2, 3], &json!("limit"))
     );
     let run = world
         .run(&["retry-failed", "--limit", "3", "--output", "json"])
         .exits(0);
-    assert_eq!(looked_at(&run), [4]);
+    assert_eq!(fetched_mappings(&run), [4]);
 }
 
 #[test]
-fn failing_again_is_the_first_attempt_whatever_was_before() {
+fn another_failure_counts_as_the_first_attempt() {
     let (mut world, _) = failed();
     world.execute("UPDATE core_externalissuemapping SET html_url = 'nonsense' WHERE id <= 3");
     let before: DateTime<Utc> = world.one("SELECT now()");
     let run = world.run(&["retry-failed", "--output", "json"]).exits(3);
     assert_eq!(
-        (looked_at(&run), &run.json()["failed"]),
+        (fetched_mappings(&run), &run.json()["failed"]),
         (vec![1, 2, 3, 4], &json!(3))
     );
     for id in 1..=3 {
@@ -169,13 +167,13 @@ fn failing_again_is_the_first_attempt_whatever_was_before() {
 }
 
 #[test]
-fn what_is_still_gone_is_parked_again_with_one_attempt() {
+fn a_mapping_that_is_still_gone_is_parked_again_with_one_attempt() {
     let (mut world, _) = failed();
     world.github.delete("acme/shop#3");
     world
         .run(&["retry-failed", "--mapping", "3"])
         .exits(3)
-        .logs("acme/shop#3 was deleted at GitHub");
+        .logs("acme/shop#3 was deleted on GitHub");
     let row = row(&mut world, 3);
     assert_eq!(
         (
@@ -188,7 +186,7 @@ fn what_is_still_gone_is_parked_again_with_one_attempt() {
 }
 
 #[test]
-fn nothing_failed_is_success_without_a_request() {
+fn without_failed_mappings_it_succeeds_without_a_request() {
     let (mut world, _) = failed();
     world.execute(
         "UPDATE core_externalissuemapping SET worker_error = NULL, worker_error_at = NULL, worker_attempts = 0,
@@ -217,13 +215,13 @@ fn nothing_failed_is_success_without_a_request() {
 }
 
 #[test]
-fn what_another_run_holds_is_left_to_it() {
+fn mappings_claimed_by_another_run_are_skipped() {
     let (mut world, _) = failed();
     let hold = "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = now() + '1 min' WHERE id = 2";
     world.execute(hold);
     let before = row(&mut world, 2);
     let run = world.run(&["retry-failed", "--output", "json"]).exits(0);
-    assert_eq!(looked_at(&run), [1, 3, 4]);
+    assert_eq!(fetched_mappings(&run), [1, 3, 4]);
     assert_eq!(row(&mut world, 2), before);
 }
 
@@ -234,7 +232,7 @@ fn a_dry_run_shows_the_same_and_changes_nothing_anywhere() {
     let run = world
         .run(&["retry-failed", "--dry-run", "--output", "json"])
         .exits(0);
-    assert_eq!(looked_at(&run), [1, 2, 3, 4]);
+    assert_eq!(fetched_mappings(&run), [1, 2, 3, 4]);
     let run = world
         .run(&["retry-failed", "--dry-run"])
         .exits(0)
@@ -251,15 +249,15 @@ fn a_dry_run_shows_the_same_and_changes_nothing_anywhere() {
     assert_eq!((world.database.dump(""), world.weaviate.objects()), before);
 }
 
-/// A failure of the environment is nobody's attempt, and what was asked for is not forgotten: the rows are due.
+/// A failure of the environment counts no attempt, and the rows stay due, so that the request for a retry is not lost.
 #[test]
-fn when_github_is_not_there_the_retries_stay_due() {
+fn if_github_is_unreachable_the_retries_stay_due() {
     let (mut world, _) = failed();
     let mut command = world.command(&["retry-failed", "--output", "json"]);
     let run = Run::of(command.env("GITHUB_API_URL", "http://127.0.0.1:1")).exits(75);
     assert_eq!(run.json()["given_back"], 4);
     assert_eq!(
-        (looked_at(&run), &run.json()["stopped_by"]),
+        (fetched_mappings(&run), &run.json()["stopped_by"]),
         (vec![1, 2, 3, 4], &json!("github"))
     );
     let retried = "worker_due_at <= now() AND worker_attempts = 0 AND worker_claim IS NULL AND worker_error = 'broken'";
@@ -273,7 +271,7 @@ fn when_github_is_not_there_the_retries_stay_due() {
 }
 
 #[test]
-fn a_retry_honours_githubs_pause() {
+fn a_retry_honors_a_pause() {
     let (mut world, _) = failed();
     world.execute(
         "INSERT INTO worker_pause (scope, until, reason, count) VALUES ('github', '2100-01-01T00:00:00Z', 'limit', 0)",

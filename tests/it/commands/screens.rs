@@ -1,14 +1,15 @@
-//! What a person reads, exactly as it looks at 80 and at 200 columns. The files of `tests/it/commands/screens` are the text; with
-//! `UPDATE_EXPECT=1` in the environment these tests write them anew.
+//! Output for people, at 80 and at 200 columns. `tests/it/commands/screens` has the expected texts. With
+//! `UPDATE_EXPECT=1` in the environment, these tests write the files again.
 
 use std::path::Path;
 
 use expect_test::expect_file;
 use kit::github::Closer;
 
-use crate::world::{Run, World};
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{Run, World};
 
-/// Compares stdout at both widths.
+/// Compares stdout with the files of both widths.
 #[track_caller]
 fn check(world: &World, name: &str, args: &[&str], code: i32) {
     for columns in ["80", "200"] {
@@ -23,9 +24,9 @@ fn check_at(world: &World, columns: &str, name: &str, args: &[&str], code: i32) 
     expect_file![path].assert_eq(&run.stdout);
 }
 
-/// Issue 1 was closed by a pull request of another repository, 2 is closed and its item protected, 3 was deleted, 4 is as
-/// it was.
-fn busy() -> World {
+/// Returns a world of four issues: 1 was closed by a pull request of another repository, 2 is closed and its item has a
+/// protected status, 3 was deleted, and 4 did not change.
+fn world_with_changes() -> World {
     let mut world = World::new();
     for (number, status) in [
         (1, "Working"),
@@ -39,7 +40,7 @@ fn busy() -> World {
     let closer = Closer::PullRequest("acme/backend#7".to_owned());
     world
         .github
-        .close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
+        .close_by("acme/shop#1", CLOSED_AT, "COMPLETED", closer);
     world.github.close("acme/shop#2", "2026-03-02T10:00:00Z");
     world.github.delete("acme/shop#3");
     world.execute("UPDATE core_externalissuemapping SET worker_due_at = '2026-03-03T08:00:00Z'");
@@ -48,12 +49,12 @@ fn busy() -> World {
 
 #[test]
 fn a_dry_run_of_a_batch() {
-    check(&busy(), "dry_run", &["sync", "--dry-run"], 3);
+    check(&world_with_changes(), "dry_run", &["sync", "--dry-run"], 3);
 }
 
 #[test]
 fn a_dry_run_of_one_mapping() {
-    let world = busy();
+    let world = world_with_changes();
     check(
         &world,
         "dry_run_mapping",
@@ -70,7 +71,7 @@ fn a_dry_run_of_one_mapping() {
 
 #[test]
 fn a_dry_run_of_what_does_not_move() {
-    let mut world = busy();
+    let mut world = world_with_changes();
     world.run(&["sync"]).exits(3);
     world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = '2100-01-01T00:00:00Z' WHERE id < 3");
     check(
@@ -84,19 +85,19 @@ fn a_dry_run_of_what_does_not_move() {
 #[test]
 fn a_sync() {
     for columns in ["80", "200"] {
-        check_at(&busy(), columns, "sync", &["sync"], 3);
+        check_at(&world_with_changes(), columns, "sync", &["sync"], 3);
     }
 }
 
 #[test]
 fn a_status() {
-    let mut world = busy();
+    let mut world = world_with_changes();
     world.issue("acme/other#5", "Working");
     world.execute(
         "UPDATE core_externalissuemapping SET worker_external_updated_at = now() WHERE id < 5;
          UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_recheck_at = '2100-01-01T00:00:00Z' WHERE id = 2;
          UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_attempts = 10, worker_error_at = '2026-03-03T08:00:00Z',
-            worker_error = 'acme/shop#3 was deleted at GitHub; delete the mapping, or correct its html_url' WHERE id = 3;
+            worker_error = 'acme/shop#3 was deleted on GitHub; delete the mapping, or correct its html_url' WHERE id = 3;
          UPDATE core_externalissuemapping SET worker_due_at = '2100-01-01T00:00:00Z', worker_attempts = 2, worker_outbox = '{}',
             worker_error = 'Weaviate rejects github_issue:4: 壊れた', worker_error_at = '2026-03-03T09:00:00Z' WHERE id = 4;
          INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at) VALUES
@@ -119,7 +120,7 @@ fn a_status() {
 
 #[test]
 fn a_status_of_one_mapping() {
-    let mut world = busy();
+    let mut world = world_with_changes();
     world.run(&["sync"]).exits(3);
     world.execute(
         "UPDATE core_externalissuemapping SET worker_recheck_at = '2100-01-01T00:00:00Z', worker_checked_at = '2026-03-03T08:00:00Z',

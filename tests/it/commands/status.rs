@@ -8,10 +8,10 @@ use kit::fault_proxy::{FaultProxy, WireFault};
 use kit::postgres_server::Database;
 use serde_json::{Value, json};
 
-use crate::world::{Run, World};
+use crate::harness::{Run, World};
 
-/// Two projects with a mapping in every class, set as runs leave them: 1 due, 2 in work, 3 backing off, 4 parked,
-/// 5 and 6 waiting (6 with an outbox). 7, of the other project, is due and was never looked at, like 1.
+/// Returns two projects with a mapping in every class, as runs leave them: 1 due, 2 in work, 3 backing off, 4 parked, 5
+/// and 6 waiting (6 with an outbox). 7, of the other project, is due. 1 and 7 were never checked.
 fn every_class() -> World {
     let mut world = World::new();
     for number in 1..=6 {
@@ -32,7 +32,7 @@ fn every_class() -> World {
     world
 }
 
-/// `status` with these arguments as JSON; nobody was asked and nothing was written.
+/// Returns the JSON of `status` with these arguments, and checks that it sent no request and wrote nothing.
 #[track_caller]
 fn status(world: &World, args: &[&str]) -> Value {
     let before = world.database.dump("");
@@ -52,7 +52,7 @@ fn status(world: &World, args: &[&str]) -> Value {
     run.json()
 }
 
-/// The words of the names of an object's fields.
+/// Checks that an object has exactly these fields, separated by spaces.
 #[track_caller]
 fn check_fields(object: &Value, fields: &str) {
     let names: BTreeSet<&str> = object
@@ -106,7 +106,7 @@ fn an_expired_claim_is_in_work_until_a_run_takes_it_over() {
 }
 
 #[test]
-fn what_was_never_looked_at_and_what_waits_for_weaviate_is_counted() {
+fn unfetched_mappings_and_full_outboxes_are_counted() {
     let world = every_class();
     let counts = |args: &[&str]| {
         let status = status(&world, args);
@@ -120,9 +120,9 @@ fn what_was_never_looked_at_and_what_waits_for_weaviate_is_counted() {
     assert_eq!(counts(&["--mapping", "6"]), (0, json!({ "pending": 1 })));
 }
 
-/// So one sees how far a pass over everything has come.
+/// The count shows the progress of a recheck of all mappings.
 #[test]
-fn what_is_left_of_looking_at_everything_again_is_counted() {
+fn the_mappings_left_of_recheck_now_are_counted() {
     let mut world = World::new();
     for number in 1..=5 {
         world.issue(&format!("acme/shop#{number}"), "Working");
@@ -188,7 +188,7 @@ fn the_json_has_exactly_the_documented_fields() {
 }
 
 #[test]
-fn failures_tell_what_happened_when_and_what_comes_next() {
+fn a_failure_shows_its_reason_its_time_and_the_next_attempt() {
     let world = every_class();
     let failure = |id: i64, attempts: i64, error: &str, at: &str, next: Value| {
         json!({ "mapping_id": id, "item_id": id, "kind": "Issue", "repository": "acme/shop", "number": id, "attempts": attempts,
@@ -239,7 +239,7 @@ fn failures_tell_what_happened_when_and_what_comes_next() {
 }
 
 #[test]
-fn a_failure_without_readable_address_is_shown_with_what_is_known() {
+fn a_failure_without_readable_address_is_still_shown() {
     let mut world = every_class();
     world.execute(
         "UPDATE core_externalissuemapping SET html_url = 'nonsense', kind = 'bogus' WHERE id = 3;
@@ -304,7 +304,9 @@ fn a_mapping_that_is_named_is_described_in_a_sentence() {
         assert_eq!(run.stdout.lines().next(), Some(sentence), "{}", run.all());
     };
     let start = |id: i64| {
-        format!("mapping {id} is the issue acme/shop#{id} (open there), for item {id} (Working): ")
+        format!(
+            "mapping {id} is the issue acme/shop#{id} (recorded as open), for item {id} (Working): "
+        )
     };
     check("1", &(start(1) + "due since 2026-03-01T08:00:00Z"));
     check(
@@ -317,19 +319,19 @@ fn a_mapping_that_is_named_is_described_in_a_sentence() {
     );
     check(
         "4",
-        &(start(4) + "parked: looked at again when it changes at GitHub, or by retry-failed"),
+        &(start(4) + "parked: checked again when it changes on GitHub, or by retry-failed"),
     );
     check(
         "5",
-        &(start(5) + "no reason to look known; next look without one at 2100-01-02T00:00:00Z"),
+        &(start(5) + "not due; next recheck at 2100-01-02T00:00:00Z"),
     );
     check(
         "6",
-        &(start(6) + "no reason to look known; next look without one at 2100-01-02T00:00:00Z"),
+        &(start(6) + "not due; next recheck at 2100-01-02T00:00:00Z"),
     );
     check(
         "7",
-        "mapping 7 is the issue acme/other#7 (open there), for item 7 (Review): due since 2026-03-01T08:00:00Z",
+        "mapping 7 is the issue acme/other#7 (recorded as open), for item 7 (Review): due since 2026-03-01T08:00:00Z",
     );
     let run = world
         .run(&["status", "--mapping", "5", "--mapping", "1"])
@@ -376,7 +378,7 @@ fn mappings_and_projects_that_do_not_exist_are_exit_code_1() {
 }
 
 #[test]
-fn the_last_run_is_told_however_it_ended() {
+fn the_last_run_is_shown_however_it_ended() {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     world.weaviate.settings().down = true;
@@ -407,7 +409,7 @@ fn the_last_run_is_told_however_it_ended() {
         .unwrap_or_else(|| panic!("{}", text.all()));
     let cells: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(
-        (cells[0], cells[2], cells[5]),
+        (cells[0], cells[3], cells[6]),
         ("sync", "75", "weaviate"),
         "{line}"
     );
@@ -417,13 +419,13 @@ fn the_last_run_is_told_however_it_ended() {
         (&last_run(&world)["command"], &last_run(&world)["exit_code"]),
         (&json!("push-weaviate"), &json!(0))
     );
-    // Neither a dry run nor status itself is a run that anybody wants to know of.
+    // `status` lists neither dry runs nor itself.
     world.run(&["sync", "--dry-run"]).exits(0);
     assert_eq!(last_run(&world)["command"], "push-weaviate");
 }
 
 #[test]
-fn a_pause_is_told_while_it_lasts() {
+fn a_pause_is_shown_while_it_lasts() {
     let mut world = World::new();
     let pause = "INSERT INTO worker_pause (scope, until, reason, count) VALUES ('github', '2100-01-01T00:00:00Z', 'too many requests', 1)";
     world.execute(pause);
@@ -439,7 +441,7 @@ fn a_pause_is_told_while_it_lasts() {
 }
 
 #[test]
-fn a_role_that_may_only_read_and_no_service_is_enough() {
+fn a_read_only_role_without_any_service_is_enough() {
     let mut world = every_class();
     let role = world.database.url().rsplit_once('/').unwrap().1.to_owned() + "_reader";
     world.execute(&format!(
@@ -466,17 +468,17 @@ fn a_role_that_may_only_read_and_no_service_is_enough() {
     world.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
-/// A run that waits for GitHub holds no lock that anybody could feel.
+/// A run that waits for GitHub holds no lock that blocks others.
 #[test]
-fn a_status_comes_while_a_run_waits_for_github() {
+fn status_works_while_a_run_waits_for_github() {
     let mut world = World::new();
     for number in 1..=3 {
         world.issue(&format!("acme/shop#{number}"), "Working");
     }
     let front = FaultProxy::before(&world.github.url());
-    // The poll is answered, the look is not.
+    // GitHub answers the poll, but not the fetch.
     front.fail_from(1, WireFault::Hang);
-    let mut sync = world.command(&["sync", "--answer-timeout", "1h"]);
+    let mut sync = world.command(&["sync", "--request-timeout", "60s"]);
     let mut sync = sync
         .env("GITHUB_API_URL", front.url())
         .stdout(Stdio::null())
@@ -498,7 +500,7 @@ fn a_status_comes_while_a_run_waits_for_github() {
 }
 
 #[test]
-fn an_agira_without_mappings_has_a_status() {
+fn status_works_without_mappings() {
     let mut world = World::on(Database::create());
     let none =
         json!({ "total": 0, "due": 0, "in_work": 0, "backing_off": 0, "parked": 0, "waiting": 0 });
@@ -516,9 +518,9 @@ fn an_agira_without_mappings_has_a_status() {
     );
 }
 
-/// GitHub's id can be in one row only; which rows mean the same issue is for a person to know.
+/// Only one row can have GitHub's id, so a person has to decide between rows that name the same issue.
 #[test]
-fn rows_that_mean_the_same_issue_are_named() {
+fn rows_that_name_the_same_issue_are_listed() {
     let mut world = World::new();
     let first = world.issue("acme/shop#1", "Working");
     let second = world.issue("acme/shop#2", "Working");
@@ -526,7 +528,7 @@ fn rows_that_mean_the_same_issue_are_named() {
         "UPDATE core_externalissuemapping SET html_url = 'https://github.com/Acme/Shop/issues/1' WHERE number = 2",
     );
     let line = format!(
-        "mappings {} and {} mean the same https://github.com/acme/shop/issues/1",
+        "mappings {} and {} have the same address https://github.com/acme/shop/issues/1",
         first.mapping, second.mapping
     );
     world.run(&["status"]).exits(0).prints(&line);
@@ -542,7 +544,7 @@ fn rows_that_mean_the_same_issue_are_named() {
 }
 
 #[test]
-fn how_far_behind_each_repository_is_is_told() {
+fn the_lag_of_each_repository_is_shown() {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     world.issue("acme/backend#1", "Working");
@@ -554,10 +556,9 @@ fn how_far_behind_each_repository_is_is_told() {
          UPDATE core_externalissuemapping SET worker_due_at = now() WHERE html_url LIKE '%shop%'",
     );
     let run = world.run(&["status"]).exits(0);
-    let run = run.prints(
-        "acme/shop     2026-03-01T10:00:00Z  2026-03-01T09:00:00Z  2026-03-01T08:00:00Z    1",
-    );
-    run.prints("acme/backend  2026-03-01T10:00:00Z  2026-03-01T09:00:00Z  2026-03-01T08:00:00Z    0  hidden from us");
+    let run =
+        run.prints("acme/shop     2026-03-01 10:00Z  2026-03-01 09:00Z  2026-03-01 08:00Z    1");
+    run.prints("acme/backend  2026-03-01 10:00Z  2026-03-01 09:00Z  2026-03-01 08:00Z    0  hidden from us");
     let repositories = world.run(&["status", "--output", "json"]).json()["repositories"].clone();
     assert_eq!(
         (&repositories[0]["due"], &repositories[1]["due"]),

@@ -1,10 +1,11 @@
-//! `status` for a person and for monitors: how it looks at several widths, what it says about one mapping, `--check`.
+//! `status` for people and for monitors: its text at several widths, the text about one mapping, and `--check`.
 
 use std::process::Command;
 
-use crate::world::{Run, World};
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{Run, World};
 
-/// A repository, a run and a failure with wide characters.
+/// Returns a world with wide characters in a repository, a run and a failure.
 fn world() -> World {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
@@ -31,7 +32,7 @@ fn at(world: &World, columns: &str, args: &[&str]) -> Run {
 }
 
 #[test]
-fn with_200_columns_every_row_is_one_line() {
+fn every_row_is_one_line_at_200_columns() {
     let expected = "\
 mappings                2
   due                   0
@@ -43,12 +44,12 @@ never synced            2
 to recheck              0
 Weaviate pending        0
 last runs:
-  command  ended                 exit code  synced  failed  stopped by
-  sync     2026-03-03T00:01:00Z         75       7       0  github
+  command  ended              exit code  synced  failed  stopped by
+  sync     2026-03-03 00:01Z         75       7       0  github
 repositories:
-  repository  polled                issues up to          pull requests up to   due  error
-  acme/shop   2026-03-03T00:00:00Z  2026-03-01T00:00:00Z  2026-03-02T00:00:00Z    0
-  acme/x      never                 2026-03-01T00:00:00Z  2026-03-02T00:00:00Z    0  見えない 見えない 見えない 見えない
+  repository  polled             issues             pull requests      due  error
+  acme/shop   2026-03-03 00:00Z  2026-03-01 00:00Z  2026-03-02 00:00Z    0
+  acme/x      never              2026-03-01 00:00Z  2026-03-02 00:00Z    0  見えない 見えない 見えない 見えない
 failures: 1
   mapping 2 (item 2, issue acme/shop#2): attempt 10 at 2026-03-03T08:00:00Z, parked: 壊れた 壊れた 壊れた
 ";
@@ -61,7 +62,7 @@ failures: 1
     );
 }
 
-/// How many columns a line takes: those letters that are in these tests and are not ASCII take two.
+/// Returns the width of a line in columns. The non-ASCII letters of these tests take two columns.
 fn width(line: &str) -> usize {
     line.chars()
         .map(|letter| if letter.is_ascii() { 1 } else { 2 })
@@ -69,9 +70,9 @@ fn width(line: &str) -> usize {
 }
 
 #[test]
-fn no_line_is_wider_than_where_it_is_read() {
+fn no_line_is_wider_than_the_terminal() {
     let world = world();
-    for columns in [20, 40, 59, 60, 80] {
+    for columns in [40, 59, 60, 80] {
         for args in [&[][..], &["--mapping", "2"], &["--failed"], &["--check"]] {
             let run = at(&world, &columns.to_string(), args);
             let widest = run.stdout.lines().map(width).max().unwrap();
@@ -82,7 +83,7 @@ fn no_line_is_wider_than_where_it_is_read() {
 }
 
 #[test]
-fn a_width_that_makes_no_sense_is_none() {
+fn an_invalid_width_is_ignored() {
     let world = world();
     let wide = at(&world, "200", &[]).stdout;
     for columns in ["", "0", "-1", "many", "99999999"] {
@@ -100,7 +101,7 @@ fn a_width_that_makes_no_sense_is_none() {
     assert_eq!(run.exits(0).stdout, wide);
 }
 
-/// `status` on a terminal of that many columns, which util-linux' `script` makes.
+/// Runs `status` on a terminal with that many columns, which `script` of util-linux provides.
 fn on_terminal(world: &World, columns: u16, environment: &[(&str, &str)]) -> String {
     let program = world
         .command(&[])
@@ -120,16 +121,14 @@ fn on_terminal(world: &World, columns: u16, environment: &[(&str, &str)]) -> Str
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("DATABASE_URL", world.database.url());
-    command
-        .envs(environment.iter().copied())
-        .stdin(std::process::Stdio::null());
-    let output = command.output().expect("script runs");
+    command.envs(environment.iter().copied());
+    let output = kit::wait::output(&mut command).expect("script runs");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().replace('\r', "")
 }
 
 #[test]
-fn colours_are_for_terminals_that_have_them_and_for_people_who_want_them() {
+fn colors_depend_on_the_terminal_and_on_no_color() {
     let world = world();
     let red = "\u{1b}[31m  parked                1\u{1b}[0m\n";
     assert!(on_terminal(&world, 80, &[("TERM", "xterm")]).contains(red));
@@ -151,14 +150,14 @@ fn colours_are_for_terminals_that_have_them_and_for_people_who_want_them() {
 }
 
 #[test]
-fn a_mappings_story_is_told() {
+fn the_history_of_a_mapping_is_shown() {
     let mut world = World::new();
     let linked = world.issue("acme/shop#1", "Working");
     world.github.issue("acme/shop#1", |issue| {
         issue.references = vec!["acme/shop#2".to_owned()]
     });
     world.github.pull_request("acme/shop#2", |_| {});
-    world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
+    world.github.close("acme/shop#1", CLOSED_AT);
     let twin = world.issue("acme/shop#3", "Working");
     world.execute(
         "UPDATE core_externalissuemapping SET html_url = 'https://github.com/Acme/Shop/issues/1' WHERE number = 3",
@@ -166,26 +165,23 @@ fn a_mappings_story_is_told() {
     let mapping = linked.mapping.to_string();
     let run = world.run(&["status", "--mapping", &mapping]).exits(0);
     let run = run
-        .prints("  GitHub was never looked at for it")
-        .prints("  no close event was dealt with so far");
-    run.prints("  Weaviate was never brought level; nothing waits")
+        .prints("  it was never checked on GitHub")
+        .prints("  no close event was handled so far");
+    run.prints("  it was never pushed to Weaviate; nothing waits")
         .prints("sync --mapping 1 --dry-run");
     world.weaviate.settings().down = true;
     world.run(&["sync", "--mapping", &mapping]).exits(75);
     let run = world.run(&["status", "--mapping", &mapping]).exits(0);
     let run = run
-        .prints("  GitHub was last looked at ")
-        .prints("; it had last changed there ");
-    let run =
-        run.prints("  the close event of 2026-03-01T10:00:00Z was dealt with; the item was moved ");
-    let run = run
-        .prints(": Status: Working → Testing")
-        .prints("  objects wait for Weaviate since ");
+        .prints("  it was last checked on GitHub at ")
+        .prints("; its last change was ");
+    let run = run.prints("  the close event of 2026-03-01T10:00:00Z was handled");
+    let run = run.prints("  objects wait for Weaviate since ");
     let run = run
         .prints(": item:1, github_issue:1")
         .prints("  it is linked with mapping 3");
     run.prints(&format!(
-        "  mapping {} (item {}) means the same page",
+        "  mapping {} (item {}) has the same address",
         twin.mapping, twin.item
     ));
     world.execute("UPDATE core_externalissuemapping SET worker_error = 'it broke', worker_error_at = '2026-03-03T08:00:00Z' WHERE id = 1");
@@ -194,45 +190,8 @@ fn a_mappings_story_is_told() {
         .prints("retry-failed --mapping 1");
 }
 
-/// Agira has no index that leads to the activities of one item: only the last ones are searched.
 #[test]
-fn a_close_event_before_the_last_activities_is_told_as_unknown() {
-    let mut world = World::new();
-    world.issue("acme/shop#1", "Working");
-    world.github.close("acme/shop#1", "2026-03-01T10:00:00Z");
-    world.sync();
-    let moved = "the close event of 2026-03-01T10:00:00Z was dealt with; the item was moved ";
-    world
-        .run(&["status", "--mapping", "1"])
-        .exits(0)
-        .prints(moved);
-    let more = |world: &mut World, count: i64| {
-        world.execute(&format!(
-            "INSERT INTO core_activity (target_object_id, verb, summary, created_at, actor_id, target_content_type_id)
-             SELECT '9', 'item.status_changed', '', now(), NULL, target_content_type_id
-             FROM (SELECT target_content_type_id FROM core_activity LIMIT 1) a, generate_series(1, {count})"
-        ));
-    };
-    more(&mut world, 99_998);
-    world
-        .run(&["status", "--mapping", "1"])
-        .exits(0)
-        .prints(moved);
-    more(&mut world, 2);
-    let unknown = "was dealt with; that is longer ago than Agira's last 100000 activities";
-    world
-        .run(&["status", "--mapping", "1"])
-        .exits(0)
-        .prints(unknown);
-    world.execute("DELETE FROM core_activity WHERE target_object_id = '1'; DELETE FROM core_activity WHERE id % 2 = 0");
-    world
-        .run(&["status", "--mapping", "1"])
-        .exits(0)
-        .prints("was dealt with; the item was left where it was");
-}
-
-#[test]
-fn a_status_comes_while_others_hold_what_they_want() {
+fn status_is_not_blocked_by_locks() {
     let world = world();
     let mut other = world.database.client();
     other
@@ -251,7 +210,7 @@ fn a_status_comes_while_others_hold_what_they_want() {
     }
 }
 
-/// Exit code, and the reasons in JSON, which are in the text, too.
+/// Returns the exit code and the reasons in JSON, and checks that the text has the same reasons.
 fn check(world: &World, args: &[&str]) -> (i32, String) {
     let json = world.run(&[&["status", "--check", "--output", "json"], args].concat());
     let text = world.run(&[&["status", "--check"], args].concat());
@@ -278,7 +237,7 @@ fn check(world: &World, args: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn a_monitor_is_told_by_the_exit_code() {
+fn the_exit_code_of_check_reports_problems() {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     let (code, why) = check(&world, &[]);
@@ -296,7 +255,7 @@ fn a_monitor_is_told_by_the_exit_code() {
         "{why}"
     );
     assert_eq!(check(&world, &["--max-age", "3h"]).0, 0);
-    // Only sync counts, and only when it did its work, or had to wait for GitHub.
+    // Only `sync` counts, and only if it did its work or had to wait for GitHub.
     for (end, expected) in [
         ("'push-weaviate', 0, NULL", 4),
         ("'sync', 1, NULL", 4),

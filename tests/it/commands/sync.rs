@@ -1,5 +1,5 @@
-//! The main job: closed issues move their items, pull requests are linked, Weaviate is filled. And what today's worker
-//! gets wrong.
+//! The main job: closed issues move their items, pull requests are linked, and objects are written to Weaviate. Some
+//! tests repeat defects of Agira's own worker.
 
 mod objects;
 mod together;
@@ -12,14 +12,13 @@ use kit::github::{Closer, Event};
 use kit::postgres_server::Database;
 use serde_json::{Value, json};
 
-use crate::world::{Linked, Run, World, uuid};
+use crate::fixtures::{CLOSED_AT, LATER};
+use crate::harness::{Linked, Run, World, uuid};
 
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
-const LATER: &str = "2026-03-02T10:00:00Z";
 const ISSUE: &str = "acme/shop#12";
 const PULL_REQUEST: &str = "acme/shop#13";
 
-/// An issue that a merged pull request closed.
+/// Returns a world with an issue that a merged pull request closed.
 fn merged() -> (World, Linked) {
     let mut world = World::new();
     let linked = world.issue(ISSUE, "Working");
@@ -40,7 +39,7 @@ fn merged() -> (World, Linked) {
     (world, linked)
 }
 
-/// The links with the key of the issue's mapping, the number of the pull request, and how.
+/// Returns the links: id of the issue's mapping, number of the pull request, and relation.
 fn links(world: &mut World) -> Vec<(i64, i32, String)> {
     let rows = world.client.query(
         "SELECT l.item_id, m.number, l.relation FROM worker_pull_request_link l
@@ -124,7 +123,7 @@ fn the_pull_requests_of_an_issue_are_rows_and_links_that_a_query_finds() {
     );
 }
 
-/// Everything that anybody could see of a world, the worker's bookkeeping aside.
+/// Returns the whole state of a world, without the worker's bookkeeping.
 fn everything(world: &World) -> (BTreeMap<String, Vec<String>>, BTreeMap<String, Value>) {
     (world.database.dump("worker_"), world.weaviate.objects())
 }
@@ -146,9 +145,9 @@ fn a_second_and_a_third_run_change_nothing_anywhere() {
     assert_eq!(world.weaviate.requests().len(), 0);
 }
 
-/// Invariant 3: applying a plan and planning again gives an empty plan. Only the time of the look may differ.
+/// Invariant 3: applying a plan and planning again gives an empty plan. Only the check time may differ.
 #[test]
-fn looking_again_changes_nothing_but_the_time_of_the_look() {
+fn a_second_run_changes_nothing_but_the_time_of_the_check() {
     let (mut world, _) = merged();
     world.sync();
     let rows = "SELECT json_agg(to_jsonb(m) - 'last_synced_at' - 'worker_recheck_at' - 'worker_checked_at' - 'worker_pushed_at'
@@ -234,7 +233,7 @@ fn a_plain_mention_gets_no_row() {
 }
 
 #[test]
-fn protected_statuses_and_the_policy_flags_leave_the_item() {
+fn protected_statuses_and_policy_flags_keep_the_item() {
     let mut world = World::new();
     for (index, status) in [
         "Testing",
@@ -294,7 +293,7 @@ fn protected_statuses_and_the_policy_flags_leave_the_item() {
         ),
         8
     );
-    // Without the flags the same close events move nothing any more: they were dealt with.
+    // Without the flags, the same close events still move nothing, because they were handled.
     world
         .run(&["sync", "--recheck-now"])
         .exits(0)
@@ -321,7 +320,7 @@ fn githubs_id_replaces_a_wrong_one_and_agiras_negative_id_is_adopted() {
 }
 
 #[test]
-fn a_link_that_github_no_longer_supports_goes_and_the_row_stays() {
+fn a_link_that_github_no_longer_supports_is_deleted_and_the_row_stays() {
     let mut world = World::new();
     world.issue(ISSUE, "Working");
     world.github.pull_request(PULL_REQUEST, |_| {});
@@ -362,7 +361,7 @@ fn a_pull_request_that_is_merged_later_is_followed() {
     let row: i64 = world.one("SELECT id FROM core_externalissuemapping WHERE kind = 'PR'");
     assert_eq!(world.properties(GithubPr, row)["status"], "open");
     world.github.merge(PULL_REQUEST, CLOSED_AT);
-    // Only the issue is looked at; it sees that its pull request's row is behind.
+    // Only the issue is checked. The check shows that the row of its pull request is stale.
     world
         .run(&["sync", "--mapping", &linked.mapping.to_string()])
         .exits(0)
@@ -427,16 +426,15 @@ fn a_link_to_a_pull_request_that_is_hidden_today_stays() {
 }
 
 #[test]
-fn a_namesake_on_another_host_is_not_taken_for_the_issue() {
+fn an_issue_with_the_same_name_on_another_host_is_not_used() {
     let mut world = World::new();
-    let linked = world.issue(ISSUE, "Working");
-    world.github.close(ISSUE, CLOSED_AT);
+    let linked = world.closed_issue(ISSUE);
     world.execute(
         "UPDATE core_externalissuemapping SET html_url = 'https://ghe.example/acme/shop/issues/12'",
     );
     world
         .run(&["sync"])
         .exits(3)
-        .logs("is on another host than GITHUB_API_URL leads to");
+        .logs("is on another host than the issue that GITHUB_API_URL returned");
     assert_eq!(world.item_status(linked.item), "Working");
 }

@@ -1,5 +1,5 @@
-//! Living beside Agira: its migrations, its users' stale forms, backups, upgrades and the end of it all (README, "Living
-//! beside Agira"). What Django's own statements do to our columns is in `schema/django.rs`.
+//! Living beside Agira: its migrations, stale forms of its users, backups, upgrades and removal (README, "Living beside
+//! Agira"). `schema/django.rs` tests the effect of Django's own statements on our columns.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,9 +10,9 @@ use kit::postgres_server::{Database, Dump, role_sql};
 use postgres::error::SqlState;
 
 use super::schema::catalog;
-use crate::world::{Linked, World};
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{Linked, World};
 
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
 const CLOSED: &str = "acme/shop#12";
 const OPEN: &str = "acme/shop#13";
 const PULL_REQUEST: &str = "acme/shop#15";
@@ -23,7 +23,7 @@ struct Life {
     open: Linked,
 }
 
-/// An Agira with an issue that a merged pull request closed, an open one, and one that was deleted at GitHub.
+/// Returns an Agira with an issue that a merged pull request closed, an open issue, and one that was deleted on GitHub.
 fn agira() -> Life {
     let mut world = World::new();
     let closed = world.issue(CLOSED, "Working");
@@ -44,7 +44,7 @@ fn agira() -> Life {
     }
 }
 
-/// The same after a run, which leaves a row moved, one linked, one waiting and one parked.
+/// Returns the same after a run, which moved one row, linked one, left one waiting and parked one.
 fn after_a_run() -> Life {
     let mut life = agira();
     life.world.run(&["sync"]).exits(3);
@@ -57,7 +57,7 @@ impl Life {
         [self.closed.item, self.open.item].map(|item| self.world.item_status(item))
     }
 
-    /// Agira's and our rows, the list of runs and the time of the last poll aside.
+    /// Returns the rows of Agira and of the worker, without the list of runs and the time of the last poll.
     fn rows(&self) -> Dump {
         let mut rows = self.world.database.dump("");
         rows.remove("worker_run");
@@ -65,7 +65,7 @@ impl Life {
         rows
     }
 
-    /// A run asks GitHub once, writes no row and asks nothing of Weaviate.
+    /// Checks that a run sends one request to GitHub and none to Weaviate, and writes no row.
     #[track_caller]
     fn has_nothing_to_do(&self) {
         let before = self.rows();
@@ -82,7 +82,7 @@ impl Life {
         );
     }
 
-    /// The open issue is closed at GitHub; the next run moves its item and writes its new status.
+    /// Closes the open issue on GitHub, and checks that the next run moves its item and writes the new status.
     #[track_caller]
     fn still_works(&mut self) {
         self.world
@@ -92,12 +92,12 @@ impl Life {
         assert_eq!(self.statuses(), ["Testing", "Testing"]);
     }
 
-    /// What a migration does, as the owner of the tables.
+    /// Executes a migration as the owner of the tables.
     fn migrate(&mut self, sql: &str) {
         self.world.execute(&format!("BEGIN; {sql}; COMMIT"));
     }
 
-    /// From now on the program works on this database.
+    /// Makes the program use this database from now on.
     fn move_to(&mut self, database: Database) {
         self.world.client = database.client();
         self.world.database = database;
@@ -134,9 +134,9 @@ fn restored(file: &Path) -> Database {
 }
 
 #[test]
-fn agiras_migrations_pass_and_the_next_run_works_as_before() {
+fn the_next_run_works_after_agiras_migrations() {
     for migration in [
-        // Django's way to add a column: with a default, which then goes.
+        // Django adds a column with a default and then drops the default.
         "ALTER TABLE core_item ADD COLUMN severity varchar(20) DEFAULT '' NOT NULL;
          ALTER TABLE core_item ALTER COLUMN severity DROP DEFAULT",
         "ALTER TABLE core_externalissuemapping ADD COLUMN labels jsonb NULL",
@@ -155,9 +155,9 @@ fn agiras_migrations_pass_and_the_next_run_works_as_before() {
     }
 }
 
-/// A run holds no lock between its statements, and repeats none that PostgreSQL had planned for the old table.
+/// A run holds no lock between its statements, and uses no plan that PostgreSQL made for the old table.
 #[test]
-fn a_migration_or_an_upgrade_in_the_middle_of_a_run_harms_neither() {
+fn a_migration_or_an_upgrade_during_a_run_succeeds_and_so_does_the_run() {
     let worker_sql = std::fs::read_to_string(kit::postgres_server::sql("worker.sql")).unwrap();
     for change in [
         "ALTER TABLE core_externalissuemapping ADD COLUMN labels jsonb NULL",
@@ -174,7 +174,7 @@ fn a_migration_or_an_upgrade_in_the_middle_of_a_run_harms_neither() {
 }
 
 #[test]
-fn a_required_column_that_we_do_not_know_fails_what_inserts_rows_until_it_has_a_default() {
+fn inserts_fail_while_a_new_required_column_has_no_default() {
     for table in ["core_externalissuemapping", "core_activity"] {
         let mut life = agira();
         life.migrate(&format!(
@@ -199,7 +199,7 @@ fn a_required_column_that_we_do_not_know_fails_what_inserts_rows_until_it_has_a_
 }
 
 #[test]
-fn a_column_that_we_need_and_that_is_gone_is_named_before_any_request() {
+fn a_needed_column_that_was_removed_is_named_before_any_request() {
     let mut life = after_a_run();
     life.migrate("ALTER TABLE core_item RENAME COLUMN solution_description TO solution");
     life.world.github.clear_log();
@@ -219,7 +219,7 @@ fn a_column_that_we_need_and_that_is_gone_is_named_before_any_request() {
 
 /// A form that was opened before the run and saved after it writes the old values of all columns.
 #[test]
-fn a_stale_form_is_a_persons_decision_for_an_item_and_repaired_for_a_mapping() {
+fn a_stale_form_counts_as_a_decision_for_an_item_and_is_corrected_for_a_mapping() {
     let mut life = after_a_run();
     life.world.execute(
         "UPDATE core_item SET status = 'Working' WHERE status = 'Testing';
@@ -232,9 +232,9 @@ fn a_stale_form_is_a_persons_decision_for_an_item_and_repaired_for_a_mapping() {
     assert_eq!(life.statuses(), ["Working", "Working"]);
 }
 
-/// Django deletes what refers to a row first, and knows nothing of our links, which go by themselves.
+/// Django first deletes the rows that refer to a row. It does not know the worker's links, which PostgreSQL deletes.
 #[test]
-fn what_django_deletes_is_gone_for_the_next_run() {
+fn the_next_run_ignores_rows_that_django_deleted() {
     let mut life = after_a_run();
     let item = life.closed.item;
     life.world.execute(&format!(
@@ -246,7 +246,7 @@ fn what_django_deletes_is_gone_for_the_next_run() {
         0
     );
     life.has_nothing_to_do();
-    // The same issue, linked to another item: a row like any new one.
+    // The same issue is linked to another item; its row is like any new row.
     life.closed = life.world.issue(CLOSED, "Working");
     life.world
         .sync()
@@ -254,9 +254,9 @@ fn what_django_deletes_is_gone_for_the_next_run() {
     assert_eq!(life.statuses(), ["Testing", "Working"]);
 }
 
-/// `manage.py flush` truncates all of Django's tables in one statement, and knows of no others.
+/// `manage.py flush` truncates all of Django's tables in one statement, and no other tables.
 #[test]
-fn flush_is_refused_until_our_tables_are_gone() {
+fn flush_is_refused_until_our_tables_are_removed() {
     let life = after_a_run();
     let flush =
         "TRUNCATE core_externalissuemapping, core_item, core_project, core_organisation, core_release, core_activity,
@@ -273,7 +273,7 @@ fn flush_is_refused_until_our_tables_are_gone() {
 }
 
 #[test]
-fn after_a_restore_into_a_new_database_nothing_is_done_again() {
+fn after_a_restore_into_a_new_database_no_work_is_repeated() {
     let mut life = after_a_run();
     let folder = tempfile::tempdir().unwrap();
     back_up(&life.world.database, &folder.path().join("dump"));
@@ -289,9 +289,9 @@ fn after_a_restore_into_a_new_database_nothing_is_done_again() {
     life.still_works();
 }
 
-/// The cursors are as old as the backup, so that GitHub is asked again for what happened since.
+/// The cursors are as old as the backup, so runs poll GitHub for all later changes.
 #[test]
-fn a_backup_of_yesterday_catches_up() {
+fn after_a_restore_of_an_older_backup_runs_catch_up() {
     let mut life = after_a_run();
     let folder = tempfile::tempdir().unwrap();
     back_up(&life.world.database, &folder.path().join("dump"));
@@ -304,7 +304,7 @@ fn a_backup_of_yesterday_catches_up() {
     assert_eq!(life.world.weaviate.objects(), objects);
 }
 
-/// Items and mappings as Agira sees them, their times aside.
+/// Returns items and mappings as Agira has them, without their times.
 fn without_ours(life: &Life) -> Vec<String> {
     let rows = life.world.database.client().query(
         "SELECT format('%s %s %s %s %s', i.id, i.status, m.id, m.kind, m.state) FROM core_item i
@@ -325,12 +325,12 @@ fn without_xmin(mut dump: Dump) -> Dump {
 }
 
 #[test]
-fn an_upgrade_changes_no_row_however_often_it_is_made() {
+fn repeated_upgrades_change_no_row() {
     let mut life = agira();
-    // Besides a moved, a linked, a waiting and a parked row, one that waits for Weaviate, and one that a dead run holds.
+    // There are a moved, a linked, a waiting and a parked row, one with an outbox, and one that a dead run holds.
     life.world
         .weaviate
-        .reject_object(&crate::world::uuid(GithubPr, 4), "not now");
+        .reject_object(&crate::harness::uuid(GithubPr, 4), "not now");
     life.world.run(&["sync"]).exits(3);
     life.world.execute(&format!(
         "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = '2026-01-01',
@@ -354,7 +354,7 @@ fn an_upgrade_changes_no_row_however_often_it_is_made() {
 }
 
 #[test]
-fn uninstall_leaves_agiras_database_as_it_was_before_and_what_the_worker_found_out() {
+fn uninstall_restores_agiras_schema_and_keeps_the_results() {
     let database = Database::agira_only();
     let before = catalog(&mut database.client());
     database.install();
@@ -370,7 +370,7 @@ fn uninstall_leaves_agiras_database_as_it_was_before_and_what_the_worker_found_o
     assert_eq!(world.database.dump("worker_"), rows);
     assert_eq!(agira::item_status(&mut world.client, item), "Testing");
     world.run(&["sync"]).exits(1).logs("lacks");
-    // And back again: what is linked today waits for its first look, as after every installation.
+    // After another installation, every linked row waits for its first check, as after the first installation.
     world.execute(&std::fs::read_to_string(kit::postgres_server::sql("worker.sql")).unwrap());
     world.execute(&std::fs::read_to_string(role_sql()).unwrap());
     agira::person_sets_status(&mut world.client, item, "Working");

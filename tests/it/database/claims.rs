@@ -1,17 +1,17 @@
-//! What the statements of `db` make of rows: claims, classes, order, and what apply writes (design, sections 2 and 3). The
-//! clock is a parameter everywhere, so hours pass here without waiting.
+//! The effects of the statements in `src/db` on rows: claims, classes, order, and what apply writes (design.md, "Data"
+//! and "The pipeline"). Every call gets the time as an argument, so hours pass here without waiting.
 
 mod apply;
 mod classes;
-mod giving_back;
 mod order;
 mod plans;
+mod releases;
 
 use agira_worker::core::model::MappingId;
 use agira_worker::core::outbox::Outbox;
 use agira_worker::core::plan::{Action, Plan};
 use agira_worker::db::{
-    Claimed, Db, FailureRecord, Lease, MappingFilter, Selection, SuccessRecord, Suspect,
+    Access, Claimed, Db, FailureRecord, Lease, MappingFilter, Selection, SuccessRecord, Suspect,
 };
 use chrono::{DateTime, Duration, Utc};
 use kit::agira;
@@ -20,7 +20,7 @@ use postgres::Client;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// The five classes of the design.
+/// The five classes of a row (design.md, "Data").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     InWork,
@@ -31,15 +31,15 @@ enum Class {
 }
 use Class::*;
 
-/// Those that no run holds.
+/// Classes of rows without a claim.
 const UNCLAIMED: [Class; 4] = [Due, BackingOff, Parked, Waiting];
 
-/// When rows are put into a class; the next look, if there is one, comes long after it.
+/// Minute at which rows are put into a class; any later check comes long after it.
 const EARLY: i64 = 1;
 const BACKOFF_ENDS: i64 = 60;
 const RECHECK: i64 = 1000;
 
-/// A database, the connection of one run, and one of a person.
+/// A database, the connection of one run, and the connection of a person.
 struct Bench {
     database: Database,
     db: Db,
@@ -56,7 +56,7 @@ impl Bench {
 
     fn on(database: Database) -> Self {
         let mut client = database.client();
-        let (db, now) = Db::connect(&database.worker_url()).unwrap();
+        let (db, now) = Db::connect(&database.worker_url(), Access::ReadWrite).unwrap();
         let project = agira::project(&mut client, "shop", "acme", "shop");
         let start = now + Duration::hours(1); // after everything that PostgreSQL's own clock will say
         let hold = Lease {
@@ -73,14 +73,14 @@ impl Bench {
         }
     }
 
-    /// Minutes after the start.
+    /// Returns the time that is this many minutes after the start.
     fn at(&self, minute: i64) -> DateTime<Utc> {
         self.start + Duration::minutes(minute)
     }
 
-    /// Another run, whose claims are believed until that minute.
+    /// Returns another run, whose claims expire at that minute.
     fn other_run(&self, until: i64) -> (Db, Lease) {
-        let (db, _) = Db::connect(&self.database.worker_url()).unwrap();
+        let (db, _) = Db::connect(&self.database.worker_url(), Access::ReadWrite).unwrap();
         (
             db,
             Lease {
@@ -90,7 +90,7 @@ impl Bench {
         )
     }
 
-    /// An issue of an item of its own, as Agira inserts it.
+    /// Inserts an issue with its own item, as Agira does.
     fn issue(&mut self) -> MappingId {
         self.issue_of(self.project)
     }
@@ -108,7 +108,7 @@ impl Bench {
         ))
     }
 
-    /// As a person at psql.
+    /// Executes a statement as a person at psql.
     fn execute(&mut self, sql: &str) {
         self.client
             .batch_execute(sql)
@@ -193,12 +193,12 @@ impl Bench {
         }
     }
 
-    /// A new row, brought into a class by the statements that bring rows there.
+    /// Returns a new row, which the program's own statements put into a class.
     fn row_in(&mut self, class: Class) -> MappingId {
         self.row_with(class, None)
     }
 
-    /// The same, with something that waits for Weaviate.
+    /// Returns the same, with an outbox.
     fn row_with(&mut self, class: Class, outbox: Option<&Outbox>) -> MappingId {
         let id = self.issue();
         let mut claimed = self.take(id, EARLY);
@@ -208,7 +208,7 @@ impl Bench {
         }
         match class {
             InWork => {}
-            Due => self.db.give_back(self.hold.run, &[id]).unwrap(),
+            Due => self.db.release(self.hold.run, &[id]).unwrap(),
             BackingOff => self.fail(&claimed, Some(BACKOFF_ENDS), EARLY),
             Parked => self.fail(&claimed, None, EARLY),
             Waiting => self.finish(&claimed, EARLY),
@@ -217,7 +217,7 @@ impl Bench {
         id
     }
 
-    /// What a look at another issue does when GitHub shows another state for this row.
+    /// Marks this row as the check of an issue does if GitHub shows another state for it.
     fn mark(&mut self, id: MappingId, minute: i64) {
         let other = self.issue();
         let claimed = self.take(other, minute);
@@ -225,7 +225,7 @@ impl Bench {
         self.finish(&claimed, minute);
     }
 
-    /// The whole row.
+    /// Returns the whole row.
     fn row(&mut self, id: MappingId) -> Value {
         let sql = "SELECT to_jsonb(m) FROM core_externalissuemapping m WHERE id = $1";
         self.client.query_one(sql, &[&id.0]).unwrap().get(0)
@@ -236,7 +236,7 @@ impl Bench {
         self.client.query_one(sql, &[&id.0]).unwrap().get(0)
     }
 
-    /// `worker_attempts` and `worker_error`.
+    /// Returns `worker_attempts` and `worker_error`.
     fn trouble(&mut self, id: MappingId) -> (i32, Option<String>) {
         let sql =
             "SELECT worker_attempts, worker_error FROM core_externalissuemapping WHERE id = $1";
@@ -244,7 +244,7 @@ impl Bench {
         (row.get(0), row.get(1))
     }
 
-    /// The row is in that class and no other, and `status` counts every row in exactly one.
+    /// Checks that the row is in that class and no other, and that `status` counts every row in exactly one class.
     #[track_caller]
     fn check(&mut self, id: MappingId, expected: Class, minute: i64) {
         let now = self.at(minute);
@@ -289,13 +289,12 @@ fn select(selection: Selection) -> MappingFilter {
     }
 }
 
-/// What `sync` selects.
+/// Returns the selection of `sync`.
 fn due() -> MappingFilter {
-    select(Selection::Due { recheck_all: false })
+    select(Selection::Due)
 }
 
-/// What `--mapping` selects.
-/// What is due in one project.
+/// Returns the selection of due rows in one project.
 fn of(project: i64) -> MappingFilter {
     MappingFilter {
         projects: vec![project],
@@ -303,7 +302,7 @@ fn of(project: i64) -> MappingFilter {
     }
 }
 
-/// A suspect that was taken over, not parked.
+/// Returns the id of a suspect that was taken over and not parked.
 fn taken(suspect: Option<Suspect>) -> Option<Claimed> {
     match suspect? {
         Suspect::Taken(claimed) => Some(claimed),
@@ -326,7 +325,7 @@ fn make_due(row: MappingId) -> Action {
     }
 }
 
-/// Only the item waits for Weaviate.
+/// Returns an outbox with only the item's object.
 fn outbox(planned_at: DateTime<Utc>) -> Outbox {
     Outbox {
         planned_at,

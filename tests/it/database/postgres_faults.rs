@@ -1,7 +1,7 @@
-//! PostgreSQL fails in the middle of a run, or somebody is in the way (design, section 5). Each test names the fault and where
-//! it happens, how the run ends, and that the next ones reach the state of a twin that nobody disturbed.
+//! PostgreSQL fails during a run, or a statement conflicts with another session (design.md, "Failure model"). Each test
+//! injects a fault at one place and checks how the run ends. The next runs must reach the state of an undisturbed twin.
 //!
-//! A fault in PostgreSQL is raised by PostgreSQL itself: a proxy puts a statement that raises it in the place of the
-//! program's, so that its transaction fails as with a real one.
+//! PostgreSQL raises each error itself: a proxy replaces a statement of the program by one that raises the error, so
+//! the transaction fails as with a real error.
 
 mod simulated;

@@ -1,20 +1,23 @@
-//! Connections to PostgreSQL as libpq makes them: every `sslmode` against real servers whose CA is the test's own, and
-//! every form of DATABASE_URL.
+//! Connections to PostgreSQL as in libpq: every `sslmode` against real servers with a CA of these tests, and every form
+//! of DATABASE_URL.
 
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use kit::postgres_server::{Cluster, TEMPLATE};
+use rcgen::ExtendedKeyUsagePurpose::{self, ClientAuth, ServerAuth};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
-use crate::world::Run;
+use crate::harness::Run;
 
-/// A server whose certificate says `localhost` and can be reached as `127.0.0.1`, too, and one whose certificate expired.
+/// Servers with a certificate for `localhost` but not for `127.0.0.1`, although they can be reached at both.
 struct Servers {
     good: Cluster,
     expired: Cluster,
-    /// The certificate of their CA, of another one, and of a client.
+    /// Server with a certificate that is only for clients.
+    misused: Cluster,
+    /// Certificates of the servers' CA, of another CA, and of a client.
     files: tempfile::TempDir,
 }
 
@@ -29,11 +32,17 @@ fn authority(name: &str) -> (String, Issuer<'static, KeyPair>) {
     )
 }
 
-/// Certificate and key, as PEM.
-fn certificate(name: &str, last_year: i32, issuer: &Issuer<'_, KeyPair>) -> (String, String) {
+/// Returns certificate and key, as PEM.
+fn certificate(
+    name: &str,
+    last_year: i32,
+    usage: ExtendedKeyUsagePurpose,
+    issuer: &Issuer<'_, KeyPair>,
+) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
+    params.extended_key_usages = vec![usage];
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(last_year, 1, 1);
     (
@@ -42,13 +51,19 @@ fn certificate(name: &str, last_year: i32, issuer: &Issuer<'_, KeyPair>) -> (Str
     )
 }
 
-/// `plain` may not use TLS, `encrypted` must, `person` needs a certificate, `member` a password; everybody else is let in.
+/// Rules for users: `plain` must not use TLS, `encrypted` must use it, `person` needs a certificate, `member` needs a
+/// password, and everybody else may connect.
 const RULES: &str = "host all member all scram-sha-256\nhostssl all plain all reject\nhostnossl all plain all trust\nhostssl all encrypted all trust\n\
     hostnossl all encrypted all reject\nhostssl all person all cert\nhostnossl all person all reject\n\
     host all all all trust\nlocal all all trust\n";
 
-fn server(last_year: i32, ca: &str, issuer: &Issuer<'_, KeyPair>) -> Cluster {
-    let (certificate, key) = certificate("localhost", last_year, issuer);
+fn server(
+    last_year: i32,
+    usage: ExtendedKeyUsagePurpose,
+    ca: &str,
+    issuer: &Issuer<'_, KeyPair>,
+) -> Cluster {
+    let (certificate, key) = certificate("localhost", last_year, usage, issuer);
     let settings = "ssl = on\nssl_cert_file = 'kit.crt'\nssl_key_file = 'kit.key'\nssl_ca_file = 'kit-ca.crt'\n";
     let files = [
         ("kit.crt", &*certificate),
@@ -74,7 +89,7 @@ fn servers() -> &'static Servers {
     SERVERS.get_or_init(|| {
         let (ca, issuer) = authority("kit");
         let files = tempfile::tempdir().unwrap();
-        let (person, key) = certificate("person", 4000, &issuer);
+        let (person, key) = certificate("person", 4000, ClientAuth, &issuer);
         for (name, content) in [
             ("ca.crt", &*ca),
             ("other-ca.crt", &authority("somebody else").0),
@@ -86,14 +101,15 @@ fn servers() -> &'static Servers {
             std::fs::write(files.path().join(name), content).unwrap();
         }
         Servers {
-            good: server(4000, &ca, &issuer),
-            expired: server(2021, &ca, &issuer),
+            good: server(4000, ServerAuth, &ca, &issuer),
+            expired: server(2021, ServerAuth, &ca, &issuer),
+            misused: server(4000, ClientAuth, &ca, &issuer),
             files,
         }
     })
 }
 
-/// `status` with this DATABASE_URL and nothing else; it only reads.
+/// Runs `status` with only this DATABASE_URL; it only reads.
 fn status(url: &str) -> Run {
     Run::of(
         Command::new(env!("CARGO_BIN_EXE_agira-worker"))
@@ -135,8 +151,13 @@ fn refuses(url: &str, says: &[&str]) {
 }
 
 #[test]
-fn the_certificate_is_judged_as_far_as_sslmode_says() {
-    let Servers { good, expired, .. } = servers();
+fn sslmode_decides_how_the_certificate_is_verified() {
+    let Servers {
+        good,
+        expired,
+        misused,
+        ..
+    } = servers();
     let ca = "sslrootcert=FILES/ca.crt";
     for mode in ["require", "verify-ca", "verify-full"] {
         connects(&url(
@@ -146,7 +167,7 @@ fn the_certificate_is_judged_as_far_as_sslmode_says() {
             &format!("sslmode={mode}&{ca}"),
         ));
     }
-    // The certificate names no address: wrong only for who asks for the name.
+    // The certificate does not name the IP address, which matters only if the name is verified.
     connects(&url(
         "encrypted",
         "127.0.0.1",
@@ -171,13 +192,20 @@ fn the_certificate_is_judged_as_far_as_sslmode_says() {
             &url("encrypted", "localhost", good, &other),
             &["with TLS; check sslmode", "UnknownIssuer"],
         );
-        let old = format!("sslmode={mode}&{ca}");
+        let right = format!("sslmode={mode}&{ca}");
         refuses(
-            &url("encrypted", "localhost", expired, &old),
+            &url("encrypted", "localhost", expired, &right),
             &["with TLS; check sslmode", "expired"],
         );
+        refuses(
+            &url("encrypted", "localhost", misused, &right),
+            &[
+                "with TLS; check sslmode",
+                "certificate does not allow extended key usage for server authentication",
+            ],
+        );
     }
-    // Without a root, `require` looks at nothing, as with libpq; nobody's system has our CA.
+    // Without a root certificate, `require` verifies nothing, as in libpq; no system trusts the CA of these tests.
     connects(&url("encrypted", "127.0.0.1", expired, "sslmode=require"));
     for system in [
         "sslmode=verify-full",
@@ -192,7 +220,7 @@ fn the_certificate_is_judged_as_far_as_sslmode_says() {
 }
 
 #[test]
-fn the_systems_roots_are_those_of_ssl_cert_file() {
+fn ssl_cert_file_replaces_the_systems_roots() {
     let Servers { good, files, .. } = servers();
     let mut command = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
     command
@@ -207,9 +235,9 @@ fn the_systems_roots_are_those_of_ssl_cert_file() {
 }
 
 #[test]
-fn a_plain_server_is_refused_by_who_requires_tls() {
+fn a_server_without_tls_is_refused_if_tls_is_required() {
     let plain = Cluster::shared();
-    for mode in ["disable", "allow", "prefer"] {
+    for mode in ["disable", "prefer"] {
         connects(&url(
             "postgres",
             "127.0.0.1",
@@ -230,9 +258,9 @@ fn a_plain_server_is_refused_by_who_requires_tls() {
 }
 
 #[test]
-fn allow_and_prefer_try_both_ways_and_disable_only_one() {
+fn prefer_tries_with_and_without_tls_and_disable_only_without() {
     let good = &servers().good;
-    for mode in ["sslmode=allow", "sslmode=prefer", ""] {
+    for mode in ["sslmode=prefer", ""] {
         for user in ["plain", "encrypted"] {
             connects(&url(user, "127.0.0.1", good, mode));
         }
@@ -249,7 +277,7 @@ fn allow_and_prefer_try_both_ways_and_disable_only_one() {
 }
 
 #[test]
-fn a_client_certificate_says_who_we_are() {
+fn a_client_certificate_authenticates_the_client() {
     let Servers { good, files, .. } = servers();
     let ours = "sslmode=verify-full&sslrootcert=FILES/ca.crt&sslcert=FILES/person.crt&sslkey=FILES/person.key";
     let key = files.path().join("person.key");
@@ -271,12 +299,12 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_file_that_cannot_serve_is_named_without_its_content() {
+fn an_unusable_file_is_named_without_its_content() {
     let good = &servers().good;
     for (parameters, says) in [
         (
             "sslmode=verify-ca&sslrootcert=FILES/none",
-            ["cannot read", "/none, which sslrootcert names"],
+            ["cannot be read", "/none, which sslrootcert names"],
         ),
         (
             "sslmode=verify-ca&sslrootcert=FILES/garbage",
@@ -296,12 +324,14 @@ fn a_file_that_cannot_serve_is_named_without_its_content() {
         ),
         (
             "sslcert=FILES/person.crt&sslkey=FILES/none",
-            ["cannot read", "/none, which sslkey names"],
+            ["cannot be read", "/none, which sslkey names"],
         ),
-        ("sslmode=hunter2", ["sslmode is one of", "verify-full"]),
+        ("sslmode=hunter2", ["sslmode must be one of", "verify-full"]),
+        // Otherwise it would first send the password without TLS.
+        ("sslmode=allow", ["sslmode must be one of", "prefer"]),
         (
             "sslcert=FILES/person.crt",
-            ["sslcert and sslkey are needed both", ""],
+            ["sslcert and sslkey need each other", ""],
         ),
     ] {
         refuses(
@@ -312,18 +342,18 @@ fn a_file_that_cannot_serve_is_named_without_its_content() {
 }
 
 #[test]
-fn every_form_of_address_is_understood() {
+fn every_form_of_database_url_is_parsed() {
     let (good, ca) = (&servers().good, servers().files.path().join("ca.crt"));
     let (ca, port) = (ca.display(), good.port());
     connects(&format!(
         "host=localhost port={port} user=encrypted dbname={TEMPLATE} sslmode = 'verify-full' sslrootcert='{ca}'"
     ));
-    // The first of the hosts does not answer.
+    // The first host does not answer.
     connects(&format!(
         "postgresql://encrypted@127.0.0.1:1,127.0.0.1:{port}/{TEMPLATE}?sslmode=require"
     ));
     let folder = good.socket_folder().display();
-    // A socket has no TLS, as with libpq, and needs none.
+    // A socket has no TLS, as in libpq, and needs none.
     for mode in ["disable", "prefer", "require", "verify-full"] {
         connects(&format!(
             "host={folder} port={port} user=postgres dbname={TEMPLATE} sslmode={mode}"
@@ -335,9 +365,9 @@ fn every_form_of_address_is_understood() {
     ));
 }
 
-/// SCRAM bound to the TLS connection: nobody in between can pass it on, even with a certificate that we would trust.
+/// SCRAM that is bound to the TLS connection: no server in between can pass it on, even with a trusted certificate.
 #[test]
-fn a_password_is_bound_to_the_tls_connection_where_channel_binding_says_so() {
+fn channel_binding_binds_the_password_to_the_tls_connection() {
     let good = &servers().good;
     let of = |password: &str, parameters: &str| {
         url("member", "localhost", good, parameters)
@@ -367,7 +397,7 @@ fn a_password_is_bound_to_the_tls_connection_where_channel_binding_says_so() {
     );
     connects(&format!("{pairs} sslmode=require channel_binding=require"));
     connects(&of("hunter2-member", "channel_binding=require"));
-    // Without TLS there is nothing to bind to.
+    // Without TLS, there is no connection to bind to.
     connects(&of("hunter2-member", "sslmode=disable"));
     refuses(
         &of("hunter2-member", "sslmode=disable&channel_binding=require"),
@@ -379,9 +409,9 @@ fn a_password_is_bound_to_the_tls_connection_where_channel_binding_says_so() {
     );
 }
 
-/// README says so: a variable that libpq reads changes nothing here.
+/// As the README says, a variable that libpq reads has no effect here.
 #[test]
-fn nothing_is_read_but_database_url() {
+fn only_database_url_is_read() {
     let Servers { good, files, .. } = servers();
     let passwords = files.path().join("pgpass");
     std::fs::write(&passwords, "*:*:*:*:hunter2-member\n").unwrap();
@@ -412,7 +442,7 @@ fn nothing_is_read_but_database_url() {
 }
 
 #[test]
-fn several_hosts_are_tried_in_their_order_whatever_they_are() {
+fn several_hosts_of_any_kind_are_tried_in_order() {
     let good = &servers().good;
     let (port, folder) = (good.port(), good.socket_folder().display());
     let rest = format!("user=postgres dbname={TEMPLATE}");
@@ -422,7 +452,7 @@ fn several_hosts_are_tried_in_their_order_whatever_they_are() {
     connects(&format!(
         "host=no-such-host.invalid,127.0.0.1 port={port} {rest}"
     ));
-    // Of a socket no TLS is asked, whatever is asked of the other one.
+    // A socket never uses TLS, whatever the other host needs.
     for mode in ["disable", "prefer", "require"] {
         connects(&format!(
             "host={folder},127.0.0.1 port={port} {rest} sslmode={mode}"

@@ -1,4 +1,4 @@
-//! What `sql/` promises: Agira's tables as they are, ours beside them, and nothing of Agira's in the way (design, section 2).
+//! The promises of `sql/`: Agira's tables stay as they are, and ours never affect Agira (design.md, "Data").
 
 mod agira_tables;
 mod django;
@@ -6,7 +6,7 @@ mod django;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use agira_worker::db::{Db, RunRecord};
+use agira_worker::db::{Access, Db, RunRecord};
 use chrono::{DateTime, Utc};
 use kit::agira;
 use kit::postgres_server::{Database, sql};
@@ -14,7 +14,7 @@ use postgres::Client;
 use postgres::error::SqlState;
 use uuid::Uuid;
 
-/// Everything that a schema consists of, a line each.
+/// Returns all parts of a schema, one per line.
 pub fn catalog(client: &mut Client) -> BTreeSet<String> {
     let parts = [
         "SELECT format('relation %s %s', relkind, relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace",
@@ -38,7 +38,7 @@ pub fn catalog(client: &mut Client) -> BTreeSet<String> {
         .collect()
 }
 
-/// Two mappings of one item, as Django would insert them.
+/// Inserts two mappings of one item, as Django does.
 fn two_mappings(client: &mut Client, first_github_id: i64) -> [i64; 2] {
     let project = agira::project(client, "shop", "acme", "shop");
     let item = agira::item(client, project, "Working");
@@ -56,7 +56,7 @@ fn two_mappings(client: &mut Client, first_github_id: i64) -> [i64; 2] {
     ]
 }
 
-/// Runs a file of `sql/` as the README says.
+/// Runs a file of `sql/` with the command of the README.
 fn psql(database: &Database, file: &str) -> std::process::Output {
     let mut command = Command::new("psql");
     command
@@ -84,7 +84,7 @@ fn now(client: &mut Client) -> DateTime<Utc> {
         .get(0)
 }
 
-/// `worker_due_at` and `worker_recheck_at`.
+/// Returns `worker_due_at` and `worker_recheck_at`.
 fn times(client: &mut Client, id: i64) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
     let sql =
         "SELECT worker_due_at, worker_recheck_at FROM core_externalissuemapping WHERE id = $1";
@@ -93,7 +93,7 @@ fn times(client: &mut Client, id: i64) -> (Option<DateTime<Utc>>, Option<DateTim
 }
 
 #[test]
-fn worker_sql_changes_nothing_the_second_time() {
+fn a_second_worker_sql_changes_nothing() {
     let database = Database::agira_only();
     let mut client = database.client();
     let [early, _] = two_mappings(&mut client, 1);
@@ -102,7 +102,7 @@ fn worker_sql_changes_nothing_the_second_time() {
     let before = (catalog(&mut client), database.dump(""));
     database.run_file("worker.sql");
     assert_eq!((catalog(&mut client), database.dump("")), before);
-    // The second run does not turn what came later into backlog, nor the other way round.
+    // A second installation does not change which rows are backlog.
     assert_eq!(
         (times(&mut client, early).0, times(&mut client, late).1),
         (None, None)
@@ -110,7 +110,7 @@ fn worker_sql_changes_nothing_the_second_time() {
 }
 
 #[test]
-fn rows_that_exist_at_installation_wait_and_later_ones_are_due_at_once() {
+fn rows_that_exist_at_installation_wait_and_later_rows_are_due_at_once() {
     let database = Database::agira_only();
     let mut client = database.client();
     let existing = two_mappings(&mut client, 1);
@@ -138,7 +138,7 @@ fn rows_that_exist_at_installation_wait_and_later_ones_are_due_at_once() {
 }
 
 #[test]
-fn worker_sql_only_adds_and_all_that_it_adds_is_ours_and_optional() {
+fn worker_sql_only_adds_optional_parts_with_our_prefix() {
     let database = Database::agira_only();
     let mut client = database.client();
     let before = catalog(&mut client);
@@ -169,7 +169,7 @@ fn worker_sql_only_adds_and_all_that_it_adds_is_ours_and_optional() {
 }
 
 #[test]
-fn uninstall_sql_takes_away_exactly_what_worker_sql_added() {
+fn uninstall_sql_removes_exactly_what_worker_sql_added() {
     let database = Database::agira_only();
     let mut client = database.client();
     let [issue, pull_request] = two_mappings(&mut client, 1);
@@ -209,7 +209,7 @@ fn psql_runs_all_three_files_twice() {
 }
 
 #[test]
-fn worker_sql_leaves_a_database_without_agira_as_it_was() {
+fn worker_sql_changes_nothing_in_a_database_without_agira() {
     let database = Database::empty();
     let output = psql(&database, "worker.sql");
     assert!(!output.status.success());
@@ -221,9 +221,10 @@ fn worker_sql_leaves_a_database_without_agira_as_it_was() {
     assert_eq!(catalog(&mut database.client()), BTreeSet::new());
 }
 
-/// Invariant 15: every row is in a class, so that a run or a person finds it. All combinations of what makes a class.
+/// Invariant 15: every row has a class, so that a run or a person notices it. Checks all combinations of the columns
+/// that decide the class.
 #[test]
-fn the_database_refuses_a_row_without_a_class() {
+fn the_database_rejects_a_row_without_a_class() {
     let database = Database::create();
     let mut client = database.client();
     let [id, _] = two_mappings(&mut client, 1);
@@ -260,7 +261,7 @@ fn the_database_refuses_a_row_without_a_class() {
 }
 
 #[test]
-fn the_workers_own_tables_refuse_what_it_could_not_read() {
+fn the_workers_tables_reject_values_that_the_worker_could_not_read() {
     let database = Database::create();
     let mut client = database.client();
     let [issue, pull_request] = two_mappings(&mut client, 1);
@@ -297,7 +298,7 @@ fn the_workers_own_tables_refuse_what_it_could_not_read() {
 fn the_last_thousand_runs_of_each_command_are_kept() {
     let database = Database::create();
     let mut client = database.client();
-    let (mut db, now) = Db::connect(&database.worker_url()).unwrap();
+    let (mut db, now) = Db::connect(&database.worker_url(), Access::ReadWrite).unwrap();
     client
         .batch_execute(
             "INSERT INTO worker_run (run, command, started_at, finished_at, exit_code, counts)

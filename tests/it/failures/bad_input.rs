@@ -1,5 +1,5 @@
-//! What people get wrong: each time one clear line that names the thing and the remedy, the documented exit code, and
-//! nothing half written.
+//! Mistakes of operators. Each one gives one clear line that names the cause and the remedy, and the documented exit
+//! code, and leaves nothing half-done.
 
 mod rows;
 mod services;
@@ -13,18 +13,18 @@ use std::process::{Command, Stdio};
 
 use kit::github::TOKEN;
 use kit::postgres_server::Database;
-use kit::weaviate::Settings;
 
-use crate::world::{Run, World, check_silent};
+use crate::fixtures::{one_closed_issue, one_closed_issue_with_key};
+use crate::harness::{Run, World, check_silent};
 
-/// A secret that some cases put where it does not belong.
+/// Secret that some cases put into a wrong variable.
 const PASSWORD: &str = "hunter2";
-/// The fields of `sync --output json` (design, section 6).
+/// Fields of `sync --output json` (design.md, "Command line and output").
 const FIELDS: &str = "schema_version command dry_run started_at finished_at exit_code stopped_by error pause discovered claimed synced \
     unchanged failed given_back remaining_due items_moved pull_requests_linked weaviate github database mappings";
 
-/// Two runs with the same arguments and environment, as text and as JSON, that both have to end with `code` and a line on
-/// stderr with all `parts`; returns the JSON.
+/// Runs the program twice with the same arguments and environment, as text and as JSON. Both runs must end with `code`
+/// and a line on stderr with all `parts`. Returns the JSON.
 #[track_caller]
 fn ends(
     world: &World,
@@ -66,7 +66,8 @@ fn ends(
     json
 }
 
-/// The same for what is found out before anything is done: the line is the only one, nobody is asked, nothing changes.
+/// Checks the same for a mistake that is detected before a run begins: it prints only this line, sends no request, and
+/// changes nothing.
 #[track_caller]
 fn refused(world: &World, args: &[&str], change: &dyn Fn(&mut Command), parts: &[&str]) {
     let before = world.database.dump("");
@@ -89,25 +90,9 @@ fn refused(world: &World, args: &[&str], change: &dyn Fn(&mut Command), parts: &
     assert_eq!(world.database.dump(""), before, "{}", run.all());
 }
 
-/// A world with something to do, so that a run that should not start would be seen.
-fn busy() -> World {
-    busy_with_key(None)
-}
-
-/// The same with a Weaviate that asks for a key.
-fn busy_with_key(key: Option<&str>) -> World {
-    let mut world = World::with(Settings {
-        api_key: key.map(str::to_owned),
-        ..Settings::default()
-    });
-    world.issue("acme/shop#12", "Working");
-    world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
-    world
-}
-
 #[test]
-fn every_variable_that_is_missing_or_malformed_is_named_with_its_remedy() {
-    let world = busy();
+fn every_missing_or_malformed_variable_is_reported_with_a_remedy() {
+    let world = one_closed_issue();
     let check = |name: &str, value: Option<&[u8]>, parts: &[&str]| {
         let change = |command: &mut Command| {
             match value {
@@ -155,7 +140,7 @@ fn every_variable_that_is_missing_or_malformed_is_named_with_its_remedy() {
             Some(bad.as_bytes()),
             &[
                 "GITHUB_TOKEN holds a character that no token has",
-                "set it anew",
+                "set it again",
             ],
         );
         check(
@@ -163,7 +148,7 @@ fn every_variable_that_is_missing_or_malformed_is_named_with_its_remedy() {
             Some(bad.as_bytes()),
             &[
                 "WEAVIATE_API_KEY holds a character that no key has",
-                "set it anew",
+                "set it again",
             ],
         );
     }
@@ -182,25 +167,25 @@ fn every_variable_that_is_missing_or_malformed_is_named_with_its_remedy() {
         check("http://", "is not an address");
         check(
             "http://me:hunter2@host",
-            "has credentials in it; put them into the variable",
+            "must not have credentials; put them into their own variable",
         );
         check(
             "http://hunter2@host",
-            "has credentials in it; put them into the variable",
+            "must not have credentials; put them into their own variable",
         );
         check(
             "http://host/?key=hunter2",
-            "has a query or a fragment; leave it away",
+            "must not have a query or a fragment",
         );
         check(
             "http://host/#hunter2",
-            "has a query or a fragment; leave it away",
+            "must not have a query or a fragment",
         );
     }
     check(
         "WEAVIATE_URL",
         Some(b"http://host/v1"),
-        &["WEAVIATE_URL has a path; give scheme, host and port only"],
+        &["WEAVIATE_URL has a path; it must have scheme, host and port only"],
     );
     for name in [
         "DATABASE_URL",
@@ -214,13 +199,13 @@ fn every_variable_that_is_missing_or_malformed_is_named_with_its_remedy() {
 }
 
 #[test]
-fn a_secret_file_that_cannot_serve_is_named_with_what_is_wrong() {
-    let world = busy();
+fn an_unusable_secret_file_is_named_with_the_reason() {
+    let world = one_closed_issue();
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &[u8]| {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        // Else there would be a second line: a warning that everybody can read it.
+        // Otherwise there would be a second line, the warning that everybody can read the file.
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .unwrap();
         path.into_os_string().into_string().unwrap()
@@ -258,7 +243,7 @@ fn a_secret_file_that_cannot_serve_is_named_with_what_is_wrong() {
             &["sync"],
             &both,
             &[&format!(
-                "both {name} and {variable} are set; set one of them"
+                "both {name} and {variable} are set; set only one of them"
             )],
         );
     }
@@ -266,7 +251,7 @@ fn a_secret_file_that_cannot_serve_is_named_with_what_is_wrong() {
 
 #[test]
 fn secrets_come_from_files_as_well_as_from_variables() {
-    let mut world = busy_with_key(Some(PASSWORD));
+    let mut world = one_closed_issue_with_key(Some(PASSWORD));
     let folder = tempfile::tempdir().unwrap();
     let mut command = world.command(&["sync"]);
     for (name, secret) in [
@@ -292,8 +277,8 @@ fn secrets_come_from_files_as_well_as_from_variables() {
 }
 
 #[test]
-fn a_command_line_that_makes_no_sense_is_exit_code_2_and_nothing_is_done() {
-    let world = busy();
+fn an_invalid_command_line_is_exit_code_2_and_changes_nothing() {
+    let world = one_closed_issue();
     let before = world.database.dump("");
     let check = |args: &[&str], parts: &[&str]| {
         let run = world.run(args).exits(2);
@@ -365,6 +350,10 @@ fn a_command_line_that_makes_no_sense_is_exit_code_2_and_nothing_is_done() {
         &["retry-failed", "--recheck-now"],
         &["unexpected argument '--recheck-now'"],
     );
+    check(
+        &["sync", "--recheck-now", "--dry-run"],
+        &["'--recheck-now' cannot be used with '--dry-run'"],
+    );
     check(&["sync", "-q", "-v"], &["cannot be used with"]);
     assert_eq!(
         (
@@ -377,8 +366,8 @@ fn a_command_line_that_makes_no_sense_is_exit_code_2_and_nothing_is_done() {
 }
 
 #[test]
-fn a_policy_variable_that_makes_no_sense_is_exit_code_2_and_named() {
-    let world = busy();
+fn an_invalid_policy_variable_is_exit_code_2_and_is_named() {
+    let world = one_closed_issue();
     let before = world.database.dump("");
     for (name, value, flag) in [
         ("AGIRA_WORKER_TIME_BUDGET", "soon", "--time-budget"),
@@ -412,8 +401,8 @@ fn a_policy_variable_that_makes_no_sense_is_exit_code_2_and_named() {
 }
 
 #[test]
-fn a_policy_variable_that_is_a_switch_takes_the_usual_words() {
-    let world = busy();
+fn a_boolean_policy_variable_accepts_the_usual_values() {
+    let world = one_closed_issue();
     for value in ["1", "0", "true", "false", "yes", "no", "on", "off"] {
         Run::of(
             world
@@ -429,7 +418,7 @@ fn a_policy_variable_that_is_a_switch_takes_the_usual_words() {
 
 #[test]
 fn mappings_and_projects_that_do_not_exist_are_named() {
-    let world = busy();
+    let world = one_closed_issue();
     for command in ["sync", "push-weaviate", "retry-failed"] {
         let check = |args: &[&str], says: &str| {
             refused(
@@ -457,8 +446,8 @@ fn mappings_and_projects_that_do_not_exist_are_named() {
 }
 
 #[test]
-fn a_database_that_is_not_there_is_named_before_any_request() {
-    let world = busy();
+fn an_unreachable_database_is_reported_before_any_request() {
+    let world = one_closed_issue();
     let server = world.database.url();
     let (server, _) = server.rsplit_once('/').unwrap();
     for (url, parts) in [
@@ -497,7 +486,7 @@ fn a_database_that_is_not_there_is_named_before_any_request() {
 }
 
 #[test]
-fn a_database_without_agiras_or_the_workers_tables_says_what_to_do() {
+fn missing_tables_are_reported_with_a_remedy() {
     for (database, parts) in [
         (
             Database::empty(),
@@ -530,8 +519,8 @@ fn a_database_without_agiras_or_the_workers_tables_says_what_to_do() {
 }
 
 #[test]
-fn a_database_with_half_of_the_workers_columns_says_what_to_do() {
-    let mut world = busy();
+fn missing_columns_of_the_worker_are_reported_with_a_remedy() {
+    let mut world = one_closed_issue();
     world.execute("ALTER TABLE core_externalissuemapping DROP COLUMN worker_outbox");
     refused(
         &world,
@@ -553,8 +542,8 @@ fn a_database_with_half_of_the_workers_columns_says_what_to_do() {
 
 /// As in `agira-worker status | head -1`.
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
-    let mut world = busy();
+fn a_closed_stdout_is_not_a_failure() {
+    let mut world = one_closed_issue();
     for args in [
         &["--help"][..],
         &["status"],
@@ -569,7 +558,7 @@ fn a_reader_that_goes_away_is_no_failure() {
             .stdout(Stdio::from(std::os::fd::OwnedFd::from(writer)))
             .stderr(Stdio::piped())
             .spawn();
-        let output = child.unwrap().wait_with_output().unwrap();
+        let output = kit::wait::output_of(child.unwrap());
         check_silent(&[&output.stderr]);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");

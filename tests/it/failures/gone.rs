@@ -1,16 +1,16 @@
-//! Issues that are deleted, moved or hidden, and repositories that are: what is said, and what ends it.
+//! Deleted, moved and hidden issues and repositories: their messages, and how they recover.
 
 use kit::github::Fault;
 use serde_json::{Value, json};
 
-use super::*;
-use crate::world::World;
+use crate::fixtures::seconds_from_now;
+use crate::harness::World;
 
 const PARKED: &str =
     "SELECT count(*) FROM core_externalissuemapping WHERE id = 1 AND worker_claim IS NULL
     AND worker_attempts = 1 AND worker_due_at IS NULL AND worker_recheck_at IS NULL";
 
-/// Two issues that were looked at, after which the first was lost; both are to be rechecked.
+/// Returns two issues that were checked. The first one was lost afterwards, and both are due for a recheck.
 fn lost(lose: impl Fn(&World)) -> World {
     let mut world = World::new();
     for number in 1..=2 {
@@ -18,12 +18,13 @@ fn lost(lose: impl Fn(&World)) -> World {
     }
     world.sync();
     lose(&world);
-    world.github.close("acme/shop#2", &at(5));
+    world.github.close("acme/shop#2", &seconds_from_now(5));
     world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now()");
     world
 }
 
-/// It is parked at once with what was found, the other one goes on, and nobody asks for it again.
+/// Checks that the mapping is parked at once with the reason, that the other one continues, and that later runs do not
+/// fetch it.
 #[track_caller]
 fn check_parked(lose: impl Fn(&World), said: &[&str]) -> World {
     let mut world = lost(lose);
@@ -63,9 +64,9 @@ fn check_parked(lose: impl Fn(&World), said: &[&str]) -> World {
 fn a_deleted_issue_is_parked_at_once_and_revived_by_hand() {
     let mut world = check_parked(
         |world| world.github.delete("acme/shop#1"),
-        &["acme/shop#1 was deleted at GitHub"],
+        &["acme/shop#1 was deleted on GitHub"],
     );
-    // By hand it is looked at once more, and found as it was.
+    // A retry by a person fetches it once more, with the same result.
     world.run(&["retry-failed"]).exits(3);
     assert_eq!(world.one::<i64>(PARKED), 1);
     world.run(&["sync", "--mapping", "1"]).exits(3);
@@ -80,13 +81,13 @@ fn a_deleted_issue_is_parked_at_once_and_revived_by_hand() {
 }
 
 #[test]
-fn an_issue_that_is_seen_again_is_revived_by_its_next_change() {
+fn an_issue_that_is_visible_again_is_revived_by_its_next_change() {
     let mut world = check_parked(|world| world.github.delete("acme/shop#1"), &["deleted"]);
     world.github.settings().clock_ahead = 100;
-    world
-        .github
-        .issue("acme/shop#1", |issue| issue.updated_at = at(90));
-    world.github.close("acme/shop#1", &at(95));
+    world.github.issue("acme/shop#1", |issue| {
+        issue.updated_at = seconds_from_now(90)
+    });
+    world.github.close("acme/shop#1", &seconds_from_now(95));
     world.execute("UPDATE core_externalissuemapping SET worker_error_at = now() - interval '7 hours' WHERE id = 1");
     world.sync();
     assert_eq!(world.item_status(1), "Testing");
@@ -102,7 +103,7 @@ fn a_moved_issue_is_parked_with_its_new_address() {
         transfer,
         &["https://github.com/acme/docs/issues/7", "html_url"],
     );
-    world.github.close("acme/docs#7", &at(5));
+    world.github.close("acme/docs#7", &seconds_from_now(5));
     world.execute(
         "UPDATE core_externalissuemapping SET html_url = 'https://github.com/acme/docs/issues/7', number = 7 WHERE id = 1",
     );
@@ -111,7 +112,7 @@ fn a_moved_issue_is_parked_with_its_new_address() {
 }
 
 #[test]
-fn an_issue_that_was_moved_to_where_we_cannot_look_is_parked() {
+fn an_issue_that_was_moved_to_an_inaccessible_repository_is_parked() {
     let transfer = |world: &World| {
         world.github.issue("secret/plans#1", |_| {});
         world.github.transfer("acme/shop#1", "secret/plans#7");
@@ -120,17 +121,17 @@ fn an_issue_that_was_moved_to_where_we_cannot_look_is_parked() {
     check_parked(transfer, &["acme/shop#1"]);
 }
 
-/// What is wrong with the repository of the first mapping, for one look.
+/// Checks that a mapping is postponed while its repository is hidden, and that the next run after that handles it.
 #[track_caller]
-fn check_put_off(hide: impl Fn(&World), show: impl Fn(&World), said: &str) {
+fn check_postponed(hide: impl Fn(&World), show: impl Fn(&World), said: &str) {
     let mut world = World::new();
     world.issue("secret/plans#1", "Working");
     world.issue("acme/shop#1", "Working");
     world.sync();
     for key in ["secret/plans#1", "acme/shop#1"] {
-        world.github.close(key, &at(5));
+        world.github.close(key, &seconds_from_now(5));
     }
-    // No number of attempts matters: none is counted.
+    // The mapping is never parked, because no attempt is counted.
     for round in 1..=3 {
         hide(&world);
         world.execute(
@@ -161,23 +162,23 @@ fn check_put_off(hide: impl Fn(&World), show: impl Fn(&World), said: &str) {
 }
 
 #[test]
-fn the_mappings_of_a_hidden_repository_are_put_off_and_never_parked() {
+fn the_mappings_of_a_hidden_repository_are_postponed_and_never_parked() {
     let hide = |world: &World| world.github.hide_repository("secret/plans");
     let show = |world: &World| world.github.show_repository("secret/plans");
-    check_put_off(
+    check_postponed(
         hide,
         show,
-        "repository secret/plans cannot be seen with this token",
+        "repository secret/plans is hidden from this token",
     );
 }
 
-/// The organisation demands its single sign-on, in the poll and in the look; what it hides is GraphQL's null.
+/// The organization demands its single sign-on for the poll and the fetch. GraphQL returns null for hidden parts.
 #[test]
-fn the_mappings_of_a_repository_behind_saml_are_put_off_and_never_parked() {
+fn the_mappings_of_a_repository_behind_saml_are_postponed_and_never_parked() {
     for kind in ["FORBIDDEN", "INSUFFICIENT_SCOPES"] {
         let hide = |world: &World| {
             world.github.forget_faults();
-            // The poll goes in the order of names, the look in that of due times.
+            // The poll is in the order of names, and the fetch in that of due times.
             for alias in ["r1", "t0"] {
                 let (alias, kind) = (alias.to_owned(), kind.to_owned());
                 let message = "Resource protected by organization SAML enforcement.".to_owned();
@@ -191,7 +192,7 @@ fn the_mappings_of_a_repository_behind_saml_are_put_off_and_never_parked() {
                 );
             }
         };
-        check_put_off(
+        check_postponed(
             hide,
             |world| world.github.forget_faults(),
             "SAML enforcement",
@@ -200,12 +201,12 @@ fn the_mappings_of_a_repository_behind_saml_are_put_off_and_never_parked() {
 }
 
 #[test]
-fn a_renamed_repository_is_followed_whatever_its_mappings_say() {
+fn a_renamed_repository_is_followed_by_mappings_with_old_and_new_names() {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     world.sync();
     world.github.rename_repository("acme/shop", "acme/store");
-    world.github.close("acme/store#1", &at(5));
+    world.github.close("acme/store#1", &seconds_from_now(5));
     world.sync();
     assert_eq!(world.item_status(1), "Testing");
     let healthy =

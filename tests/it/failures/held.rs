@@ -1,10 +1,10 @@
-//! Rows that somebody holds.
+//! Rows that a person has locked.
 
-use crate::world::World;
+use crate::harness::World;
 
-/// A person at psql has one of three mappings in an open transaction: it is left, and the run does not wait for it.
+/// A person at psql has locked one of three mappings in an open transaction. The run skips it and does not wait.
 #[test]
-fn recheck_now_leaves_a_row_that_somebody_holds_and_goes_on() {
+fn recheck_now_skips_a_locked_row() {
     let mut world = World::new();
     for number in 1..=3 {
         world.issue(&format!("acme/shop#{number}"), "Working");
@@ -26,7 +26,7 @@ fn recheck_now_leaves_a_row_that_somebody_holds_and_goes_on() {
             .exits(0)
             .logs("1 more keep their recheck times");
         transaction.rollback().unwrap();
-        run.logs("2 waiting mappings are to be rechecked now")
+        run.logs("2 waiting mappings will be rechecked now")
             .prints("2 unchanged");
         assert_eq!(
             world.one::<chrono::DateTime<chrono::Utc>>(recheck_at),

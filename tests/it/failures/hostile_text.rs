@@ -1,12 +1,12 @@
-//! Text of strangers at its worst, by chance that can be repeated: whole where it is content, one printable line wherever a
-//! person or a log gets it, and never more than its own mapping's trouble.
+//! Repeatable random hostile text. It is stored verbatim as content, is one printable line for people and logs, and
+//! causes failures only of its own mapping.
 
 mod generator;
 mod pieces;
 mod runs;
 
-/// What no terminal shall get, said once more and in another way than the program says it: the ranges of Unicode 16's
-/// categories Cc, Cf (but the two joiners), Zl, Zp and Co, and its noncharacters.
+/// Characters that no terminal may receive, defined independently of the program: the ranges of Unicode 16's categories
+/// Cc, Cf (except the two joiners), Zl, Zp and Co, and its noncharacters.
 fn is_unprintable(character: char) -> bool {
     let code = u32::from(character);
     matches!(code,
@@ -17,7 +17,7 @@ fn is_unprintable(character: char) -> bool {
         || code & 0xfffe == 0xfffe
 }
 
-/// Every line is printable.
+/// Checks that every line is printable.
 #[track_caller]
 fn check_printable(output: &str) {
     for line in output.lines() {
@@ -33,7 +33,7 @@ fn check_printable(output: &str) {
     }
 }
 
-/// Every line begins as those of the log do, and only those that the program means to write.
+/// Checks that every line starts like a log line of the program, so that no line is forged.
 #[track_caller]
 fn check_log(output: &str) {
     check_printable(output);
@@ -45,7 +45,7 @@ fn check_log(output: &str) {
     }
 }
 
-/// Every line is one JSON object, and printable.
+/// Checks that every line is one printable JSON object.
 #[track_caller]
 fn check_json(output: &str) {
     check_printable(output);

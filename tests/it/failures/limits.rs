@@ -1,20 +1,17 @@
-//! Invariant 11: no request is made to GitHub before the time that it told us to wait for, by whatever run.
+//! Invariant 11: no run sends a request to GitHub before the end of a pause.
 
 use agira_worker::core::agira_object::ObjectType::{GithubIssue, Item};
 use kit::github::Fault;
+use kit::http::Response;
 use serde_json::{Value, json};
 
-use super::*;
-use crate::world::{Run, World};
+use crate::harness::{Run, World};
 
-/// An issue that is due and one that failed.
+/// Returns a due issue and one that failed.
 fn world() -> World {
     let mut world = World::new();
     for number in 1..=2 {
-        world.issue(&format!("acme/shop#{number}"), "Working");
-        world
-            .github
-            .close(&format!("acme/shop#{number}"), "2026-03-01T10:00:00Z");
+        world.closed_issue(&format!("acme/shop#{number}"));
     }
     world.execute(
         "UPDATE core_externalissuemapping SET worker_error = 'no luck', worker_error_at = now(), worker_attempts = 1 WHERE id = 2",
@@ -22,7 +19,7 @@ fn world() -> World {
     world
 }
 
-/// A `sync` that meets a limit, and how many seconds it stored: from its own clock to the pause's end.
+/// Runs a `sync` that meets a limit. Returns the length of the stored pause in seconds, by the clock of the run.
 fn limited(world: &mut World) -> i64 {
     let run = world.run(&["sync", "--output", "json"]).exits(75);
     assert_eq!(run.json()["stopped_by"], "rate_limit", "{}", run.all());
@@ -48,16 +45,16 @@ fn limited(world: &mut World) -> i64 {
     seconds as i64
 }
 
-/// The pause is over.
+/// Ends the pause.
 fn wait(world: &mut World) {
     world.execute("UPDATE worker_pause SET until = now() - interval '1 second'");
 }
 
-fn says(status: u16, message: &str) -> Response {
+fn error_message(status: u16, message: &str) -> Response {
     Response::json(status, &json!({ "message": message }))
 }
 
-/// Every shape, with the seconds that it names; none named: a minute.
+/// Returns every form of a limit, with the seconds that it names; without a named time, a pause lasts a minute.
 fn shapes() -> Vec<(Response, i64)> {
     let by_clock = |answer: Response| {
         let answer = answer
@@ -69,11 +66,11 @@ fn shapes() -> Vec<(Response, i64)> {
     let secondary = "You have exceeded a secondary rate limit.";
     vec![
         (
-            by_clock(says(403, "API rate limit exceeded for user ID 1.")),
+            by_clock(error_message(403, "API rate limit exceeded for user ID 1.")),
             300,
         ),
         (
-            by_clock(says(429, "API rate limit exceeded for user ID 1.")),
+            by_clock(error_message(429, "API rate limit exceeded for user ID 1.")),
             300,
         ),
         (
@@ -88,20 +85,26 @@ fn shapes() -> Vec<(Response, i64)> {
             )),
             300,
         ),
-        (says(403, secondary).header("retry-after", "77"), 77),
-        (says(429, secondary).header("retry-after", "77"), 77),
+        (
+            error_message(403, secondary).header("retry-after", "77"),
+            77,
+        ),
+        (
+            error_message(429, secondary).header("retry-after", "77"),
+            77,
+        ),
         (
             error(json!({ "message": secondary })).header("retry-after", "77"),
             77,
         ),
-        (says(403, secondary), 60),
-        (says(429, "Slow down."), 60),
+        (error_message(403, secondary), 60),
+        (error_message(429, "Slow down."), 60),
         (error(json!({ "message": secondary })), 60),
     ]
 }
 
 #[test]
-fn every_shape_of_a_limit_is_a_pause_that_outlives_the_run() {
+fn every_form_of_a_rate_limit_is_stored_as_a_pause() {
     for (answer, seconds) in shapes() {
         let mut world = world();
         world.github.fail_next(1, &Fault::Answer(answer.clone()));
@@ -120,13 +123,13 @@ fn every_shape_of_a_limit_is_a_pause_that_outlives_the_run() {
     }
 }
 
-/// Whatever is run, and what is shown of it.
+/// Every command honors the pause and shows it.
 #[test]
-fn every_command_honours_a_pause() {
+fn every_command_honors_a_pause() {
     let mut world = world();
     world
         .github
-        .fail_next(1, &Fault::Answer(says(429, "Slow down.")));
+        .fail_next(1, &Fault::Answer(error_message(429, "Slow down.")));
     limited(&mut world);
     world.github.clear_log();
     let before: Value =
@@ -161,11 +164,11 @@ fn every_command_honours_a_pause() {
         .prints("GitHub is not asked before");
 }
 
-/// GraphQL's limit and REST's, with a clock of ours that is wrong by an hour.
+/// The limits of GraphQL and REST, with a local clock that is wrong by an hour.
 #[test]
 fn a_pause_ends_by_githubs_clock() {
     for ahead in [-3600, 0, 3600] {
-        // The poll and the look are each a point; then REST is asked about what was deleted.
+        // The poll and the fetch cost one point each; then the run asks REST about the deleted issue.
         for (points, requests) in [(0, 1), (1, 2), (2, 3)] {
             let mut world = world();
             world.github.delete("acme/shop#1");
@@ -187,21 +190,21 @@ fn pauses_without_a_named_end_double_in_a_row_up_to_two_hours() {
     for seconds in [60, 120, 240, 480, 960, 1920, 3840, 7200, 7200] {
         world
             .github
-            .fail_next(1, &Fault::Answer(says(429, "Slow down.")));
+            .fail_next(1, &Fault::Answer(error_message(429, "Slow down.")));
         assert_eq!(limited(&mut world), seconds);
         wait(&mut world);
     }
-    // One that names its end ends the row, as does an answer.
+    // A pause with a named end resets the count, and so does a normal response.
     world.github.fail_next(
         1,
-        &Fault::Answer(says(429, "Slow down.").header("retry-after", "9000")),
+        &Fault::Answer(error_message(429, "Slow down.").header("retry-after", "9000")),
     );
     assert_eq!(limited(&mut world), 9000);
     for _ in 0..2 {
         wait(&mut world);
         world
             .github
-            .fail_next(1, &Fault::Answer(says(429, "Slow down.")));
+            .fail_next(1, &Fault::Answer(error_message(429, "Slow down.")));
         assert_eq!(limited(&mut world), 60);
         wait(&mut world);
         world.sync();
@@ -243,9 +246,9 @@ fn outboxes_are_delivered_while_github_is_paused() {
     }
 }
 
-/// Two runs share a token: what one was told holds for the other, too, from its next slice on.
+/// Two runs share a token. A pause that one of them stores also stops the other one before its next slice.
 #[test]
-fn a_pause_that_another_run_meets_is_honoured_in_mid_run() {
+fn a_pause_that_another_run_stores_is_honored_during_a_run() {
     let mut world = World::new();
     for number in 1..=101 {
         world.issue(&format!("acme/shop#{number}"), "Working");
@@ -268,7 +271,7 @@ fn a_pause_that_another_run_meets_is_honoured_in_mid_run() {
         ),
         (&json!(100), &json!(1), &json!("rate_limit"))
     );
-    // And what this run is told does not shorten it.
+    // The shorter pause of this run does not shorten the stored one.
     assert_eq!(
         world.one::<i64>(
             "SELECT count(*) FROM worker_pause WHERE until > now() + interval '1 year'"
@@ -278,9 +281,9 @@ fn a_pause_that_another_run_meets_is_honoured_in_mid_run() {
 }
 
 #[test]
-fn a_refusal_is_no_limit_and_pauses_nobody() {
+fn a_refusal_that_is_not_a_limit_stores_no_pause() {
     let mut world = world();
-    let answer = says(403, "Resource not accessible by personal access token");
+    let answer = error_message(403, "Resource not accessible by personal access token");
     world.github.fail_next(
         1,
         &Fault::Answer(answer.header("x-accepted-github-permissions", "issues=read")),

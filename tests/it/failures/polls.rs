@@ -1,11 +1,11 @@
-//! GitHub cannot say what changed in one repository, and answers otherwise.
+//! GitHub cannot answer the poll of one repository, but it answers other requests.
 
 use serde_json::json;
 
-use super::*;
-use crate::world::World;
+use crate::fixtures::{seconds_from_now, text_response};
+use crate::harness::World;
 
-/// Repositories with an issue each that was looked at.
+/// Returns repositories with one issue each, which was checked.
 fn settled(names: &[&str]) -> World {
     let mut world = World::new();
     for name in names {
@@ -15,18 +15,18 @@ fn settled(names: &[&str]) -> World {
     world
 }
 
-/// Invariant 10: it is that repository's failure, and the others go on.
+/// Invariant 10: only that repository fails, and the others continue.
 #[test]
 fn a_repository_whose_poll_fails_alone_stops_no_other() {
     for answer in [
-        text(500, ""),
-        text(503, "<html>"),
-        text(200, "{\"data\":"),
-        text(502, "<html>"),
+        text_response(500, ""),
+        text_response(503, "<html>"),
+        text_response(200, "{\"data\":"),
+        text_response(502, "<html>"),
     ] {
         let mut world = settled(&["acme/shop", "acme/broken", "zoo/keeper"]);
         for key in ["acme/shop#1", "acme/broken#1", "zoo/keeper#1"] {
-            world.github.close(key, &at(5));
+            world.github.close(key, &seconds_from_now(5));
         }
         world.github.fail_polls_of("acme/broken", answer.clone());
         let run = world.run(&["sync", "--output", "json"]).exits(3);
@@ -38,10 +38,10 @@ fn a_repository_whose_poll_fails_alone_stops_no_other() {
             run.all()
         );
         run.logs("acme/broken: GitHub could not answer: ")
-            .logs("it is asked about again after an hour");
+            .logs("it is polled again after an hour");
         let touched = "SELECT count(*) FROM core_externalissuemapping WHERE worker_attempts > 0 OR worker_error IS NOT NULL";
         assert_eq!(world.one::<i64>(touched), 0, "no mapping's failure");
-        // It rests for an hour, and nothing that changed meanwhile is lost.
+        // The repository is polled again after an hour, and no change is lost.
         world.github.clear_log();
         world.run(&["sync"]).exits(0);
         assert!(
@@ -58,13 +58,15 @@ fn a_repository_whose_poll_fails_alone_stops_no_other() {
     }
 }
 
-/// The token is not to blame, and what is due in other repositories is looked at.
+/// The token is valid, and due mappings of other repositories are checked.
 #[test]
-fn the_only_repository_whose_poll_fails_is_not_githubs_failure() {
+fn a_failed_poll_of_the_only_repository_is_not_a_failure_of_github() {
     let mut world = settled(&["acme/shop"]);
-    world.github.fail_polls_of("acme/shop", text(500, ""));
+    world
+        .github
+        .fail_polls_of("acme/shop", text_response(500, ""));
     let linked = world.issue("acme/shop#2", "Working");
-    world.github.close("acme/shop#2", &at(5));
+    world.github.close("acme/shop#2", &seconds_from_now(5));
     let run = world
         .run(&["sync"])
         .exits(3)
@@ -73,13 +75,13 @@ fn the_only_repository_whose_poll_fails_is_not_githubs_failure() {
     assert_eq!(world.item_status(linked.item), "Testing");
 }
 
-/// When GitHub does not answer the lightest of questions either, it is GitHub's failure, and no repository's.
+/// If GitHub does not answer the smallest request either, the failure is GitHub's and not that of a repository.
 #[test]
-fn polls_that_all_fail_are_githubs_failure() {
+fn failed_polls_of_all_repositories_are_a_failure_of_github() {
     let mut world = settled(&["acme/shop", "zoo/keeper"]);
     world
         .github
-        .fail_next(100, &kit::github::Fault::Answer(text(500, "")));
+        .fail_next(100, &kit::github::Fault::Answer(text_response(500, "")));
     world
         .run(&["sync"])
         .exits(75)

@@ -1,24 +1,16 @@
-//! SIGTERM and SIGINT: a run that is asked to end does so in good order, however long the services take.
+//! SIGTERM and SIGINT: the run releases its claims and ends soon, even if a service does not answer.
 
 use std::process::{Child, Command, Stdio};
 
 use kit::fault_proxy::{FaultProxy, WireFault};
+use kit::wait;
+use kit::weaviate::Settings;
 use serde_json::{Value, json};
 
-use crate::world::{World, check_silent};
+use crate::fixtures::closed_issues;
+use crate::harness::{World, check_silent, send_signal};
 
 const ISSUES: i32 = 3;
-
-/// Some closed issues.
-fn busy() -> World {
-    let mut world = World::new();
-    for number in 1..=ISSUES {
-        let key = format!("acme/shop#{number}");
-        world.issue(&key, "Working");
-        world.github.close(&key, "2026-03-01T10:00:00Z");
-    }
-    world
-}
 
 fn start(command: &mut Command) -> Child {
     command
@@ -28,16 +20,8 @@ fn start(command: &mut Command) -> Child {
         .expect("the program starts")
 }
 
-fn send(child: &Child, signal: &str) {
-    let sent = Command::new("kill")
-        .args(["-s", signal, &child.id().to_string()])
-        .status()
-        .expect("kill");
-    assert!(sent.success());
-}
-
 fn ended(child: Child) -> (i32, String, String) {
-    let output = child.wait_with_output().expect("an end");
+    let output = wait::output_of(child);
     check_silent(&[&output.stdout, &output.stderr]);
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (
@@ -55,7 +39,7 @@ fn moved(world: &mut World) -> i64 {
     world.one("SELECT count(*) FROM core_item WHERE status = 'Testing'")
 }
 
-/// The following run has everything done, with no attempt of anything counted.
+/// Checks that the next run finishes all work, and that no attempt was counted.
 #[track_caller]
 fn comes_level(world: &mut World) {
     world.sync();
@@ -68,21 +52,21 @@ fn comes_level(world: &mut World) {
 }
 
 #[test]
-fn a_signal_while_github_does_not_answer_gives_everything_back() {
+fn a_signal_while_github_does_not_answer_releases_everything() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
-        // The poll of what changed, and the first look.
+        // The poll, and the first fetch.
         for hanging in [0, 1] {
-            let mut world = busy();
+            let mut world = closed_issues(Settings::default(), ISSUES);
             // The repository is polled from the second run on.
             world.execute("INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ('acme/shop', now(), now())");
             let before = mappings(&mut world);
             let front = FaultProxy::before(&world.github.url());
             front.fail_from(hanging, WireFault::Hang);
             let mut command =
-                world.command(&["sync", "--output", "json", "--answer-timeout", "2s"]);
+                world.command(&["sync", "--output", "json", "--request-timeout", "2s"]);
             let child = start(command.env("GITHUB_API_URL", front.url()));
             front.wait_for(hanging + 1);
-            send(&child, signal);
+            send_signal(child.id(), signal);
             let (ended_with, stdout, stderr) = ended(child);
             let report: Value = serde_json::from_str(&stdout)
                 .unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
@@ -116,21 +100,21 @@ fn a_second_signal_ends_a_run_at_once() {
         ("INT", "TERM", 143),
         ("TERM", "INT", 130),
     ] {
-        let mut world = busy();
+        let mut world = closed_issues(Settings::default(), ISSUES);
         let front = FaultProxy::before(&world.github.url());
         front.fail_from(0, WireFault::Hang);
-        // Longer than this test may last: only the second signal can end the run.
-        let mut command = world.command(&["sync", "--answer-timeout", "1h"]);
+        // This is longer than the test may last, so only the second signal can end the run.
+        let mut command = world.command(&["sync", "--request-timeout", "60s"]);
         let mut child = start(command.env("GITHUB_API_URL", front.url()));
         front.wait_for(1);
-        send(&child, first);
-        // A signal that comes before the first one was handled would be one with it.
-        while handled(&child) == Some(false) {}
+        send_signal(child.id(), first);
+        // Two signals that are pending at once would count as one.
+        await_handled(&child);
         assert!(
             child.try_wait().unwrap().is_none(),
             "the first one does not end it at once"
         );
-        send(&child, second);
+        send_signal(child.id(), second);
         let (ended_with, stdout, _) = ended(child);
         assert_eq!((ended_with, stdout.as_str()), (code, ""));
         front.heal();
@@ -142,24 +126,23 @@ fn a_second_signal_ends_a_run_at_once() {
     }
 }
 
-/// Whether no signal is pending for the process any more; `None` when it is gone.
-fn handled(child: &Child) -> Option<bool> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let pending = status
-        .lines()
-        .filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
-    Some(
-        pending
-            .clone()
-            .all(|line| line.ends_with("0000000000000000")),
-    )
+/// Waits until the process has no pending signal, or is gone.
+fn await_handled(child: &Child) {
+    let path = format!("/proc/{}/status", child.id());
+    wait::until("a signal to be handled", wait::SOON, || {
+        let status = std::fs::read_to_string(&path).unwrap_or_default();
+        let mut pending = status
+            .lines()
+            .filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
+        pending.all(|line| line.ends_with("0000000000000000"))
+    });
 }
 
-/// A person holds the row of the second item while the plans are carried out: the mapping in hand is finished once the
-/// person lets go, and nothing after it is begun.
+/// A person locks the row of the second item during apply. The run finishes the current mapping once the person
+/// releases the lock, and starts no other mapping.
 #[test]
-fn a_signal_while_plans_are_carried_out_finishes_the_one_in_hand() {
-    let mut world = busy();
+fn a_signal_during_apply_finishes_the_current_plan() {
+    let mut world = closed_issues(Settings::default(), ISSUES);
     let mut person = world.database.client();
     let mut held = person.transaction().unwrap();
     held.execute(
@@ -170,9 +153,11 @@ fn a_signal_while_plans_are_carried_out_finishes_the_one_in_hand() {
     let child = start(&mut world.command(&["sync", "--output", "json"]));
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
         AND application_name = 'agira-worker' AND wait_event_type = 'Lock'";
-    while world.one::<i64>(waiting) == 0 {}
-    send(&child, "TERM");
-    while handled(&child) == Some(false) {}
+    wait::until("a run that waits for a lock", wait::SOON, || {
+        world.one::<i64>(waiting) > 0
+    });
+    send_signal(child.id(), "TERM");
+    await_handled(&child);
     held.rollback().unwrap();
     let (code, stdout, stderr) = ended(child);
     let report: Value =
@@ -201,13 +186,13 @@ fn a_signal_while_plans_are_carried_out_finishes_the_one_in_hand() {
 
 #[test]
 fn a_signal_while_weaviate_does_not_answer_keeps_the_objects() {
-    let mut world = busy();
+    let mut world = closed_issues(Settings::default(), ISSUES);
     let front = FaultProxy::before(&world.weaviate.url());
     front.fail_from(2, WireFault::Hang);
-    let mut command = world.command(&["sync", "--output", "json", "--answer-timeout", "2s"]);
+    let mut command = world.command(&["sync", "--output", "json", "--request-timeout", "2s"]);
     let child = start(command.env("WEAVIATE_URL", front.url()));
     front.wait_for(3);
-    send(&child, "TERM");
+    send_signal(child.id(), "TERM");
     let (code, stdout, stderr) = ended(child);
     let report: Value =
         serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));

@@ -1,14 +1,16 @@
-//! Everything that can go wrong on the wire, from each request of a run on: the run ends as section 5 of the design says, and
-//! the next ones bring everything level.
+//! Every network fault, from each request of a run on. The run must end as design.md ("Failure model") says, and the
+//! next runs must reach the state of an undisturbed run.
 
 use kit::fault_proxy::{FaultProxy, WireFault};
 use kit::github::Closer;
 use serde_json::{Value, json};
 
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{Run, World};
 use crate::parallel::check_each;
-use crate::world::{Run, World};
 
-/// An issue that a pull request closed, which gets its row by this run, and an issue that was deleted.
+/// Returns a world with two issues: a pull request, which gets its row in this run, closed one; the other one was
+/// deleted.
 fn world() -> World {
     let mut world = World::new();
     for key in ["acme/shop#1", "acme/shop#3"] {
@@ -18,7 +20,7 @@ fn world() -> World {
     let closer = Closer::PullRequest("acme/shop#4".to_owned());
     world
         .github
-        .close_by("acme/shop#1", "2026-03-01T10:00:00Z", "COMPLETED", closer);
+        .close_by("acme/shop#1", CLOSED_AT, "COMPLETED", closer);
     world.github.delete("acme/shop#3");
     world.execute(
         "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ('acme/shop', now(), now())",
@@ -46,12 +48,12 @@ impl Service {
             Self::Weaviate => "WEAVIATE_URL",
         };
         let mut command =
-            world.command(&["sync", "--output", "json", "--answer-timeout", patience]);
+            world.command(&["sync", "--output", "json", "--request-timeout", patience]);
         Run::of(command.env(variable, front.url()))
     }
 }
 
-/// What people and Agira see once everything is level; a mapping that fails in the end may have had more attempts.
+/// Returns the final state that people and Agira see. A mapping that fails in the end may have more attempts.
 fn level(world: &mut World) -> Value {
     let rows = "SELECT json_build_object(
         'items', (SELECT json_agg(json_build_array(id, status) ORDER BY id) FROM core_item),
@@ -72,9 +74,10 @@ fn level(world: &mut World) -> Value {
 struct Fault {
     name: &'static str,
     wire: WireFault,
-    /// Exit code of the run that meets it for good.
+    /// Exit code of the run if the fault does not end.
     code: i32,
-    /// How long the run waits for an answer: long, where none is to be waited for, so that a busy machine is no fault, too.
+    /// Request timeout of the run. It is long where no timeout is expected, so that a busy machine causes no other
+    /// fault.
     patience: &'static str,
 }
 
@@ -134,7 +137,7 @@ fn faults() -> Vec<Fault> {
     ]
 }
 
-/// This goes wrong from the `first` request to the service on.
+/// Injects this fault from the request with index `first` on.
 fn check(service: Service, fault: &Fault, first: usize, expected: &Value) -> Result<(), String> {
     let mut world = world();
     let front = service.front(&world);
@@ -188,16 +191,16 @@ fn check_all(service: Service) {
 }
 
 #[test]
-fn whatever_happens_on_the_way_to_github_nothing_is_lost() {
+fn no_network_fault_of_github_loses_anything() {
     check_all(Service::Github);
 }
 
-/// A real Weaviate for each of some dozen worlds would take too long, and it is not what is looked at.
+/// Starting a real Weaviate for some dozen worlds would take too long, and these tests are not about it.
 mod simulated {
     use super::*;
 
     #[test]
-    fn whatever_happens_on_the_way_to_weaviate_nothing_is_lost() {
+    fn no_network_fault_of_weaviate_loses_anything() {
         check_all(Service::Weaviate);
     }
 }

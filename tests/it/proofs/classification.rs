@@ -1,5 +1,5 @@
-//! Every answer that GitHub, Weaviate and PostgreSQL are known to give instead of the one that was asked for, with what the
-//! run makes of it: one table a service, made from section 5 of the design. What each means by itself: `src/core/failure`.
+//! Every failure response of GitHub, Weaviate and PostgreSQL, with the effect on the run: one table per service, after
+//! design.md, "Failure model". `src/core/failure` tests the classification itself.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,9 +8,9 @@ use kit::fault_proxy::{FaultProxy, WireFault};
 use kit::postgres_proxy::PostgresProxy;
 use serde_json::{Value, json};
 
-use crate::world::{Run, World};
+use crate::harness::{Run, World};
 
-/// Status, headers, body; exit code and `stopped_by`.
+/// Status, headers and body; exit code and `stopped_by`.
 type Row = (
     u16,
     &'static [(&'static str, &'static str)],
@@ -210,20 +210,20 @@ const FOR_WEAVIATE: &[Row] = &[
     (504, &[], "", 75, WEAVIATE),
 ];
 
-/// SQLSTATE, how often; exit code, `stopped_by`, attempts counted.
+/// SQLSTATE and number of failures; exit code, `stopped_by`, and counted attempts.
 const POSTGRESQL: &[(&str, usize, i32, Option<&str>, i32)] = &[
-    // The mapping's own: what it needs is refused, or takes too long.
+    // Failures of the mapping: its data is rejected, or its statement takes too long.
     ("22021", 1, 3, None, 1),
     ("23503", 1, 3, None, 1),
     ("57014", 1, 3, None, 1),
     ("P0001", 1, 3, None, 1),
     ("XX000", 1, 3, None, 1),
-    // Somebody is in the way: repeated twice, then given back.
+    // Conflicts: the statement is repeated twice, then the mapping is released.
     ("40001", 2, 0, None, 0),
     ("40P01", 2, 0, None, 0),
     ("55P03", 2, 0, None, 0),
     ("55P03", 3, 0, None, 0),
-    // Lost, going down, or full.
+    // The server is lost, shutting down or full.
     ("08006", 1, 75, Some("database"), 0),
     ("25P03", 1, 75, Some("database"), 0),
     ("53100", 1, 75, Some("database"), 0),
@@ -231,13 +231,13 @@ const POSTGRESQL: &[(&str, usize, i32, Option<&str>, i32)] = &[
     ("57P01", 1, 75, Some("database"), 0),
     ("57P02", 1, 75, Some("database"), 0),
     ("58030", 1, 75, Some("database"), 0),
-    // Nothing can be written by us any more: a person has to act, and no mapping is to blame.
+    // The worker cannot write any more: a person has to act, and no mapping is to blame.
     ("25006", 1, 1, None, 0),
     ("42501", 1, 1, None, 0),
     ("42703", 1, 1, None, 0),
 ];
 
-/// The run that gets this answer to everything ends like this, and counts no attempt of the mapping.
+/// Checks that a run that gets this response to everything ends like this, and counts no attempt of the mapping.
 #[track_caller]
 fn check(variable: &str, row: &Row, url: impl Fn(&World) -> String) {
     let (status, headers, body, code, stopped_by) = *row;
@@ -263,22 +263,22 @@ fn check(variable: &str, row: &Row, url: impl Fn(&World) -> String) {
 }
 
 #[test]
-fn every_answer_of_github_is_the_environments_failure_of_its_kind() {
+fn every_failure_response_of_github_ends_the_run_as_designed() {
     GITHUB
         .iter()
         .for_each(|row| check("GITHUB_API_URL", row, |world| world.github.url()));
 }
 
 #[test]
-fn every_answer_of_weaviate_is_the_environments_failure_of_its_kind() {
+fn every_failure_response_of_weaviate_ends_the_run_as_designed() {
     FOR_WEAVIATE
         .iter()
         .for_each(|row| check("WEAVIATE_URL", row, |world| world.weaviate.url()));
 }
 
-/// A statement of one mapping's plan gets this error instead of an answer.
+/// Checks a run in which a statement of one plan fails with this error.
 #[test]
-fn every_error_of_postgresql_is_the_failure_of_its_kind() {
+fn every_error_of_postgresql_ends_the_run_as_designed() {
     for row in POSTGRESQL {
         let (state, times, code, stopped_by, attempts) = *row;
         let mut world = World::new();
@@ -289,7 +289,7 @@ fn every_error_of_postgresql_is_the_failure_of_its_kind() {
         let raised = AtomicUsize::new(0);
         boundaries.watch(move |place| {
             let is_here =
-                place.side == Side::Before && place.what.contains("UPDATE core_item SET status");
+                place.side == Side::Before && place.what.contains("/* apply_move_item */");
             let is_due = is_here && raised.fetch_add(1, Ordering::SeqCst) < times;
             if is_due {
                 Then::Raise(state)
@@ -310,7 +310,7 @@ fn every_error_of_postgresql_is_the_failure_of_its_kind() {
             run.all()
         );
         let person = [
-            "let DATABASE_URL lead to the primary server",
+            "this server is read-only; point DATABASE_URL at the primary",
             "run examples/sql/role.sql again",
             "run sql/worker.sql",
         ];
@@ -327,7 +327,7 @@ fn every_error_of_postgresql_is_the_failure_of_its_kind() {
             "{row:?}\n{}",
             run.all()
         );
-        // Nothing of the plan is left half-done.
+        // No part of the plan was applied.
         let moved = "SELECT (SELECT status = 'Testing' FROM core_item) = (SELECT count(*) = 2 FROM core_activity)";
         assert!(world.one::<bool>(moved), "{row:?}\n{}", run.all());
     }

@@ -1,11 +1,10 @@
-//! What runs cost, counted by the simulators and by PostgreSQL itself.
+//! The cost of runs, counted by the simulators and by PostgreSQL itself.
 
 use kit::agira;
 use serde_json::Value;
 
-use crate::world::World;
-
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
+use crate::fixtures::CLOSED_AT;
+use crate::harness::World;
 
 /// Requests and statements of one run.
 struct Cost {
@@ -13,7 +12,7 @@ struct Cost {
     reads: usize,
     batches: usize,
     statements: i64,
-    /// What the run itself says.
+    /// JSON report of the run.
     report: Value,
 }
 
@@ -37,7 +36,7 @@ fn cost(world: &World, args: &[&str]) -> Cost {
     }
 }
 
-/// Issues, every second of them with a pull request.
+/// Returns issues; every second one has a pull request.
 fn world_of(issues: i32) -> World {
     let mut world = World::new();
     for number in 1..=issues {
@@ -45,10 +44,7 @@ fn world_of(issues: i32) -> World {
         world.issue(&key, "Working");
         if number % 2 == 0 {
             let pull_request = format!("acme/shop#{}", 10_000 + number);
-            world.github.pull_request(&pull_request, |_| {});
-            world
-                .github
-                .issue(&key, |issue| issue.references = vec![pull_request]);
+            world.closing_pull_request(&key, &pull_request);
         }
         world.github.close(&key, CLOSED_AT);
     }
@@ -56,13 +52,13 @@ fn world_of(issues: i32) -> World {
 }
 
 #[test]
-fn a_first_run_costs_by_the_page_and_the_changed_row() {
+fn the_cost_of_a_first_run_depends_on_pages_and_changed_rows() {
     let world = world_of(200);
     let cost = cost(&world, &["sync", "--limit", "200", "--output", "json"]);
     let (rows, slices) = (300, 3);
     assert_eq!(cost.report["claimed"], rows);
     assert!(cost.github <= rows / 20, "{} GitHub requests", cost.github);
-    // Two objects for an issue, one for a pull request: 500 in all, by slices of 100 rows.
+    // An issue has two objects and a pull request has one: 500 objects in slices of 100 rows.
     assert!(
         cost.reads <= 500 / 100 + slices,
         "{} status reads",
@@ -81,7 +77,7 @@ fn a_first_run_costs_by_the_page_and_the_changed_row() {
 }
 
 #[test]
-fn looking_at_what_did_not_change_costs_no_statement_of_its_own() {
+fn checking_one_more_unchanged_mapping_costs_no_statement() {
     let world = world_of(200);
     world.run(&["sync", "--limit", "200"]).exits(0);
     let cost = cost(
@@ -110,7 +106,7 @@ fn looking_at_what_did_not_change_costs_no_statement_of_its_own() {
 }
 
 #[test]
-fn a_run_with_nothing_due_asks_what_changed_and_nothing_else() {
+fn a_run_with_nothing_due_sends_only_the_poll() {
     let world = world_of(2);
     world.sync();
     let cost = cost(&world, &["sync", "--output", "json"]);
@@ -119,7 +115,7 @@ fn a_run_with_nothing_due_asks_what_changed_and_nothing_else() {
 }
 
 #[test]
-fn the_report_counts_what_was_really_asked() {
+fn the_report_counts_the_requests_that_were_really_sent() {
     let world = world_of(30);
     let cost = cost(&world, &["sync", "--output", "json"]);
     assert_eq!(cost.report["github"]["requests"], cost.github);
@@ -131,7 +127,7 @@ fn the_report_counts_what_was_really_asked() {
 }
 
 #[test]
-fn each_service_is_asked_over_one_kept_alive_connection() {
+fn each_service_gets_all_requests_over_one_connection() {
     let world = world_of(60);
     world.sync();
     for exchanges in [world.github.requests(), world.weaviate.requests()] {
@@ -144,8 +140,8 @@ fn each_service_is_asked_over_one_kept_alive_connection() {
     }
 }
 
-/// That many settled mappings of ten repositories, put into the database as runs would have left them; GitHub has them as
-/// far as anybody looks.
+/// Returns that many healthy waiting mappings of ten repositories, inserted directly as runs would leave them. GitHub
+/// has only those issues that a test uses.
 fn settled(mappings: i64) -> World {
     let mut world = World::new();
     let project = world.project("acme/repo-0");
@@ -176,7 +172,7 @@ fn now() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-/// An issue of the settled ones as GitHub has it, closed just now.
+/// Creates one of these issues on GitHub, closed just now.
 fn close(world: &World, number: i64) -> String {
     let key = format!("acme/repo-{}#{number}", number % 10);
     world.github.issue(&key, |issue| issue.github_id = number);
@@ -184,14 +180,14 @@ fn close(world: &World, number: i64) -> String {
     key
 }
 
-/// Scans of the mapping table so far, by sessions that have ended.
+/// Returns the number of scans of the mapping table, by sessions that have ended.
 fn scans(world: &mut World) -> i64 {
     world
         .one("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'core_externalissuemapping'")
 }
 
 #[test]
-fn what_does_not_change_costs_the_same_whatever_there_is_of_it() {
+fn the_cost_of_a_run_does_not_depend_on_the_number_of_unchanged_mappings() {
     for mappings in [1000, 100_000] {
         let mut world = settled(mappings);
         let (rows, scanned) = (world.database.dump("worker_"), scans(&mut world));
@@ -206,7 +202,7 @@ fn what_does_not_change_costs_the_same_whatever_there_is_of_it() {
             "{} statements for {mappings} mappings",
             cost.statements
         );
-        // One scan is that of the first dump.
+        // The first dump makes one scan.
         assert!(
             scans(&mut world) - scanned <= 1,
             "{mappings} mappings are scanned"
@@ -216,7 +212,7 @@ fn what_does_not_change_costs_the_same_whatever_there_is_of_it() {
 }
 
 #[test]
-fn twenty_closed_issues_with_new_pull_requests_cost_what_twenty_cost() {
+fn twenty_closed_issues_among_many_cost_as_much_as_twenty() {
     let world = settled(1000);
     for number in 1..=20 {
         let key = close(&world, number);
@@ -268,11 +264,11 @@ fn one_closed_pull_request_costs_three_requests() {
 }
 
 #[test]
-fn an_overdue_backlog_does_not_keep_todays_closing_waiting() {
+fn an_overdue_backlog_does_not_delay_a_new_closing() {
     let mut world = settled(100_000);
     world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now() - interval '1 day'; ANALYZE");
     close(&world, 77_777);
-    // The others of the batch, overdue ones, are not at GitHub: failures that keep nobody waiting.
+    // GitHub does not have the other issues of the batch; their failures delay nothing.
     let report = world.run(&["sync", "--output", "json"]).exits(3).json();
     assert_eq!(
         (&report["discovered"], &report["items_moved"]),

@@ -1,31 +1,31 @@
-//! Random histories: people, GitHub, failing services, dying and overlapping runs and clocks in any order. Afterwards
-//! everything must be as in a twin that nothing disturbed.
+//! Random histories: people, GitHub, failing services, dying and overlapping runs, and clocks act in any order. The
+//! final state must equal that of an undisturbed twin.
 //!
-//! `AGIRA_WORKER_HISTORIES` is how many, `AGIRA_WORKER_SEED` the seed of the first one. With `AGIRA_WORKER_TOLD=1` a single
-//! one is told while it happens: `AGIRA_WORKER_TOLD=1 AGIRA_WORKER_HISTORIES=1 AGIRA_WORKER_SEED=17 cargo test --test it
-//! histories -- --nocapture`.
+//! `AGIRA_WORKER_HISTORIES` is the number of histories, and `AGIRA_WORKER_SEED` the seed of the first one. With
+//! `AGIRA_WORKER_SHOWN=1`, a single history prints its steps: `AGIRA_WORKER_SHOWN=1 AGIRA_WORKER_HISTORIES=1
+//! AGIRA_WORKER_SEED=17 cargo test --test it histories_with -- --nocapture`.
 
 mod agira;
-mod found;
 mod happenings;
 mod invariants;
 mod logger;
 mod moment;
+mod regressions;
 mod soak;
-mod stage;
 mod steps;
 mod twin;
+mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agira::Databases;
-use stage::Stage;
 use steps::History;
+use world::HistoryWorld;
 
-/// Databases are made anew after so many histories: nobody vacuums them.
+/// Number of histories after which the databases are created again, because nothing vacuums them.
 const OF_ONE_DATABASE: usize = 200;
-/// Histories that go on at the same time.
+/// Number of histories at the same time.
 const AT_ONCE: usize = 6;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -34,30 +34,30 @@ fn number(name: &str, default: u64) -> u64 {
         .map_or(default, |value| value.parse().expect("a number"))
 }
 
-fn is_told() -> bool {
-    std::env::var_os("AGIRA_WORKER_TOLD").is_some()
+fn is_shown() -> bool {
+    std::env::var_os("AGIRA_WORKER_SHOWN").is_some()
 }
 
-/// The steps of a history; each is a seed of its own, so that one can be left out without changing the others.
+/// Steps of a history. Each has its own seed, so that one can be omitted without changing the others.
 fn steps(seed: u64) -> Vec<u64> {
     let mut random = fastrand::Rng::with_seed(seed);
     (0..random.usize(4..=14)).map(|_| random.u64(..)).collect()
 }
 
-/// Plays a history; what went wrong.
+/// Plays a history; returns the reason if it fails.
 fn play(databases: &mut Databases, steps: &[u64]) -> Result<(), String> {
-    let mut stage = Stage::new(databases);
-    let result = catch_unwind(AssertUnwindSafe(|| History::play(&mut stage, steps)));
+    let mut world = HistoryWorld::new(databases);
+    let result = catch_unwind(AssertUnwindSafe(|| History::play(&mut world, steps)));
     result.map_err(|panic| {
         let said = panic.downcast_ref::<String>().cloned();
         let said = said
             .or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()))
             .unwrap_or_default();
-        format!("{}\n{said}", stage.story.join("\n"))
+        format!("{}\n{said}", world.story.join("\n"))
     })
 }
 
-/// The same history with as few steps as still fail, and how it fails.
+/// Returns the same history with as few steps as still fail, and the reason.
 fn shrunk(databases: &mut Databases, mut steps: Vec<u64>, mut failure: String) -> String {
     let mut index = 0;
     while index < steps.len() {

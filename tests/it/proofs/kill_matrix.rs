@@ -1,24 +1,25 @@
-//! Invariant 8: a run is killed (SIGKILL) at every statement and every request, before the service has it and before the
-//! program knows the answer. The next runs must reach the state of a twin that nobody disturbed.
+//! Invariant 8: a run is killed (SIGKILL) at every statement and every request, once before the service receives it,
+//! and once before the program receives the response. The next runs must reach the state of an undisturbed twin.
 //!
-//! The program is disturbed from outside, by the simulators and a proxy in front of PostgreSQL, so that what is tested is
-//! the program that is installed. Where it can be killed is found by letting it run.
+//! The simulators and a proxy in front of PostgreSQL disturb the program from outside, so the tested program is the
+//! installed one. A first run records the places at which it can be killed.
 
 pub mod level;
 pub mod scene;
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::process::Stdio;
+use std::sync::mpsc;
 
 use kit::boundaries::{Side, Then};
 
+use crate::harness::send_signal;
+use crate::parallel::check_each;
 use level::Level;
 use scene::{Scene, Stage};
 
-/// A run that ends as nobody disturbs it, and those that follow until there is nothing to do: the places that it passes,
-/// and what there is in the end.
+/// Makes an undisturbed run, and runs after it until nothing is left to do. Returns the places that it passed, and the
+/// final state.
 fn undisturbed(scene: &Scene, args: &[&str]) -> (Vec<String>, Level) {
     let mut stage = scene.stage();
     let code = stage.run(args).code;
@@ -28,20 +29,15 @@ fn undisturbed(scene: &Scene, args: &[&str]) -> (Vec<String>, Level) {
     (passed, Level::of(&mut stage.world))
 }
 
-/// A run that is killed at one place.
+/// Kills a run at one place.
 fn killed(scene: &Scene, args: &[&str], index: usize, side: Side) -> Result<Stage, String> {
     let stage = scene.stage();
-    let (tell, told) = mpsc::channel::<u32>();
+    let (id, id_of_run) = mpsc::channel::<u32>();
     stage.boundaries.watch(move |place| {
         if (place.index, place.side) != (index, side) {
             return Then::Pass;
         }
-        let id = told.recv().expect("the run's process id").to_string();
-        let killed = Command::new("sh")
-            .args(["-c", "kill -KILL \"$0\"", &id])
-            .status()
-            .expect("sh");
-        assert!(killed.success(), "the run is not there");
+        send_signal(id_of_run.recv().expect("the run's process id"), "KILL");
         Then::Lose
     });
     let mut command = stage.command(args);
@@ -50,8 +46,8 @@ fn killed(scene: &Scene, args: &[&str], index: usize, side: Side) -> Result<Stag
         .stderr(Stdio::null())
         .spawn()
         .expect("the program starts");
-    tell.send(run.id()).expect("somebody watches");
-    let status = run.wait().expect("the run ends");
+    id.send(run.id()).expect("somebody watches");
+    let status = kit::wait::end(&mut run, kit::wait::RUN);
     match status.signal() {
         Some(9) => Ok(stage),
         _ => Err(format!("the run was not killed: {status}")),
@@ -73,72 +69,41 @@ fn check(
     }
 }
 
-/// Kills a run at every place, each time in a world of its own.
+/// Kills a run at every place, each time in a new world.
 fn check_all(scene: &Scene, args: &[&str]) {
     let (places, expected) = undisturbed(scene, args);
-    let next = AtomicUsize::new(0);
-    let failures = Mutex::new(Vec::new());
-    let workers = std::thread::available_parallelism()
-        .map_or(2, usize::from)
-        .clamp(2, 8);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let case = next.fetch_add(1, Ordering::Relaxed);
-                    let (index, side) = (
-                        case / 2,
-                        if case.is_multiple_of(2) {
-                            Side::Before
-                        } else {
-                            Side::After
-                        },
-                    );
-                    let Some(what) = places.get(index) else {
-                        return;
-                    };
-                    if let Err(reason) = check(scene, args, index, side, &expected) {
-                        failures
-                            .lock()
-                            .unwrap()
-                            .push(format!("killed {side:?} {index} ({what}):\n{reason}"));
-                    }
-                }
-            });
-        }
+    println!("{args:?}: {} places, each before and after", places.len());
+    let sides = |index| [(index, Side::Before), (index, Side::After)];
+    let cases: Vec<(usize, Side)> = (0..places.len()).flat_map(sides).collect();
+    check_each(&cases, |&(index, side)| {
+        check(scene, args, index, side, &expected).map_err(|reason| {
+            let place = &places[index];
+            format!("{args:?} killed {side:?} {index} ({place}):\n{reason}")
+        })
     });
-    let failures = failures.into_inner().unwrap();
-    let (places, count) = (places.len(), failures.len());
-    println!("{args:?}: {places} places, each before and after; {count} end differently");
-    assert!(
-        failures.is_empty(),
-        "{args:?}: {count} of {} differ\n{}",
-        2 * places,
-        failures.join("\n\n")
-    );
 }
 
-/// A fresh real Weaviate for each of hundreds of worlds would take too long, and it is not what is looked at here.
+/// Starting a real Weaviate for hundreds of worlds would take too long, and these tests are not about it.
 mod simulated {
     use super::*;
 
     #[test]
-    fn a_sync_that_is_killed_anywhere_leaves_nothing_out_and_does_nothing_twice() {
+    fn a_sync_that_is_killed_anywhere_omits_and_repeats_nothing() {
         check_all(&Scene::grown(), &["sync"]);
     }
 
     #[test]
-    fn a_first_sync_that_is_killed_anywhere_leaves_nothing_out_and_does_nothing_twice() {
+    fn a_first_sync_that_is_killed_anywhere_omits_and_repeats_nothing() {
         check_all(&Scene::first_run(), &["sync", "--recheck-now"]);
     }
 
     #[test]
-    fn a_push_to_weaviate_that_is_killed_anywhere_leaves_nothing_out_and_does_nothing_twice() {
+    fn a_push_to_weaviate_that_is_killed_anywhere_omits_and_repeats_nothing() {
         check_all(&Scene::grown(), &["push-weaviate"]);
     }
 
     #[test]
-    fn a_retry_that_is_killed_anywhere_leaves_nothing_out_and_does_nothing_twice() {
+    fn a_retry_that_is_killed_anywhere_omits_and_repeats_nothing() {
         check_all(&Scene::grown(), &["retry-failed"]);
     }
 }

@@ -1,20 +1,18 @@
-//! Invariant 12 where most is said: with everything logged, by every command, when things go wrong. `world.rs` searches
-//! output and metrics file of every run of every test, and every table at a test's end.
+//! Invariant 12 in the hardest cases: everything is logged, every command runs, and services fail. `harness.rs` also
+//! searches the outputs of every run, and all tables at the end of every test.
 
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use kit::github::{Fault, TOKEN};
 use kit::http::Response;
 use kit::weaviate::{self, Settings};
 
-use crate::world::{Run, World};
+use crate::fixtures::WEAVIATE_KEY;
+use crate::harness::{Run, World, send_signal};
 
-const KEY: &str = "SENTINEL-weaviate-key";
-
-/// An answer of GitHub that repeats the secret that the request had.
+/// Returns a response of GitHub that repeats the secret of the request.
 fn echo(status: u16) -> Response {
     let body = format!("<html>who is Bearer {TOKEN}?</html>").into_bytes();
     Response {
@@ -24,16 +22,13 @@ fn echo(status: u16) -> Response {
 }
 
 #[test]
-fn no_secret_is_shown_by_any_command_with_everything_logged() {
+fn no_command_shows_a_secret_even_with_everything_logged() {
     let mut world = World::with(Settings {
-        api_key: Some(KEY.to_owned()),
+        api_key: Some(WEAVIATE_KEY.to_owned()),
         ..Settings::default()
     });
     for number in 1..=3 {
-        world.issue(&format!("acme/shop#{number}"), "Working");
-        world
-            .github
-            .close(&format!("acme/shop#{number}"), "2026-03-01T10:00:00Z");
+        world.closed_issue(&format!("acme/shop#{number}"));
     }
     let commands: &[&[&str]] = &[
         &["sync", "--recheck-now"],
@@ -69,7 +64,7 @@ fn no_secret_is_shown_by_any_command_with_everything_logged() {
                 let mut command = world.command(&[args, format].concat());
                 command
                     .env("RUST_LOG", "trace")
-                    .env("WEAVIATE_API_KEY", KEY);
+                    .env("WEAVIATE_API_KEY", WEAVIATE_KEY);
                 let run = Run::of(&mut command);
                 assert!([0, 1, 3, 75].contains(&run.code), "{}", run.all());
                 assert!(
@@ -83,7 +78,7 @@ fn no_secret_is_shown_by_any_command_with_everything_logged() {
 }
 
 #[test]
-fn a_file_that_everybody_can_read_is_warned_of_and_served_all_the_same() {
+fn a_secret_file_that_everybody_can_read_causes_a_warning_and_is_used() {
     use std::os::unix::fs::PermissionsExt;
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +99,7 @@ fn a_file_that_everybody_can_read_is_warned_of_and_served_all_the_same() {
 }
 
 #[test]
-fn plain_http_to_another_host_has_to_be_allowed_and_is_warned_of() {
+fn plain_http_to_another_host_needs_the_flag_and_causes_a_warning() {
     let world = World::new();
     let run = |allow: &[&str], variable: Option<&str>| {
         let mut command = world.command(&[&["sync", "--dry-run"], allow].concat());
@@ -116,7 +111,7 @@ fn plain_http_to_another_host_has_to_be_allowed_and_is_warned_of() {
         run(&[], variable)
             .exits(1)
             .logs("GITHUB_API_URL is plain http to another host")
-            .logs("give --allow-http");
+            .logs("set --allow-http");
     }
     for (allow, variable) in [(&["--allow-http"][..], None), (&[], Some("true"))] {
         run(allow, variable)
@@ -125,7 +120,7 @@ fn plain_http_to_another_host_has_to_be_allowed_and_is_warned_of() {
     }
 }
 
-/// Libraries have copies of secrets that nobody wipes, so that none of the memory may get onto a disk.
+/// Libraries keep copies of secrets that nobody erases, so no memory may be written to a disk.
 #[test]
 fn a_run_that_crashes_leaves_no_core_dump() {
     let folder = tempfile::tempdir().unwrap();
@@ -139,7 +134,6 @@ fn a_run_that_crashes_leaves_no_core_dump() {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     let github = TcpListener::bind("127.0.0.1:0").unwrap();
-    github.set_nonblocking(true).unwrap();
     let plain = world.command(&["sync"]);
     let mut command = Command::new("sh");
     command
@@ -162,21 +156,9 @@ fn a_run_that_crashes_leaves_no_core_dump() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // Once it has asked it waits for the answer.
-    let _asked = loop {
-        match github.accept() {
-            Ok(asked) => break asked,
-            Err(_) => assert_eq!(run.try_wait().unwrap(), None, "it ended without asking"),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    assert!(
-        Command::new("kill")
-            .args(["-s", "ABRT", &run.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let ended = run.wait().unwrap();
+    // After its request, the program waits for the response.
+    let _asked = kit::wait::connection(&github);
+    send_signal(run.id(), "ABRT");
+    let ended = kit::wait::end(&mut run, kit::wait::SOON);
     assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false));
 }

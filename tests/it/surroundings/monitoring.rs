@@ -1,4 +1,4 @@
-//! Alert rules and dashboard ask for metrics that a run writes.
+//! Alert rules and dashboard use only metrics that a run writes.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -33,7 +33,7 @@ impl ExprVisitor for Selectors {
     }
 }
 
-/// Checks one expression; returns the metrics that it asks for.
+/// Checks one expression; returns its metrics.
 #[track_caller]
 fn metrics(expression: &str) -> BTreeSet<String> {
     let parsed = parse(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
@@ -47,7 +47,7 @@ fn metrics(expression: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// A name, and label values, that a run writes.
+/// Returns the name of a metric, and checks that a run writes it with these label values.
 #[track_caller]
 fn metric(expression: &str, selector: &VectorSelector) -> String {
     let name = selector
@@ -80,7 +80,7 @@ fn metric(expression: &str, selector: &VectorSelector) -> String {
 }
 
 #[test]
-fn alert_rules_ask_for_metrics_that_a_run_writes() {
+fn alert_rules_use_only_metrics_that_a_run_writes() {
     let rules: Value = serde_yaml_ng::from_str(RULES).unwrap();
     let rules = rules["groups"][0]["rules"].as_array().unwrap();
     let mut names = BTreeSet::new();
@@ -102,7 +102,7 @@ fn alert_rules_ask_for_metrics_that_a_run_writes() {
 }
 
 #[test]
-fn the_dashboard_shows_every_metric_and_asks_for_no_other() {
+fn the_dashboard_shows_every_metric_and_no_other() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels
@@ -120,7 +120,7 @@ fn the_dashboard_shows_every_metric_and_asks_for_no_other() {
     assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
 }
 
-/// Needs promtool, of the Debian package prometheus; `tests/run.sh` runs it where it is there.
+/// Needs promtool (Debian package `prometheus`); `tests/run.sh` runs this test if promtool is installed.
 #[test]
 #[ignore = "needs promtool"]
 fn promtool_reads_the_alert_rules_and_they_fire_when_they_should() {

@@ -1,11 +1,12 @@
-//! Where the program is started: narrow terminals, readers that go away, an environment that is no UTF-8. Nothing of it is a
-//! panic, and the work is done all the same.
+//! Unusual surroundings: narrow terminals, closed pipes, an environment that is not UTF-8. None of them causes a panic,
+//! and the run still does its work.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::world::{Run, World};
+use crate::fixtures::one_closed_issue;
+use crate::harness::Run;
 
 const COMMANDS: [&[&str]; 9] = [
     &["status"],
@@ -19,21 +20,14 @@ const COMMANDS: [&[&str]; 9] = [
     &["sync", "--output", "json"],
 ];
 
-fn busy() -> World {
-    let mut world = World::new();
-    world.issue("acme/shop#12", "Working");
-    world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
-    world
-}
-
-/// The text without where its lines end.
-fn words(run: &Run) -> String {
+/// Returns the text without its line breaks.
+fn text_without_breaks(run: &Run) -> String {
     run.stdout.split_whitespace().collect()
 }
 
 #[test]
-fn a_narrow_terminal_loses_nothing() {
-    let mut world = busy();
+fn a_narrow_terminal_shows_the_whole_text() {
+    let mut world = one_closed_issue();
     world.execute("UPDATE core_externalissuemapping SET worker_due_at = '2026-03-03T08:00:00Z'");
     let at = |columns: &str, args: &[&str]| {
         Run::of(world.command(args).env("COLUMNS", columns)).exits(0)
@@ -41,25 +35,29 @@ fn a_narrow_terminal_loses_nothing() {
     for args in &COMMANDS[3..5] {
         let wide = at("0", args);
         for columns in ["1", "20", "40", "65535"] {
-            assert_eq!(words(&at(columns, args)), words(&wide), "{columns}");
+            assert_eq!(
+                text_without_breaks(&at(columns, args)),
+                text_without_breaks(&wide),
+                "{columns}"
+            );
         }
-        let narrow = at("20", args);
+        let narrow = at("40", args);
         let text_is_raw = |line: &&str| !line.trim_start().starts_with(['+', '-', '@']);
         for line in narrow.stdout.lines().filter(text_is_raw) {
-            assert!(line.chars().count() <= 24, "{line:?}\n{}", narrow.all());
+            assert!(line.chars().count() <= 40, "{line:?}\n{}", narrow.all());
         }
     }
     assert!(
-        at("20", &["sync"])
+        at("40", &["sync"])
             .stdout
             .lines()
-            .all(|line| line.len() <= 20)
+            .all(|line| line.len() <= 40)
     );
 }
 
-/// `sync | head -1`, `sync 2>&1 | head -1`, `sync >&-`, and a disk without room.
+/// Like `sync | head -1`, `sync 2>&1 | head -1`, `sync >&-`, and a full disk.
 #[test]
-fn a_reader_that_goes_away_ends_nothing() {
+fn a_closed_pipe_does_not_end_the_run() {
     for redirected in [
         "| true",
         "2>&1 | true",
@@ -67,7 +65,7 @@ fn a_reader_that_goes_away_ends_nothing() {
         ">/dev/full",
         "2>/dev/full",
     ] {
-        let mut world = busy();
+        let mut world = one_closed_issue();
         for args in COMMANDS {
             let program = world.command(args);
             let mut shell = Command::new("bash");
@@ -82,7 +80,7 @@ fn a_reader_that_goes_away_ends_nothing() {
                     .get_envs()
                     .filter_map(|(name, value)| Some((name, value?))),
             );
-            let output = shell.stdin(Stdio::null()).output().unwrap();
+            let output = kit::wait::output(&mut shell).expect("bash");
             let said =
                 String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
             assert_eq!(
@@ -101,9 +99,9 @@ fn a_reader_that_goes_away_ends_nothing() {
 }
 
 #[test]
-fn an_environment_that_is_no_utf_8_is_not_read_or_named() {
+fn an_environment_variable_that_is_not_utf_8_is_ignored_or_named() {
     let odd = OsStr::from_bytes(b"\xff\xfe");
-    let mut world = busy();
+    let mut world = one_closed_issue();
     let names = [
         "LANG",
         "LC_ALL",
@@ -131,7 +129,7 @@ fn an_environment_that_is_no_utf_8_is_not_read_or_named() {
     let mut command = world.command(&["status"]);
     let run = Run::of(command.env("RUST_LOG", odd)).exits(0);
     assert!(!run.stderr.contains("panicked"), "{}", run.all());
-    // What the command line has, clap judges; a path may be anything.
+    // clap validates arguments; a path may have any bytes.
     let folder = tempfile::tempdir().unwrap();
     let mut command = world.command(&["sync", "--metrics-file"]);
     Run::of(command.arg(folder.path().join(odd))).exits(0);
@@ -140,11 +138,11 @@ fn an_environment_that_is_no_utf_8_is_not_read_or_named() {
     Run::of(command.arg(odd)).exits(2);
 }
 
-/// With its bar, if there can be one.
+/// Runs with the progress bar, if the terminal supports one.
 #[test]
-fn a_terminal_of_no_kind_is_served() {
+fn a_terminal_of_unknown_kind_works() {
     for term in [None, Some("dumb"), Some("nonsense"), Some("")] {
-        let mut world = busy();
+        let mut world = one_closed_issue();
         let program = world.command(&[]);
         for args in ["sync --dry-run", "status", "sync"] {
             let mut command = Command::new("script");
@@ -160,11 +158,9 @@ fn a_terminal_of_no_kind_is_served() {
                     .get_envs()
                     .filter_map(|(name, value)| Some((name, value?))),
             );
-            command
-                .env("PATH", std::env::var_os("PATH").unwrap())
-                .stdin(Stdio::null());
+            command.env("PATH", std::env::var_os("PATH").unwrap());
             command.envs(term.map(|term| ("TERM", term)));
-            let output = command.output().expect("script runs");
+            let output = kit::wait::output(&mut command).expect("script runs");
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             assert!(
                 output.status.success() && !said.contains("panicked"),
@@ -180,8 +176,8 @@ fn a_terminal_of_no_kind_is_served() {
 }
 
 #[test]
-fn an_unknown_mapping_is_named_by_every_command() {
-    let world = busy();
+fn every_command_names_a_mapping_that_does_not_exist() {
+    let world = one_closed_issue();
     for subcommand in ["sync", "push-weaviate", "retry-failed", "status"] {
         for id in ["99", "9223372036854775807"] {
             let run = world

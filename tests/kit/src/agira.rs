@@ -1,12 +1,12 @@
-//! An Agira as Django would have filled it, and what people do to it. Every statement names all columns that Django's
-//! models have, and none of ours.
+//! An Agira as Django fills it, and changes by people. Every statement names all columns of Django's models, and none
+//! of the worker's.
 
 use postgres::Client;
 
-/// When everything was created, unless a test says otherwise.
+/// Creation time of everything, unless a test sets another one.
 const CREATED: &str = "2026-01-01T00:00:00Z";
 
-/// GitHub's ids of [`many_issues`] begin behind this one, beyond 32 bits and beyond the simulator's own.
+/// Offset of GitHub's ids in [`many_issues`]: beyond 32 bits, and beyond the ids of the simulator.
 pub const MANY: i64 = 6_000_000_000;
 
 /// Inserts a project; empty owner and repository mean none.
@@ -142,7 +142,7 @@ pub fn pull_request(
     mapping(client, item_id, github_id, "PR", number, state, &url)
 }
 
-/// Inserts a mapping of whatever kind and address.
+/// Inserts a mapping with any kind and address.
 pub fn mapping(
     client: &mut Client,
     item_id: i64,
@@ -163,7 +163,7 @@ pub fn mapping(
     )
 }
 
-/// An item's status.
+/// Returns the status of an item.
 pub fn item_status(client: &mut Client, item_id: i64) -> String {
     client
         .query_one("SELECT status FROM core_item WHERE id = $1", &[&item_id])
@@ -171,7 +171,7 @@ pub fn item_status(client: &mut Client, item_id: i64) -> String {
         .get(0)
 }
 
-/// What a person does in Agira: the status changes, `updated_at` moves, an activity row tells.
+/// Sets the status of an item as a person does in Agira: `updated_at` changes, and an activity row is written.
 pub fn person_sets_status(client: &mut Client, item_id: i64, status: &str) {
     let before = item_status(client, item_id);
     client
@@ -190,7 +190,7 @@ pub fn person_sets_status(client: &mut Client, item_id: i64, status: &str) {
         .expect("an activity");
 }
 
-/// The activities of an item, oldest first: verb and summary.
+/// Returns the activities of an item, oldest first: verb and summary.
 pub fn activities(client: &mut Client, item_id: i64) -> Vec<(String, String)> {
     client
         .query(
@@ -227,14 +227,14 @@ mod tests {
     use crate::postgres_server::Database;
 
     #[test]
-    fn many_issues_are_what_single_ones_are() {
+    fn many_issues_equals_repeated_single_inserts() {
         let database = Database::create();
         let mut client = database.client();
         many_issues(&mut client, 2, 3);
         let project = project(&mut client, "Project", "acme", "repo-9");
         let single = item(&mut client, project, "Working");
         issue(&mut client, single, MANY + 4, "acme/repo-9", 4, "open");
-        // Everything but what tells them apart.
+        // Compares everything except the columns that identify the rows.
         let kinds = "SELECT DISTINCT to_jsonb(m) - '{id,github_id,number,html_url,item_id,worker_due_at}'::text[],
                 to_jsonb(i) - '{id,title,project_id}'::text[]
              FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id";

@@ -1,47 +1,48 @@
-//! The places where a run of the program can be disturbed: each statement and each request, before the service has it, and
-//! after the service has dealt with it but before the program knows.
+//! The places at which a run of the program can be disturbed: before the service gets a statement or request, and after
+//! the service has handled it but before the program gets the response.
 //!
-//! One list counts over PostgreSQL, GitHub and Weaviate. It is found by letting a run pass, so that a new statement or
-//! request is in it without anyone remembering.
+//! One list counts PostgreSQL, GitHub and Weaviate together. An undisturbed run records it, so it always includes new
+//! statements and requests.
 
 use std::sync::{Arc, Mutex};
 
 use crate::http::lock;
 
-/// Which side of a statement or request.
+/// Side of a statement or request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The service has not got it.
+    /// The service has not received it.
     Before,
-    /// The service has dealt with it, and its answer is on the way.
+    /// The service has handled it, and its response is on the way.
     After,
 }
 
 /// A place that a run passes.
 #[derive(Debug)]
 pub struct Place<'a> {
-    /// How many statements and requests came before it.
+    /// Number of statements and requests before it.
     pub index: usize,
-    /// The beginning of the statement or request.
+    /// Beginning of the statement or request.
     pub what: &'a str,
-    /// Which side of it.
+    /// Side of the statement or request.
     pub side: Side,
 }
 
-/// What happens there.
+/// Action at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     /// Nothing.
     Pass,
-    /// What is on the way is lost. PostgreSQL's connection is cut; a request stays without an answer.
+    /// The message is lost: PostgreSQL's connection is cut, or a request gets no response.
     Lose,
-    /// PostgreSQL raises an error with this SQLSTATE instead of carrying the statement out. Only before a statement.
+    /// PostgreSQL raises an error with this SQLSTATE instead of executing the statement. This is only possible before a
+    /// statement.
     Raise(&'static str),
 }
 
 type Watcher = Box<dyn FnMut(&Place<'_>) -> Then + Send>;
 
-/// The places of one world, and who watches them.
+/// Places of one world, with their watcher.
 #[derive(Default)]
 pub struct Boundaries {
     passed: Mutex<Vec<String>>,
@@ -49,28 +50,28 @@ pub struct Boundaries {
 }
 
 impl Boundaries {
-    /// Nothing passed yet, nobody watching.
+    /// Creates boundaries without places and without a watcher.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Everything that was begun since the start or the last [`Self::clear`], in order.
+    /// Returns everything that began since the start or the last [`Self::clear`], in order.
     pub fn passed(&self) -> Vec<String> {
         lock(&self.passed).clone()
     }
 
-    /// Counts from here, and watches no more.
+    /// Resets the count, and removes the watcher.
     pub fn clear(&self) {
         lock(&self.passed).clear();
         *lock(&self.watcher) = None;
     }
 
-    /// From now on `watcher` decides what happens at each place. The run stands still while it does.
+    /// Makes `watcher` decide what happens at each place from now on. The run waits for its decision.
     pub fn watch(&self, watcher: impl FnMut(&Place<'_>) -> Then + Send + 'static) {
         *lock(&self.watcher) = Some(Box::new(watcher));
     }
 
-    /// Something arrives; returns its index.
+    /// Records an arrival; returns its index.
     pub(crate) fn before(&self, what: &str) -> (usize, Then) {
         let index = {
             let mut passed = lock(&self.passed);
@@ -87,7 +88,7 @@ impl Boundaries {
         )
     }
 
-    /// It has been dealt with.
+    /// Records that the service has handled it.
     pub(crate) fn after(&self, index: usize, what: &str) -> Then {
         self.ask(&Place {
             index,

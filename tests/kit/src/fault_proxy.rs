@@ -1,5 +1,5 @@
-//! A front before one of the simulators that fails on the way, as networks and proxies do: from a given request on, until
-//! it is healed. It speaks raw TCP, one request to a connection.
+//! A proxy in front of a simulator that fails like networks and proxies do: from a given request on, until it is
+//! healed. It uses raw TCP, with one request per connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,28 +8,29 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::http::lock;
+use crate::wait;
 
-/// What happens to a request.
+/// Fault of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WireFault {
-    /// Nobody listens.
+    /// Nothing listens on the port.
     Refused,
-    /// The connection is closed before anything was read.
+    /// The connection is closed before the request is read.
     ClosedBefore,
-    /// The request is served, and the connection closed before an answer.
+    /// The request is served, and the connection is closed without a response.
     LostAnswer,
-    /// The request is served, and its answer breaks off half-way.
+    /// The request is served, and its response breaks off half-way.
     Cut,
-    /// This answer, and nothing is served.
+    /// The client gets this response, and the request is not served.
     Answer(Vec<u8>),
-    /// A byte of an answer now and then.
+    /// The client gets a byte of the response now and then.
     Trickle,
-    /// No answer until the front is healed.
+    /// The client gets no response until the proxy is healed.
     Hang,
 }
 
 impl WireFault {
-    /// An answer with that status, these headers and that body.
+    /// Returns the fault of a response with that status, these headers and that body.
     pub fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Self {
         let mut head = format!(
             "HTTP/1.1 {status} As told\r\ncontent-length: {}\r\n",
@@ -44,13 +45,13 @@ impl WireFault {
 
 #[derive(Default)]
 struct State {
-    /// The request, counted from 0, from which on this happens.
+    /// Index of the first request with this fault, from 0.
     fault: Option<(usize, WireFault)>,
     requests: usize,
     is_over: bool,
 }
 
-/// A running front; dropping it stops it.
+/// A running proxy; dropping it stops it.
 pub struct FaultProxy {
     address: SocketAddr,
     shared: Arc<(Mutex<State>, Condvar)>,
@@ -58,7 +59,7 @@ pub struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// A front before `http://HOST:PORT`.
+    /// Starts a proxy in front of `http://HOST:PORT`.
     pub fn before(url: &str) -> Self {
         let upstream = url.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
@@ -73,38 +74,39 @@ impl FaultProxy {
         }
     }
 
-    /// `http://127.0.0.1:PORT`, without a trailing slash.
+    /// Returns `http://127.0.0.1:PORT`, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From the `first` request on, counted from now and from 0, this happens to every request.
+    /// Injects this fault into every request from index `first` on; counting starts now, at 0.
     pub fn fail_from(&self, first: usize, fault: WireFault) {
         let mut state = lock(&self.shared.0);
         state.fault = Some((state.requests + first, fault));
         drop(state);
-        // Whoever waits for a connection looks again.
+        // A thread that waits for a connection checks the fault again.
         self.wake();
     }
 
-    /// Nothing fails any more.
+    /// Heals the proxy.
     pub fn heal(&self) {
         lock(&self.shared.0).fault = None;
         self.shared.1.notify_all();
     }
 
-    /// Requests that came through or failed, those that were refused aside.
+    /// Returns the number of requests that were served or failed, without those that were refused.
     pub fn requests(&self) -> usize {
         lock(&self.shared.0).requests
     }
 
     /// Waits until that many requests came.
     pub fn wait_for(&self, requests: usize) {
-        let wait = self.shared.1.wait_timeout_while(
-            lock(&self.shared.0),
-            Duration::from_secs(60),
-            |state| state.requests < requests,
-        );
+        let wait = self
+            .shared
+            .1
+            .wait_timeout_while(lock(&self.shared.0), wait::SOON, |state| {
+                state.requests < requests
+            });
         let (state, _) = wait.unwrap_or_else(std::sync::PoisonError::into_inner);
         assert!(
             state.requests >= requests,
@@ -159,7 +161,7 @@ fn serve(
         let Ok((client, _)) = open.accept() else {
             return;
         };
-        // What a request meets is decided when it comes, not when it was waited for.
+        // The fault is decided when the request arrives.
         let fault = {
             let state = lock(&shared.0);
             state
@@ -176,10 +178,14 @@ fn serve(
 }
 
 fn wait_until_healed(shared: &(Mutex<State>, Condvar)) {
-    let waited = shared.1.wait_while(lock(&shared.0), |state| {
-        state.fault.is_some() && !state.is_over
-    });
-    drop(waited.unwrap_or_else(std::sync::PoisonError::into_inner));
+    let waited = shared
+        .1
+        .wait_timeout_while(lock(&shared.0), wait::RUN, |state| {
+            state.fault.is_some() && !state.is_over
+        });
+    let (state, waited) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+    drop(state);
+    assert!(!waited.timed_out(), "waited in vain for the fault's end");
 }
 
 fn one(
@@ -200,7 +206,7 @@ fn one(
         return;
     };
     count();
-    // The client may have gone away in each of these cases: its business.
+    // The client may close the connection in each of these cases.
     match fault {
         None => {
             let _ = client.write_all(&forward(upstream, &request));
@@ -220,9 +226,11 @@ fn one(
         Some(WireFault::Trickle) => {
             let _ = client
                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n");
-            while client.write_all(b" ").is_ok() && lock(&shared.0).fault.is_some() {
+            let what = "the client to give up, or the fault to end";
+            wait::until(what, wait::RUN, || {
                 std::thread::sleep(Duration::from_millis(50));
-            }
+                client.write_all(b" ").is_err() || lock(&shared.0).fault.is_none()
+            });
         }
         Some(WireFault::Hang) => wait_until_healed(shared),
         Some(WireFault::Refused | WireFault::ClosedBefore) => {}
@@ -230,8 +238,9 @@ fn one(
     let _ = client.shutdown(Shutdown::Both);
 }
 
-/// A whole request, with the wish that its connection be closed after the answer.
+/// Returns a whole request, with a header that asks to close the connection afterwards.
 fn read_request(stream: &TcpStream) -> Option<Vec<u8>> {
+    stream.set_read_timeout(Some(wait::RUN)).ok()?;
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (Vec::new(), 0);
     loop {
@@ -255,10 +264,13 @@ fn read_request(stream: &TcpStream) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// The whole answer, which says that its connection is closed.
+/// Returns the whole response, with a header that closes the connection.
 fn forward(upstream: &str, request: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let mut stream = TcpStream::connect(upstream).expect("the simulator");
+    stream
+        .set_read_timeout(Some(wait::RUN))
+        .expect("a duration above 0");
     stream.write_all(request).expect("the simulator reads");
     stream
         .read_to_end(&mut answer)

@@ -1,7 +1,8 @@
-//! A strict GitHub: it rejects what the real service rejects, and tells what it was told.
+//! A strict simulator of GitHub: it rejects what the real service rejects, and returns what tests store in it.
 //!
-//! Follows GitHub's published GraphQL schema and its pages "Rate limits and query limits for the GraphQL API",
-//! "Troubleshooting the REST API", "Get an issue", "List timeline events for an issue" and "Get a pull request". Issues and pull requests are named `owner/name#number`.
+//! It follows GitHub's published GraphQL schema and its pages "Rate limits and query limits for the GraphQL API",
+//! "Troubleshooting the REST API", "Get an issue", "List timeline events for an issue" and "Get a pull request". Issues
+//! and pull requests are named `owner/name#number`.
 
 pub mod app;
 mod graphql;
@@ -23,22 +24,22 @@ pub use published::differences;
 use world::World;
 pub use world::{Closer, Event, Issue, PullRequest};
 
-/// Settings of the service, changeable while it runs.
+/// Settings of the service, which tests can change while it runs.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The token that requests must carry.
+    /// Token that requests must have.
     pub token: String,
-    /// How far GitHub's clock is ahead of ours, in seconds.
+    /// GitHub's clock minus the local clock, in seconds.
     pub clock_ahead: i64,
-    /// GraphQL points that are left; at 0 or below every request is refused.
+    /// GraphQL points that are left; at 0 or below, every request is refused.
     pub points: i64,
-    /// Repositories in one query that GitHub can answer in its ten seconds; more end in a 502.
+    /// Number of repositories in one query that GitHub can answer within its ten seconds; more cause a 502.
     pub most_aliases: usize,
-    /// How long every answer takes.
+    /// Delay of every response.
     pub latency: Duration,
 }
 
-/// The token of a new simulator.
+/// Token of a new simulator.
 pub const TOKEN: &str = "github_pat_simulated";
 
 impl Default for Settings {
@@ -53,10 +54,10 @@ impl Default for Settings {
     }
 }
 
-/// A failure on the way to or from the service.
+/// A failure between client and service.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// This answer, and nothing done.
+    /// The client gets this response, and the service does nothing.
     Answer(Response),
     /// The named aliases of a GraphQL query get this error instead of data.
     Alias {
@@ -75,29 +76,29 @@ pub struct Github {
     state: Arc<Mutex<State>>,
 }
 
-/// Everything that requests and tests change.
+/// State that requests and tests change.
 struct State {
     settings: Settings,
     world: World,
     faults: Vec<Fault>,
-    /// What GitHub answers to requests that ask what changed in these repositories, lower case.
+    /// Response to polls of these repositories (lower case).
     failing_polls: HashMap<String, Response>,
-    /// An App that may ask beside the token.
+    /// GitHub App, whose tokens are valid beside the plain one.
     app: Option<app::App>,
     /// Points spent.
     spent: i64,
     meanwhile: Vec<Box<dyn FnOnce() + Send>>,
-    /// Issues that are closed, and when, once the next poll has been answered.
+    /// Issues that will be closed after the next poll, with their times.
     closed_after_poll: Vec<(String, String)>,
 }
 
 impl Github {
-    /// A GitHub without repositories.
+    /// Starts a GitHub without repositories.
     pub fn start() -> Self {
         Self::serve(Settings::default(), World::default())
     }
 
-    /// Another GitHub with the same repositories, issues and pull requests, and the same ids.
+    /// Starts another GitHub with the same repositories, issues and pull requests, and the same ids.
     pub fn copy(&self) -> Self {
         let state = lock(&self.state);
         Self::serve(state.settings.clone(), state.world.clone())
@@ -117,14 +118,14 @@ impl Github {
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         let server = Server::start(move |request| {
-            if String::from_utf8_lossy(&request.body).contains("query Look(") {
+            if String::from_utf8_lossy(&request.body).contains("query Fetch(") {
                 let meanwhile = std::mem::take(&mut lock(&shared).meanwhile);
                 meanwhile.into_iter().for_each(|act| act());
             }
             let (latency, response) = {
                 let mut state = lock(&shared);
                 let response = rest::answer(&mut state, request);
-                if String::from_utf8_lossy(&request.body).contains("query Changes(") {
+                if String::from_utf8_lossy(&request.body).contains("query Poll(") {
                     for (key, at) in std::mem::take(&mut state.closed_after_poll) {
                         state
                             .world
@@ -139,130 +140,130 @@ impl Github {
         Self { server, state }
     }
 
-    /// The REST root, `http://127.0.0.1:PORT`.
+    /// Returns the REST root, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// The settings, to be changed.
+    /// Returns the settings for changes.
     pub fn settings(&self) -> impl std::ops::DerefMut<Target = Settings> + '_ {
         SettingsGuard(lock(&self.state))
     }
 
-    /// Somebody registers a GitHub App.
+    /// Registers a GitHub App.
     pub fn register(&self, app: app::App) {
         lock(&self.state).app = Some(app);
     }
 
-    /// The registered App.
+    /// Returns the registered App.
     pub fn with_app<T>(&self, act: impl FnOnce(&mut app::App) -> T) -> T {
         act(lock(&self.state).app.as_mut().expect("a registered App"))
     }
 
-    /// Creates or changes an issue; its repository is created with it. Returns GitHub's id of it.
+    /// Creates or changes an issue, and creates its repository. Returns GitHub's id of the issue.
     pub fn issue(&self, key: &str, change: impl FnOnce(&mut Issue)) -> i64 {
         lock(&self.state).world.issue(key, change)
     }
 
-    /// Creates or changes a pull request; its repository is created with it. Returns GitHub's id of it.
+    /// Creates or changes a pull request, and creates its repository. Returns GitHub's id of the pull request.
     pub fn pull_request(&self, key: &str, change: impl FnOnce(&mut PullRequest)) -> i64 {
         lock(&self.state).world.pull_request(key, change)
     }
 
-    /// Somebody closes an issue as completed.
+    /// Closes an issue as completed.
     pub fn close(&self, key: &str, at: &str) {
         self.close_by(key, at, "COMPLETED", Closer::Nobody);
     }
 
-    /// An issue is closed for a reason, by somebody or something.
+    /// Closes an issue for this reason, by this closer.
     pub fn close_by(&self, key: &str, at: &str, reason: &str, closer: Closer) {
         self.issue(key, |issue| issue.close(at, reason, closer));
     }
 
-    /// Somebody reopens an issue.
+    /// Reopens an issue.
     pub fn reopen(&self, key: &str, at: &str) {
         self.issue(key, |issue| issue.reopen(at));
     }
 
-    /// Somebody merges a pull request, which closes the issues that refer to it as closing them.
+    /// Merges a pull request, and closes the issues that refer to it as closing them.
     pub fn merge(&self, key: &str, at: &str) {
         lock(&self.state).world.merge(key, at);
     }
 
-    /// Somebody deletes an issue.
+    /// Deletes an issue.
     pub fn delete(&self, key: &str) {
         lock(&self.state).world.delete(key);
     }
 
-    /// Somebody transfers an issue to another repository, where it gets that name.
+    /// Transfers an issue to another repository, where it gets that name.
     pub fn transfer(&self, key: &str, new: &str) {
         lock(&self.state).world.transfer(key, new);
     }
 
-    /// A repository is renamed; the old name leads to the new one.
+    /// Renames a repository; the old name redirects to the new one.
     pub fn rename_repository(&self, name: &str, new: &str) {
         lock(&self.state).world.rename(name, new);
     }
 
-    /// GitHub runs out of its limits whenever it is asked for this issue or pull request.
+    /// Makes GitHub exceed its limits whenever a request names this issue or pull request.
     pub fn make_too_heavy(&self, key: &str) {
         lock(&self.state).world.too_heavy.insert(key.to_lowercase());
     }
 
-    /// GitHub gives that answer whenever it is asked what changed in this repository, alone or with others.
+    /// Makes GitHub answer like this to every poll that includes this repository.
     pub fn fail_polls_of(&self, name: &str, answer: Response) {
         lock(&self.state)
             .failing_polls
             .insert(name.to_lowercase(), answer);
     }
 
-    /// The token cannot see a repository any more.
+    /// Hides a repository from the token.
     pub fn hide_repository(&self, name: &str) {
         lock(&self.state).world.set_hidden(name, true);
     }
 
-    /// The token can see a repository again.
+    /// Shows a repository to the token again.
     pub fn show_repository(&self, name: &str) {
         lock(&self.state).world.set_hidden(name, false);
     }
 
-    /// Asks `gate` before each request; see [`Server::gate`].
+    /// Calls `gate` before each request; see [`Server::gate`].
     pub fn gate(&self, gate: impl Fn() -> bool + Send + Sync + 'static) {
         self.server.gate(gate);
     }
 
-    /// Nothing fails any more but what the settings let fail.
+    /// Removes all failures, except those of the settings.
     pub fn forget_faults(&self) {
         let mut state = lock(&self.state);
         state.faults.clear();
         state.failing_polls.clear();
     }
 
-    /// Lets the next `count` requests fail.
+    /// Makes the next `count` requests fail.
     pub fn fail_next(&self, count: usize, fault: &Fault) {
         lock(&self.state)
             .faults
             .extend(std::iter::repeat_n(fault.clone(), count));
     }
 
-    /// Somebody acts while issues or pull requests are looked at the next time.
+    /// Calls this during the next fetch of issues or pull requests.
     pub fn meanwhile(&self, act: impl FnOnce() + Send + 'static) {
         lock(&self.state).meanwhile.push(Box::new(act));
     }
 
-    /// Somebody closes an issue between this page of what changed and the next one.
+    /// Closes an issue between this page of a poll and the next one.
     pub fn close_between_pages(&self, key: &str, at: &str) {
         lock(&self.state)
             .closed_after_poll
             .push((key.to_owned(), at.to_owned()));
     }
 
-    /// Everything that was asked since the start or the last [`Self::clear_log`].
+    /// Returns all requests since the start or the last [`Self::clear_log`].
     pub fn requests(&self) -> Vec<Exchange> {
         self.server.log()
     }
 
-    /// The variables of every GraphQL query since then.
+    /// Returns the variables of every GraphQL query since then.
     pub fn variables(&self) -> Vec<Value> {
         let body =
             |exchange: &Exchange| serde_json::from_slice::<Value>(&exchange.request.body).ok();
@@ -273,17 +274,17 @@ impl Github {
             .collect()
     }
 
-    /// GraphQL points that were spent since the start.
+    /// Returns the GraphQL points that were spent since the start.
     pub fn spent(&self) -> i64 {
         lock(&self.state).spent
     }
 
-    /// From now on requests are places of these boundaries.
+    /// Makes requests count as places of these boundaries from now on.
     pub fn observe(&self, boundaries: &Arc<Boundaries>) {
         self.server.observe("GitHub", boundaries);
     }
 
-    /// Forgets the log.
+    /// Clears the log.
     pub fn clear_log(&self) {
         self.server.clear_log();
     }

@@ -1,5 +1,5 @@
-//! Executing GraphQL for the simulators: parsing, validation and execution are apollo-compiler's, so that no query passes
-//! here that a real GraphQL server would not even look at.
+//! GraphQL for the simulators. apollo-compiler parses, validates and executes, so that no query passes that a real
+//! GraphQL server would reject.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::http::lock;
 
-/// What a field resolves to.
+/// Value of a field.
 pub enum Resolved<'a> {
     /// A scalar, an enum's name, null, or a list of such.
     Leaf(Value),
@@ -21,17 +21,17 @@ pub enum Resolved<'a> {
     List(Vec<Option<Object<'a>>>),
 }
 
-/// Why a field is null: the service's own error type, if it has one, and message.
+/// Error of a field: its type in the service, if it has one, and its message.
 #[derive(Debug, Clone)]
 pub struct Refused {
-    /// What stands in `type` beside the message.
+    /// Value of `type` beside the message.
     pub kind: Option<String>,
     /// The message.
     pub message: String,
 }
 
 impl Refused {
-    /// An error with a type.
+    /// Returns an error with a type.
     pub fn typed(kind: &str, message: String) -> Self {
         Self {
             kind: Some(kind.to_owned()),
@@ -40,7 +40,7 @@ impl Refused {
     }
 }
 
-/// Resolves a field of one object by its name and arguments.
+/// Function that resolves a field of one object by its name and arguments.
 type Resolver<'a> = Box<dyn Fn(&str, &Map<String, Value>) -> Result<Resolved<'a>, Refused> + 'a>;
 
 /// An object of a type of the schema.
@@ -50,7 +50,7 @@ pub struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// An object whose fields `resolver` knows.
+    /// Returns an object whose fields `resolver` resolves.
     pub fn new(
         type_name: &str,
         resolver: impl Fn(&str, &Map<String, Value>) -> Result<Resolved<'a>, Refused> + 'a,
@@ -61,7 +61,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// An object whose fields are all leaves, read from a JSON object; absent ones are null.
+    /// Returns an object whose fields are all leaves of a JSON object; absent ones are null.
     pub fn leaves(type_name: &str, fields: Value) -> Self {
         Self::new(type_name, move |name, _| {
             Ok(Resolved::Leaf(fields[name].clone()))
@@ -69,7 +69,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Separates the type from the message on the way through apollo-compiler, which has no place for it.
+/// Separator of type and message, because apollo-compiler has no field for the type.
 const SEPARATOR: char = '\u{1}';
 
 impl ObjectValue for Object<'_> {
@@ -124,7 +124,7 @@ fn serde_json_bytes_null() -> apollo_compiler::response::JsonValue {
 #[derive(Debug, Clone)]
 pub struct Invalid(pub String);
 
-/// What was read once and is asked for again and again, by its text.
+/// Cache of parsed texts.
 pub struct Cache<T>(Mutex<BTreeMap<String, Arc<T>>>);
 
 impl<T> Default for Cache<T> {
@@ -134,10 +134,10 @@ impl<T> Default for Cache<T> {
 }
 
 impl<T> Cache<T> {
-    /// What this text is, or what makes it that.
+    /// Returns the parsed text, from the cache if possible.
     ///
     /// # Errors
-    /// Those of `read`, which are not kept.
+    /// The errors of `read`, which are not cached.
     pub fn get<E>(&self, text: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Result<Arc<T>, E> {
         let mut known = lock(&self.0);
         if let Some(known) = known.get(text) {
@@ -152,10 +152,10 @@ impl<T> Cache<T> {
 /// Parses and validates a document.
 ///
 /// # Errors
-/// When it does not fit the schema; names the first reason.
+/// If it does not fit the schema; the message is the first reason.
 pub fn validate(schema: &Valid<Schema>, query: &str) -> Result<Valid<ExecutableDocument>, Invalid> {
     ExecutableDocument::parse_and_validate(schema, query, "query.graphql").map_err(|invalid| {
-        // An unknown field is the reason, where its parent is also complained of for having no known ones.
+        // If all fields of a parent are unknown, the parent is reported, too; the unknown field is the real reason.
         let all: Vec<String> = invalid
             .errors
             .iter()
@@ -168,11 +168,11 @@ pub fn validate(schema: &Valid<Schema>, query: &str) -> Result<Valid<ExecutableD
     })
 }
 
-/// Reads and validates a schema. A field that is defined twice, as some are in what GitHub publishes, counts as first
-/// defined.
+/// Parses and validates a schema. If a field is defined twice, as in GitHub's published schema, the first definition
+/// counts.
 ///
 /// # Errors
-/// What else is wrong with it.
+/// If the schema has another mistake.
 pub fn read(sdl: &str) -> Result<Valid<Schema>, String> {
     let schema = match Schema::parse(sdl, "schema.graphql") {
         Ok(schema) => schema,
@@ -195,10 +195,10 @@ pub fn read(sdl: &str) -> Result<Valid<Schema>, String> {
         .map_err(|invalid| invalid.errors.to_string())
 }
 
-/// Whether a document fits a schema.
+/// Checks that a document fits a schema.
 ///
 /// # Errors
-/// Everything that does not fit, or what is wrong with the schema.
+/// If the document does not fit, or the schema is invalid; the message lists all reasons.
 pub fn check(sdl: &str, document: &str) -> Result<(), String> {
     let schema = read(sdl)?;
     match ExecutableDocument::parse_and_validate(&schema, document, "query.graphql") {
@@ -207,10 +207,10 @@ pub fn check(sdl: &str, document: &str) -> Result<(), String> {
     }
 }
 
-/// Executes a validated document: `{"data": ..., "errors": [...]}`, errors only where there are some.
+/// Executes a validated document. Returns `{"data": ..., "errors": [...]}`, without `errors` if there are none.
 ///
 /// # Errors
-/// When the variables do not fit the document.
+/// If the variables do not fit the document.
 pub fn execute(
     schema: &Valid<Schema>,
     document: &Valid<ExecutableDocument>,

@@ -1,4 +1,4 @@
-//! The loopback HTTP server under both simulators: keep-alive, gzip, and a log of every request.
+//! The loopback HTTP server of both simulators: keep-alive, gzip, and a log of every request.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -20,12 +20,12 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The whole body.
     pub body: Vec<u8>,
-    /// The client's end of the connection: equal for two requests that shared one connection.
+    /// Client address of the connection; requests on one connection have the same.
     pub connection: SocketAddr,
 }
 
 impl Request {
-    /// The first header of that name (lower case).
+    /// Returns the first header with that name (lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -33,7 +33,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The first value of a query parameter, as sent (not decoded).
+    /// Returns the first value of a query parameter, not decoded.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.query
             .split('&')
@@ -44,7 +44,7 @@ impl Request {
     }
 }
 
-/// One answer.
+/// One response.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// Status code.
@@ -56,7 +56,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// An answer without a body.
+    /// Returns a response without a body.
     pub fn empty(status: u16) -> Self {
         Self {
             status,
@@ -65,7 +65,7 @@ impl Response {
         }
     }
 
-    /// A JSON answer.
+    /// Returns a JSON response.
     pub fn json(status: u16, body: &serde_json::Value) -> Self {
         Self {
             status,
@@ -75,28 +75,28 @@ impl Response {
         .header("content-type", "application/json; charset=utf-8")
     }
 
-    /// The same answer with one more header.
+    /// Returns the same response with one more header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 }
 
-/// A request with the answer it got.
+/// A request with its response.
 #[derive(Debug, Clone)]
 pub struct Exchange {
-    /// What came in.
+    /// The request.
     pub request: Request,
-    /// What went out.
+    /// The response.
     pub response: Response,
-    /// Bytes of the answer's body on the wire, after compression.
+    /// Bytes of the response's body on the wire, after compression.
     pub sent_bytes: usize,
 }
 
-/// Asked before each request; `false`: nobody answers it, and nothing is done.
+/// Function that is called before each request; if it returns `false`, the request is dropped without a response.
 type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Where requests count as places, and the service's name there.
+/// Boundaries that count the requests, and the service's name there.
 type Observed = (String, Arc<Boundaries>);
 
 /// A running server; dropping it stops it.
@@ -144,28 +144,28 @@ impl Server {
         }
     }
 
-    /// `http://127.0.0.1:PORT`, without a trailing slash.
+    /// Returns `http://127.0.0.1:PORT`, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Asks `gate` before each request from now on. It may take its time, and do whatever it likes meanwhile; where it
-    /// says `false`, the request is dropped: nobody carries it out, and it is not in the log.
+    /// Calls `gate` before each request from now on. It may take any time. If it returns `false`, the request is
+    /// dropped: it is not executed, and it is not in the log.
     pub fn gate(&self, gate: impl Fn() -> bool + Send + Sync + 'static) {
         *lock(&self.gate) = Some(Arc::new(gate));
     }
 
-    /// Every exchange since the start or the last [`Server::clear_log`].
+    /// Returns all requests and responses since the start or the last [`Server::clear_log`].
     pub fn log(&self) -> Vec<Exchange> {
         lock(&self.log).clone()
     }
 
-    /// From now on requests are places of these boundaries, under the service's name.
+    /// Makes requests count as places of these boundaries from now on, under the service's name.
     pub fn observe(&self, name: &str, boundaries: &Arc<Boundaries>) {
         *lock(&self.boundaries) = Some((name.to_owned(), boundaries.clone()));
     }
 
-    /// Forgets the log, to count from here.
+    /// Clears the log.
     pub fn clear_log(&self) {
         lock(&self.log).clear();
     }
@@ -267,11 +267,11 @@ fn answer(
         Some(length),
         None,
     );
-    // The client may have gone away: its business, and its test's.
+    // The client may have closed the connection.
     let _ = incoming.respond(outgoing);
 }
 
-/// A poisoned lock only says that some test failed; the data is still whole.
+/// Locks a mutex. A poisoned lock only means that some test failed; the data is still whole.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()

@@ -1,8 +1,8 @@
-//! What tests, demo and benchmark share: a throwaway PostgreSQL, strict simulators of GitHub and Weaviate, and a real
-//! Weaviate where there is one.
+//! Services for tests, demo and benchmark: a throwaway PostgreSQL, strict simulators of GitHub and Weaviate, and a real
+//! Weaviate if there is one.
 //!
-//! Strict means that a simulator rejects what the real service rejects, so that a test that passes here has a
-//! chance of meaning something there. Everything listens on loopback only and disappears with the process.
+//! A strict simulator rejects what the real service rejects, so that a passing test means something. Everything listens
+//! on loopback only and ends with the process.
 
 pub mod agira;
 pub mod boundaries;
@@ -14,6 +14,7 @@ mod postgres_messages;
 pub mod postgres_pool;
 pub mod postgres_proxy;
 pub mod postgres_server;
+pub mod wait;
 pub mod weaviate;
 mod weaviate_named;
 mod weaviate_reached;

@@ -1,19 +1,19 @@
-//! The messages that a client and PostgreSQL exchange, as far as what stands between them has to understand them.
+//! The messages between a client and PostgreSQL, as far as proxies have to parse them.
 //!
-//! Follows PostgreSQL's page "Frontend/Backend Protocol: Message Formats".
+//! They follow PostgreSQL's page "Frontend/Backend Protocol: Message Formats".
 
 use std::io::{self, ErrorKind, Read};
 
 /// One message.
 #[derive(Clone)]
 pub struct Message {
-    /// Its type.
+    /// Type byte of the message.
     pub kind: u8,
-    /// The rest, with its length.
+    /// Rest of the message, with its length.
     pub body: Vec<u8>,
 }
 
-/// What the client sends up to where it waits for an answer; `None`: it says goodbye.
+/// Returns the client's messages up to the point where it waits for a response; `None` if it ends the session.
 pub fn batch(client: &mut impl Read) -> io::Result<Option<Vec<Message>>> {
     let mut messages = Vec::new();
     loop {
@@ -28,7 +28,7 @@ pub fn batch(client: &mut impl Read) -> io::Result<Option<Vec<Message>>> {
     }
 }
 
-/// The next one.
+/// Reads the next message.
 pub fn message(from: &mut impl Read) -> io::Result<Message> {
     let mut kind = [0];
     from.read_exact(&mut kind)?;
@@ -38,7 +38,7 @@ pub fn message(from: &mut impl Read) -> io::Result<Message> {
     })
 }
 
-/// A length and what it counts, itself included.
+/// Reads a length and the bytes that it counts, itself included.
 pub fn body(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
@@ -51,7 +51,7 @@ pub fn body(from: &mut impl Read) -> io::Result<Vec<u8>> {
 }
 
 impl Message {
-    /// With this behind its length.
+    /// Returns a message with this content after its length.
     pub fn new(kind: u8, rest: &[u8]) -> Self {
         let length = u32::try_from(rest.len() + 4).expect("a short message");
         Self {
@@ -60,12 +60,12 @@ impl Message {
         }
     }
 
-    /// A simple query.
+    /// Returns a simple query.
     pub fn query(sql: &str) -> Self {
         Self::new(b'Q', &[sql.as_bytes(), b"\0"].concat())
     }
 
-    /// Whether it is an ErrorResponse whose code begins so.
+    /// Returns true for an ErrorResponse whose code starts with this text.
     pub fn is_error(&self, code: &str) -> bool {
         let mut fields = self
             .body
@@ -80,13 +80,13 @@ impl Message {
             })
     }
 
-    /// Appends it.
+    /// Appends the message.
     pub fn write_to(&self, bytes: &mut Vec<u8>) {
         bytes.push(self.kind);
         bytes.extend(&self.body);
     }
 
-    /// The texts that it begins with.
+    /// Returns the texts at the beginning of the message.
     pub fn texts(&self) -> impl Iterator<Item = String> + '_ {
         self.body[4..]
             .split(|byte| *byte == 0)
@@ -94,7 +94,7 @@ impl Message {
     }
 }
 
-/// As they are sent.
+/// Returns the messages as bytes.
 pub fn bytes(messages: &[Message]) -> Vec<u8> {
     let mut bytes = Vec::new();
     messages

@@ -1,6 +1,6 @@
-//! A pool in session mode before PostgreSQL: who connects gets a session that somebody has left, as good as new. For tests
-//! that connect many thousand times: a new session costs PostgreSQL more than all statements of a short run, and to
-//! prepare these more than to execute them.
+//! A pool in session mode in front of PostgreSQL: a client gets a session that another client has left. It is for tests
+//! that connect many thousand times, because a new session costs PostgreSQL more than all statements of a short run,
+//! and preparing them costs more than executing them.
 
 mod session;
 
@@ -11,19 +11,19 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::http::lock;
 use tempfile::TempDir;
 
 use crate::postgres_messages::{batch, body, bytes};
 use crate::postgres_server::Cluster;
+use crate::wait;
 use session::Session;
 
-/// As PostgreSQL names the socket of port 1.
+/// Name that PostgreSQL gives to the socket of port 1.
 const SOCKET: &str = ".s.PGSQL.1";
 
-/// A running pool; dropping it ends the sessions that nobody uses.
+/// A running pool; dropping it ends the unused sessions.
 pub struct PostgresPool {
     folder: TempDir,
     shared: Arc<Shared>,
@@ -37,19 +37,19 @@ struct Shared {
     is_over: AtomicBool,
 }
 
-/// Who has a session.
+/// A client that has a session.
 struct Client {
     stream: UnixStream,
     database: String,
-    /// What it calls itself.
+    /// Application name of the client.
     application: String,
 }
 
-/// A user, and the database that sessions are for.
+/// User and database of sessions.
 type Whose = (String, String);
 
 impl PostgresPool {
-    /// A pool before this server. Both are reached by Unix sockets: they cost less than TCP.
+    /// Starts a pool in front of this server. Both use unix sockets, which cost less than TCP.
     pub fn start(cluster: &Cluster) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("agira-worker-pool-")
@@ -70,14 +70,14 @@ impl PostgresPool {
                     return;
                 }
                 let serving = serving.clone();
-                // Whatever ends a connection, the client sees that it has ended.
+                // The client's connection is closed for any reason that ends the session.
                 std::thread::spawn(move || drop(serving.serve(client)));
             }
         });
         Self { folder, shared }
     }
 
-    /// The same address by way of this pool; `url` is one of [`crate::postgres_server::Database::url`].
+    /// Returns the same address through this pool; `url` is from [`crate::postgres_server::Database::url`].
     pub fn url(&self, url: &str) -> String {
         let (before, database) = url.rsplit_once('/').expect("a database");
         let (user, _) = before.rsplit_once('@').expect("a user");
@@ -85,8 +85,8 @@ impl PostgresPool {
         format!("{user}@{folder}:1/{database}")
     }
 
-    /// Cuts the connections to a database (its [`crate::postgres_server::Database::url`]) of who calls itself so, as if its
-    /// process had died, and waits until PostgreSQL has forgotten what was not committed.
+    /// Cuts the connections to a database (its [`crate::postgres_server::Database::url`]) of the client with this
+    /// application name, as if its process had died. Waits until PostgreSQL has rolled back its work.
     pub fn cut(&self, url: &str, application: &str) {
         let database = url.rsplit('/').next().unwrap_or_default();
         let is_meant = |client: &&Arc<Client>| {
@@ -99,12 +99,15 @@ impl PostgresPool {
             .collect();
         for client in meant {
             let _ = client.stream.shutdown(Shutdown::Both);
-            while lock(&self.shared.clients)
-                .iter()
-                .any(|other| Arc::ptr_eq(other, &client))
-            {
-                std::thread::sleep(Duration::from_micros(200));
-            }
+            wait::until(
+                "the pool to notice that a client is gone",
+                wait::SOON,
+                || {
+                    !lock(&self.shared.clients)
+                        .iter()
+                        .any(|other| Arc::ptr_eq(other, &client))
+                },
+            );
         }
     }
 }
@@ -137,7 +140,7 @@ impl Shared {
         served
     }
 
-    /// A session with these settings: one that was left and still lives, or a new one.
+    /// Returns a session with these settings: an unused one that is still alive, or a new one.
     fn session(&self, whose: &Whose, settings: &str) -> io::Result<Session> {
         loop {
             let left = lock(&self.idle).get_mut(whose).and_then(Vec::pop);
@@ -152,7 +155,7 @@ impl Shared {
     }
 }
 
-/// Until the client goes, or PostgreSQL says that it ends the session.
+/// Serves the client until it disconnects, or PostgreSQL ends the session.
 fn exchange(
     mut stream: &UnixStream,
     reader: &mut impl Read,
@@ -171,7 +174,7 @@ fn exchange(
     stream.shutdown(Shutdown::Both)
 }
 
-/// Names and values of a StartupMessage.
+/// Returns names and values of a StartupMessage.
 fn wanted(startup: &[u8]) -> io::Result<Vec<(String, String)>> {
     let parameters = startup.get(8..).ok_or(ErrorKind::InvalidData)?;
     let texts: Vec<String> = parameters
@@ -192,7 +195,8 @@ fn of(wanted: &[(String, String)], name: &str) -> String {
         .unwrap_or_default()
 }
 
-/// What gives a session the settings that the client began with; `options` is read as far as `-cname=value` without blanks.
+/// Returns the statements that set the client's settings in a session; `options` may only have `-cname=value` without
+/// blanks.
 fn settings(wanted: &[(String, String)]) -> io::Result<String> {
     let mut sql = String::from("SELECT 1");
     let options = of(wanted, "options");
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_was_left_is_used_again_and_knows_nothing_of_who_left_it() {
+    fn a_session_is_reused_without_the_state_of_its_last_client() {
         let database = Database::create();
         let pool = PostgresPool::start(Cluster::shared());
         let url = |more: &str| format!("{}?sslmode=disable{more}", pool.url(&database.url()));
@@ -250,9 +254,7 @@ mod tests {
                 .values()
                 .any(|sessions| !sessions.is_empty())
         };
-        while !is_idle() {
-            std::thread::yield_now();
-        }
+        wait::until("an idle session", wait::SOON, is_idle);
         let mut third = Client::connect(&url(""), NoTls).unwrap();
         assert_eq!(one(&mut third, pid), left);
         assert_eq!(
@@ -271,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_died_is_not_used_again() {
+    fn a_dead_session_is_not_reused() {
         let database = Database::create();
         let pool = PostgresPool::start(Cluster::shared());
         let url = format!("{}?sslmode=disable", pool.url(&database.url()));
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_client_that_is_cut_nothing_stays_that_was_not_committed() {
+    fn uncommitted_work_of_a_disconnected_client_is_rolled_back() {
         let database = Database::create();
         let pool = PostgresPool::start(Cluster::shared());
         let url = |name: &str| {
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_cut_when_its_statement_fails_as_one_whose_session_is_ended() {
+    fn a_client_is_disconnected_when_its_session_is_terminated() {
         let database = Database::create();
         let pool = PostgresPool::start(Cluster::shared());
         let mut client = Client::connect(
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_prepared_need_not_be_prepared_again_and_means_the_same_for_everybody() {
+    fn prepared_statements_are_shared_between_clients() {
         let database = Database::create();
         let pool = PostgresPool::start(Cluster::shared());
         let url = format!(
@@ -368,9 +370,9 @@ mod tests {
             );
             assert_eq!(one(&mut client, prepared), format!("{schema}1"));
             drop(client);
-            while lock(&pool.shared.idle).values().all(Vec::is_empty) {
-                std::thread::yield_now();
-            }
+            wait::until("an idle session", wait::SOON, || {
+                !lock(&pool.shared.idle).values().all(Vec::is_empty)
+            });
         }
     }
 }

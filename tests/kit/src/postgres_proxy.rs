@@ -1,8 +1,8 @@
-//! Stands between the program and PostgreSQL, and understands just enough of the protocol to see where a statement begins
-//! and where its answer ends.
+//! A proxy between the program and PostgreSQL. It parses just enough of the protocol to know where a statement begins
+//! and where its response ends.
 //!
-//! One statement is one round trip: a Query, or what
-//! is sent up to a Sync if it executes something. Preparing a statement changes nothing and is passed on uncounted.
+//! One statement is one round trip: a Query, or all messages up to a Sync if they execute something. Preparing a
+//! statement changes nothing and does not count.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use crate::boundaries::{Boundaries, Then};
 use crate::http::lock;
 use crate::postgres_messages::{Message, batch, body, bytes, message};
 
-/// A running proxy in front of one server; dropping it ends its connections.
+/// A running proxy in front of one server; dropping it closes its connections.
 pub struct PostgresProxy {
     address: SocketAddr,
     database: String,
@@ -30,14 +30,14 @@ struct Shared {
     connections: Mutex<Vec<(TcpStream, JoinHandle<()>)>>,
 }
 
-/// What a client that would like TLS sends first, after its length.
+/// First message of a client that prefers TLS, after its length.
 const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
 
 impl PostgresProxy {
-    /// A proxy in front of the database with this address (`postgresql://postgres@127.0.0.1:PORT/NAME`).
+    /// Starts a proxy in front of the database with this address (`postgresql://postgres@127.0.0.1:PORT/NAME`).
     ///
     /// # Panics
-    /// When the address is none of [`crate::postgres_server::Database::url`].
+    /// If the address is not from [`crate::postgres_server::Database::url`].
     pub fn start(url: &str, boundaries: Arc<Boundaries>) -> Self {
         let (server, database) = url
             .strip_prefix("postgresql://postgres@")
@@ -60,7 +60,7 @@ impl PostgresProxy {
                 let (Ok(handle), serving) = (client.try_clone(), accepted.clone()) else {
                     continue;
                 };
-                // Whatever ends a connection, the other side sees that it has ended.
+                // If one side closes the connection, the other side is closed, too.
                 let thread = std::thread::spawn(move || drop(serve(client, &serving)));
                 lock(&accepted.connections).push((handle, thread));
             }
@@ -73,7 +73,7 @@ impl PostgresProxy {
         }
     }
 
-    /// The address for the program; without TLS, which would hide the messages.
+    /// Returns the address for the program, without TLS, which would hide the messages.
     pub fn url(&self) -> String {
         format!(
             "postgresql://agira_worker@{}/{}?sslmode=disable",
@@ -100,6 +100,9 @@ fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut server = TcpStream::connect(shared.server)?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
+    for stream in [&client, &server] {
+        stream.set_read_timeout(Some(crate::wait::RUN))?;
+    }
     let result = converse(&mut client, &mut server, &shared.boundaries);
     let _ = client.shutdown(Shutdown::Both);
     let _ = server.shutdown(Shutdown::Both);
@@ -155,7 +158,7 @@ fn converse(
     }
 }
 
-/// What the server sends until it is ready for the next query.
+/// Returns the server's messages up to ReadyForQuery.
 fn answer(server: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
@@ -167,7 +170,7 @@ fn answer(server: &mut TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The statement that is executed, in one line; remembers those that are prepared.
+/// Returns the executed statement on one line, and remembers prepared statements.
 fn executed(messages: &[Message], prepared: &mut HashMap<String, String>) -> Option<String> {
     let mut executed = None;
     for message in messages {
@@ -183,8 +186,8 @@ fn executed(messages: &[Message], prepared: &mut HashMap<String, String>) -> Opt
     Some(format!("PostgreSQL: {line}"))
 }
 
-/// A query that lets the server itself raise an error, so that its transaction fails as with a real one. A COMMIT that fails
-/// has ended the transaction.
+/// Returns a query that makes the server raise an error, so that its transaction fails as with a real one. A COMMIT
+/// that fails has ended the transaction.
 fn raising(state: &str, is_commit: bool) -> Vec<u8> {
     let end = if is_commit { "ROLLBACK; " } else { "" };
     let sql =

@@ -11,46 +11,47 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use postgres::{Client, NoTls, Row};
 
-/// A running server on a free loopback port. It is stopped and its folder removed when the process ends, however it does.
+/// A running server on a free loopback port. When the process ends for any reason, the server is stopped and its folder
+/// removed.
 pub struct Cluster {
     port: u16,
     folder: PathBuf,
-    /// Holds the pipe whose end tells the watchdog that this process is gone.
+    /// Pipe whose end tells the watchdog that this process has ended.
     _watchdog: Child,
 }
 
-/// The folder `sql/` of the project.
+/// Returns the folder `sql/` of the project.
 pub fn sql(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../sql")
         .join(name)
 }
 
-/// `examples/sql/role.sql` of the project.
+/// Returns the path of `examples/sql/role.sql`.
 pub fn role_sql() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sql/role.sql")
 }
 
-/// The database from which those of the tests are copied.
+/// Template database for the databases of tests.
 pub const TEMPLATE: &str = "kit_template";
-/// The same without `sql/worker.sql`.
+/// Template database without `sql/worker.sql`.
 const AGIRA_TEMPLATE: &str = "kit_agira_template";
 
 impl Cluster {
-    /// The server of this process; started when it is first asked for.
+    /// Returns the server of this process; the first call starts it.
     ///
     /// # Panics
-    /// When there is no PostgreSQL to start; says what to install.
+    /// If there is no PostgreSQL to start; the message says what to install.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
         SHARED.get_or_init(|| Self::of(&[]))
     }
 
-    /// A server of its own with these files in its data folder, which settings can name: `postgresql.conf` is added to
-    /// the usual settings, `pg_hba.conf` replaces the usual rules.
+    /// Starts a separate server with these files in its data folder, which settings can name. `postgresql.conf` is
+    /// added to the usual settings, and `pg_hba.conf` replaces the usual rules.
     ///
     /// # Panics
-    /// As [`Cluster::shared`].
+    /// Like [`Cluster::shared`].
     pub fn of(files: &[(&str, &str)]) -> Self {
         Self::start(files).unwrap_or_else(|error| panic!("no throwaway PostgreSQL: {error:#}"))
     }
@@ -133,18 +134,18 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Stops the server in one of pg_ctl's modes: `fast` ends all sessions, `immediate` is as if it had crashed.
+    /// Stops the server in one of pg_ctl's modes: `fast` ends all sessions, and `immediate` is like a crash.
     ///
     /// # Panics
-    /// When pg_ctl fails.
+    /// If pg_ctl fails.
     pub fn stop(&self, mode: &str) {
         self.control(&["stop", "--mode", mode]);
     }
 
-    /// Starts it again.
+    /// Starts the server again.
     ///
     /// # Panics
-    /// When pg_ctl fails.
+    /// If pg_ctl fails.
     pub fn start_again(&self) {
         self.control(&["start"]);
     }
@@ -161,22 +162,22 @@ impl Cluster {
         control().unwrap_or_else(|error| panic!("the throwaway PostgreSQL: {error:#}"));
     }
 
-    /// The loopback port that it listens on.
+    /// Returns the loopback port of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The folder with its unix socket.
+    /// Returns the folder with the server's unix socket.
     pub fn socket_folder(&self) -> &Path {
         &self.folder
     }
 
-    /// `postgresql://postgres@127.0.0.1:PORT/DATABASE`.
+    /// Returns `postgresql://postgres@127.0.0.1:PORT/DATABASE`.
     pub fn url(&self, database: &str) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The Unix socket.
+    /// Returns the path of the unix socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.join(format!(".s.PGSQL.{}", self.port))
     }
@@ -186,7 +187,7 @@ impl Cluster {
     }
 }
 
-/// The folder with initdb, postgres and pg_ctl: Debian keeps them off the PATH.
+/// Returns the folder with initdb, postgres and pg_ctl, which Debian keeps off the PATH.
 fn binaries() -> anyhow::Result<PathBuf> {
     let on_path = std::env::var_os("PATH")
         .into_iter()
@@ -208,7 +209,8 @@ fn binaries() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// PostgreSQL refuses to run as root: then as its own user, or as nobody.
+/// Returns a command that does not run as root, because PostgreSQL refuses that: it runs as the user `postgres`, or as
+/// `nobody`.
 fn other_user() -> anyhow::Result<Option<String>> {
     let id = Command::new("id").arg("-u").output()?;
     if String::from_utf8_lossy(&id.stdout).trim() != "0" {
@@ -245,7 +247,7 @@ fn as_user(user: Option<&str>, program: &Path) -> Command {
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
-    // A server that keeps our stdout open would keep whoever reads it waiting for ever.
+    // A server that inherits stdout would block whoever reads it for ever.
     let output = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -255,8 +257,8 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until this process is gone, however it went, then stops the server and removes its folder. A pipe tells: its
-/// only writing end is this process's.
+/// Starts a watchdog that waits until this process ends for any reason, and then stops the server and removes its
+/// folder. It waits for the end of a pipe whose only writing end belongs to this process.
 fn watchdog(bin: &Path, folder: &Path) -> anyhow::Result<Child> {
     let script = "trap '' INT TERM HUP; read _; if [ -f \"$2/data/postmaster.pid\" ]; then \
         kill -QUIT \"$(head -n 1 \"$2/data/postmaster.pid\")\"; \
@@ -273,47 +275,48 @@ fn watchdog(bin: &Path, folder: &Path) -> anyhow::Result<Child> {
         .spawn()?)
 }
 
-/// A database of its own for one test; dropped with the value.
+/// A separate database for one test; dropping the value drops the database.
 pub struct Database {
     name: String,
 }
 
-/// How a whole database looked at one moment: each table's rows as text, `xmin` included.
+/// State of a whole database at one moment: the rows of each table as text, with `xmin`.
 pub type Dump = BTreeMap<String, Vec<String>>;
 
 impl Database {
-    /// Agira's tables and the worker's.
+    /// Creates a database with Agira's tables and the worker's.
     pub fn create() -> Self {
         Self::copy(TEMPLATE)
     }
 
-    /// Agira's tables alone.
+    /// Creates a database with only Agira's tables.
     pub fn agira_only() -> Self {
         Self::copy(AGIRA_TEMPLATE)
     }
 
-    /// Nothing.
+    /// Creates an empty database.
     pub fn empty() -> Self {
         Self::copy("template1")
     }
 
-    /// The same again, as of now. Waits until nobody is connected to this one.
+    /// Copies this database. Waits until nobody is connected to it.
     pub fn duplicate(&self) -> Self {
         let mut client = Cluster::shared().client("postgres");
         let busy = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)";
-        while client
-            .query_one(busy, &[&self.name])
-            .expect("PostgreSQL answers")
-            .get(0)
-        {
-            std::thread::yield_now();
-        }
+        crate::wait::until(
+            "the sessions of a database to end",
+            crate::wait::SOON,
+            || {
+                let is_busy = client.query_one(busy, &[&self.name]);
+                !is_busy.expect("PostgreSQL answers").get::<_, bool>(0)
+            },
+        );
         Self::copy(&self.name)
     }
 
     fn copy(template: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        // CREATE DATABASE fails while somebody else copies the same template.
+        // CREATE DATABASE fails while another session copies the same template.
         static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let cluster = Cluster::shared();
         let name = format!("kit_{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -327,17 +330,18 @@ impl Database {
         Self { name }
     }
 
-    /// `postgresql://postgres@127.0.0.1:PORT/NAME`.
+    /// Returns `postgresql://postgres@127.0.0.1:PORT/NAME`.
     pub fn url(&self) -> String {
         Cluster::shared().url(&self.name)
     }
 
-    /// The same for the role of `examples/sql/role.sql`, which may do nothing that agira-worker does not need.
+    /// Returns the same address for the role of `examples/sql/role.sql`, which has only the privileges that
+    /// agira-worker needs.
     pub fn worker_url(&self) -> String {
         self.url().replacen("postgres@", "agira_worker@", 1)
     }
 
-    /// A new connection.
+    /// Opens a new connection.
     pub fn client(&self) -> Client {
         Cluster::shared().client(&self.name)
     }
@@ -350,7 +354,7 @@ impl Database {
             .unwrap_or_else(|error| panic!("{name}: {error:?}"));
     }
 
-    /// Installs what agira-worker needs, its role included, as the README says.
+    /// Installs the worker's columns, tables and role, as the README says.
     pub fn install(&self) {
         self.run_file("worker.sql");
         let role = std::fs::read_to_string(role_sql()).expect("role.sql");
@@ -359,8 +363,8 @@ impl Database {
             .unwrap_or_else(|error| panic!("role.sql: {error:?}"));
     }
 
-    /// Every row of every table as text with its `xmin`, without the columns and tables whose names start with `without`
-    /// (give an empty text for all).
+    /// Returns every row of every table as text with its `xmin`, without the columns and tables whose names start with
+    /// `without` (an empty text omits none).
     pub fn dump(&self, without: &str) -> Dump {
         let mut client = self.client();
         let sql = dumping(&mut client, without);
@@ -371,8 +375,9 @@ impl Database {
         )
     }
 
-    /// Statements that clients sent to this database since the last [`Self::reset_statements`], transaction control included, with
-    /// how often. PostgreSQL's own checks of deferred foreign keys, which it runs at COMMIT, are nobody's statements.
+    /// Returns the statements that clients sent to this database since the last [`Self::reset_statements`], transaction
+    /// control included, with their counts. PostgreSQL's own checks of deferred foreign keys, which it runs at COMMIT,
+    /// do not count.
     pub fn statements(&self) -> Vec<(String, i64)> {
         self.client()
             .query(
@@ -387,7 +392,7 @@ impl Database {
             .collect()
     }
 
-    /// Forgets the statements so far, to count from here.
+    /// Resets the statement counts.
     pub fn reset_statements(&self) {
         let reset = "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)";
         self.client()
@@ -396,7 +401,7 @@ impl Database {
     }
 }
 
-/// The statement that reads a [`Dump`].
+/// Returns the statement that reads a [`Dump`].
 pub fn dumping(client: &mut Client, without: &str) -> String {
     let tables = client
         .query(
@@ -416,7 +421,7 @@ pub fn dumping(client: &mut Client, without: &str) -> String {
         .join(" UNION ALL ")
 }
 
-/// What a statement of [`dumping`] found.
+/// Returns the result of a statement of [`dumping`].
 pub fn dumped(rows: &[Row]) -> Dump {
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
@@ -424,7 +429,7 @@ pub fn dumped(rows: &[Row]) -> Dump {
 impl Drop for Database {
     fn drop(&mut self) {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // The server may be going down already; its folder is removed anyway.
+        // The server may already be shutting down; its folder is removed anyway.
         if let Ok(mut client) = Client::connect(&Cluster::shared().url("postgres"), NoTls) {
             let _ = client.batch_execute(&drop);
         }

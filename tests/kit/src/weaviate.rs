@@ -1,8 +1,8 @@
-//! A strict Weaviate: it rejects what the real server rejects, and keeps what it was sent. Or the real server itself, with
-//! the same log and the same failures on the way to it: with `KIT_WEAVIATE=real` every test runs against that.
+//! A strict simulator of Weaviate: it rejects what the real server rejects, and stores what it receives. With
+//! `KIT_WEAVIATE=real`, every test uses the real server instead, with the same log and the same injected failures.
 //!
-//! Follows Weaviate's REST specification (1.39) and its pages on batches, auto-schema and GraphQL, and the real server
-//! where the same tests run against both.
+//! It follows Weaviate's REST specification (1.39), its pages on batches, auto-schema and GraphQL, and the behavior of
+//! the real server in the tests that run against both.
 
 mod front;
 mod graphql;
@@ -20,23 +20,23 @@ use crate::http::{Exchange, Request, Server, lock};
 use crate::weaviate_server::{Config, Lent, RealServer};
 use store::Store;
 
-/// The one class of Agira.
+/// Name of Agira's class.
 const CLASS: &str = "AgiraObject";
 
-/// How the server offers GraphQL.
+/// State of GraphQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GraphQl {
-    /// On.
+    /// Available.
     On,
-    /// Off by `DISABLE_GRAPHQL`.
+    /// Disabled by `DISABLE_GRAPHQL`.
     Disabled422,
-    /// Off by the cluster's configuration.
+    /// Disabled by the configuration of the cluster.
     Disabled410,
-    /// Not allowed for the key.
+    /// Forbidden for the key.
     Forbidden,
 }
 
-/// How a PUT of a missing object is answered: it changed between releases.
+/// Response to a PUT of a missing object, which differs between releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutMissing {
     /// 404 without a body, as in 1.39.
@@ -45,27 +45,27 @@ pub enum PutMissing {
     Error,
 }
 
-/// Settings of the server, changeable while it runs. Of a real one only `down` and `most_bytes` are, and what else it
-/// cannot do must be left as it is.
+/// Settings of the server, which tests can change while it runs. Of a real server, only `down` and `most_bytes` can
+/// change; settings that it does not support must keep their values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The key that requests must carry; `None`: anonymous access.
+    /// API key that requests must have; `None` allows anonymous access.
     pub api_key: Option<String>,
-    /// GraphQL.
+    /// State of GraphQL.
     pub graphql: GraphQl,
-    /// Unknown properties and classes are added silently, as the server does by default.
+    /// True if the server silently adds unknown properties and classes, as it does by default.
     pub auto_schema: bool,
-    /// Objects in a GraphQL answer without a limit.
+    /// Number of objects in a GraphQL response to a query without a limit.
     pub default_limit: usize,
-    /// PUT of a missing object.
+    /// Response to a PUT of a missing object.
     pub put_missing: PutMissing,
-    /// Answers 503 to everything.
+    /// True if the server answers 503 to everything.
     pub down: bool,
-    /// Why the shard takes nothing, such as a full disk.
+    /// Reason why the shard rejects writes, such as a full disk.
     pub shard_failure: Option<String>,
-    /// A proxy refuses requests with more bytes.
+    /// Limit of a proxy for the bytes of a request.
     pub most_bytes: usize,
-    /// How long every answer takes.
+    /// Delay of every response.
     pub latency: Duration,
 }
 
@@ -85,14 +85,14 @@ impl Default for Settings {
     }
 }
 
-/// A failure on the way to or from the server.
+/// A failure between client and server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// This status with this body, and nothing done.
+    /// The client gets this status and body, and the server does nothing.
     Status(u16, String),
-    /// The request is carried out, but a proxy answers 502.
+    /// The server executes the request, but a proxy answers 502.
     LoseAnswer,
-    /// A page of a proxy instead of an answer.
+    /// The client gets a page of a proxy.
     Html,
 }
 
@@ -103,29 +103,29 @@ pub struct Weaviate {
     real: Option<Lent>,
 }
 
-/// Everything that requests and tests change.
+/// State that requests and tests change.
 struct State {
     settings: Settings,
     store: Store,
     faults: Vec<Fault>,
     rejected: BTreeMap<String, String>,
-    /// Elements of writes that were carried out.
+    /// Number of objects in executed writes.
     writes: usize,
-    /// The server stops once it has carried out so many.
+    /// Number of executed writes after which the server stops.
     stop_after: Option<usize>,
 }
 
 impl Weaviate {
-    /// An empty server that allows anonymous access.
+    /// Starts an empty server that allows anonymous access.
     pub fn start() -> Self {
         Self::start_with(Settings::default())
     }
 
-    /// An empty server: a simulator, with `KIT_WEAVIATE=real` a real one, with `KIT_WEAVIATE=named` the one that
-    /// `KIT_WEAVIATE_URL` names as far as that goes.
+    /// Starts an empty server: a simulator; with `KIT_WEAVIATE=real`, a real one; with `KIT_WEAVIATE=named`, the server
+    /// of `KIT_WEAVIATE_URL` if it supports these settings.
     ///
     /// # Panics
-    /// When there shall be a real one and there is none, or it has no such settings.
+    /// If a real server is required and there is none, or it does not support the settings.
     pub fn start_with(settings: Settings) -> Self {
         match std::env::var("KIT_WEAVIATE").as_deref() {
             Err(_) | Ok("") => Self::serve(settings, None),
@@ -135,10 +135,10 @@ impl Weaviate {
         }
     }
 
-    /// An empty real server.
+    /// Starts an empty real server.
     ///
     /// # Panics
-    /// When there is none, or it has no such settings.
+    /// If there is none, or it does not support the settings.
     pub fn real_with(settings: Settings) -> Self {
         Self::of(settings, Lent::of)
     }
@@ -181,20 +181,20 @@ impl Weaviate {
         }
     }
 
-    /// The real server behind it, if it is one that was started for tests.
+    /// Returns the real server behind it, if it was started for tests.
     pub fn real(&self) -> Option<&RealServer> {
         self.real.as_ref().and_then(Lent::started)
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Returns `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// The settings, to be changed.
+    /// Returns the settings for changes.
     ///
     /// # Panics
-    /// When dropped, if they ask for what a real server cannot do.
+    /// When dropped, if a real server does not support the new settings.
     pub fn settings(&self) -> impl std::ops::DerefMut<Target = Settings> + '_ {
         let state = lock(&self.state);
         SettingsGuard {
@@ -211,7 +211,7 @@ impl Weaviate {
     /// Creates a class.
     ///
     /// # Panics
-    /// When the server would refuse it: the test's mistake.
+    /// If the server would reject it, which is a mistake of the test.
     pub fn create_class(&self, class: Value) {
         let Some(real) = &self.real else {
             lock(&self.state)
@@ -224,7 +224,7 @@ impl Weaviate {
         assert_eq!(status, 200, "{said}");
     }
 
-    /// The stored definition of Agira's class.
+    /// Returns the stored definition of Agira's class.
     pub fn class(&self) -> Option<Value> {
         match &self.real {
             None => lock(&self.state).store.class(CLASS).cloned(),
@@ -232,7 +232,7 @@ impl Weaviate {
         }
     }
 
-    /// Loses class and objects, as after a lost disk.
+    /// Deletes class and objects, as after the loss of a disk.
     pub fn lose_everything(&self) {
         match &self.real {
             None => lock(&self.state).store = Store::default(),
@@ -240,7 +240,7 @@ impl Weaviate {
         }
     }
 
-    /// All objects by id, as stored.
+    /// Returns all stored objects by id.
     pub fn objects(&self) -> BTreeMap<String, Value> {
         let Some(real) = &self.real else {
             return lock(&self.state)
@@ -260,14 +260,19 @@ impl Weaviate {
                 return objects;
             };
             after = text(&last["id"]);
+            let before = objects.len();
             objects.extend(
                 page.into_iter()
                     .map(|object| (text(&object["id"]), without_times(object))),
             );
+            assert!(
+                objects.len() > before,
+                "the page after {after} has nothing new"
+            );
         }
     }
 
-    /// One object as stored.
+    /// Returns one stored object.
     pub fn object(&self, id: &str) -> Option<Value> {
         match &self.real {
             None => lock(&self.state).store.object(CLASS, id).cloned(),
@@ -283,16 +288,16 @@ impl Weaviate {
     /// Writes an object as another client would.
     ///
     /// # Panics
-    /// When the server would refuse it: the test's mistake.
+    /// If the server would reject it, which is a mistake of the test.
     pub fn put_object(&self, id: &str, properties: Value) {
         let object = json!({ "class": CLASS, "id": id, "properties": properties });
         self.put_whole_object(object);
     }
 
-    /// Writes an object with whatever else it has, such as a vector.
+    /// Writes an object with additional fields, such as a vector.
     ///
     /// # Panics
-    /// When the server would refuse it: the test's mistake.
+    /// If the server would reject it, which is a mistake of the test.
     pub fn put_whole_object(&self, object: Value) {
         let Some(real) = &self.real else {
             lock(&self.state)
@@ -325,7 +330,7 @@ impl Weaviate {
         }
     }
 
-    /// Lets writes fail as on a full disk, or not any more.
+    /// Makes writes fail as on a full disk, or succeed again.
     pub fn set_read_only(&self, read_only: bool) {
         let Some(real) = &self.real else {
             let reason = "store is read-only due to: manually set by user";
@@ -345,10 +350,10 @@ impl Weaviate {
         }
     }
 
-    /// Writes an object as Agira's own client does: PUT, and POST where there is none. Neither is in the log.
+    /// Writes an object as Agira's own client does: PUT, and then POST if it is missing. The log has neither request.
     ///
     /// # Panics
-    /// When the server refuses it: the test's mistake.
+    /// If the server rejects it, which is a mistake of the test.
     pub fn put_object_as_agira(&self, id: &str, properties: &Value) {
         let object = json!({ "class": CLASS, "id": id, "properties": properties });
         let (status, said) = self.ask("PUT", &format!("/v1/objects/{CLASS}/{id}"), &object);
@@ -391,16 +396,17 @@ impl Weaviate {
         )
     }
 
-    /// Lets the server die, as by a power failure, once it has written that many more objects: their answer is lost.
+    /// Kills the server, as by a power failure, once it has written this number of further objects; their response is
+    /// lost.
     pub fn stop_after_writing(&self, objects: usize) {
         let mut state = lock(&self.state);
         state.stop_after = Some(state.writes + objects);
     }
 
-    /// Starts it again, with what it had kept.
+    /// Starts the server again, with the data that it stored.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If it does not start.
     pub fn start_again(&self) {
         lock(&self.state).settings.down = false;
         if let Some(real) = &self.real {
@@ -421,19 +427,19 @@ impl Weaviate {
         lock(&self.state).rejected.remove(id);
     }
 
-    /// Lets the next `count` requests fail.
+    /// Makes the next `count` requests fail.
     pub fn fail_next(&self, count: usize, fault: &Fault) {
         lock(&self.state)
             .faults
             .extend(std::iter::repeat_n(fault.clone(), count));
     }
 
-    /// Asks `gate` before each request; see [`Server::gate`].
+    /// Calls `gate` before each request; see [`Server::gate`].
     pub fn gate(&self, gate: impl Fn() -> bool + Send + Sync + 'static) {
         self.server.gate(gate);
     }
 
-    /// The server runs, takes every object, and nothing on the way to it fails any more.
+    /// Repairs everything: the server runs and accepts every object, and no failure is left.
     pub fn recover(&self) {
         let mut state = lock(&self.state);
         state.settings.down = false;
@@ -442,17 +448,17 @@ impl Weaviate {
         state.stop_after = None;
     }
 
-    /// Everything that was asked since the start or the last [`Self::clear_log`].
+    /// Returns all requests since the start or the last [`Self::clear_log`].
     pub fn requests(&self) -> Vec<Exchange> {
         self.server.log()
     }
 
-    /// Object elements that were written since then.
+    /// Returns the number of objects that were written since then.
     pub fn writes(&self) -> usize {
         lock(&self.state).writes
     }
 
-    /// Requests since then that read objects: GraphQL queries and single GETs.
+    /// Returns the number of requests since then that read objects: GraphQL queries and single GETs.
     pub fn reads(&self) -> usize {
         let reads = |exchange: &&Exchange| {
             let (method, path) = (
@@ -464,7 +470,7 @@ impl Weaviate {
         self.requests().iter().filter(reads).count()
     }
 
-    /// Batches that were sent since then.
+    /// Returns the batches that were sent since then.
     pub fn batches(&self) -> usize {
         self.requests()
             .iter()
@@ -472,12 +478,12 @@ impl Weaviate {
             .count()
     }
 
-    /// From now on requests are places of these boundaries.
+    /// Makes requests count as places of these boundaries from now on.
     pub fn observe(&self, boundaries: &Arc<Boundaries>) {
         self.server.observe("Weaviate", boundaries);
     }
 
-    /// Forgets the log and the counts.
+    /// Clears the log and the counts.
     pub fn clear_log(&self) {
         self.server.clear_log();
         lock(&self.state).writes = 0;
@@ -486,7 +492,7 @@ impl Weaviate {
 
 struct SettingsGuard<'a> {
     state: MutexGuard<'a, State>,
-    /// Those of a real server.
+    /// Settings of a real server before the change.
     before: Option<Settings>,
 }
 
@@ -519,7 +525,7 @@ impl Drop for SettingsGuard<'_> {
     }
 }
 
-/// What a GET found; nothing if there is no such thing.
+/// Returns the result of a GET; `None` for 404.
 fn found((status, body): (u16, Value)) -> Option<Value> {
     match status {
         200 => Some(body),
@@ -528,7 +534,7 @@ fn found((status, body): (u16, Value)) -> Option<Value> {
     }
 }
 
-/// An object without what no client writes.
+/// Returns an object without the fields that only the server writes.
 fn without_times(mut object: Value) -> Value {
     if let Some(object) = object.as_object_mut() {
         object.retain(|name, _| {
@@ -538,7 +544,7 @@ fn without_times(mut object: Value) -> Value {
     object
 }
 
-/// Agira's class as its own client creates it.
+/// Returns Agira's class as its own client creates it.
 pub fn agira_class() -> Value {
     let text = [
         "type",

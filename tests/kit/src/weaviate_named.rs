@@ -1,5 +1,5 @@
-//! A Weaviate that somebody else runs and names for tests. It may be anybody's: it is used only when it holds no class at all,
-//! one test at a time, and each removes what it made.
+//! A Weaviate server that a person names for tests. It may belong to anybody, so tests use it only if it has no class,
+//! one test at a time, and each test removes its data.
 
 use std::net::TcpStream;
 use std::sync::{Condvar, Mutex};
@@ -11,27 +11,27 @@ use serde_json::Value;
 use crate::http::{Response, lock};
 use crate::weaviate_reached::{Reached, exchange};
 
-/// The environment variable with its address, `http://HOST:PORT`.
+/// Environment variable with its address, `http://HOST:PORT`.
 const URL: &str = "KIT_WEAVIATE_URL";
-/// The environment variable with its key, where it wants one.
+/// Environment variable with its key, if it needs one.
 const KEY: &str = "KIT_WEAVIATE_API_KEY";
-/// No test is that slow: one of them holds the server twice.
+/// Limit for the wait, longer than any test; one test uses the server twice.
 const MOST_WAIT: Duration = Duration::from_secs(600);
 
 static IS_TAKEN: Mutex<bool> = Mutex::new(false);
 static GIVEN_BACK: Condvar = Condvar::new();
 
-/// The named server, for one test; dropping it removes what the test made.
+/// The named server, for one test; dropping the value removes the data of the test.
 pub struct Named {
     address: String,
     key: Option<String>,
 }
 
 impl Named {
-    /// Waits until no other test has it.
+    /// Waits until no other test uses it.
     ///
     /// # Errors
-    /// When none is named, nobody answers, it refuses the key, or it holds something.
+    /// If none is named, or it does not answer, refuses the key, or has a class.
     pub fn wait_for() -> anyhow::Result<Self> {
         let url = std::env::var(URL).with_context(|| format!("{URL} is not set"))?;
         let address = url
@@ -110,7 +110,7 @@ impl Reached for Named {
 
 impl Drop for Named {
     fn drop(&mut self) {
-        // A test that fails may have made anything; what made it fail is worth more than a second panic.
+        // A failed test may leave any data, and a second panic would hide its reason.
         if std::thread::panicking() {
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.wipe()));
         } else {

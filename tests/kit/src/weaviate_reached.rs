@@ -1,4 +1,4 @@
-//! What a real Weaviate is asked, whoever runs it.
+//! Requests to a real Weaviate server.
 
 use std::io::{Read, Write};
 
@@ -8,10 +8,10 @@ use crate::http::{Request, Response};
 
 /// A server that answers requests.
 pub trait Reached: Send + Sync {
-    /// One request, answered by the server itself.
+    /// Sends one request to the server itself.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If there is no response.
     fn ask(
         &self,
         method: &str,
@@ -20,10 +20,10 @@ pub trait Reached: Send + Sync {
         body: &[u8],
     ) -> std::io::Result<Response>;
 
-    /// The key that requests must carry.
+    /// Returns the API key that requests must have.
     fn key(&self) -> Option<&str>;
 
-    /// Whether requests that are passed on lack the key: who made them knows nothing of it.
+    /// Returns true if passed requests lack the key, because their client does not have it.
     fn adds_key(&self) -> bool {
         false
     }
@@ -34,7 +34,7 @@ pub trait Reached: Send + Sync {
             "" => request.path.clone(),
             query => format!("{}?{query}", request.path),
         };
-        // Those that concern the connection are not the server's.
+        // Headers about the connection are not for the server.
         let not_passed = [
             "host",
             "connection",
@@ -63,10 +63,10 @@ pub trait Reached: Send + Sync {
             })
     }
 
-    /// Status and body of one request with the server's key; no body is null.
+    /// Returns status and body of one request with the server's key; an empty body is null.
     ///
     /// # Panics
-    /// When the server does not answer with JSON.
+    /// If the server does not answer with JSON.
     fn json(&self, method: &str, target: &str, body: Option<&Value>) -> (u16, Value) {
         let bearer = self.key().map(|key| format!("Bearer {key}"));
         let mut headers = vec![("content-type", "application/json")];
@@ -90,7 +90,7 @@ pub trait Reached: Send + Sync {
         }
     }
 
-    /// The names of its classes.
+    /// Returns the names of its classes.
     fn classes(&self) -> Vec<String> {
         let (status, schema) = self.json("GET", "/v1/schema", None);
         assert_eq!(status, 200, "{schema}");
@@ -101,10 +101,10 @@ pub trait Reached: Send + Sync {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a separate connection.
 ///
 /// # Errors
-/// When there is no whole answer.
+/// If there is no complete response.
 pub fn exchange(
     mut stream: impl Read + Write,
     method: &str,
@@ -112,7 +112,7 @@ pub fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> std::io::Result<Response> {
-    // HTTP/1.0: the answer ends with the connection, and has no chunks.
+    // With HTTP/1.0, the response ends with the connection and has no chunks.
     let mut head = format!(
         "{method} {target} HTTP/1.0\r\nhost: localhost\r\ncontent-length: {}\r\n",
         body.len()
@@ -120,7 +120,8 @@ pub fn exchange(
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    // A server that refuses a request may answer and hang up before it has read it all: the answer counts.
+    // A server that rejects a request may answer and close the connection before it has read everything; its response
+    // counts.
     let sent = stream
         .write_all(format!("{head}\r\n").as_bytes())
         .and_then(|()| stream.write_all(body));

@@ -1,7 +1,7 @@
-//! A real Weaviate, for the tests that also run against the simulator, and for the demo.
+//! A real Weaviate server, for the tests that also run against the simulator, and for the demo.
 //!
-//! Some of its ports are open on all interfaces whatever it is told, so it runs in a network namespace of its own; a Unix
-//! socket leads in. That also lets several run side by side with the same ports.
+//! Some of its ports are always open on all interfaces, so it runs in its own network namespace, which a unix socket
+//! leads into. Several servers can therefore run side by side with the same ports.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -16,29 +16,29 @@ use crate::http::{Response, lock};
 use crate::weaviate_named::Named;
 use crate::weaviate_reached::{Reached, exchange};
 
-/// The environment variable that names the server's program; `tests/weaviate.sh` prints what belongs into it.
+/// Environment variable with the path of the server; `tests/weaviate.sh` prints this path.
 pub const PROGRAM: &str = "AGIRA_WORKER_WEAVIATE_SERVER";
 
-/// How long a server may take until it is ready; it takes about three seconds on an idle machine.
+/// Limit for the start of a server, which takes about three seconds on an idle machine.
 const READY_WITHIN: Duration = Duration::from_secs(90);
-/// Servers that are kept for the next test; each takes about 100 MB.
+/// Number of servers that are kept for later tests; each uses about 100 MB.
 const MOST_IDLE: usize = 4;
 
-/// What can only be chosen before the server starts.
+/// Settings that only take effect when the server starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Adds what a class lacks.
+    /// True if the server adds missing parts of a class.
     pub auto_schema: bool,
-    /// Offers GraphQL.
+    /// True if the server offers GraphQL.
     pub graphql: bool,
-    /// The key that requests must carry; `None`: anonymous access.
+    /// API key that requests must have; `None` allows anonymous access.
     pub api_key: Option<String>,
-    /// Objects in an answer to a query without a limit.
+    /// Number of objects in a response to a query without a limit.
     pub default_limit: usize,
 }
 
 impl Config {
-    /// What a server is that nobody configured.
+    /// Settings of a server without configuration.
     pub const USUAL: Self = Self {
         auto_schema: true,
         graphql: true,
@@ -47,13 +47,13 @@ impl Config {
     };
 }
 
-/// A running server; dropping it stops it and removes its folder, as does the end of this process, however it comes.
+/// A running server. Dropping it, or the end of this process for any reason, stops it and removes its folder.
 pub struct RealServer {
     config: Config,
     program: PathBuf,
     folder: PathBuf,
     process: Mutex<Option<Child>>,
-    /// Holds the pipe whose end tells the watchdog that this process is gone.
+    /// Pipe whose end tells the watchdog that this process has ended.
     watchdog: Child,
 }
 
@@ -61,7 +61,7 @@ impl RealServer {
     /// Starts a server and waits until it is ready.
     ///
     /// # Errors
-    /// When there is none to start, or it does not start; says what to do.
+    /// If there is no server to start, or it does not start; the message says what to do.
     pub fn start(config: Config) -> anyhow::Result<Self> {
         let program = std::env::var_os(PROGRAM).map(PathBuf::from).with_context(|| {
             format!("there is no Weaviate server: set {PROGRAM} to what tests/weaviate.sh prints, or use tests/run.sh")
@@ -87,13 +87,13 @@ impl RealServer {
         Ok(server)
     }
 
-    /// Starts it again over the same data, after [`Self::stop`].
+    /// Starts the server again with the same data, after [`Self::stop`].
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it does not start.
     pub fn start_again(&self) -> anyhow::Result<()> {
         let socket = self.socket();
-        // A server that was killed leaves it behind, and the next one would not listen.
+        // A killed server leaves its socket behind, and the next one could not listen on it.
         if socket.exists() {
             std::fs::remove_file(&socket)?;
         }
@@ -133,13 +133,13 @@ impl RealServer {
         }
     }
 
-    /// Kills it, as a power failure would; its data stays.
+    /// Kills the server, as a power failure would; its data stays.
     pub fn stop(&self) {
         if let Some(mut process) = lock(&self.process).take() {
-            // It may have ended on its own.
+            // The server may have ended already.
             let _ = process.kill();
             let _ = process.wait();
-            // So that the watchdog kills nobody who gets the same number.
+            // Otherwise the watchdog could kill another process that gets the same id.
             let _ = std::fs::remove_file(self.folder.join("pid"));
         }
     }
@@ -149,7 +149,8 @@ impl RealServer {
     }
 
     fn command(&self) -> anyhow::Result<Command> {
-        // Its id is written before it becomes the server, so that the watchdog always knows whom to stop.
+        // The process writes its id before it becomes the server, so that the watchdog always knows which process to
+        // stop.
         let script = "echo $$ > \"$1/pid\" && ip link set lo up && exec \"$2\" --scheme http --host 127.0.0.1 --port 8080 \
              --scheme unix --socket-path \"$1/socket\" --graceful-timeout 1s";
         let namespace: &[&str] = if is_root() {
@@ -176,7 +177,7 @@ impl RealServer {
             .arg(&self.program);
         let flag = |on: bool| if on { "true" } else { "false" };
         let limit = self.config.default_limit.to_string();
-        // Nothing of what somebody has set for a Weaviate of their own.
+        // The environment may have settings for another Weaviate.
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -196,17 +197,17 @@ impl RealServer {
                 .env("AUTHENTICATION_APIKEY_ALLOWED_KEYS", key);
             command.env("AUTHENTICATION_APIKEY_USERS", "tester");
         }
-        // A single node without network, whose disk may be as full as a developer's is.
+        // A single node without network. Its disk may be as full as that of a developer.
         command.envs([
             ("CLUSTER_HOSTNAME", "node1"),
             ("CLUSTER_IN_LOCALHOST", "true"),
             ("CLUSTER_ADVERTISE_ADDR", "127.0.0.1"),
             ("CLUSTER_BIND_ADDR", "127.0.0.1"),
             ("RAFT_BOOTSTRAP_EXPECT", "1"),
-            // There is nobody to wait for in an election.
+            // A single node has no election to wait for.
             ("RAFT_TIMEOUTS_MULTIPLIER", "1"),
             ("DEFAULT_VECTORIZER_MODULE", "none"),
-            // Modules that only call somebody else's API are there, as they are by default; nothing here uses them.
+            // The modules that only call a third-party API are enabled by default; nothing here uses them.
             ("ENABLE_MODULES", ""),
             ("DISABLE_TELEMETRY", "true"),
             ("GO_PROFILING_DISABLE", "true"),
@@ -216,10 +217,10 @@ impl RealServer {
         Ok(command)
     }
 
-    /// A command that runs where the server's own ports are: 8080, and 50051 for gRPC.
+    /// Returns a command that runs in the server's namespace, with the ports 8080 and, for gRPC, 50051.
     ///
     /// # Panics
-    /// When the server is stopped.
+    /// If the server is stopped.
     pub fn command_inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let id = lock(&self.process)
             .as_ref()
@@ -234,10 +235,10 @@ impl RealServer {
         command
     }
 
-    /// Opens it on a free loopback port, byte for byte, for as long as this process runs; returns `http://127.0.0.1:PORT`.
+    /// Forwards a free loopback port to the server until this process ends; returns `http://127.0.0.1:PORT`.
     ///
     /// # Errors
-    /// When there is no free port.
+    /// If there is no free port.
     pub fn open(&self) -> std::io::Result<String> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -252,7 +253,7 @@ impl RealServer {
     }
 }
 
-/// Passes bytes on until both sides are done; whoever goes away is missed by the other side alone.
+/// Copies bytes until both sides are done.
 fn pass(client: &TcpStream, socket: &Path) {
     let Ok(server) = UnixStream::connect(socket) else {
         return;
@@ -271,12 +272,12 @@ impl Drop for RealServer {
     fn drop(&mut self) {
         self.stop();
         drop(self.watchdog.stdin.take());
-        // It has only the folder to remove.
+        // Only the folder is left to remove.
         let _ = self.watchdog.wait();
     }
 }
 
-/// Whoever is not has to become it in a namespace of users first.
+/// Returns the options of `unshare`; without root, the process first needs a user namespace.
 fn is_root() -> bool {
     Command::new("id")
         .arg("-u")
@@ -306,8 +307,8 @@ impl Reached for RealServer {
     }
 }
 
-/// Waits until this process is gone, however it went, then kills the server and removes its folder. A pipe tells: its
-/// only writing end is this process's.
+/// Starts a watchdog that waits until this process ends for any reason, and then kills the server and removes its
+/// folder. It waits for the end of a pipe whose only writing end belongs to this process.
 fn watchdog(folder: &Path) -> anyhow::Result<Child> {
     let script = "trap '' INT TERM HUP; read _; if [ -f \"$1/pid\" ]; then kill -KILL \"$(cat \"$1/pid\")\"; fi; \
         for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf \"$1\" && break; sleep 0.1; done";
@@ -320,10 +321,10 @@ fn watchdog(folder: &Path) -> anyhow::Result<Child> {
         .spawn()?)
 }
 
-/// Servers that wait for the next test: starting one takes seconds.
+/// Servers for later tests, because starting one takes seconds.
 static IDLE: Mutex<Vec<RealServer>> = Mutex::new(Vec::new());
 
-/// An empty server for one test; it goes back with the value.
+/// An empty server for one test; dropping the value returns it.
 #[derive(Clone)]
 pub struct Lent(Arc<Returned>);
 
@@ -333,10 +334,10 @@ enum Returned {
 }
 
 impl Lent {
-    /// One with this configuration.
+    /// Returns a server with this configuration.
     ///
     /// # Panics
-    /// When there is none and none can be started; says why.
+    /// If there is none and none can be started; the message says why.
     pub fn of(config: Config) -> Self {
         let idle = {
             let mut idle = lock(&IDLE);
@@ -350,10 +351,10 @@ impl Lent {
         Self(Arc::new(Returned::Started(Some(server))))
     }
 
-    /// The one that somebody named, which is taken for one that nobody configured.
+    /// Returns the server that a person named; it must have the default configuration.
     ///
     /// # Panics
-    /// When it cannot be used; says why.
+    /// If it cannot be used; the message says why.
     pub fn named(config: Config) -> Self {
         assert_eq!(
             config,
@@ -365,7 +366,7 @@ impl Lent {
         Self(Arc::new(Returned::Named(named)))
     }
 
-    /// The server, if it is one that was started.
+    /// Returns the server, if the kit started it.
     pub fn started(&self) -> Option<&RealServer> {
         match &*self.0 {
             Returned::Started(server) => server.as_ref(),
@@ -373,17 +374,17 @@ impl Lent {
         }
     }
 
-    /// Kills it, as a power failure would; its data stays. A named one runs on.
+    /// Kills the server, as a power failure would; its data stays. A named server keeps running.
     pub fn stop(&self) {
         if let Some(server) = self.started() {
             server.stop();
         }
     }
 
-    /// Starts it again, after [`Self::stop`].
+    /// Starts the server again, after [`Self::stop`].
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it does not start.
     pub fn start_again(&self) -> anyhow::Result<()> {
         self.started().map_or(Ok(()), RealServer::start_again)
     }
@@ -403,9 +404,9 @@ impl std::ops::Deref for Lent {
 
 impl Drop for Returned {
     fn drop(&mut self) {
-        // A named one goes back by itself.
+        // A named server is released by its own drop.
         let Self::Started(server) = self else { return };
-        // One that a failed test leaves behind may be in any state.
+        // A failed test may leave the server in any state.
         let Some(server) = server.take().filter(|_| !std::thread::panicking()) else {
             return;
         };
@@ -414,7 +415,7 @@ impl Drop for Returned {
             server.wipe();
             let mut idle = lock(&IDLE);
             idle.push(server);
-            // The oldest goes, once there are too many.
+            // If there are too many, the oldest server ends.
             let one_too_many = (idle.len() > MOST_IDLE).then(|| idle.remove(0));
             drop(idle);
             drop(one_too_many);
@@ -466,30 +467,21 @@ mod tests {
 
     #[test]
     #[ignore = "needs a real Weaviate server, which tests/run.sh provides"]
-    fn real_weaviate_ends_with_the_process_that_started_it_however_that_ends() {
+    fn real_weaviate_ends_with_the_process_that_started_it() {
         let mut server = start();
-        // What the kernel does with the pipe of a process that was killed.
+        // The kernel closes the pipe when it ends the process.
         drop(server.watchdog.stdin.take());
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while lock(&server.process)
-            .as_mut()
-            .expect("a process")
-            .try_wait()
-            .expect("its state")
-            .is_none()
-            || server.folder.exists()
-        {
-            assert!(
-                Instant::now() < deadline,
-                "the server or its folder is still there"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let what = "the server and its folder to go";
+        crate::wait::until(what, Duration::from_secs(10), || {
+            let mut process = lock(&server.process);
+            let state = process.as_mut().expect("a process").try_wait();
+            state.expect("its state").is_some() && !server.folder.exists()
+        });
     }
 
     #[test]
     #[ignore = "needs a real Weaviate server, which tests/run.sh provides"]
-    fn two_real_weaviate_servers_run_side_by_side_open_to_nobody_but_this_machine() {
+    fn two_real_weaviate_servers_run_side_by_side_on_loopback_only() {
         let (one, other) = (start(), start());
         create_class(&one, "One");
         assert_eq!((classes(&one), classes(&other)), (1, 0));
@@ -500,7 +492,7 @@ mod tests {
             .body_mut()
             .read_to_string();
         assert!(answer.expect("a body").contains("\"class\":\"One\""));
-        // Ports that its processes hold would be seen here, had they no namespace of their own.
+        // Without their own namespace, the ports of the processes would be visible here.
         let ours = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
         for server in [&one, &other] {
             let id = lock(&server.process).as_ref().expect("a process").id();

@@ -1,23 +1,18 @@
-//! What a plan changes for the plans after it.
+//! The effect of a plan on the plans after it.
 
 use super::*;
 
 fn mapping() -> Mapping {
-    let url = "https://github.com/acme/shop/issues/12";
-    Mapping::inserted(
-        MappingId(42),
-        ItemId(7),
-        GithubId(1),
-        12,
-        Kind::Issue,
-        "open",
-        url,
-    )
+    Mapping {
+        id: MappingId(42),
+        item_id: ItemId(7),
+        ..Mapping::default()
+    }
 }
 
-fn carried(known: &mut Records, actions: Vec<Action>) {
+fn carried(records: &mut Records, actions: Vec<Action>) {
     carry(
-        known,
+        records,
         &mapping(),
         &Plan {
             actions,
@@ -42,21 +37,21 @@ fn insert(github_id: i64) -> Action {
 }
 
 #[test]
-fn each_row_that_is_inserted_gets_an_id_that_no_stored_row_and_no_other_one_has() {
-    let mut known = Records::default();
-    carried(&mut known, vec![insert(100)]);
+fn each_inserted_row_gets_an_id_of_its_own() {
+    let mut records = Records::default();
+    carried(&mut records, vec![insert(100)]);
     let stored = MappingRow {
         id: MappingId(5),
-        ..known.rows[0].clone()
+        ..records.rows[0].clone()
     };
-    known.rows.push(stored);
-    carried(&mut known, vec![insert(101), insert(102)]);
-    let ids: Vec<i64> = known.rows.iter().map(|row| row.id.0).collect();
+    records.rows.push(stored);
+    carried(&mut records, vec![insert(101), insert(102)]);
+    let ids: Vec<i64> = records.rows.iter().map(|row| row.id.0).collect();
     assert_eq!(ids, [-1, 5, -2, -3]);
 }
 
 #[test]
-fn what_is_decided_when_it_is_pushed_stays_unknown() {
+fn an_undecided_object_stays_unknown() {
     let time = "2026-03-01T10:00:00Z".parse().unwrap();
     let item = Item {
         id: ItemId(7),
@@ -75,13 +70,13 @@ fn what_is_decided_when_it_is_pushed_stays_unknown() {
         object: Box::new(object.clone()),
         change,
     };
-    let mut known = Records::default();
-    carried(&mut known, vec![write(WriteReason::Decide)]);
-    assert!(known.objects.is_empty());
-    carried(&mut known, vec![write(WriteReason::Create)]);
+    let mut records = Records::default();
+    carried(&mut records, vec![write(WriteReason::Decide)]);
+    assert!(records.objects.is_empty());
+    carried(&mut records, vec![write(WriteReason::Create)]);
     let expected = ObjectState::Present {
         status: Some("Working".to_owned()),
         without_parent: true,
     };
-    assert_eq!(known.objects.get(&object.key().uuid()), Some(&expected));
+    assert_eq!(records.objects.get(&object.key().uuid()), Some(&expected));
 }

@@ -1,39 +1,26 @@
-//! What one issue's or one repository's failure means, and that it never spoils the others.
+//! The classification of failures of one issue or one repository; they never affect the others.
 
 use kit::github::Fault;
 use serde_json::{Value, json};
 
+use super::MappingErrorKind::{Failed, Gone, RepositoryHidden};
 use super::*;
 
-/// The look at the one in the middle of three fails like this; the others are seen.
+/// Checks that the fetch of the second of three issues fails like this, and that the others succeed.
 #[track_caller]
-fn check_middle(simulator: &Simulator, expected: impl FnOnce(&str) -> LookError, said: &[&str]) {
-    let mut looks = looks(simulator, &["acme/shop#1", "acme/other#2", "acme/shop#3"]);
-    assert!(looks[0].is_ok() && looks[2].is_ok(), "{looks:?}");
-    let error = looks.remove(1).expect_err("a failure");
-    let (LookError::Gone(reason) | LookError::RepositoryHidden(reason) | LookError::Failed(reason)) =
-        error.clone();
-    assert_eq!(error, expected(&reason));
-    assert!(said.iter().all(|part| reason.contains(part)), "{reason}");
-}
-
-fn gone(reason: &str) -> LookError {
-    LookError::Gone(reason.to_owned())
-}
-
-fn hidden(reason: &str) -> LookError {
-    LookError::RepositoryHidden(reason.to_owned())
-}
-
-fn failed(reason: &str) -> LookError {
-    LookError::Failed(reason.to_owned())
+fn check_middle(simulator: &Simulator, expected: MappingErrorKind, parts: &[&str]) {
+    let mut fetched = fetch_all(simulator, &["acme/shop#1", "acme/other#2", "acme/shop#3"]);
+    assert!(fetched[0].is_ok() && fetched[2].is_ok(), "{fetched:?}");
+    let MappingError { kind, message } = fetched.remove(1).expect_err("a failure");
+    assert_eq!(kind, expected, "{message}");
+    assert!(parts.iter().all(|part| message.contains(part)), "{message}");
 }
 
 fn three() -> Simulator {
     with_issues(&["acme/shop#1", "acme/other#2", "acme/shop#3"])
 }
 
-/// GitHub's answer to the three, changed.
+/// Returns GitHub's response about three issues, after a change.
 fn changed(simulator: &Simulator, change: impl FnOnce(&mut Value)) -> Fault {
     let answer = recorded(simulator, &["acme/shop#1", "acme/other#2", "acme/shop#3"]).remove(0);
     let mut body = serde_json::from_slice(&answer.body).expect("JSON");
@@ -48,7 +35,7 @@ fn changed(simulator: &Simulator, change: impl FnOnce(&mut Value)) -> Fault {
 fn a_deleted_issue_is_gone() {
     let simulator = three();
     simulator.delete("acme/other#2");
-    check_middle(&simulator, gone, &["acme/other#2", "deleted"]);
+    check_middle(&simulator, Gone, &["acme/other#2", "deleted"]);
     assert_eq!(
         paths(&simulator.requests()),
         ["/graphql", "/repos/acme/other/issues/2"]
@@ -61,7 +48,7 @@ fn a_transferred_issue_is_gone_and_its_new_address_is_named() {
     simulator.transfer("acme/other#2", "acme/shop#7");
     check_middle(
         &simulator,
-        gone,
+        Gone,
         &[
             "acme/other#2",
             "https://github.com/acme/shop/issues/7",
@@ -75,7 +62,7 @@ fn an_issue_transferred_twice_is_followed_to_its_last_address() {
     let simulator = three();
     simulator.transfer("acme/other#2", "acme/shop#7");
     simulator.transfer("acme/shop#7", "acme/last#1");
-    check_middle(&simulator, gone, &["https://github.com/acme/last/issues/1"]);
+    check_middle(&simulator, Gone, &["https://github.com/acme/last/issues/1"]);
 }
 
 #[test]
@@ -83,7 +70,7 @@ fn an_issue_deleted_from_a_repository_that_was_renamed_is_deleted_and_not_moved(
     let simulator = three();
     simulator.delete("acme/other#2");
     simulator.rename_repository("acme/other", "acme/another");
-    check_middle(&simulator, gone, &["deleted"]);
+    check_middle(&simulator, Gone, &["deleted"]);
 }
 
 #[test]
@@ -91,13 +78,13 @@ fn an_issue_transferred_from_a_repository_that_was_renamed_is_named_with_its_new
     let simulator = three();
     simulator.transfer("acme/other#2", "acme/shop#7");
     simulator.rename_repository("acme/other", "acme/another");
-    check_middle(&simulator, gone, &["https://github.com/acme/shop/issues/7"]);
+    check_middle(&simulator, Gone, &["https://github.com/acme/shop/issues/7"]);
 }
 
 #[test]
-fn an_issue_that_never_was_is_gone() {
+fn an_issue_that_never_existed_is_gone() {
     let simulator = with_issues(&["acme/shop#1", "acme/other#1", "acme/shop#3"]);
-    check_middle(&simulator, gone, &["acme/other#2", "not found"]);
+    check_middle(&simulator, Gone, &["acme/other#2", "not found"]);
 }
 
 #[test]
@@ -116,14 +103,14 @@ fn a_token_never_goes_to_another_host() {
             1,
             &Fault::Answer(Response::empty(301).header("location", &location)),
         );
-        check_middle(&simulator, failed, &["acme/other#2 gave status 301"]);
+        check_middle(&simulator, Failed, &["acme/other#2 gave status 301"]);
         assert_eq!(simulator.requests().len(), 2);
         assert!(other.requests().is_empty(), "{:?}", other.requests());
     }
 }
 
 #[test]
-fn addresses_that_lead_in_a_circle_are_left() {
+fn redirects_in_a_circle_are_abandoned() {
     let simulator = three();
     simulator.delete("acme/other#2");
     let answer = recorded(&simulator, &["acme/shop#1", "acme/other#2", "acme/shop#3"]).remove(0);
@@ -133,12 +120,12 @@ fn addresses_that_lead_in_a_circle_are_left() {
         100,
         &Fault::Answer(Response::empty(301).header("location", &location)),
     );
-    check_middle(&simulator, gone, &[&location]);
+    check_middle(&simulator, Gone, &[&location]);
     assert!(simulator.requests().len() < 10);
 }
 
 #[test]
-fn a_repository_that_rest_does_not_open_is_hidden_and_stops_nobody() {
+fn a_repository_that_rest_cannot_read_is_hidden_and_stops_no_other() {
     let simulator = three();
     simulator.delete("acme/other#2");
     let answer = recorded(&simulator, &["acme/shop#1", "acme/other#2", "acme/shop#3"]).remove(0);
@@ -149,40 +136,40 @@ fn a_repository_that_rest_does_not_open_is_hidden_and_stops_nobody() {
     }
     check_middle(
         &simulator,
-        hidden,
+        RepositoryHidden,
         &["acme/other", "not accessible", "issues=read"],
     );
 }
 
 #[test]
-fn an_issue_that_only_rest_finds_is_looked_at_again() {
+fn an_issue_that_only_rest_can_read_is_fetched_again_later() {
     let simulator = three();
     let missing = changed(&simulator, |answer| {
         answer["data"]["t1"]["issueOrPullRequest"] = Value::Null;
         answer["errors"] = json!([{ "type": "NOT_FOUND", "path": ["t1", "issueOrPullRequest"], "message": "gone?" }]);
     });
     simulator.fail_next(1, &missing);
-    check_middle(&simulator, failed, &["by REST but not by GraphQL"]);
+    check_middle(&simulator, Failed, &["but GraphQL does not"]);
 }
 
 #[test]
-fn a_hidden_repository_is_told_from_a_missing_issue() {
+fn a_hidden_repository_differs_from_a_missing_issue() {
     let simulator = three();
     simulator.hide_repository("acme/other");
     check_middle(
         &simulator,
-        hidden,
-        &["acme/other", "cannot be seen", "token"],
+        RepositoryHidden,
+        &["acme/other", "is hidden from", "token"],
     );
     assert_eq!(simulator.requests().len(), 1);
 }
 
 #[test]
-fn errors_go_to_the_issue_that_their_path_names() {
+fn an_error_affects_only_the_issue_in_its_path() {
     for (kind, expected) in [
-        ("FORBIDDEN", hidden as fn(&str) -> LookError),
-        ("SERVICE_UNAVAILABLE", failed),
-        ("SOMETHING_NEW", failed),
+        ("FORBIDDEN", RepositoryHidden),
+        ("SERVICE_UNAVAILABLE", Failed),
+        ("SOMETHING_NEW", Failed),
     ] {
         let simulator = three();
         let (alias, message) = ("t1".to_owned(), "not for\nyou".to_owned());
@@ -199,7 +186,7 @@ fn errors_go_to_the_issue_that_their_path_names() {
 }
 
 #[test]
-fn a_part_that_is_forbidden_is_the_repositorys_failure() {
+fn a_forbidden_part_is_a_failure_of_the_repository() {
     let simulator = three();
     let forbidden = changed(&simulator, |answer| {
         answer["data"]["t1"]["issueOrPullRequest"]["timelineItems"] = Value::Null;
@@ -208,10 +195,10 @@ fn a_part_that_is_forbidden_is_the_repositorys_failure() {
             json!([{ "type": "FORBIDDEN", "path": path, "message": "Resource not accessible" }]);
     });
     simulator.fail_next(1, &forbidden);
-    check_middle(&simulator, hidden, &["not accessible"]);
+    check_middle(&simulator, RepositoryHidden, &["not accessible"]);
 }
 
-/// GitHub's answer to the three, with an error in the place of the middle one's only mention.
+/// Returns GitHub's response about three issues, with an error instead of the only mention of the second one.
 fn mention_failing(simulator: &Simulator, error: &Value) -> Fault {
     changed(simulator, |answer| {
         answer["data"]["t1"]["issueOrPullRequest"]["timelineItems"]["nodes"] = json!([null]);
@@ -229,7 +216,7 @@ fn mention_failing(simulator: &Simulator, error: &Value) -> Fault {
 }
 
 #[test]
-fn a_mention_that_is_hidden_spoils_nothing() {
+fn a_hidden_mention_causes_no_failure() {
     let sign_on = json!({ "type": "FORBIDDEN", "message": "SAML enforcement", "extensions": { "saml_failure": true } });
     for error in [
         sign_on,
@@ -238,21 +225,21 @@ fn a_mention_that_is_hidden_spoils_nothing() {
         let simulator = three();
         let hidden = mention_failing(&simulator, &error);
         simulator.fail_next(1, &hidden);
-        let looks = looks(&simulator, &["acme/shop#1", "acme/other#2", "acme/shop#3"]);
-        assert!(looks.iter().all(Result::is_ok), "{looks:?}");
+        let fetched = fetch_all(&simulator, &["acme/shop#1", "acme/other#2", "acme/shop#3"]);
+        assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
         assert_eq!(simulator.requests().len(), 1);
     }
 }
 
 #[test]
-fn a_mention_that_failed_otherwise_is_not_taken_for_none() {
+fn a_mention_with_an_error_is_not_treated_as_absent() {
     let said = "Resource not accessible by personal access token";
     let lacking =
         json!({ "type": "FORBIDDEN", "message": said, "extensions": { "saml_failure": false } });
     let later = json!({ "type": "SERVICE_UNAVAILABLE", "message": "try later" });
     for (error, expected, said) in [
-        (lacking, hidden as fn(&str) -> LookError, said),
-        (later, failed, "try later"),
+        (lacking, RepositoryHidden, said),
+        (later, Failed, "try later"),
     ] {
         let simulator = three();
         let failing = mention_failing(&simulator, &error);
@@ -273,12 +260,12 @@ fn null_without_an_error_hides_the_repository_or_is_a_failure() {
     };
     check_middle(
         &null("/data/t1"),
-        hidden,
-        &["GitHub says nothing about repository"],
+        RepositoryHidden,
+        &["GitHub returned nothing about repository"],
     );
     check_middle(
         &null("/data/t1/issueOrPullRequest"),
-        failed,
+        Failed,
         &["GitHub answered unexpectedly"],
     );
 }
@@ -291,6 +278,6 @@ fn an_issue_without_a_usable_id_is_a_failure() {
             answer["data"]["t1"]["issueOrPullRequest"]["fullDatabaseId"] = id
         });
         simulator.fail_next(1, &without);
-        check_middle(&simulator, failed, &["fullDatabaseId"]);
+        check_middle(&simulator, Failed, &["fullDatabaseId"]);
     }
 }

@@ -1,4 +1,4 @@
-//! GitHub's rate limits and refusals, and answers that are none.
+//! GitHub's rate limits, refusals and unreadable responses.
 
 use kit::github::Fault;
 use serde_json::json;
@@ -9,7 +9,7 @@ fn message(status: u16, message: &str) -> Response {
     Response::json(status, &json!({ "message": message }))
 }
 
-/// What the client says when GitHub answers like this, however often it asks, and how often it asks.
+/// Returns the client's error if GitHub always responds like this, and the number of requests.
 #[track_caller]
 fn failure(answer: Response) -> (ServiceError, usize) {
     let simulator = with_issues(&shop(1..=2));
@@ -18,31 +18,32 @@ fn failure(answer: Response) -> (ServiceError, usize) {
     (error, simulator.requests().len())
 }
 
-/// After that answer nothing more is asked, and the wait is as GitHub named it.
+/// Checks that the client sends no request after this response, and returns the wait that GitHub names.
 #[track_caller]
 fn check_limited(answer: Response, expected: Option<u64>) {
     let (error, asked) = failure(answer);
-    let ServiceError::RateLimited { wait, .. } = error else {
-        panic!("{error:?}")
-    };
-    assert_eq!((wait, asked), (expected.map(Duration::from_secs), 1));
+    assert_eq!(
+        (error.kind, asked),
+        (FailureKind::RateLimited(expected), 1),
+        "{error:?}"
+    );
 }
 
-/// After that answer nothing more is asked, and all of this is said.
+/// Checks that the client sends no request after this response, and that the message has all parts.
 #[track_caller]
 fn check_refused(answer: Response, said: &[&str]) {
     let (error, asked) = failure(answer);
-    assert!(matches!(error, ServiceError::Refused(_)), "{error:?}");
+    assert_eq!(error.kind, FailureKind::Refused, "{error:?}");
     let text = error.to_string();
     assert!(said.iter().all(|part| text.contains(part)), "{text}");
     assert_eq!(asked, 1);
 }
 
-/// After that answer GitHub is asked a few times more; what it said is told on one line.
+/// Checks that the client repeats the request a few times after this response, and reports it on one line.
 #[track_caller]
 fn check_unavailable(answer: Response, said: &str) {
     let (error, asked) = failure(answer);
-    assert!(matches!(error, ServiceError::Unavailable(_)), "{error:?}");
+    assert_eq!(error.kind, FailureKind::Unavailable, "{error:?}");
     let text = error.to_string();
     assert!(
         text.contains(said) && !text.contains('\n') && text.len() < 400,
@@ -55,48 +56,44 @@ fn check_unavailable(answer: Response, said: &str) {
 }
 
 #[test]
-fn a_spent_budget_is_waited_for_by_githubs_own_clock() {
+fn the_wait_for_a_spent_budget_uses_githubs_clock() {
     for ahead in [-3600, 0, 3600] {
         let simulator = with_issues(&shop(1..=2));
         simulator.settings().clock_ahead = ahead;
         simulator.settings().points = 0;
         let error = refused(&mut client(&simulator));
-        let ServiceError::RateLimited {
-            wait: Some(wait),
-            reason,
-        } = &error
-        else {
+        let FailureKind::RateLimited(Some(seconds)) = error.kind else {
             panic!("{error:?}")
         };
         assert!(
-            (1799..=1800).contains(&wait.as_secs()),
-            "{wait:?} with a clock {ahead} s ahead"
+            (1799..=1800).contains(&seconds),
+            "{seconds} s with a clock {ahead} s ahead"
         );
-        assert!(reason.contains("already exceeded"), "{reason}");
+        assert!(error.message.contains("already exceeded"), "{error:?}");
         assert_eq!(simulator.requests().len(), 1);
     }
 }
 
 #[test]
-fn the_budget_that_ends_between_two_pages_is_waited_for() {
+fn a_budget_that_ends_between_two_pages_causes_a_wait() {
     let simulator = with_issues(&shop(1..=26));
     simulator.settings().points = 1;
-    let error = look_with(&mut client(&simulator), &shop(1..=26)).expect_err("a limit");
+    let error = fetch_with(&mut client(&simulator), &shop(1..=26)).expect_err("a limit");
     assert!(
-        matches!(error, ServiceError::RateLimited { wait: Some(_), .. }),
+        matches!(error.kind, FailureKind::RateLimited(Some(_))),
         "{error:?}"
     );
     assert_eq!(simulator.requests().len(), 2);
 }
 
 #[test]
-fn the_budget_that_ends_before_rest_is_asked_is_waited_for() {
+fn a_budget_that_ends_before_the_rest_request_causes_a_wait() {
     let simulator = with_issues(&shop(1..=1));
     simulator.delete("acme/shop#1");
     simulator.settings().points = 1;
-    let error = look_with(&mut client(&simulator), &shop(1..=1)).expect_err("a limit");
+    let error = fetch_with(&mut client(&simulator), &shop(1..=1)).expect_err("a limit");
     assert!(
-        matches!(error, ServiceError::RateLimited { wait: Some(_), .. }),
+        matches!(error.kind, FailureKind::RateLimited(Some(_))),
         "{error:?}"
     );
     assert_eq!(
@@ -117,7 +114,7 @@ fn a_403_or_429_with_nothing_left_waits_until_the_reset() {
 }
 
 #[test]
-fn a_reset_that_is_over_names_no_wait() {
+fn a_reset_in_the_past_gives_no_wait() {
     let answer = message(403, "API rate limit exceeded for user ID 1.")
         .header("date", "Tue, 24 Nov 2026 04:00:00 GMT")
         .header("x-ratelimit-remaining", "0")
@@ -126,7 +123,7 @@ fn a_reset_that_is_over_names_no_wait() {
 }
 
 #[test]
-fn a_secondary_limit_waits_as_long_as_it_says() {
+fn a_secondary_limit_waits_as_long_as_github_requests() {
     let said =
         "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.";
     for status in [403, 429] {
@@ -148,7 +145,7 @@ fn a_secondary_limit_waits_as_long_as_it_says() {
 }
 
 #[test]
-fn a_limit_in_a_200_is_a_limit() {
+fn a_rate_limit_with_status_200_is_recognized() {
     let errors = |error: serde_json::Value| Response::json(200, &json!({ "errors": [error] }));
     for kind in ["RATE_LIMITED", "RATE_LIMIT"] {
         let error = json!({ "type": kind, "code": "graphql_rate_limit", "message": "Not now." });
@@ -162,7 +159,7 @@ fn a_limit_in_a_200_is_a_limit() {
 }
 
 #[test]
-fn a_403_that_is_no_limit_names_the_missing_permission() {
+fn a_403_without_a_limit_names_the_missing_permission() {
     let answer = message(403, "Resource not accessible by personal access token")
         .header("x-accepted-github-permissions", "issues=read");
     check_refused(
@@ -183,15 +180,22 @@ fn a_wrong_token_is_refused_without_being_shown() {
     let simulator = with_issues(&shop(1..=2));
     let mut client = Github::new(&simulator.url(), "github_pat_wrong")
         .expect("a client")
-        .with_patience(PATIENCE);
+        .with_timeouts(PATIENCE);
     let error = refused(&mut client);
-    assert_eq!(error, ServiceError::Refused("Bad credentials".to_owned()));
+    assert_eq!(
+        error,
+        ServiceError {
+            kind: FailureKind::Refused,
+            status: Some(401),
+            message: "Bad credentials".to_owned()
+        }
+    );
     assert_eq!(simulator.requests().len(), 1);
     assert!(!format!("{client:?}").contains("github_pat_wrong"));
 }
 
 #[test]
-fn a_server_error_is_asked_again_and_then_githubs_failure() {
+fn a_server_error_is_retried_before_github_counts_as_down() {
     check_unavailable(message(503, "Service unavailable"), "Service unavailable");
     check_unavailable(
         Response::empty(500),
@@ -211,7 +215,7 @@ fn a_server_error_is_asked_again_and_then_githubs_failure() {
 }
 
 #[test]
-fn an_answer_that_is_none_is_asked_for_again_and_then_githubs_failure() {
+fn an_unreadable_response_is_retried_before_github_counts_as_down() {
     let text = |body: &[u8]| Response {
         body: body.to_vec(),
         ..Response::empty(200)
@@ -225,7 +229,7 @@ fn an_answer_that_is_none_is_asked_for_again_and_then_githubs_failure() {
         b"{}",
         b"{\"data\":null}",
     ] {
-        check_unavailable(text(garbled), "no GraphQL answer");
+        check_unavailable(text(garbled), "not a GraphQL answer");
     }
     let cut_gzip =
         text(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab]).header("content-encoding", "gzip");
@@ -233,7 +237,7 @@ fn an_answer_that_is_none_is_asked_for_again_and_then_githubs_failure() {
 }
 
 #[test]
-fn one_failure_in_between_is_not_noticed() {
+fn a_single_failure_has_no_effect() {
     let page = Response {
         body: b"<html>".to_vec(),
         ..Response::empty(200)
@@ -241,21 +245,26 @@ fn one_failure_in_between_is_not_noticed() {
     for failure in [message(503, "Service unavailable"), page] {
         let simulator = with_issues(&shop(1..=2));
         simulator.fail_next(2, &Fault::Answer(failure));
-        assert!(looks(&simulator, &shop(1..=2)).iter().all(Result::is_ok));
+        assert!(
+            fetch_all(&simulator, &shop(1..=2))
+                .iter()
+                .all(Result::is_ok)
+        );
     }
 }
 
 #[test]
-fn a_rejected_query_is_told_with_githubs_words() {
+fn a_rejected_query_quotes_github() {
     let errors = json!({ "errors": [{ "message": "Field 'x' doesn't exist", "extensions": { "code": "undefinedField" } }] });
     let (error, asked) = failure(Response::json(200, &errors));
     let reason = "Field 'x' doesn't exist".to_owned();
     assert_eq!(
         (error, asked),
         (
-            ServiceError::Rejected {
-                status: 200,
-                reason
+            ServiceError {
+                kind: FailureKind::Rejected,
+                status: Some(200),
+                message: reason
             },
             1
         )
@@ -265,9 +274,10 @@ fn a_rejected_query_is_told_with_githubs_words() {
     assert_eq!(
         (error, asked),
         (
-            ServiceError::Rejected {
-                status: 400,
-                reason
+            ServiceError {
+                kind: FailureKind::Rejected,
+                status: Some(400),
+                message: reason
             },
             1
         )
@@ -275,11 +285,11 @@ fn a_rejected_query_is_told_with_githubs_words() {
 }
 
 #[test]
-fn a_github_that_is_not_there_is_not_available() {
+fn an_unreachable_github_is_unavailable() {
     let url = with_issues(&shop(1..=2)).url();
     let mut client = client_at(&url);
     let error = refused(&mut client);
-    assert!(matches!(error, ServiceError::Unavailable(_)), "{error:?}");
+    assert_eq!(error.kind, FailureKind::Unavailable, "{error:?}");
     assert_eq!(
         client.requests(),
         6,

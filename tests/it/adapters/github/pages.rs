@@ -1,10 +1,10 @@
-//! Connections are read to their end.
+//! The client reads every page of a connection.
 
 use kit::github::{Event, Fault};
 
 use super::*;
 
-/// An event that says nothing about a pull request.
+/// Returns an event that has nothing to do with a pull request.
 fn mention() -> Event {
     Event::CrossReferenced {
         source: "acme/shop#1".to_owned(),
@@ -23,7 +23,7 @@ fn names(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|index| format!("label {index}")).collect()
 }
 
-/// Issue 12, mentioned by issue 1, with pull requests 101 to 151.
+/// Returns a GitHub with issue 12, which issue 1 mentions, and pull requests 101 to 151.
 fn simulator() -> Simulator {
     let simulator = with_issues(&["acme/shop#1", "acme/shop#12"]);
     for key in shop(101..=151) {
@@ -34,7 +34,7 @@ fn simulator() -> Simulator {
 
 #[track_caller]
 fn pull_requests(simulator: &Simulator) -> Vec<String> {
-    let Details::Issue { pull_requests, .. } = look(simulator, "acme/shop#12").details else {
+    let Details::Issue { pull_requests, .. } = fetch_one(simulator, "acme/shop#12").details else {
         panic!("not an issue")
     };
     pull_requests
@@ -44,7 +44,7 @@ fn pull_requests(simulator: &Simulator) -> Vec<String> {
 }
 
 #[test]
-fn a_pull_request_mentioned_in_the_110th_timeline_event_is_found() {
+fn a_pull_request_in_the_110th_timeline_event_is_read() {
     let simulator = simulator();
     simulator.issue("acme/shop#12", |issue| {
         issue.timeline = std::iter::repeat_with(mention)
@@ -57,25 +57,25 @@ fn a_pull_request_mentioned_in_the_110th_timeline_event_is_found() {
 }
 
 #[test]
-fn the_51st_closing_reference_is_found() {
+fn the_51st_closing_reference_is_read() {
     let simulator = simulator();
     simulator.issue("acme/shop#12", |issue| issue.references = shop(101..=151));
     assert_eq!(pull_requests(&simulator), shop(101..=151));
 }
 
 #[test]
-fn the_101st_label_is_found_of_issues_and_of_pull_requests() {
+fn the_101st_label_of_issues_and_pull_requests_is_read() {
     let simulator = simulator();
     simulator.issue("acme/shop#12", |issue| issue.labels = names(0..101));
     simulator.pull_request("acme/shop#101", |found| found.labels = names(0..250));
-    assert_eq!(look(&simulator, "acme/shop#12").labels, names(0..101));
+    assert_eq!(fetch_one(&simulator, "acme/shop#12").labels, names(0..101));
     simulator.clear_log();
-    assert_eq!(look(&simulator, "acme/shop#101").labels, names(0..250));
+    assert_eq!(fetch_one(&simulator, "acme/shop#101").labels, names(0..250));
     assert_eq!(simulator.requests().len(), 3);
 }
 
 #[test]
-fn all_connections_are_turned_over_in_one_request() {
+fn one_request_reads_the_next_page_of_all_connections() {
     let simulator = simulator();
     simulator.issue("acme/shop#12", |issue| {
         issue.labels = names(0..101);
@@ -85,7 +85,7 @@ fn all_connections_are_turned_over_in_one_request() {
             .chain([closing("acme/shop#101")])
             .collect();
     });
-    let seen = look(&simulator, "acme/shop#12");
+    let seen = fetch_one(&simulator, "acme/shop#12");
     let Details::Issue { pull_requests, .. } = &seen.details else {
         panic!("{seen:?}")
     };
@@ -94,13 +94,13 @@ fn all_connections_are_turned_over_in_one_request() {
 }
 
 #[test]
-fn only_what_has_more_pages_is_asked_for_again() {
+fn only_issues_with_more_pages_are_requested_again() {
     let simulator = simulator();
     simulator.issue("acme/shop#12", |issue| {
         issue.labels = names(0..3);
         issue.references = shop(101..=151);
     });
-    look(&simulator, "acme/shop#12");
+    fetch_one(&simulator, "acme/shop#12");
     let variables = &simulator.variables()[1];
     let more =
         ["moreLabels", "moreReferences", "moreTimeline"].map(|name| variables[name].as_bool());
@@ -108,15 +108,15 @@ fn only_what_has_more_pages_is_asked_for_again() {
 }
 
 #[test]
-fn further_pages_of_a_renamed_repository_are_found() {
+fn further_pages_of_a_renamed_repository_are_read() {
     let simulator = simulator();
     simulator.issue("acme/shop#12", |issue| issue.labels = names(0..101));
     simulator.rename_repository("acme/shop", "acme/store");
-    assert_eq!(look(&simulator, "acme/shop#12").labels.len(), 101);
+    assert_eq!(fetch_one(&simulator, "acme/shop#12").labels.len(), 101);
 }
 
 #[test]
-fn a_further_page_that_fails_is_the_failure_of_its_issue_only() {
+fn a_failed_further_page_fails_only_its_issue() {
     let simulator = simulator();
     let keys = ["acme/shop#12", "acme/shop#1"];
     simulator.issue("acme/shop#12", |issue| issue.labels = names(0..101));
@@ -131,10 +131,10 @@ fn a_further_page_that_fails_is_the_failure_of_its_issue_only() {
             message: "not now".to_owned(),
         },
     );
-    let looks = looks(&simulator, &keys);
+    let fetched = fetch_all(&simulator, &keys);
     assert!(
-        matches!(&looks[0], Err(LookError::Failed(reason)) if reason.contains("not now")),
-        "{looks:?}"
+        matches!(&fetched[0], Err(error) if error.kind == MappingErrorKind::Failed && error.message.contains("not now")),
+        "{fetched:?}"
     );
-    assert!(looks[1].is_ok(), "{looks:?}");
+    assert!(fetched[1].is_ok(), "{fetched:?}");
 }

@@ -1,6 +1,6 @@
-//! That GitHub would understand us: checked against the schema that GitHub publishes.
+//! The GraphQL documents are checked against the schema that GitHub publishes.
 
-/// The published schema.
+/// Returns the published schema.
 #[track_caller]
 fn published() -> String {
     let path = std::env::var("GITHUB_SCHEMA")
@@ -27,7 +27,7 @@ fn the_documents_fit_githubs_published_schema() {
 
 #[test]
 #[ignore = "needs GitHub's published schema, which tests/run.sh fetches"]
-fn the_schema_is_part_of_githubs() {
+fn the_simulators_schema_is_part_of_githubs() {
     let differences = kit::github::differences(&published()).expect("a schema");
     assert!(differences.is_empty(), "{differences:#?}");
 }

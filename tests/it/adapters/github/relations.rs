@@ -1,4 +1,4 @@
-//! Which pull requests belong to an issue.
+//! The rules that decide which pull requests belong to an issue.
 
 use agira_worker::core::model::Relation::{self, Closes, Connected};
 use kit::github::Event;
@@ -9,7 +9,7 @@ const PR: &str = "acme/shop#13";
 const OTHER: &str = "acme/shop#14";
 const FOREIGN: &str = "acme/lib#5";
 
-/// Issue 12 and the pull requests above.
+/// Returns a GitHub with issue 12 and the pull requests above.
 fn simulator() -> Simulator {
     let simulator = with_issues(&["acme/shop#12", "acme/shop#20"]);
     for key in [PR, OTHER, FOREIGN] {
@@ -18,7 +18,7 @@ fn simulator() -> Simulator {
     simulator
 }
 
-/// After a change to the issue, its pull requests are these.
+/// Checks the pull requests of the issue after a change to it.
 #[track_caller]
 fn check(
     simulator: &Simulator,
@@ -26,7 +26,7 @@ fn check(
     expected: &[(&str, Relation)],
 ) {
     simulator.issue("acme/shop#12", change);
-    let Details::Issue { pull_requests, .. } = look(simulator, "acme/shop#12").details else {
+    let Details::Issue { pull_requests, .. } = fetch_one(simulator, "acme/shop#12").details else {
         panic!("no issue")
     };
     let found: Vec<_> = pull_requests
@@ -40,7 +40,7 @@ fn check(
     assert_eq!(found, expected);
 }
 
-/// After these events, the issue's pull requests are these.
+/// Checks the pull requests of the issue after these events.
 #[track_caller]
 fn check_timeline(events: impl IntoIterator<Item = Event>, expected: &[(&str, Relation)]) {
     check(
@@ -50,7 +50,7 @@ fn check_timeline(events: impl IntoIterator<Item = Event>, expected: &[(&str, Re
     );
 }
 
-/// A pull request that says this about issue 12 of `acme/shop` belongs to it, or not.
+/// Checks whether a pull request with this text about issue 12 of `acme/shop` belongs to it.
 #[track_caller]
 fn check_text(key: &str, title: &str, body: &str, belongs: bool) {
     let simulator = simulator();
@@ -85,7 +85,7 @@ fn closed_by(key: &str) -> Event {
 }
 
 #[test]
-fn a_closing_reference_belongs_whatever_became_of_it() {
+fn a_closing_reference_belongs_in_any_state() {
     for state in ["OPEN", "CLOSED", "MERGED"] {
         let simulator = simulator();
         simulator.pull_request(PR, |found| found.state = state);
@@ -121,7 +121,7 @@ fn the_pull_request_that_closed_the_issue_belongs() {
 }
 
 #[test]
-fn of_the_commit_that_closed_the_issue_only_merged_pull_requests_belong() {
+fn only_merged_pull_requests_of_the_closing_commit_belong() {
     let simulator = simulator();
     simulator.merge(PR, "2026-02-01T00:00:00Z");
     let commit = Closer::Commit(vec![OTHER.to_owned(), PR.to_owned()]);
@@ -133,7 +133,7 @@ fn of_the_commit_that_closed_the_issue_only_merged_pull_requests_belong() {
 }
 
 #[test]
-fn an_issue_that_a_person_a_commit_or_a_project_closed_has_none() {
+fn an_issue_closed_by_a_person_a_commit_or_a_project_has_no_pull_request() {
     for closer in [Closer::Nobody, Closer::Commit(Vec::new()), Closer::Project] {
         check_timeline([Event::Closed(closer)], &[]);
     }
@@ -179,7 +179,7 @@ fn a_keyword_still_counts_after_the_repository_was_renamed() {
         issue.timeline.push(mentioned_by(PR))
     });
     simulator.rename_repository("acme/shop", "acme/store");
-    let seen = look(&simulator, "acme/shop#12");
+    let seen = fetch_one(&simulator, "acme/shop#12");
     let Details::Issue { pull_requests, .. } = seen.details else {
         panic!("{seen:?}")
     };
@@ -204,7 +204,7 @@ fn a_mention_by_an_issue_does_not_belong() {
 }
 
 #[test]
-fn what_another_repository_hides_does_not_belong_and_spoils_nothing() {
+fn a_hidden_pull_request_does_not_belong_and_causes_no_failure() {
     let simulator = simulator();
     simulator.hide_repository("acme/lib");
     let events = [
@@ -231,7 +231,7 @@ fn a_pull_request_keeps_its_own_repository_and_number() {
     simulator.issue("acme/shop#12", |issue| {
         issue.references = vec![FOREIGN.to_owned()]
     });
-    let Details::Issue { pull_requests, .. } = look(&simulator, "acme/shop#12").details else {
+    let Details::Issue { pull_requests, .. } = fetch_one(&simulator, "acme/shop#12").details else {
         panic!("no issue")
     };
     let [found] = pull_requests.as_slice() else {
@@ -245,7 +245,7 @@ fn a_pull_request_keeps_its_own_repository_and_number() {
 }
 
 #[test]
-fn each_belongs_once_and_closing_counts_for_more_than_being_connected() {
+fn a_pull_request_belongs_once_and_closing_wins_over_connected() {
     let events = [
         connected(PR),
         connected(OTHER),

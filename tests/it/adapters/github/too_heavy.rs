@@ -1,21 +1,22 @@
-//! What is too much for GitHub to answer at once.
+//! Requests that are too heavy for GitHub.
 
 use kit::github::Fault;
 use serde_json::json;
 
 use super::*;
 
-/// Every look is one that GitHub answered, but for these.
+/// Checks that exactly these fetches failed.
 #[track_caller]
-fn check_failed(looks: &[Look], expected: &[usize]) {
-    let failed: Vec<usize> = (0..looks.len())
-        .filter(|index| looks[*index].is_err())
+fn check_failed(fetched: &[Fetched], expected: &[usize]) {
+    let failed: Vec<usize> = (0..fetched.len())
+        .filter(|index| fetched[*index].is_err())
         .collect();
-    assert_eq!(failed, expected, "{looks:?}");
-    for look in looks {
-        if let Err(error) = look {
+    assert_eq!(failed, expected, "{fetched:?}");
+    for result in fetched {
+        if let Err(error) = result {
             assert!(
-                matches!(error, LookError::Failed(reason) if reason.contains("could not answer")),
+                error.kind == MappingErrorKind::Failed
+                    && error.message.contains("could not answer"),
                 "{error:?}"
             );
         }
@@ -23,36 +24,42 @@ fn check_failed(looks: &[Look], expected: &[usize]) {
 }
 
 #[test]
-fn a_page_that_is_too_heavy_is_halved_which_the_client_remembers() {
+fn the_client_halves_a_heavy_request_and_keeps_the_smaller_size() {
     let keys = shop(1..=26);
     let simulator = with_issues(&keys);
     simulator.settings().most_aliases = 10;
     let mut client = client(&simulator);
-    check_failed(&look_with(&mut client, &keys).expect("GitHub answers"), &[]);
+    check_failed(
+        &fetch_with(&mut client, &keys).expect("GitHub answers"),
+        &[],
+    );
     assert_eq!(sizes(&simulator), [25, 13, 7, 7, 7, 5]);
     simulator.clear_log();
-    check_failed(&look_with(&mut client, &keys).expect("GitHub answers"), &[]);
+    check_failed(
+        &fetch_with(&mut client, &keys).expect("GitHub answers"),
+        &[],
+    );
     assert_eq!(sizes(&simulator), [7, 7, 7, 5]);
 }
 
 #[test]
-fn one_that_is_too_heavy_on_its_own_fails_alone_wherever_it_stands() {
+fn an_issue_that_is_too_heavy_fails_alone_at_any_position() {
     let keys = shop(1..=5);
     for (heavy, key) in keys.iter().enumerate() {
         let simulator = with_issues(&keys);
         simulator.make_too_heavy(key);
-        check_failed(&looks(&simulator, &keys), &[heavy]);
+        check_failed(&fetch_all(&simulator, &keys), &[heavy]);
     }
 }
 
 #[test]
-fn one_that_is_too_heavy_fails_alone_also_when_it_is_the_only_one_left() {
+fn the_last_issue_fails_alone_if_it_is_too_heavy() {
     let simulator = with_issues(&shop(1..=2));
     simulator.make_too_heavy("acme/shop#2");
     let mut client = client(&simulator);
-    look_with(&mut client, &shop(1..=1)).expect("GitHub answers");
+    fetch_with(&mut client, &shop(1..=1)).expect("GitHub answers");
     check_failed(
-        &look_with(&mut client, &shop(2..=2)).expect("GitHub has answered before"),
+        &fetch_with(&mut client, &shop(2..=2)).expect("GitHub has answered before"),
         &[0],
     );
 }
@@ -67,29 +74,29 @@ fn an_issue_whose_further_page_is_too_heavy_fails_alone() {
     for answer in [first_page, page_too_late()] {
         simulator.fail_next(1, &Fault::Answer(answer));
     }
-    check_failed(&looks(&simulator, &["acme/shop#1"]), &[0]);
+    check_failed(&fetch_all(&simulator, &["acme/shop#1"]), &[0]);
 }
 
 #[test]
-fn many_that_are_too_heavy_fail_alone_also_in_a_row() {
+fn several_heavy_issues_in_a_row_fail_alone() {
     let keys = shop(1..=6);
     let simulator = with_issues(&keys);
     keys[..5]
         .iter()
         .for_each(|key| simulator.make_too_heavy(key));
-    check_failed(&looks(&simulator, &keys), &[0, 1, 2, 3, 4]);
+    check_failed(&fetch_all(&simulator, &keys), &[0, 1, 2, 3, 4]);
 }
 
 #[test]
-fn the_only_one_that_is_asked_for_is_not_githubs_failure() {
+fn a_single_heavy_issue_is_not_a_failure_of_github() {
     let simulator = with_issues(&shop(1..=1));
     simulator.make_too_heavy("acme/shop#1");
-    check_failed(&looks(&simulator, &shop(1..=1)), &[0]);
+    check_failed(&fetch_all(&simulator, &shop(1..=1)), &[0]);
     assert_eq!(sizes(&simulator), [1, 0]);
 }
 
 #[test]
-fn one_that_github_answers_with_garbage_or_500_fails_alone() {
+fn an_issue_that_github_answers_with_garbage_or_500_fails_alone() {
     for answer in [
         Response::empty(500),
         Response {
@@ -99,19 +106,19 @@ fn one_that_github_answers_with_garbage_or_500_fails_alone() {
     ] {
         let simulator = with_issues(&shop(1..=1));
         simulator.fail_next(3, &Fault::Answer(answer));
-        check_failed(&looks(&simulator, &shop(1..=1)), &[0]);
+        check_failed(&fetch_all(&simulator, &shop(1..=1)), &[0]);
         assert_eq!(sizes(&simulator), [1, 1, 1, 0]);
     }
 }
 
 #[test]
-fn nothing_answered_is_githubs_failure() {
+fn no_response_at_all_is_a_failure_of_github() {
     let keys = shop(1..=9);
     let simulator = with_issues(&keys);
     simulator.fail_next(100, &Fault::Answer(page_too_late()));
     for keys in [&keys[..], &keys[..1]] {
-        let error = look_with(&mut client(&simulator), keys).expect_err("GitHub does not answer");
-        assert!(matches!(error, ServiceError::TooHeavy(_)), "{error:?}");
+        let error = fetch_with(&mut client(&simulator), keys).expect_err("GitHub does not answer");
+        assert_eq!(error.kind, FailureKind::TooHeavy, "{error:?}");
     }
     assert_eq!(
         sizes(&simulator),
@@ -121,14 +128,14 @@ fn nothing_answered_is_githubs_failure() {
 }
 
 #[test]
-fn github_that_stops_answering_half_way_is_githubs_failure() {
+fn if_github_stops_answering_half_way_github_counts_as_down() {
     let keys = shop(1..=9);
     let simulator = with_issues(&keys);
     let mut client = client(&simulator);
-    look_with(&mut client, &keys).expect("GitHub answers");
+    fetch_with(&mut client, &keys).expect("GitHub answers");
     simulator.fail_next(100, &Fault::Answer(page_too_late()));
-    let error = look_with(&mut client, &keys).expect_err("GitHub does not answer");
-    assert!(matches!(error, ServiceError::TooHeavy(_)), "{error:?}");
+    let error = fetch_with(&mut client, &keys).expect_err("GitHub does not answer");
+    assert_eq!(error.kind, FailureKind::TooHeavy, "{error:?}");
 }
 
 fn page_too_late() -> Response {
@@ -139,7 +146,7 @@ fn page_too_late() -> Response {
 }
 
 #[test]
-fn every_form_of_too_heavy_is_halved() {
+fn every_response_that_means_too_heavy_halves_the_request() {
     let errors =
         |kind: &str| json!({ "errors": [{ "type": kind, "message": "too much" }], "data": null });
     let said = |message: &str| json!({ "errors": [{ "message": message }], "data": null });
@@ -159,13 +166,13 @@ fn every_form_of_too_heavy_is_halved() {
     for form in forms {
         let simulator = with_issues(&keys);
         simulator.fail_next(1, &Fault::Answer(form.clone()));
-        check_failed(&looks(&simulator, &keys), &[]);
+        check_failed(&fetch_all(&simulator, &keys), &[]);
         assert_eq!(sizes(&simulator), [4, 2, 2], "{form:?}");
     }
 }
 
 #[test]
-fn an_answer_that_takes_too_long_is_halved() {
+fn a_request_that_times_out_is_halved() {
     let keys = shop(1..=4);
     let simulator = with_issues(&keys);
     simulator.settings().latency = Duration::from_millis(300);
@@ -173,10 +180,10 @@ fn an_answer_that_takes_too_long_is_halved() {
         answer: Duration::from_millis(50),
         ..PATIENCE
     };
-    let mut client = client(&simulator).with_patience(patience);
-    let error = look_with(&mut client, &keys).expect_err("GitHub does not answer");
+    let mut client = client(&simulator).with_timeouts(patience);
+    let error = fetch_with(&mut client, &keys).expect_err("GitHub does not answer");
     assert!(
-        matches!(&error, ServiceError::TooHeavy(reason) if reason.contains("no answer within 50ms")),
+        error.kind == FailureKind::TooHeavy && error.message.contains("no answer within 50ms"),
         "{error:?}"
     );
     assert_eq!(client.requests(), 4, "4, 2, 1, and nothing");

@@ -1,4 +1,4 @@
-//! The class is read, checked, created when it is absent, and never changed.
+//! The client reads and checks the class, creates it if it is missing, and never changes it.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn check_fits(class: Value) {
     assert_eq!(client(&with_class(class)).class(), Ok(ClassState::Fits));
 }
 
-/// The properties of a class by name.
+/// Returns the properties of a class by name.
 fn by_name(class: &Value) -> Map<String, Value> {
     let properties = class["properties"].as_array().expect("properties").iter();
     properties
@@ -43,7 +43,7 @@ fn agiras_own_class_fits() {
 }
 
 #[test]
-fn the_leader_is_asked_for_the_class() {
+fn the_class_is_read_from_the_leader() {
     let simulator = with_class(agira_class());
     client(&simulator).class().expect("an answer");
     assert_eq!(
@@ -70,7 +70,7 @@ fn a_missing_class_is_created_exactly_as_agira_defines_it() {
 }
 
 #[test]
-fn a_class_that_somebody_else_creates_meanwhile_is_no_failure() {
+fn a_class_that_another_client_creates_meanwhile_is_used() {
     let simulator = Simulator::start();
     let mut client = client(&simulator);
     assert_eq!(client.class(), Ok(ClassState::Missing));
@@ -79,22 +79,23 @@ fn a_class_that_somebody_else_creates_meanwhile_is_no_failure() {
 }
 
 #[test]
-fn a_class_that_cannot_be_created_is_told_with_weaviates_words() {
+fn a_failure_to_create_the_class_quotes_weaviate() {
     let simulator = Simulator::start();
     let said = json!({ "error": [{ "message": "module \"none\" is not known" }] }).to_string();
     simulator.fail_next(1, &kit::weaviate::Fault::Status(422, said));
-    let reason = "module \"none\" is not known".to_owned();
+    let message = "module \"none\" is not known".to_owned();
     assert_eq!(
         client(&simulator).create_class(),
-        Err(ServiceError::Rejected {
-            status: 422,
-            reason
+        Err(ServiceError {
+            kind: FailureKind::Rejected,
+            status: Some(422),
+            message
         })
     );
 }
 
 #[test]
-fn every_property_that_is_written_has_to_be_there_with_its_type() {
+fn every_written_property_must_exist_with_its_type() {
     let not_written = ["mime_type", "size_bytes", "sha256"];
     for (name, property) in by_name(&agira_class()) {
         let without =
@@ -131,7 +132,7 @@ fn every_property_that_is_written_has_to_be_there_with_its_type() {
 }
 
 #[test]
-fn all_that_is_wrong_is_said_at_once() {
+fn all_mismatches_of_a_class_are_reported_together() {
     let class = json!({ "class": CLASS, "properties": [{ "name": "title", "dataType": ["int"] }] });
     check_unfit(
         class,
@@ -144,7 +145,7 @@ fn all_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
-fn whatever_a_class_has_beyond_agiras_is_fine() {
+fn additional_properties_of_a_class_are_accepted() {
     check_fits(changed_class(|class| {
         properties(class).push(json!({ "name": "colour", "dataType": ["text"] }))
     }));

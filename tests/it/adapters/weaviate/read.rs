@@ -1,15 +1,15 @@
-//! What Weaviate holds under many ids, with GraphQL and without.
+//! Reading the state of many ids, with GraphQL and without.
 
 use kit::weaviate::Fault;
 
 use super::*;
 
-/// Objects for every second of these mappings, with the mapping's number in the status.
+/// Creates an object for every second one of these mappings, with the number of the mapping in the status.
 fn simulator(mappings: std::ops::Range<i64>) -> Simulator {
     filled(Settings::default(), mappings)
 }
 
-/// The same in a server with these settings.
+/// Creates the same on a server with these settings.
 fn filled(settings: Settings, mappings: std::ops::Range<i64>) -> Simulator {
     let simulator = with_settings(settings);
     for mapping in mappings.step_by(2) {
@@ -19,7 +19,7 @@ fn filled(settings: Settings, mappings: std::ops::Range<i64>) -> Simulator {
     simulator
 }
 
-/// Every second of these mappings has its object, and the others have none.
+/// Checks that every second one of these mappings has its object, and that the others have none.
 #[track_caller]
 fn check_every_second(client: &mut Weaviate, mappings: std::ops::Range<i64>) {
     let found = client
@@ -49,7 +49,7 @@ fn the_statuses_of_250_ids_take_two_requests() {
 }
 
 #[track_caller]
-fn check_found_out_once(graphql: GraphQl) {
+fn check_graphql_tried_once(graphql: GraphQl) {
     let simulator = filled(
         Settings {
             graphql,
@@ -72,20 +72,20 @@ fn check_found_out_once(graphql: GraphQl) {
     check_one_connection(&simulator);
 }
 
-/// What no setting of the real server brings about.
+/// Behavior that no setting of a real server causes.
 mod simulated {
     use super::*;
 
     #[test]
-    fn graphql_may_be_off_in_other_ways() {
+    fn graphql_can_be_off_in_other_ways_too() {
         for graphql in [GraphQl::Disabled410, GraphQl::Forbidden] {
-            check_found_out_once(graphql);
+            check_graphql_tried_once(graphql);
         }
     }
 }
 
 #[test]
-fn where_graphql_does_not_understand_us_each_object_is_asked_for() {
+fn if_graphql_rejects_the_query_each_object_is_read_by_get() {
     let simulator = simulator(0..5);
     let said = json!({ "data": null, "errors": [{ "message": "Unknown argument \"where\"" }] })
         .to_string();
@@ -96,7 +96,7 @@ fn where_graphql_does_not_understand_us_each_object_is_asked_for() {
 }
 
 #[test]
-fn a_graphql_that_is_too_busy_is_not_taken_for_one_that_is_off() {
+fn a_busy_graphql_does_not_count_as_disabled() {
     let simulator = simulator(0..5);
     let said = json!({ "data": { "Get": { CLASS: null } }, "errors": [{ "message": "429 Too many requests" }] });
     let mut client = ready(&simulator);
@@ -104,7 +104,11 @@ fn a_graphql_that_is_too_busy_is_not_taken_for_one_that_is_off() {
     let error = client.object_states(&ids(0..5)).expect_err("too busy");
     assert_eq!(
         error,
-        ServiceError::Unavailable("429 Too many requests".to_owned())
+        ServiceError {
+            kind: FailureKind::Unavailable,
+            status: Some(200),
+            message: "429 Too many requests".to_owned()
+        }
     );
     simulator.clear_log();
     check_every_second(&mut client, 0..5);
@@ -112,7 +116,7 @@ fn a_graphql_that_is_too_busy_is_not_taken_for_one_that_is_off() {
 }
 
 #[test]
-fn a_graphql_answer_without_objects_is_none() {
+fn a_graphql_response_without_objects_is_a_failure() {
     let simulator = simulator(0..5);
     let mut client = ready(&simulator);
     simulator.fail_next(
@@ -120,11 +124,11 @@ fn a_graphql_answer_without_objects_is_none() {
         &Fault::Status(200, json!({ "data": { "Get": null } }).to_string()),
     );
     let error = client.object_states(&ids(0..5)).expect_err("no objects");
-    assert!(matches!(error, ServiceError::Unavailable(_)), "{error:?}");
+    assert!(error.kind == FailureKind::Unavailable, "{error:?}");
 }
 
 #[test]
-fn no_ids_take_no_request() {
+fn reading_no_ids_sends_no_request() {
     let simulator = simulator(0..0);
     assert!(
         ready(&simulator)
@@ -136,7 +140,7 @@ fn no_ids_take_no_request() {
 }
 
 #[test]
-fn a_whole_object_is_read_or_found_missing() {
+fn a_whole_object_is_read_or_reported_missing() {
     let simulator = simulator(0..2);
     let mut client = ready(&simulator);
     let object = client.object(id(0)).expect("an answer").expect("an object");
@@ -144,12 +148,12 @@ fn a_whole_object_is_read_or_found_missing() {
     assert_eq!(client.object(id(1)), Ok(None));
 }
 
-/// What needs a server of its own: it is set in ways that one which runs already is not.
+/// Tests that start their own server, because a running server cannot change these settings.
 mod own_server {
     use super::*;
 
     #[test]
-    fn no_default_limit_of_the_server_cuts_an_answer() {
+    fn the_servers_default_limit_does_not_shorten_a_response() {
         for limit in [1, 10, 100] {
             let simulator = filled(
                 Settings {
@@ -182,12 +186,12 @@ mod own_server {
     }
 
     #[test]
-    fn where_graphql_is_off_each_object_is_asked_for_which_is_found_out_once() {
-        check_found_out_once(GraphQl::Disabled422);
+    fn if_graphql_is_disabled_each_object_is_read_by_get_and_graphql_is_tried_once() {
+        check_graphql_tried_once(GraphQl::Disabled422);
     }
 
     #[test]
-    fn an_object_without_status_or_parent_is_told_from_none() {
+    fn an_object_without_status_or_parent_is_not_a_missing_object() {
         for graphql in GRAPHQL {
             let simulator = with_graphql(graphql);
             simulator.put_object(&id(1).to_string(), json!({ "title": "By Agira" }));

@@ -1,8 +1,9 @@
-//! A batch write replaces whole objects: vectors of their own are sent back, those that the server makes are not.
+//! A batch write replaces whole objects, so the client sends an object's own vectors back. It does not send vectors
+//! that the server computes.
 
 use super::*;
 
-/// Object 1 with this beside its properties.
+/// Creates object 1 with these fields beside its properties.
 fn filled(simulator: Simulator, beside: Value) -> Simulator {
     let mut object = json!({ "class": CLASS, "id": id(1), "properties": { "status": "closed" } });
     object
@@ -13,7 +14,7 @@ fn filled(simulator: Simulator, beside: Value) -> Simulator {
     simulator
 }
 
-/// Object 1 is read and written with what was read; returns what was sent.
+/// Reads object 1 and writes it with the vectors that were read; returns the object that was sent.
 #[track_caller]
 fn rewrite(simulator: &Simulator) -> Value {
     let mut client = ready(simulator);
@@ -53,7 +54,7 @@ fn named(vectorizers: &[(&str, &str)]) -> Value {
 }
 
 #[test]
-fn own_vectors_with_names_stay() {
+fn named_own_vectors_are_kept() {
     let vectors = json!({ "title": [0.25, 1.5], "text": [2.5] });
     let class = named(&[("title", "none"), ("text", "none")]);
     let simulator = filled(with_class(class), json!({ "vectors": vectors }));
@@ -71,7 +72,7 @@ fn own_vectors_with_names_stay() {
 }
 
 #[test]
-fn a_class_that_was_just_created_has_one_own_vector() {
+fn an_own_vector_in_a_new_class_is_read() {
     let simulator = Simulator::start();
     let mut client = client(&simulator);
     assert_eq!(client.class(), Ok(ClassState::Missing));
@@ -87,12 +88,12 @@ fn a_class_that_was_just_created_has_one_own_vector() {
     assert_eq!(Value::Object(found.vectors), json!({ "vector": [0.5] }));
 }
 
-/// A real server would ask somebody else's API for these vectors.
+/// A real server would call a third-party API for these vectors.
 mod simulated {
     use super::*;
 
     #[test]
-    fn of_named_vectors_those_that_the_server_makes_are_left_to_it() {
+    fn named_vectors_that_the_server_computes_are_not_sent() {
         let vectors = json!({ "own": [0.25], "made": [2.5] });
         let sent = |vectorizers: &[(&str, &str)]| {
             rewrite(&filled(
@@ -112,7 +113,7 @@ mod simulated {
     }
 
     #[test]
-    fn a_vector_that_the_server_makes_is_left_to_it() {
+    fn a_vector_that_the_server_computes_is_not_sent() {
         for graphql in GRAPHQL {
             let class = changed_class(|class| class["vectorizer"] = json!("text2vec-openai"));
             let simulator = Simulator::start_with(Settings {
@@ -126,12 +127,12 @@ mod simulated {
     }
 }
 
-/// What needs a server of its own: it is set in ways that one which runs already is not.
+/// Tests that start their own server, because a running server cannot change these settings.
 mod own_server {
     use super::*;
 
     #[test]
-    fn an_own_vector_stays() {
+    fn an_own_vector_is_kept() {
         for graphql in GRAPHQL {
             let simulator = filled(
                 with_graphql(graphql),

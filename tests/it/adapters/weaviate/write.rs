@@ -1,4 +1,4 @@
-//! Batches, with every object's own result.
+//! Batch writes, with a result for each object.
 
 use kit::weaviate::Fault;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const MIB: usize = 1024 * 1024;
 
-/// How many objects each batch had.
+/// Returns the number of objects in each batch.
 fn sizes(simulator: &Simulator) -> Vec<usize> {
     let objects = |exchange: &kit::http::Exchange| {
         let body: Value = serde_json::from_slice(&exchange.request.body).expect("JSON");
@@ -26,7 +26,7 @@ fn of_bytes(mapping: i64, bytes: usize) -> ObjectWrite {
     large
 }
 
-/// Which of the results are failures, with what they say.
+/// Returns the failed results with their reasons.
 fn failures(results: &[Result<(), String>]) -> Vec<(usize, &str)> {
     let failures = results
         .iter()
@@ -36,7 +36,7 @@ fn failures(results: &[Result<(), String>]) -> Vec<(usize, &str)> {
 }
 
 #[test]
-fn an_object_is_kept_with_every_field_and_without_nulls() {
+fn an_object_is_stored_with_every_field_and_without_nulls() {
     let simulator = with_class(agira_class());
     let mut client = ready(&simulator);
     let mut second = to_write(2);
@@ -89,7 +89,7 @@ fn a_write_never_changes_the_class() {
 }
 
 #[test]
-fn an_existing_object_is_replaced_whole() {
+fn an_existing_object_is_replaced_completely() {
     let simulator = with_class(agira_class());
     simulator.put_object(
         &id(1).to_string(),
@@ -116,14 +116,14 @@ fn writing_250_objects_takes_two_requests() {
 }
 
 #[test]
-fn nothing_to_write_takes_no_request() {
+fn writing_no_objects_sends_no_request() {
     let simulator = with_class(agira_class());
     assert_eq!(ready(&simulator).write(&[]), Ok(Vec::new()));
     assert!(simulator.requests().is_empty());
 }
 
 #[test]
-fn no_batch_has_more_than_4_mb_but_for_a_single_object() {
+fn a_batch_has_at_most_4_mb_unless_one_object_is_larger() {
     let simulator = with_class(agira_class());
     let mut objects: Vec<ObjectWrite> = (0..10)
         .map(|mapping| of_bytes(mapping, MIB * 9 / 10))
@@ -141,7 +141,7 @@ fn no_batch_has_more_than_4_mb_but_for_a_single_object() {
 }
 
 #[test]
-fn a_batch_that_a_proxy_finds_too_large_is_halved() {
+fn a_batch_that_a_proxy_rejects_as_too_large_is_halved() {
     let simulator = with_class(agira_class());
     simulator.settings().most_bytes = 64 * 1024;
     let objects: Vec<ObjectWrite> = (0..40).map(|mapping| of_bytes(mapping, 5000)).collect();
@@ -163,15 +163,15 @@ fn an_object_that_is_too_large_on_its_own_fails_alone() {
     assert_eq!(simulator.objects().len(), 3);
 }
 
-/// What nobody can bring a real server to.
+/// Behavior that no setting of a real server causes.
 mod simulated {
     use super::*;
 
     #[test]
-    fn a_shard_that_takes_nothing_is_weaviates_failure_although_only_one_object_is_called_failed() {
+    fn a_read_only_shard_is_a_failure_of_weaviate_even_if_it_reports_one_object() {
         for graphql in GRAPHQL {
             let simulator = with_graphql(graphql);
-            // One of them is there already, with another status; one as Agira writes it, with the same.
+            // One object exists with another status, and one exists with the same status, as Agira writes it.
             simulator.put_object(&id(1).to_string(), json!({ "status": "closed" }));
             simulator.put_object(&id(2).to_string(), json!({ "status": "open" }));
             let before = simulator.objects();
@@ -184,7 +184,7 @@ mod simulated {
                 let said = "objects were not kept: the shard is shutting down".to_owned();
                 assert_eq!(
                     (error, simulator.objects()),
-                    (ServiceError::Unavailable(said), before.clone())
+                    (ServiceError::unavailable(said), before.clone())
                 );
             }
             simulator.settings().shard_failure = None;
@@ -197,7 +197,7 @@ mod simulated {
 }
 
 #[test]
-fn what_is_said_of_an_object_is_told_on_one_line() {
+fn the_reason_for_a_failed_object_is_one_line() {
     let simulator = with_class(agira_class());
     simulator.reject_object(&id(1).to_string(), "not this\none");
     let results = client(&simulator)
@@ -207,7 +207,7 @@ fn what_is_said_of_an_object_is_told_on_one_line() {
 }
 
 #[test]
-fn a_failure_without_a_reason_is_still_one() {
+fn a_failure_without_a_reason_is_still_a_failure() {
     let simulator = with_class(agira_class());
     let mut client = ready(&simulator);
     for result in [
@@ -228,13 +228,13 @@ fn a_failure_without_a_reason_is_still_one() {
 }
 
 #[test]
-fn a_full_disk_is_weaviates_failure_and_no_objects() {
+fn a_full_disk_is_a_failure_of_weaviate_and_not_of_an_object() {
     let simulator = with_class(agira_class());
     let mut client = ready(&simulator);
     simulator.set_read_only(true);
     let error = client.write(&all_to_write(0..3)).expect_err("a full disk");
     assert!(
-        matches!(&error, ServiceError::Unavailable(reason) if reason.contains("read-only")),
+        error.kind == FailureKind::Unavailable && error.message.contains("read-only"),
         "{error:?}"
     );
     simulator.set_read_only(false);
@@ -242,7 +242,7 @@ fn a_full_disk_is_weaviates_failure_and_no_objects() {
 }
 
 #[test]
-fn a_batch_that_is_rejected_as_a_whole_is_halved_until_the_object_is_found() {
+fn a_rejected_batch_is_halved_until_the_bad_object_is_alone() {
     let simulator = with_class(agira_class());
     let mut client = ready(&simulator);
     let said =
@@ -257,7 +257,7 @@ fn a_batch_that_is_rejected_as_a_whole_is_halved_until_the_object_is_found() {
 }
 
 #[test]
-fn a_write_whose_answer_is_lost_ends_in_the_same_objects() {
+fn a_write_with_a_lost_response_gives_the_same_objects() {
     let undisturbed = {
         let simulator = with_class(agira_class());
         assert_eq!(
@@ -275,7 +275,7 @@ fn a_write_whose_answer_is_lost_ends_in_the_same_objects() {
 }
 
 #[test]
-fn an_answer_that_does_not_tell_of_each_object_is_none() {
+fn a_batch_response_without_a_result_for_each_object_is_a_failure() {
     let simulator = with_class(agira_class());
     let mut client = ready(&simulator);
     let success = json!({ "result": { "status": "SUCCESS" } });
@@ -288,19 +288,19 @@ fn an_answer_that_does_not_tell_of_each_object_is_none() {
         simulator.fail_next(1, &Fault::Status(200, answer.to_string()));
         let error = client.write(&all_to_write(0..2)).expect_err("no results");
         assert!(
-            matches!(error, ServiceError::Unavailable(_)),
+            error.kind == FailureKind::Unavailable,
             "{answer}: {error:?}"
         );
     }
 }
 
-/// What needs a server of its own: it is set in ways that one which runs already is not.
+/// Tests that start their own server, because a running server cannot change these settings.
 mod own_server {
     use super::*;
 
     #[test]
     fn each_object_has_its_own_result() {
-        // With auto-schema the server would add what the class lacks.
+        // With auto-schema, the server would add the missing parts of the class.
         let simulator = Simulator::start_with(Settings {
             auto_schema: false,
             ..Settings::default()
@@ -308,7 +308,7 @@ mod own_server {
         simulator.create_class(changed_class(|class| {
             properties(class).retain(|property| property["name"] != "org_id")
         }));
-        // Vectors of a class all have the length of the first one.
+        // All vectors of a class have the length of the first one.
         simulator.put_whole_object(
             json!({ "class": CLASS, "id": id(9), "properties": {}, "vector": [0.5, 1.0] }),
         );

@@ -3,10 +3,11 @@
 use agira_worker::core::agira_object::ObjectType::{GithubIssue, Item};
 use serde_json::{Value, json};
 
-use super::{CLOSED_AT, counts};
-use crate::world::{Linked, World, uuid};
+use super::counts;
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{Linked, World, uuid};
 
-/// An object of an issue as Agira's worker writes it: the item's title and text, and no parent.
+/// Returns an issue's object as Agira writes it: with the item's title and text, and without a parent.
 fn agiras_issue(linked: &Linked) -> Value {
     json!({
         "type": "github_issue", "object_id": linked.mapping.to_string(), "project_id": "1", "title": "An item",
@@ -25,7 +26,7 @@ fn agiras_item(linked: &Linked) -> Value {
     })
 }
 
-/// Open issues with everything that Agira has written of them, and of other things.
+/// Creates open issues with the objects that Agira wrote for them, and some other objects.
 fn agiras(issues: i32) -> (World, Vec<Linked>) {
     let mut world = World::new();
     let all: Vec<Linked> = (1..=issues)
@@ -50,7 +51,7 @@ fn agiras(issues: i32) -> (World, Vec<Linked>) {
 }
 
 #[test]
-fn an_object_with_the_same_status_is_left_alone_whatever_else_it_says() {
+fn an_object_with_the_same_status_is_not_written_even_if_other_fields_differ() {
     let (world, _) = agiras(3);
     let before = world.weaviate.objects();
     assert_eq!(before.len(), 8);
@@ -65,7 +66,7 @@ fn an_object_with_the_same_status_is_left_alone_whatever_else_it_says() {
 }
 
 #[test]
-fn only_what_changed_its_status_is_written_and_the_rest_stays() {
+fn only_objects_with_a_changed_status_are_written() {
     let (world, all) = agiras(3);
     world.sync();
     let mut expected = world.weaviate.objects();
@@ -93,20 +94,28 @@ fn only_what_changed_its_status_is_written_and_the_rest_stays() {
     );
 }
 
-/// Agira composes an issue's object from the item; under the flag such objects are written once, however often one looks.
+/// Agira composes an issue's object from the item. With the flag, such an object is replaced once, however often its
+/// mapping is checked.
 #[test]
 fn replace_foreign_rewrites_the_issues_that_agira_wrote_once() {
-    let (world, all) = agiras(3);
+    let (mut world, all) = agiras(3);
     world.sync();
     let before = world.weaviate.objects();
+    // A dry run shows the rechecks that are due.
+    world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now()");
+    let dry_run = |expected: &str| {
+        world
+            .run(&["sync", "--dry-run", "--replace-foreign"])
+            .exits(0)
+            .prints(expected)
+    };
     let run = |args: &[&str]| {
         world
             .run(&[&["sync", "--recheck-now", "--replace-foreign"], args].concat())
             .exits(0)
     };
     let counted = |args: &[&str]| counts(&run(&[args, &["--output", "json"]].concat()));
-    let preview =
-        run(&["--dry-run"]).prints("sync --dry-run: 3 would change, 0 would not, 0 failed");
+    let preview = dry_run("sync --dry-run: 3 would change, 0 would not, 0 failed");
     let replaced = |line: &&str| line.contains(": replace (Agira wrote it with the item's text)");
     assert_eq!(preview.stdout.lines().filter(replaced).count(), 3);
     assert_eq!(world.weaviate.objects(), before);
@@ -130,12 +139,19 @@ fn replace_foreign_rewrites_the_issues_that_agira_wrote_once() {
         "items, and what has no mapping, stay"
     );
     world.weaviate.clear_log();
-    run(&["--dry-run"]).prints("sync --dry-run: 0 would change, 3 would not, 0 failed");
+    let named: Vec<String> = (all.iter().map(|linked| linked.mapping))
+        .map(|mapping| format!("--mapping={mapping}"))
+        .collect();
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    world
+        .run(&[&["sync", "--dry-run", "--replace-foreign"], &named[..]].concat())
+        .exits(0)
+        .prints("sync --dry-run: 0 would change, 3 would not, 0 failed");
     assert_eq!((counted(&[]), world.weaviate.writes()), ([0, 0, 6], 0));
 }
 
 #[test]
-fn without_looking_at_everything_replace_foreign_waits_for_each_mappings_look() {
+fn replace_foreign_waits_for_the_next_fetch_of_each_mapping() {
     let (world, all) = agiras(3);
     world.sync();
     world.weaviate.clear_log();

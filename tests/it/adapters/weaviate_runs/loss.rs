@@ -1,15 +1,16 @@
-//! A server that fails in the middle, takes nothing, or has lost what it had.
+//! A server that fails during a run, rejects writes, or lost its data.
 
 use std::collections::BTreeMap;
 
 use agira_worker::core::agira_object::ObjectType::{GithubIssue, Item};
 use kit::weaviate::Settings;
 
-use super::{check_complete, closed_issues, counts};
-use crate::world::uuid;
+use super::{check_complete, counts};
+use crate::fixtures::closed_issues;
+use crate::harness::uuid;
 
 #[test]
-fn a_server_that_dies_in_the_middle_of_a_run_gets_the_rest_when_it_is_back() {
+fn a_server_that_dies_during_a_run_gets_the_rest_after_its_restart() {
     let mut world = closed_issues(Settings::default(), 250);
     world.weaviate.stop_after_writing(150);
     world
@@ -33,9 +34,9 @@ fn a_server_that_dies_in_the_middle_of_a_run_gets_the_rest_when_it_is_back() {
     assert_eq!(waiting, 0);
 }
 
-/// Until 1.35 the server calls all but the first object of such a batch written.
+/// Up to 1.35, the server reports all but the first object of such a batch as written.
 #[test]
-fn what_a_read_only_server_only_says_it_has_written_is_written_later() {
+fn objects_that_a_read_only_server_wrongly_acknowledged_are_written_later() {
     let world = closed_issues(Settings::default(), 30);
     world.weaviate.set_read_only(true);
     world
@@ -50,7 +51,7 @@ fn what_a_read_only_server_only_says_it_has_written_is_written_later() {
 }
 
 #[test]
-fn an_index_that_was_lost_comes_back_over_several_runs_with_the_same_texts() {
+fn a_lost_index_is_restored_over_several_runs_with_the_same_texts() {
     let world = closed_issues(Settings::default(), 250);
     world.run(&["sync", "--limit", "1000"]).exits(0);
     let before = world.weaviate.objects();
@@ -64,7 +65,7 @@ fn an_index_that_was_lost_comes_back_over_several_runs_with_the_same_texts() {
         world.run(&["status", "--output", "json"]).exits(0).json()["to_recheck"],
         150
     );
-    // The second of the following runs loses its server, which loses nothing.
+    // The server restarts during the second of the next runs and keeps its data.
     world.weaviate.stop_after_writing(100);
     world.run(&["sync", "--limit", "100"]).exits(75);
     world.weaviate.start_again();
@@ -74,11 +75,11 @@ fn an_index_that_was_lost_comes_back_over_several_runs_with_the_same_texts() {
 }
 
 #[test]
-fn of_a_restored_index_only_what_is_missing_or_has_another_status_is_written() {
+fn a_restored_backup_of_the_index_gets_only_missing_and_stale_objects() {
     let world = closed_issues(Settings::default(), 100);
     world.run(&["sync", "--limit", "1000"]).exits(0);
     let before = world.weaviate.objects();
-    // As of a backup: some objects were not there yet, some had another status, and one has no mapping any more.
+    // The state of a backup: some objects are missing, some have another status, and one no longer has a mapping.
     for id in 1..=10 {
         world.weaviate.delete_object(&uuid(GithubIssue, id));
     }
@@ -113,7 +114,7 @@ fn of_a_restored_index_only_what_is_missing_or_has_another_status_is_written() {
 }
 
 #[test]
-fn a_run_that_is_killed_while_it_brings_an_index_back_leaves_nothing_out() {
+fn a_run_that_is_killed_while_it_restores_an_index_omits_nothing() {
     let mut world = closed_issues(Settings::default(), 250);
     world.run(&["sync", "--limit", "1000"]).exits(0);
     let before = world.weaviate.objects();
@@ -123,11 +124,9 @@ fn a_run_that_is_killed_while_it_brings_an_index_back_leaves_nothing_out() {
         .command(&["sync", "--recheck-now", "--limit", "1000"])
         .spawn()
         .expect("the program starts");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while world.weaviate.objects().is_empty() {
-        assert!(std::time::Instant::now() < deadline, "nothing was written");
-        std::thread::yield_now();
-    }
+    kit::wait::until("a first object", kit::wait::SOON, || {
+        !world.weaviate.objects().is_empty()
+    });
     run.kill().expect("the run is killed");
     run.wait().expect("the run has ended");
     world.github.settings().latency = std::time::Duration::ZERO;
@@ -135,8 +134,8 @@ fn a_run_that_is_killed_while_it_brings_an_index_back_leaves_nothing_out() {
         world.weaviate.objects().len() < before.len(),
         "it was killed in the middle"
     );
-    // Its claims expire; what it held is looked at one by one.
-    world.execute("UPDATE core_externalissuemapping SET worker_claimed_until = now() - interval '1 second' WHERE worker_claim IS NOT NULL");
+    // Its claims expire, and later runs check its mappings one by one.
+    world.expire_claims();
     world.run(&["sync", "--limit", "1000"]).exits(0);
     assert_eq!(world.weaviate.objects(), before);
     assert_eq!(

@@ -1,14 +1,15 @@
-//! A thousand objects.
+//! Runs with a thousand objects.
 
 use std::process::Stdio;
 
 use kit::weaviate::Settings;
 
-use super::{check_complete, closed_issues, counts};
+use super::{check_complete, counts};
+use crate::fixtures::closed_issues;
 
-/// Invariants 6 and 7, with two runs at once.
+/// Invariants 6 and 7, with two concurrent runs.
 #[test]
-fn two_runs_at_once_write_each_of_1000_objects_once_and_later_ones_none() {
+fn two_concurrent_runs_write_each_of_1000_objects_once() {
     let world = closed_issues(Settings::default(), 500);
     let start = || {
         let mut command = world.command(&["sync", "--limit", "1000"]);
@@ -20,7 +21,7 @@ fn two_runs_at_once_write_each_of_1000_objects_once_and_later_ones_none() {
     };
     let mut both = [start(), start()];
     for run in &mut both {
-        assert_eq!(run.wait().expect("an end").code(), Some(0));
+        assert_eq!(kit::wait::end(run, kit::wait::RUN).code(), Some(0));
     }
     check_complete(&world, 500);
     assert_eq!(world.weaviate.writes(), 1000);
@@ -39,13 +40,13 @@ fn two_runs_at_once_write_each_of_1000_objects_once_and_later_ones_none() {
     assert_eq!(world.weaviate.writes(), 0);
 }
 
-/// An index that was lost comes back with little more than one query and one batch for 100 objects, no object written
-/// twice, and every text as before.
-fn check_brought_back(issues: i32) {
+/// Checks that a lost index is restored with little more than one query and one batch per 100 objects. No object is
+/// written twice, and every text is as before.
+fn check_restored(issues: i32) {
     let world = closed_issues(Settings::default(), issues);
     let run_until_done = |first: &[&str]| {
         for run in 0..(issues + 999) / 1000 {
-            // So many issues are more than GitHub tells within an hour.
+            // GitHub's hourly budget is too small for this number of issues.
             world.github.settings().points = 5000;
             let first = if run == 0 { first } else { &[] };
             world
@@ -79,12 +80,12 @@ fn check_brought_back(issues: i32) {
 }
 
 #[test]
-fn bringing_1000_objects_back_takes_13_batches_and_13_queries_at_most() {
-    check_brought_back(500);
+fn restoring_1000_objects_takes_at_most_13_batches_and_13_queries() {
+    check_restored(500);
 }
 
 #[test]
 #[ignore = "takes minutes, and is the same as for 1,000 objects"]
-fn bringing_10000_objects_back_takes_130_batches_and_130_queries_at_most() {
-    check_brought_back(5000);
+fn restoring_10000_objects_takes_at_most_130_batches_and_130_queries() {
+    check_restored(5000);
 }

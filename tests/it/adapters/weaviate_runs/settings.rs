@@ -1,11 +1,13 @@
-//! Settings that servers differ in.
+//! Server settings that can differ.
 
 use kit::weaviate::{GraphQl, Settings};
 
-use super::{check_complete, closed_issues, counts};
-use crate::world::{Run, World};
+use super::{check_complete, counts};
+use crate::fixtures::closed_issues;
+use crate::harness::{Run, World};
 
-/// Creates, finds unchanged, and leaves alone: twice 60 objects, and the class as it was.
+/// Makes a run that creates objects and a run that writes nothing; checks 60 objects each time, and that the class did
+/// not change.
 #[track_caller]
 fn check_runs(world: &World, run: &dyn Fn(&[&str]) -> Run) {
     let class = world.weaviate.class();
@@ -29,10 +31,10 @@ fn check_runs(world: &World, run: &dyn Fn(&[&str]) -> Run) {
     );
 }
 
-/// All other tests pass a proxy of ours, which has its own keep-alive and compression.
+/// All other tests use the kit's proxy, which has its own keep-alive and compression.
 #[test]
 #[ignore = "needs a real Weaviate server, which tests/run.sh provides"]
-fn real_weaviate_serves_a_run_the_same_with_nothing_in_between() {
+fn real_weaviate_serves_a_run_without_a_proxy() {
     let world = closed_issues(Settings::default(), 60);
     let url = world
         .weaviate
@@ -49,13 +51,13 @@ fn real_weaviate_serves_a_run_the_same_with_nothing_in_between() {
     );
 }
 
-/// What needs a server of its own: it is set in ways that one which runs already is not.
+/// Tests that start their own server, because a running server cannot change these settings.
 mod own_server {
     use super::*;
 
     /// Invariant 7.
     #[test]
-    fn whatever_a_server_offers_a_second_look_writes_nothing_and_no_look_changes_the_class() {
+    fn with_every_server_setting_a_second_run_writes_nothing_and_no_run_changes_the_class() {
         for graphql in [GraphQl::On, GraphQl::Disabled422] {
             for auto_schema in [true, false] {
                 let world = closed_issues(
@@ -72,7 +74,7 @@ mod own_server {
     }
 
     #[test]
-    fn with_its_key_a_run_does_the_same() {
+    fn a_run_with_an_api_key_gives_the_same_result() {
         let world = closed_issues(
             Settings {
                 api_key: Some("right".to_owned()),

@@ -1,4 +1,4 @@
-//! What Agira sees of what we wrote, with the Python client that Agira uses.
+//! Agira's own Python client reads the objects that the program wrote.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -7,13 +7,13 @@ use agira_worker::core::agira_object::ObjectType::{GithubIssue, GithubPr, Item};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::CLOSED_AT;
-use crate::world::{World, uuid};
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{World, uuid};
 
-/// Names the Python that has the client.
+/// Environment variable with the path of the Python that has the client.
 const PYTHON: &str = "AGIRA_WORKER_WITNESS_PYTHON";
 
-/// Two projects; of the issue of the first one Weaviate has an older object with a vector of its own.
+/// Returns two projects. Weaviate has an older object, with its own vector, for the issue of the first one.
 fn written() -> World {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
@@ -47,7 +47,7 @@ fn ask(world: &World, question: &Value) -> Value {
     let python = std::env::var_os(PYTHON)
         .unwrap_or_else(|| panic!("{PYTHON} is not set; tests/run.sh sets it"));
     let mut command = server.command_inside(python);
-    // Its warnings are about itself.
+    // The client's warnings are about itself.
     command
         .env("PYTHONWARNINGS", "ignore")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/witness.py"));
@@ -62,12 +62,12 @@ fn ask(world: &World, question: &Value) -> Value {
         .expect("a pipe")
         .write_all(question.to_string().as_bytes())
         .expect("it reads");
-    let output = witness.wait_with_output().expect("an end");
+    let output = kit::wait::output_of(witness);
     assert!(output.status.success(), "the witness failed; see above");
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// With times as moments: each client prints them in its own way.
+/// Parses times into moments, because each client prints them differently.
 fn comparable(properties: &Value) -> Value {
     let mut properties = properties.clone();
     for name in ["created_at", "updated_at"] {
@@ -83,7 +83,7 @@ fn comparable(properties: &Value) -> Value {
 
 #[test]
 #[ignore = "needs a real Weaviate server and Agira's Python client, which tests/run.sh provides"]
-fn agiras_python_client_finds_what_we_wrote_in_a_class_like_its_own() {
+fn agiras_python_client_reads_our_objects() {
     let world = written();
     let (issue, other) = (uuid(GithubIssue, 1), uuid(GithubIssue, 2));
     let uuids = [issue.clone(), uuid(Item, 1), uuid(GithubPr, 3), other];

@@ -1,4 +1,4 @@
-//! What Weaviate holds afterwards.
+//! The objects that a run leaves in Weaviate.
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn issue_and_pull_request_are_in_weaviate_with_githubs_content() {
     );
 }
 
-/// Invariant 7, and the user's rule.
+/// Invariant 7: an object with the same status is not written.
 #[test]
 fn an_object_that_django_wrote_with_the_same_status_stays_byte_for_byte() {
     let mut world = World::new();
@@ -88,7 +88,7 @@ fn an_existing_objects_own_vector_is_kept_by_an_update() {
 
 /// Defect "content".
 #[test]
-fn what_is_indexed_for_an_issue_is_the_issues_own_title_body_and_labels() {
+fn an_issue_is_indexed_with_its_own_title_body_and_labels() {
     let (world, linked) = merged();
     world.sync();
     let text = world.properties(GithubIssue, linked.mapping)["text"].to_string();
@@ -102,7 +102,7 @@ fn what_is_indexed_for_an_issue_is_the_issues_own_title_body_and_labels() {
 
 /// Defect "Weaviate fails after the state was stored".
 #[test]
-fn what_weaviate_did_not_take_is_delivered_by_a_later_run() {
+fn objects_that_weaviate_did_not_accept_are_delivered_by_a_later_run() {
     let (mut world, linked) = merged();
     world.weaviate.settings().down = true;
     world.run(&["sync"]).exits(75);
@@ -115,7 +115,7 @@ fn what_weaviate_did_not_take_is_delivered_by_a_later_run() {
     );
     world.weaviate.settings().down = false;
     world.github.clear_log();
-    world.sync().logs("delivered Weaviate github_issue");
+    world.sync().logs("Weaviate github_issue");
     assert_eq!(world.weaviate.objects().len(), 3);
     assert_eq!(
         world.github.requests().len(),
@@ -151,7 +151,7 @@ fn a_missing_class_is_created_with_agiras_definition() {
     assert_eq!(world.weaviate.objects().len(), 2);
 }
 
-/// Invariant 6: for every type and id there is at most one object, and its id is the UUIDv5 of them.
+/// Invariant 6: for every type and id there is at most one object, and its id is the UUIDv5 of both.
 #[test]
 fn every_object_has_the_id_that_follows_from_its_type_and_id() {
     let (world, _) = merged();

@@ -1,4 +1,4 @@
-//! Several rows, several runs and people at the same time.
+//! Several rows, runs and people that act at the same time.
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn an_item_that_a_person_moves_back_stays_there_as_long_as_the_issue_stays_close
         agira::person_sets_status(&mut world.client, linked.item, status);
         world.run(&["sync", "--recheck-now"]).exits(0);
         assert_eq!(world.item_status(linked.item), status);
-        // The item's own object follows what the person did: its status changed.
+        // The object of the item follows the person's change, because its status changed.
         assert_eq!(world.properties(Item, linked.item)["status"], status);
     }
     world.github.reopen(ISSUE, LATER);
@@ -87,7 +87,7 @@ fn an_item_that_a_person_closes_during_the_run_stays_closed() {
 }
 
 #[test]
-fn an_item_that_has_another_row_of_that_number_gets_no_second_one() {
+fn an_item_with_a_row_of_the_same_number_gets_no_second_row() {
     let (mut world, linked) = merged();
     let other = world.github.pull_request("acme/backend#13", |_| {});
     let row = agira::pull_request(
@@ -135,7 +135,7 @@ fn two_mappings_of_one_item_move_it_once_and_write_its_object_once() {
 }
 
 #[test]
-fn several_items_may_carry_the_same_issue_and_one_that_fails_stops_no_other() {
+fn several_items_can_link_the_same_issue_and_one_failure_stops_no_other() {
     let (mut world, _) = merged();
     let project = world.project("acme/shop");
     let item = agira::item(&mut world.client, project, "Working");
@@ -150,7 +150,7 @@ fn several_items_may_carry_the_same_issue_and_one_that_fails_stops_no_other() {
         world.one("SELECT worker_error FROM core_externalissuemapping WHERE number = 30");
     assert_eq!(
         error,
-        "acme/shop#30 was deleted at GitHub; delete the mapping, or correct its html_url"
+        "acme/shop#30 was deleted on GitHub; delete the mapping, or correct its html_url"
     );
     run.logs(&format!(
         "mapping={} item={} acme/shop#30: failed: acme/shop#30 was deleted",
@@ -158,14 +158,13 @@ fn several_items_may_carry_the_same_issue_and_one_that_fails_stops_no_other() {
     ));
 }
 
-/// Invariant 9: two runs at once never work on the same mapping, and together do what one would do.
+/// Invariant 9: two runs never work on the same mapping at once, and together they do what one run would do.
 #[test]
 fn two_runs_at_once_share_the_work() {
     let mut world = World::new();
     for number in 1..=240 {
         let key = format!("acme/shop#{number}");
-        world.issue(&key, "Working");
-        world.github.close(&key, CLOSED_AT);
+        world.closed_issue(&key);
     }
     world.github.settings().latency = std::time::Duration::from_millis(20);
     let commands = [1, 2].map(|_| world.command(&["sync", "--limit", "500", "--output", "json"]));
@@ -193,9 +192,9 @@ fn two_runs_at_once_share_the_work() {
     );
 }
 
-/// Two rows of one item: the second one's plan counts on what the first one's does.
+/// Two rows of one item: the second plan depends on the changes of the first one.
 #[test]
-fn a_plan_that_is_not_carried_out_takes_its_items_later_plans_with_it() {
+fn a_plan_that_is_not_applied_cancels_later_plans_of_its_item() {
     let (mut world, linked) = merged();
     let github_id = world.github.issue("acme/shop#14", |_| {});
     agira::issue(
@@ -207,9 +206,8 @@ fn a_plan_that_is_not_carried_out_takes_its_items_later_plans_with_it() {
         "open",
     );
     world.github.close("acme/shop#14", LATER);
-    // Another item has nothing to do with it.
-    let other = world.issue("acme/shop#20", "Working");
-    world.github.close("acme/shop#20", CLOSED_AT);
+    // Another item is not affected.
+    let other = world.closed_issue("acme/shop#20");
     world.execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no such move'; END $$;
          CREATE TRIGGER refuse BEFORE UPDATE ON core_item FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION refuse()",
@@ -241,7 +239,7 @@ fn a_plan_that_is_not_carried_out_takes_its_items_later_plans_with_it() {
     assert_eq!(world.item_status(linked.item), "Testing");
 }
 
-/// The pull request's row was to be inserted by the plan of an issue that failed.
+/// The failed plan of another issue would have inserted the row of the pull request.
 #[test]
 fn a_link_whose_row_was_not_inserted_is_not_forgotten() {
     let (mut world, first) = merged();
@@ -256,7 +254,7 @@ fn a_link_whose_row_was_not_inserted_is_not_forgotten() {
     world
         .run(&["sync"])
         .exits(3)
-        .logs("acme/shop#20: given back: a pull request's row");
+        .logs("acme/shop#20: released: a pull request has no row");
     assert_eq!(links(&mut world), []);
     world.sync();
     assert_eq!(links(&mut world), [(second.item, 13, "closes".to_owned())]);
@@ -267,17 +265,16 @@ fn a_link_whose_row_was_not_inserted_is_not_forgotten() {
 }
 
 #[test]
-fn a_webhook_that_is_faster_leaves_one_activity() {
+fn a_faster_webhook_leaves_one_activity_row() {
     let mut world = World::new();
-    let linked = world.issue(ISSUE, "Working");
-    world.github.close(ISSUE, CLOSED_AT);
+    let linked = world.closed_issue(ISSUE);
     let mut client = world.database.client();
     world.github.meanwhile(move || {
         client
             .batch_execute("UPDATE core_externalissuemapping SET state = 'closed'")
             .unwrap();
     });
-    world.sync().logs("given back: its row was changed");
+    world.sync().logs("released: its row was changed");
     world.sync();
     let summaries: Vec<_> = agira::activities(&mut world.client, linked.item)
         .into_iter()
@@ -305,14 +302,13 @@ fn a_suspect_on_its_last_attempt_is_parked_and_reported() {
         .prints("  parked                1");
 }
 
-/// What GitHub answered for before it wanted us to wait is worked on: a tight limit must not keep everything waiting.
+/// Issues that GitHub returned before the limit are finished, because otherwise a tight limit would stop all progress.
 #[test]
-fn a_rate_limit_in_the_middle_gives_back_only_what_was_not_seen() {
+fn a_rate_limit_in_the_middle_releases_only_unfetched_mappings() {
     let mut world = World::new();
     for number in 1..=60 {
         let key = format!("acme/shop#{number}");
-        world.issue(&key, "Working");
-        world.github.close(&key, CLOSED_AT);
+        world.closed_issue(&key);
     }
     world.github.settings().points = 12;
     let run = world
@@ -334,7 +330,7 @@ fn a_rate_limit_in_the_middle_gives_back_only_what_was_not_seen() {
     );
     let due = "SELECT count(*) FROM core_externalissuemapping WHERE worker_due_at <= now() AND worker_claim IS NULL AND worker_attempts = 0";
     assert_eq!(world.one::<i64>(due), 35);
-    // While the pause lasts nobody asks.
+    // No run asks GitHub during the pause.
     world.github.settings().points = 5000;
     world.github.clear_log();
     world
@@ -351,12 +347,12 @@ fn a_rate_limit_in_the_middle_gives_back_only_what_was_not_seen() {
 }
 
 #[test]
-fn the_time_budget_is_looked_at_between_requests() {
+fn the_time_budget_is_checked_between_requests() {
     let mut world = World::new();
     for number in 1..=60 {
         world.issue(&format!("acme/shop#{number}"), "Working");
     }
-    // The poll, and one request of 25 looks.
+    // The poll, and one request for 25 issues.
     world.github.settings().latency = std::time::Duration::from_millis(700);
     let report = world
         .run(&[

@@ -1,4 +1,4 @@
-//! What apply writes, and that it writes all of a plan or nothing.
+//! Apply writes all changes of a plan or none.
 
 use agira_worker::core::model::*;
 use agira_worker::db::{ApplyError, ApplyOutcome};
@@ -6,14 +6,13 @@ use serde_json::json;
 
 use super::Class::*;
 use super::*;
-
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
+use crate::fixtures::CLOSED_AT;
 
 fn closed_at() -> DateTime<Utc> {
     CLOSED_AT.parse().unwrap()
 }
 
-/// What a closed issue needs.
+/// Returns the actions for a closed issue.
 fn close(from: &str) -> Vec<Action> {
     vec![
         Action::RecordState {
@@ -41,7 +40,7 @@ fn pull_request(github_id: i64, number: i32) -> PullRequestRef {
     }
 }
 
-/// A pull request that belongs to the issue and has no row.
+/// Returns a pull request that belongs to the issue and has no row.
 fn insert_and_link(github_id: i64, number: i32) -> [Action; 2] {
     let pull_request = pull_request(github_id, number);
     let address = pull_request.address.clone();
@@ -71,7 +70,7 @@ impl Bench {
         self.db.apply(claimed, &plan, None, now, self.hold)
     }
 
-    /// Status and `updated_at`.
+    /// Returns status and `updated_at`.
     fn item(&mut self, id: ItemId) -> (String, DateTime<Utc>) {
         let row = self
             .client
@@ -90,7 +89,7 @@ impl Bench {
             .collect()
     }
 
-    /// The mapping can still be worked on, over the same connection.
+    /// Checks that the same connection can still work on the mapping.
     #[track_caller]
     fn check_usable(&mut self, claimed: &Claimed, minute: i64) {
         self.fail(claimed, None, minute);
@@ -134,9 +133,9 @@ fn a_move_writes_status_updated_at_and_one_activity_row_as_agira_does() {
     );
 }
 
-/// Invariant 4: what a person decides between our read and our write stands, and is not overruled by the next run either.
+/// Invariant 4: a status that a person sets between read and write stays, and the next run does not change it either.
 #[test]
-fn a_person_who_moves_the_item_between_read_and_apply_is_faster() {
+fn an_item_that_a_person_moves_between_read_and_apply_is_left() {
     let mut bench = Bench::new();
     let id = bench.issue();
     let claimed = bench.take(id, 2);
@@ -159,7 +158,7 @@ fn a_person_who_moves_the_item_between_read_and_apply_is_faster() {
 }
 
 #[test]
-fn a_plan_made_from_another_close_event_or_item_is_not_carried_out() {
+fn a_plan_for_another_close_event_or_item_is_not_applied() {
     for change in [
         "worker_closed_at = now()",
         "item_id = (SELECT max(id) FROM core_item)",
@@ -174,7 +173,7 @@ fn a_plan_made_from_another_close_event_or_item_is_not_carried_out() {
         let before = bench.database.dump("");
         let result = bench.try_apply(&claimed, close("Working"), 3);
         assert!(
-            matches!(result, Err(ApplyError::GivenBack(_))),
+            matches!(result, Err(ApplyError::Stale(_))),
             "{change}: {result:?}"
         );
         assert_eq!(bench.database.dump(""), before, "{change}");
@@ -183,7 +182,7 @@ fn a_plan_made_from_another_close_event_or_item_is_not_carried_out() {
 }
 
 #[test]
-fn a_mapping_deleted_meanwhile_is_given_back_and_nothing_is_written() {
+fn a_mapping_that_was_deleted_before_apply_is_released_and_nothing_is_written() {
     let mut bench = Bench::new();
     let id = bench.issue();
     let claimed = bench.take(id, 2);
@@ -197,22 +196,19 @@ fn a_mapping_deleted_meanwhile_is_given_back_and_nothing_is_written() {
         [close("Working"), insert_and_link(71, 7).to_vec()].concat(),
         3,
     );
-    assert!(
-        matches!(result, Err(ApplyError::GivenBack(_))),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(ApplyError::Stale(_))), "{result:?}");
     bench.finish(&claimed, 4);
     assert_eq!(bench.database.dump(""), before);
 }
 
-/// Agira's foreign keys are checked at COMMIT, after every statement has succeeded.
+/// PostgreSQL checks Agira's foreign keys at COMMIT, after every statement has succeeded.
 #[test]
-fn a_foreign_key_refused_at_commit_is_the_mappings_own_failure() {
+fn a_foreign_key_error_at_commit_is_a_failure_of_the_mapping() {
     let mut bench = Bench::new();
     let id = bench.issue();
     let claimed = bench.take(id, 2);
     let item = claimed.mapping.item_id;
-    // The item goes without its mapping, as no statement of Django's would let it.
+    // The item is deleted without its mapping, which Django would never do.
     bench.execute(&format!(
         "SET session_replication_role = replica; DELETE FROM core_item WHERE id = {item}; RESET session_replication_role"
     ));
@@ -232,7 +228,7 @@ fn a_foreign_key_refused_at_commit_is_the_mappings_own_failure() {
 }
 
 #[test]
-fn a_value_that_the_database_refuses_undoes_the_whole_plan() {
+fn a_value_that_the_database_rejects_rolls_back_the_whole_plan() {
     let mut bench = Bench::new();
     let [id, other] = [bench.issue(), bench.issue()];
     let claimed = bench.take(id, 2);
@@ -258,7 +254,7 @@ fn a_value_that_the_database_refuses_undoes_the_whole_plan() {
         ),
         (too_long(), "value too long"),
     ] {
-        // First what would succeed alone.
+        // The first change would succeed alone.
         let result = bench.try_apply(&claimed, [close("Working"), refused].concat(), 3);
         let Err(ApplyError::Refused(reason)) = result else {
             panic!("{result:?}")
@@ -269,9 +265,9 @@ fn a_value_that_the_database_refuses_undoes_the_whole_plan() {
     bench.check_usable(&claimed, 4);
 }
 
-/// Somebody else in the way is no failure of the mapping: three tries, then it is given back.
+/// A conflict is not a failure of the mapping: after three tries, the mapping is released.
 #[test]
-fn a_transaction_is_tried_three_times_when_somebody_is_in_the_way() {
+fn a_conflicting_transaction_is_tried_three_times() {
     // Lock timeout, deadlock, serialization failure. The sequence counts the tries: it is not rolled back.
     for code in ["55P03", "40P01", "40001"] {
         let mut bench = Bench::new();
@@ -284,7 +280,7 @@ fn a_transaction_is_tried_three_times_when_somebody_is_in_the_way() {
         ));
         let before = bench.database.dump("");
         let result = bench.try_apply(&claimed, close("Working"), 3);
-        let Err(ApplyError::Held(reason)) = result else {
+        let Err(ApplyError::Locked(reason)) = result else {
             panic!("{code}: {result:?}")
         };
         assert!(reason.contains("in the way"), "{reason}");
@@ -295,7 +291,7 @@ fn a_transaction_is_tried_three_times_when_somebody_is_in_the_way() {
             3,
             "{code}"
         );
-        // Nobody is in the way of the next run's try.
+        // The next run meets no conflict.
         let applied = bench.try_apply(&claimed, close("Working"), 4).unwrap();
         assert_eq!(applied.moved, Some(true), "{code}");
     }
@@ -338,7 +334,7 @@ fn pull_requests_are_inserted_and_linked_once() {
     });
     assert_eq!(found, expected);
 
-    // Another run inserted them first: its rows are linked, none is inserted, none is moved (invariant 5).
+    // Another run inserted them first: its rows are linked, and no row is inserted or moved (invariant 5).
     let other = bench.issue();
     let claimed = bench.take(other, 4);
     let applied = bench.try_apply(&claimed, actions, 5).unwrap();

@@ -1,4 +1,4 @@
-//! Invariant 15: every row is in exactly one class, whatever happens to it.
+//! Invariant 15: every row is in exactly one class after every statement.
 
 use agira_worker::core::model::*;
 use agira_worker::core::plan::Action;
@@ -33,7 +33,7 @@ fn a_row_that_exists_at_installation_is_waiting_and_its_recheck_time_has_come() 
 }
 
 #[test]
-fn a_claim_takes_a_row_of_any_class_to_work_and_changes_nothing_else() {
+fn a_claim_puts_a_row_of_any_class_in_work_and_changes_nothing_else() {
     let mut bench = Bench::new();
     for class in UNCLAIMED {
         let id = bench.row_in(class);
@@ -50,7 +50,7 @@ fn a_claim_takes_a_row_of_any_class_to_work_and_changes_nothing_else() {
 }
 
 #[test]
-fn success_ends_in_waiting_without_any_trouble() {
+fn success_leaves_a_waiting_row_without_an_error() {
     let mut bench = Bench::new();
     for class in UNCLAIMED {
         let id = bench.row_in(class);
@@ -79,7 +79,7 @@ fn success_ends_in_waiting_without_any_trouble() {
 }
 
 #[test]
-fn a_mark_made_during_the_work_outlives_its_success() {
+fn a_mark_made_during_a_run_survives_its_success() {
     let mut bench = Bench::new();
     for class in UNCLAIMED {
         let id = bench.row_in(class);
@@ -89,7 +89,7 @@ fn a_mark_made_during_the_work_outlives_its_success() {
         bench.finish(&claimed, 4);
         bench.check(id, Due, 4);
         assert_eq!(bench.due_at(id), Some(bench.at(3)), "{class:?}");
-        // The look that the mark asked for ends it.
+        // The check that the mark requested ends the parking.
         let claimed = bench.take(id, 5);
         bench.finish(&claimed, 5);
         bench.check(id, Waiting, 5);
@@ -106,7 +106,7 @@ fn a_mark_makes_a_waiting_row_due() {
 }
 
 #[test]
-fn a_mark_leaves_older_work_its_place_and_a_backoff_its_end() {
+fn a_mark_keeps_the_due_time_of_older_work_and_of_a_backoff() {
     let mut bench = Bench::new();
     for class in [Due, BackingOff] {
         let id = bench.row_in(class);
@@ -133,7 +133,7 @@ fn a_mark_brings_a_parked_row_back_at_most_every_six_hours() {
 }
 
 #[test]
-fn a_failure_backs_off_until_its_time_comes() {
+fn a_failed_row_backs_off_until_its_due_time() {
     for class in UNCLAIMED {
         let mut bench = Bench::new();
         let id = bench.row_in(class);
@@ -153,23 +153,19 @@ fn a_failure_backs_off_until_its_time_comes() {
 }
 
 #[test]
-fn a_failure_without_a_next_attempt_parks_and_no_sync_takes_it_again() {
+fn a_failure_without_a_next_attempt_parks_the_row() {
     for class in UNCLAIMED {
         let mut bench = Bench::new();
         let id = bench.row_in(class);
         let claimed = bench.take(id, 2);
         bench.fail(&claimed, None, 3);
         bench.check(id, Parked, 3);
-        assert_eq!(
-            bench.claim(&select(Selection::Due { recheck_all: true }), 9, 100_000),
-            [],
-            "{class:?}"
-        );
+        assert_eq!(bench.claim(&due(), 9, 100_000), [], "{class:?}");
     }
 }
 
 #[test]
-fn retry_failed_makes_rows_with_an_error_due_and_forgets_their_attempts() {
+fn retry_failed_claims_rows_with_an_error_and_resets_their_attempts() {
     let mut bench = Bench::new();
     let [parked, backing_off, _, _, _] =
         [Parked, BackingOff, Due, Waiting, InWork].map(|class| bench.row_in(class));
@@ -184,20 +180,20 @@ fn retry_failed_makes_rows_with_an_error_due_and_forgets_their_attempts() {
     }
     bench
         .db
-        .give_back(bench.hold.run, &[parked, backing_off])
+        .release(bench.hold.run, &[parked, backing_off])
         .unwrap();
     bench.check(parked, Due, 2);
     bench.check(backing_off, Due, 2);
 }
 
 #[test]
-fn recheck_now_concerns_waiting_rows_only() {
+fn recheck_now_changes_only_waiting_rows() {
     let mut bench = Bench::new();
     let other_project = agira::project(&mut bench.client, "other", "acme", "other");
     let mut rows = [InWork, Due, BackingOff, Parked, Waiting]
         .map(|class| (class, bench.row_in(class)))
         .to_vec();
-    // These have a recheck time, too, but another class.
+    // These rows also have a recheck time, but they are in another class.
     let [taken, marked] = [bench.row_in(Waiting), bench.row_in(Waiting)];
     bench.take(taken, EARLY);
     bench.mark(marked, EARLY);
@@ -207,7 +203,7 @@ fn recheck_now_concerns_waiting_rows_only() {
     bench.finish(&claimed, EARLY);
     let before: Vec<_> = rows.iter().map(|(_, id)| bench.row(*id)).collect();
     let now = bench.at(2);
-    // The waiting row, and the issue whose look marked another.
+    // The waiting row, and the issue whose check marked another row.
     assert_eq!(bench.db.recheck_now(&[bench.project], now).unwrap(), (2, 0));
     let waiting = rows[4].1;
     for ((class, id), before) in rows.into_iter().zip(before) {
@@ -225,7 +221,7 @@ fn recheck_now_concerns_waiting_rows_only() {
 }
 
 #[test]
-fn a_row_inserted_for_a_pull_request_is_held_then_due_when_given_back() {
+fn an_inserted_pull_request_row_is_claimed_and_due_after_a_release() {
     let mut bench = Bench::new();
     let issue = bench.issue();
     let claimed = bench.take(issue, 2);
@@ -246,16 +242,16 @@ fn a_row_inserted_for_a_pull_request_is_held_then_due_when_given_back() {
     let id = MappingId(bench.client.query_one(sql, &[]).unwrap().get(0));
     bench.check(id, InWork, 2);
     assert_eq!(bench.claim(&due(), 9, 2), []);
-    bench.db.give_back(bench.hold.run, &[id]).unwrap();
+    bench.db.release(bench.hold.run, &[id]).unwrap();
     bench.check(id, Due, 2);
     let claimed = bench.take(id, 3);
     bench.finish(&claimed, 3);
     bench.check(id, Waiting, 3);
 }
 
-/// Delivering is about Weaviate alone: nobody's turn comes sooner or later by it.
+/// Delivering concerns only Weaviate: it changes neither due times nor recheck times.
 #[test]
-fn delivering_an_outbox_leaves_every_class_as_it_was() {
+fn delivering_an_outbox_changes_no_class() {
     for class in UNCLAIMED {
         let mut bench = Bench::new();
         let waiting = outbox(bench.at(0));
@@ -277,7 +273,7 @@ fn delivering_an_outbox_leaves_every_class_as_it_was() {
             "{class:?}"
         );
         bench.check(id, InWork, 2);
-        bench.db.give_back(bench.hold.run, &[id]).unwrap();
+        bench.db.release(bench.hold.run, &[id]).unwrap();
         assert_eq!(bench.row(id), before, "{class:?}, given back");
 
         bench
@@ -305,7 +301,7 @@ fn delivering_an_outbox_leaves_every_class_as_it_was() {
 }
 
 #[test]
-fn an_outdated_outbox_is_dropped_and_its_row_is_marked() {
+fn a_stale_outbox_is_dropped_and_its_row_is_marked() {
     for (class, expected, due_at) in [
         (Due, Due, None),
         (BackingOff, BackingOff, None),
@@ -332,9 +328,9 @@ fn an_outdated_outbox_is_dropped_and_its_row_is_marked() {
     }
 }
 
-/// What is dropped must not be forgotten: the row is marked in the same transaction.
+/// A dropped object must not be lost: the same transaction marks the row.
 #[test]
-fn an_outdated_outbox_stays_when_its_row_cannot_be_marked() {
+fn a_stale_outbox_stays_if_its_row_cannot_be_marked() {
     let mut bench = Bench::new();
     let waiting = outbox(bench.at(0));
     let id = bench.row_with(Waiting, Some(&waiting));
@@ -352,13 +348,13 @@ fn an_outdated_outbox_stays_when_its_row_cannot_be_marked() {
         .db
         .record_delivery(bench.hold.run, &[id], &[id], now)
         .unwrap_err();
-    bench.db.give_back(bench.hold.run, &[id]).unwrap();
+    bench.db.release(bench.hold.run, &[id]).unwrap();
     assert_eq!(bench.row(id), before);
 }
 
-/// While Weaviate is down success and failure leave what waits; when it has answered, nothing waits.
+/// While Weaviate is down, success and failure keep the outbox. Once Weaviate has confirmed it, the outbox is empty.
 #[test]
-fn an_outbox_stays_until_weaviate_has_answered() {
+fn an_outbox_stays_until_weaviate_confirms_it() {
     let mut bench = Bench::new();
     let waiting = outbox(bench.at(0));
     for class in [Waiting, Parked] {

@@ -1,4 +1,4 @@
-//! Which rows a claim takes, and in which order; what somebody else holds is not waited for.
+//! The rows that a claim takes, and their order. A claim does not wait for locked rows.
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -7,7 +7,7 @@ use super::Class::*;
 use super::*;
 
 impl Bench {
-    /// A row whose due and recheck times are those minutes; without either it is parked.
+    /// Inserts a row with these minutes as due and recheck times; without either, the row is parked.
     fn row_at(&mut self, due: Option<i64>, recheck: Option<i64>) -> MappingId {
         let id = self.issue();
         let [due, recheck] = [due, recheck].map(|time| time.map(|minute| self.at(minute)));
@@ -20,7 +20,8 @@ impl Bench {
         id
     }
 
-    /// Due in the second, third and first place, then rechecks in the second and first, then what is not to be taken.
+    /// Inserts rows that are due second, third and first, then rows whose rechecks come second and first, and then rows
+    /// that must not be claimed. Returns the claimable ones in the order of the claim.
     fn queue(&mut self) -> [MappingId; 5] {
         let [due_2, due_3, due_1] = [20, 30, 10].map(|due| self.row_at(Some(due), Some(1)));
         let [recheck_2, recheck_1] = [5, 4].map(|recheck| self.row_at(None, Some(recheck)));
@@ -30,9 +31,9 @@ impl Bench {
         [due_1, due_2, due_3, recheck_1, recheck_2]
     }
 
-    fn preview(&mut self, whole: &MappingFilter, limit: usize, minute: i64) -> Vec<MappingId> {
+    fn selected(&mut self, whole: &MappingFilter, limit: usize, minute: i64) -> Vec<MappingId> {
         let now = self.at(minute);
-        let claimed = self.db.preview(whole, limit, MappingId(0), now).unwrap();
+        let claimed = self.db.select(whole, limit, &[], now).unwrap();
         claimed.iter().map(|claimed| claimed.mapping.id).collect()
     }
 
@@ -43,24 +44,24 @@ impl Bench {
 }
 
 #[test]
-fn due_rows_come_oldest_first_then_rechecks_in_the_room_that_is_left() {
+fn due_rows_come_oldest_first_and_rechecks_fill_the_rest_of_the_limit() {
     let mut bench = Bench::new();
     let queue = bench.queue();
     for limit in 0..=8 {
         let expected = &queue[..limit.min(queue.len())];
         assert_eq!(
-            bench.preview(&due(), limit, 100),
+            bench.selected(&due(), limit, 100),
             expected,
-            "limit {limit}, preview"
+            "limit {limit}, selected"
         );
         assert_eq!(bench.unclaimed(), 8);
         assert_eq!(bench.claim(&due(), limit, 100), expected, "limit {limit}");
-        bench.db.give_back(bench.hold.run, expected).unwrap();
+        bench.db.release(bench.hold.run, expected).unwrap();
     }
 }
 
 #[test]
-fn claims_in_a_row_take_the_next_ones_until_nothing_is_left() {
+fn each_claim_takes_the_next_rows_until_none_is_left() {
     let mut bench = Bench::new();
     let [due_1, due_2, due_3, recheck_1, recheck_2] = bench.queue();
     let taken = [(); 4].map(|()| bench.claim(&due(), 2, 100));
@@ -76,7 +77,7 @@ fn claims_in_a_row_take_the_next_ones_until_nothing_is_left() {
 }
 
 #[test]
-fn rows_of_the_same_time_come_in_the_order_of_their_ids() {
+fn rows_with_the_same_time_come_in_the_order_of_their_ids() {
     let mut bench = Bench::new();
     let dues = [(); 4].map(|()| bench.row_at(Some(10), None));
     let rechecks = [(); 4].map(|()| bench.row_at(None, Some(10)));
@@ -88,7 +89,7 @@ fn rows_of_the_same_time_come_in_the_order_of_their_ids() {
 }
 
 #[test]
-fn a_claim_keeps_to_the_projects_and_mappings_that_are_named() {
+fn a_claim_takes_only_the_named_projects_and_mappings() {
     let mut bench = Bench::new();
     let [other, third] =
         ["other", "third"].map(|name| agira::project(&mut bench.client, name, "acme", name));
@@ -103,10 +104,7 @@ fn a_claim_keeps_to_the_projects_and_mappings_that_are_named() {
         }
     };
     let project = bench.project;
-    for selection in [
-        Selection::Due { recheck_all: false },
-        Selection::NeverPushed,
-    ] {
+    for selection in [Selection::Due, Selection::NeverPushed] {
         for (projects, mappings, expected) in [
             (&[other][..], &[][..], &[first, second][..]),
             (&[other, third], &[], &[first, second, elsewhere]),
@@ -119,9 +117,9 @@ fn a_claim_keeps_to_the_projects_and_mappings_that_are_named() {
                 selection,
                 ..narrowed(projects, mappings)
             };
-            assert_eq!(bench.preview(&whole, 9, 1), expected, "{whole:?}");
+            assert_eq!(bench.selected(&whole, 9, 1), expected, "{whole:?}");
             assert_eq!(bench.claim(&whole, 9, 1), expected, "{whole:?}");
-            bench.db.give_back(bench.hold.run, expected).unwrap();
+            bench.db.release(bench.hold.run, expected).unwrap();
         }
     }
     let whole = MappingFilter {
@@ -132,36 +130,32 @@ fn a_claim_keeps_to_the_projects_and_mappings_that_are_named() {
 }
 
 #[test]
-fn a_named_mapping_is_taken_due_or_not_unless_a_run_holds_it() {
+fn a_named_mapping_is_claimed_due_or_not_unless_another_run_holds_it() {
     let mut bench = Bench::new();
     let rows = [Waiting, Parked, BackingOff, InWork, Due].map(|class| bench.row_in(class));
-    let [waiting, parked, backing_off, _, due] = rows;
+    let [waiting, parked, backing_off, in_work, due] = rows;
     let [mut shown, mut taken] = [
-        bench.preview(&named(&rows), 9, 2),
+        bench.selected(&named(&rows), 9, 2),
         bench.claim(&named(&rows), 9, 2),
     ];
-    assert_eq!(
-        (shown[..2].to_vec(), taken[..2].to_vec()),
-        (vec![due, backing_off], vec![due, backing_off])
-    );
+    assert_eq!(taken[..2], [due, backing_off]);
+    // A dry run also reads the claimed row, to explain its claim.
     shown.sort();
     taken.sort();
-    assert_eq!(
-        (&shown, &taken),
-        (&vec![waiting, parked, backing_off, due], &shown)
-    );
+    assert_eq!(shown, [waiting, parked, backing_off, in_work, due]);
+    assert_eq!(taken, [waiting, parked, backing_off, due]);
 }
 
-/// Being worked on does not take rows out of these selections, so each batch starts after the last id of the one before.
+/// A claim does not remove rows from these selections, so each batch starts after the last id of the one before.
 #[test]
-fn selections_by_id_go_on_after_the_batch_before() {
+fn a_selection_by_id_continues_after_the_last_id() {
     let mut bench = Bench::new();
     let parked = [(); 3].map(|()| bench.row_in(Parked));
     let healthy = bench.row_in(Waiting);
     let unpushed = [(); 3].map(|()| bench.row_in(Due));
     for (whole, expected) in [
         (select(Selection::Failed), &parked[..]),
-        // What failed is left to sync, and stands in nobody's way.
+        // Failed rows are left to `sync` and block no others.
         (select(Selection::NeverPushed), &unpushed),
         (
             named(&[parked[0], parked[1], parked[2], healthy]),
@@ -177,7 +171,7 @@ fn selections_by_id_go_on_after_the_batch_before() {
             let ids: Vec<MappingId> = batch.iter().map(|claimed| claimed.mapping.id).collect();
             let Some(last) = ids.iter().max() else { break };
             after = *last;
-            bench.db.give_back(bench.hold.run, &ids).unwrap();
+            bench.db.release(bench.hold.run, &ids).unwrap();
             taken.extend(ids);
         }
         taken.sort();
@@ -185,35 +179,66 @@ fn selections_by_id_go_on_after_the_batch_before() {
     }
 }
 
+/// Rows that a mark would make due come after the rows that are already due. A backoff, a claim and a recent failure
+/// delay them, as with a real mark.
 #[test]
-fn a_dry_run_of_recheck_now_sees_all_waiting_rows() {
+fn a_dry_run_treats_marked_rows_as_due() {
     let mut bench = Bench::new();
-    let [ahead, further] = [500, 900].map(|recheck| bench.row_at(None, Some(recheck)));
-    bench.row_at(Some(600), None);
-    bench.row_at(None, None);
-    let overdue = bench.row_at(None, Some(1));
-    let all = select(Selection::Due { recheck_all: true });
-    assert_eq!(bench.preview(&all, 9, 2), [overdue, ahead, further]);
-    assert_eq!(bench.preview(&due(), 9, 2), [overdue]);
+    let [ahead, overdue] = [500, 1].map(|recheck| bench.row_at(None, Some(recheck)));
+    let old = bench.row_at(Some(10), None);
+    let [backing_off, parked] = [Some(600), None].map(|due| bench.row_at(due, None));
+    let claimed = bench.row_in(InWork);
+    let unmarked = bench.row_at(None, Some(2));
+    let marked = [ahead, overdue, backing_off, parked, claimed];
+    let project = bench.project;
+    let mut select = |whole: &MappingFilter, limit, minute| -> Vec<MappingId> {
+        let now = bench.at(minute);
+        let selected = bench.db.select(whole, limit, &marked, now).unwrap();
+        for one in &selected {
+            let is_marked = marked.contains(&one.mapping.id);
+            assert_eq!(
+                one.mapping.due_at == Some(now),
+                is_marked,
+                "{:?}",
+                one.mapping.id
+            );
+        }
+        selected.iter().map(|one| one.mapping.id).collect()
+    };
+    assert_eq!(select(&due(), 9, 100), [old, ahead, overdue, unmarked]);
+    assert_eq!(select(&due(), 2, 100), [old, ahead]);
+    // A parked row can be marked six hours after its error. The error has PostgreSQL's time here, an hour before the
+    // start.
+    assert_eq!(select(&due(), 9, 299), [old, ahead, overdue, unmarked]);
+    assert_eq!(
+        select(&due(), 9, 301),
+        [old, ahead, overdue, parked, unmarked]
+    );
+    assert_eq!(select(&of(project + 1), 9, 100), []);
+    let excluded = MappingFilter {
+        excluded: vec![ahead.0, old.0],
+        ..due()
+    };
+    assert_eq!(select(&excluded, 9, 100), [overdue, unmarked]);
 }
 
-/// A row that a person has locked is passed over; a claim that waited for it would fail after its lock timeout.
+/// A claim skips a row that a person has locked. A claim that waited for it would fail after its lock timeout.
 #[test]
-fn a_row_that_a_person_holds_is_passed_over() {
+fn a_row_that_a_person_has_locked_is_skipped() {
     let mut bench = Bench::new();
     let [held, free] = [bench.issue(), bench.issue()];
     let waiting = outbox(bench.at(0));
     for id in [held, free] {
         let claimed = bench.take(id, EARLY);
         bench.apply(&claimed, Vec::new(), Some(&waiting), EARLY);
-        bench.db.give_back(bench.hold.run, &[id]).unwrap();
+        bench.db.release(bench.hold.run, &[id]).unwrap();
     }
     bench.execute(&format!(
         "BEGIN; SELECT 1 FROM core_externalissuemapping WHERE id = {held} FOR UPDATE"
     ));
     for whole in [due(), select(Selection::NeverPushed), named(&[held, free])] {
         assert_eq!(bench.claim(&whole, 9, 2), [free], "{whole:?}");
-        bench.db.give_back(bench.hold.run, &[free]).unwrap();
+        bench.db.release(bench.hold.run, &[free]).unwrap();
     }
     let delivering = bench
         .db
@@ -226,11 +251,11 @@ fn a_row_that_a_person_holds_is_passed_over() {
             .collect::<Vec<_>>(),
         [free]
     );
-    bench.db.give_back(bench.hold.run, &[free]).unwrap();
+    bench.db.release(bench.hold.run, &[free]).unwrap();
     bench.execute("COMMIT");
     assert_eq!(bench.claim(&due(), 9, 2), [held, free]);
 
-    // Suspects, too: both claims are over by now.
+    // This includes suspects, because both claims have expired.
     bench.execute(&format!(
         "BEGIN; SELECT 1 FROM core_externalissuemapping WHERE id = {held} FOR UPDATE"
     ));
@@ -242,9 +267,9 @@ fn a_row_that_a_person_holds_is_passed_over() {
     );
 }
 
-/// Invariant 9: two runs at once never work on the same mapping, and together they work on all.
+/// Invariant 9: two runs never work on the same mapping at once, and together they claim all.
 #[test]
-fn runs_at_the_same_time_never_share_a_row_and_leave_none() {
+fn concurrent_runs_claim_every_row_exactly_once() {
     const RUNS: usize = 4;
     let mut bench = Bench::new();
     let item = bench.issue();
@@ -261,20 +286,22 @@ fn runs_at_the_same_time_never_share_a_row_and_leave_none() {
         let runs: Vec<_> = (0..RUNS)
             .map(|_| {
                 scope.spawn(move || {
-                    let (mut db, _) = Db::connect(&bench_ref.url()).unwrap();
+                    let (mut db, _) = Db::connect(&bench_ref.url(), Access::ReadWrite).unwrap();
                     let hold = Lease {
                         run: Uuid::new_v4(),
                         until,
                     };
                     let mut taken = Vec::new();
                     barrier_ref.wait();
-                    loop {
+                    // At most one more claim than rows, so that the loop ends even if no claim comes back empty.
+                    for _ in 0..=1000 {
                         let batch = db.claim(&due(), 7, MappingId(0), start, hold).unwrap();
                         if batch.is_empty() {
                             return taken;
                         }
                         taken.extend(batch.iter().map(|claimed| claimed.mapping.id));
                     }
+                    panic!("1,001 claims of 1,000 rows are not enough")
                 })
             })
             .collect();

@@ -1,26 +1,27 @@
-//! With 100,000 mappings no statement of a run reads the whole table, whatever plan PostgreSQL makes for it: one for the
-//! very parameters, or one for all. What is measured is what PostgreSQL says that it read for the real statements.
+//! With 100,000 mappings, no statement of a run reads the whole table, neither with a custom plan nor with a generic
+//! one. PostgreSQL itself reports what it read for the real statements.
 
 use std::sync::OnceLock;
 
 use agira_worker::core::model::*;
-use agira_worker::db::Access;
+use kit::boundaries::Boundaries;
+use kit::postgres_proxy::PostgresProxy;
 use postgres::types::ToSql;
 
 use super::*;
 
-/// Enough for all that a run of 100 mappings touches, far less than the table.
+/// Limit for the rows that a run of 100 mappings reads; far less than the table.
 const FEW: i64 = 5_000;
-/// After this many minutes 90,000 rechecks are overdue; before the start none is.
+/// Minute at which 90,000 rechecks are overdue; before the start, none is.
 const OVERDUE: i64 = 1296;
 
-/// A grown Agira: nearly everything waits, for a time within a day.
+/// A grown Agira: almost every row waits for a recheck within a day.
 struct Grown {
     database: Database,
     start: DateTime<Utc>,
 }
 
-/// Built once for all tests of this file; each has a copy of its own.
+/// Returns a copy of a database that is built once for all tests of this file.
 fn grown() -> Grown {
     static GROWN: OnceLock<Grown> = OnceLock::new();
     let Grown { database, start } = GROWN.get_or_init(Grown::build);
@@ -30,7 +31,7 @@ fn grown() -> Grown {
     }
 }
 
-/// Items of a large and of a small project, and 100,000 mappings of them with what else is given per column.
+/// Inserts the items of a large and of a small project, and 100,000 mappings, with these values per column.
 fn fill(client: &mut Client, columns: &[(&str, &str)], now: DateTime<Utc>) {
     let [large, small] = ["large", "small"].map(|name| {
         let project = agira::project(client, name, "acme", name);
@@ -116,8 +117,8 @@ impl Grown {
         Self { database, start }
     }
 
-    /// Right after installation: every row waits since the same moment, none was ever pushed, and PostgreSQL has no
-    /// statistics about our columns.
+    /// Returns the state right after installation: every row waits since the same moment, none was ever pushed, and
+    /// PostgreSQL has no statistics about the worker's columns.
     fn just_installed() -> Self {
         let database = Database::agira_only();
         let mut client = database.client();
@@ -134,27 +135,27 @@ impl Grown {
         self.start + Duration::minutes(minute)
     }
 
-    /// Whole scans of the mapping table, and rows read from it and its indexes, by sessions that have ended.
+    /// Returns the scans of the mapping table, and the rows read from it and its indexes, by sessions that have ended.
     fn read(&self, client: &mut Client) -> (i64, i64) {
         let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'agira-worker'";
-        // PostgreSQL counts a session's reading at the latest when the session ends.
-        while client.query_one(busy, &[]).unwrap().get::<_, i64>(0) > 0 {
-            std::thread::yield_now();
-        }
+        // PostgreSQL publishes the counts of a session at the latest when the session ends.
+        kit::wait::until("the sessions to end", kit::wait::SOON, || {
+            client.query_one(busy, &[]).unwrap().get::<_, i64>(0) == 0
+        });
         let sql = "SELECT seq_scan, seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes i WHERE i.relid = t.relid)::bigint
             FROM pg_stat_user_tables t WHERE relname = 'core_externalissuemapping'";
         let row = client.query_one(sql, &[]).unwrap();
         (row.get(0), row.get(1))
     }
 
-    /// Runs `work` with both kinds of plans; it may read `most` rows each time.
+    /// Runs `work` with both kinds of plans; each time it may read at most `most` rows.
     #[track_caller]
     fn check(&self, name: &str, most: i64, work: impl Fn(&mut Db, Lease)) {
         let mut client = self.database.client();
         for mode in ["force_custom_plan", "force_generic_plan"] {
             let before = self.read(&mut client);
             let url = format!("{}?options=-cplan_cache_mode%3D{mode}", self.database.url());
-            let (mut db, _) = Db::connect(&url).unwrap();
+            let (mut db, _) = Db::connect(&url, Access::ReadWrite).unwrap();
             work(
                 &mut db,
                 Lease {
@@ -173,7 +174,7 @@ impl Grown {
         }
     }
 
-    /// The first of all mappings, in the order of their ids.
+    /// Returns the first mappings in the order of their ids.
     fn ids(&self, condition: &str, limit: i64) -> Vec<MappingId> {
         let sql = format!(
             "SELECT id FROM core_externalissuemapping m WHERE {condition} ORDER BY id LIMIT $1"
@@ -192,7 +193,7 @@ fn ids(claimed: &[Claimed]) -> Vec<MappingId> {
     claimed.iter().map(|claimed| claimed.mapping.id).collect()
 }
 
-/// Claims and previews 100 rows of a selection.
+/// Claims and reads 100 rows of a selection.
 #[track_caller]
 fn check_claim(grown: &Grown, whole: &MappingFilter, minute: i64) {
     let (name, now) = (
@@ -202,15 +203,13 @@ fn check_claim(grown: &Grown, whole: &MappingFilter, minute: i64) {
     grown.check(&name, FEW, |db, hold| {
         let claimed = db.claim(whole, 100, MappingId(0), now, hold).unwrap();
         assert_eq!(claimed.len(), 100, "{name}");
-        db.give_back(hold.run, &ids(&claimed)).unwrap();
+        db.release(hold.run, &ids(&claimed)).unwrap();
     });
-    let preview = |db: &mut Db, _| {
-        assert_eq!(
-            db.preview(whole, 100, MappingId(0), now).unwrap().len(),
-            100
-        )
+    let read = |db: &mut Db, _| {
+        assert_eq!(db.select(whole, 100, &[], now).unwrap().len(), 100);
+        assert!(db.has_more(whole, MappingId(0), now).unwrap());
     };
-    grown.check(&format!("preview of {name}"), FEW, preview);
+    grown.check(&format!("reading {name}"), FEW, read);
 }
 
 #[test]
@@ -231,7 +230,7 @@ fn no_claim_reads_the_whole_table() {
 }
 
 #[test]
-fn the_first_runs_after_installation_do_not_read_the_whole_table_either() {
+fn the_first_runs_after_installation_do_not_read_the_whole_table() {
     let grown = Grown::just_installed();
     for whole in [due(), select(Selection::NeverPushed)] {
         check_claim(&grown, &whole, 0);
@@ -247,14 +246,14 @@ fn the_first_runs_after_installation_do_not_read_the_whole_table_either() {
                 .unwrap()
                 .is_empty()
         );
-        assert_eq!(db.due(Access::ReadOnly, grown.at(0)).unwrap(), 0);
+        assert_eq!(db.due(grown.at(0)).unwrap(), 0);
         db.claim(&named(&[MappingId(1)]), 1, MappingId(0), grown.at(0), hold)
             .unwrap();
-        db.give_back(hold.run, &[MappingId(1)]).unwrap();
+        db.release(hold.run, &[MappingId(1)]).unwrap();
     });
 }
 
-/// A project with few mappings may cost reading through an index until its last row is found, never through the table.
+/// A claim for a small project may read an index until it reaches the project's last row, but never the table.
 #[test]
 fn no_claim_of_one_project_scans_the_table() {
     let grown = grown();
@@ -264,11 +263,7 @@ fn no_claim_of_one_project_scans_the_table() {
         .query("SELECT id FROM core_project ORDER BY id", &[])
         .unwrap();
     for project in projects.iter().map(|row| row.get::<_, i64>(0)) {
-        for selection in [
-            Selection::Due { recheck_all: false },
-            Selection::Failed,
-            Selection::NeverPushed,
-        ] {
+        for selection in [Selection::Due, Selection::Failed, Selection::NeverPushed] {
             let whole = MappingFilter {
                 projects: vec![project],
                 ..select(selection)
@@ -278,7 +273,7 @@ fn no_claim_of_one_project_scans_the_table() {
                     let claimed = db
                         .claim(&whole, 50, MappingId(0), grown.at(minute), hold)
                         .unwrap();
-                    db.give_back(hold.run, &ids(&claimed)).unwrap();
+                    db.release(hold.run, &ids(&claimed)).unwrap();
                 });
             }
         }
@@ -303,23 +298,15 @@ fn no_claim_of_one_project_scans_the_table() {
                 let waiting = db.claim_outboxes(&whole, 10, MappingId(0), hold).unwrap();
                 let waiting: Vec<MappingId> =
                     waiting.iter().map(|one| one.claimed.mapping.id).collect();
-                db.give_back(hold.run, &waiting).unwrap();
+                db.release(hold.run, &waiting).unwrap();
             },
         );
     }
 }
 
 #[test]
-fn suspects_and_outboxes_are_found_without_reading_the_table() {
+fn suspects_and_outboxes_are_selected_by_index() {
     let grown = grown();
-    grown.check("preview_suspects", FEW, |db, hold| {
-        assert_eq!(
-            db.preview_suspects(&due(), 3, grown.at(0), hold.run)
-                .unwrap()
-                .len(),
-            3
-        );
-    });
     grown.check("claim_suspect", FEW, |db, hold| {
         let taken = [(); 3].map(|()| {
             taken(db.claim_suspect(&due(), 10, grown.at(0), hold).unwrap())
@@ -327,7 +314,7 @@ fn suspects_and_outboxes_are_found_without_reading_the_table() {
                 .mapping
                 .id
         });
-        db.give_back(hold.run, &taken).unwrap();
+        db.release(hold.run, &taken).unwrap();
     });
     let waiting = |claimed: Vec<agira_worker::db::ClaimedOutbox>| -> Vec<MappingId> {
         claimed.iter().map(|one| one.claimed.mapping.id).collect()
@@ -339,15 +326,14 @@ fn suspects_and_outboxes_are_found_without_reading_the_table() {
         let (delivered, outdated) = (&ids[..20], &ids[10..20]);
         db.record_delivery(hold.run, delivered, outdated, grown.at(0))
             .unwrap();
-        db.give_back(hold.run, &ids).unwrap();
-        assert_eq!(db.preview_waiting(&whole, 10).unwrap().len(), 10);
+        db.release(hold.run, &ids).unwrap();
     });
 }
 
 #[test]
 fn a_slice_is_read_and_written_by_index() {
     let grown = grown();
-    // 100 linked issues of as many items.
+    // 100 linked issues of 100 items.
     let linked = "id % 41 = 0 AND worker_claim IS NULL AND EXISTS (SELECT FROM worker_pull_request_link WHERE issue_mapping_id = m.id)";
     let whole = named(&grown.ids(linked, 100));
     grown.check("a slice", FEW, |db, hold| {
@@ -364,20 +350,14 @@ fn a_slice_is_read_and_written_by_index() {
         let github_ids: Vec<GithubId> = (1..200)
             .map(|n| GithubId(1_000_000_000 + n * 499))
             .collect();
-        let (rows, links) = db
-            .related(Access::ReadWrite, hold.run, &slice, &items, &github_ids)
-            .unwrap();
+        let (rows, links) = db.related(hold.run, &slice, &items, &github_ids).unwrap();
         assert_eq!((rows.len(), links.len()), (100 + 199, 100));
-        assert_eq!(db.mappings(Access::ReadWrite, &slice).unwrap().len(), 100);
+        assert_eq!(db.mappings(&slice).unwrap().len(), 100);
         assert!(!db.items(&items).unwrap().is_empty());
         assert_eq!(
-            db.unknown_ids(
-                Access::ReadWrite,
-                &[],
-                &slice.iter().map(|id| id.0).collect::<Vec<_>>()
-            )
-            .unwrap()
-            .len(),
+            db.unknown_ids(&[], &slice.iter().map(|id| id.0).collect::<Vec<_>>())
+                .unwrap()
+                .len(),
             0
         );
         let finished: Vec<SuccessRecord> = claimed[..60]
@@ -404,7 +384,7 @@ fn a_slice_is_read_and_written_by_index() {
             })
             .collect();
         db.record_failure(hold.run, &failed, now, now).unwrap();
-        db.give_back(hold.run, &slice).unwrap();
+        db.release(hold.run, &slice).unwrap();
     });
 }
 
@@ -417,9 +397,7 @@ fn a_plan_is_applied_by_index() {
             .claim(&named(&issue), 1, MappingId(0), grown.at(0), hold)
             .unwrap()
             .remove(0);
-        let (_, links) = db
-            .related(Access::ReadWrite, hold.run, &issue, &[], &[])
-            .unwrap();
+        let (_, links) = db.related(hold.run, &issue, &[], &[]).unwrap();
         let (id, number) = (claimed.mapping.github_id, claimed.mapping.number);
         let url = format!(
             "https://github.com/acme/shop/pull/{}",
@@ -474,14 +452,14 @@ fn a_plan_is_applied_by_index() {
             )
             .unwrap();
         assert_eq!((applied.inserted.len(), applied.linked), (1, 1));
-        db.give_back(hold.run, &[issue[0], applied.inserted[0]])
+        db.release(hold.run, &[issue[0], applied.inserted[0]])
             .unwrap();
     });
 }
 
-/// Discovery may mark as many rows at once as a poll of busy repositories shows.
+/// Discovery may mark as many rows at once as a poll of busy repositories returns.
 #[test]
-fn marking_many_rows_and_counting_the_due_ones_read_no_more_than_those() {
+fn marking_and_counting_due_rows_reads_only_those_rows() {
     let grown = grown();
     for many in [100, 1_000] {
         let ids = grown.ids("id % 7 = 0", many);
@@ -491,13 +469,13 @@ fn marking_many_rows_and_counting_the_due_ones_read_no_more_than_those() {
         });
     }
     grown.check("counting what is due", FEW, |db, _| {
-        assert!(db.due(Access::ReadOnly, grown.at(0)).unwrap() > 100)
+        assert!(db.due(grown.at(0)).unwrap() > 100)
     });
 }
 
-/// What `status` shows of all mappings comes from indexes alone, once VACUUM has been there as autovacuum is.
+/// `status` reads only indexes for its totals, once VACUUM has run, as autovacuum does.
 #[test]
-fn a_status_of_everything_reads_no_row_of_what_is_healthy() {
+fn status_of_everything_reads_no_healthy_row() {
     let grown = grown();
     let mut client = grown.database.client();
     client
@@ -510,7 +488,7 @@ fn a_status_of_everything_reads_no_row_of_what_is_healthy() {
         client.query_one(sql, &[]).unwrap().get(0)
     };
     let before = fetched();
-    // All mappings, those never synced, which here are all, and all addresses: an entry of an index for each.
+    // One index entry for each mapping, each mapping that was never synced (here all), and each address.
     grown.check("status", 3 * 100_000 + FEW, |db, _| {
         let seen = db.overview(&[], &[], grown.at(0)).unwrap();
         assert_eq!(seen.counts.totals.total, 100_000);
@@ -520,31 +498,26 @@ fn a_status_of_everything_reads_no_row_of_what_is_healthy() {
 }
 
 #[test]
-fn a_status_of_one_mapping_reads_few_rows() {
+fn status_of_one_mapping_reads_few_rows() {
     let grown = grown();
     let some = grown.ids("id % 1000 = 7", 1);
     grown.check("status --mapping", 100, |db, _| {
         let seen = db.overview(&[], &[some[0].0], grown.at(0)).unwrap();
         assert_eq!(seen.counts.totals.total, 1);
-        let claimed = db.mappings(Access::ReadOnly, &some).unwrap().remove(0);
+        let claimed = db.mappings(&some).unwrap().remove(0);
         assert!(db.history(&claimed.mapping).unwrap().is_some());
     });
 }
 
 #[test]
-fn what_changed_at_github_is_found_and_marked_by_index() {
+fn changed_issues_are_marked_by_index() {
     let grown = grown();
     let github_ids: Vec<i64> = (1..=50).map(|n| 1_000_000_000 + n * 7).collect();
     let urls: Vec<String> = (1..=50)
         .map(|n| format!("https://github.com/acme/shop/issues/{}", n * 11))
         .collect();
     grown.check("finding what changed", FEW, |db, _| {
-        assert_eq!(
-            db.candidates(Access::ReadOnly, &github_ids, &urls)
-                .unwrap()
-                .len(),
-            96
-        );
+        assert_eq!(db.candidates(&github_ids, &urls).unwrap().len(), 96);
     });
     let ids = grown.ids("worker_recheck_at IS NOT NULL", 50);
     grown.check("marking what changed", FEW, |db, _| {
@@ -553,13 +526,16 @@ fn what_changed_at_github_is_found_and_marked_by_index() {
 }
 
 #[test]
-fn each_part_of_a_claim_has_an_index_of_its_own() {
+fn each_part_of_a_claim_has_its_own_index() {
     let grown = grown();
     let mut client = grown.database.client();
+    let boundaries = Boundaries::new();
+    let proxy = PostgresProxy::start(&grown.database.url(), boundaries.clone());
+    let (mut db, _) = Db::connect(&proxy.url(), Access::ReadWrite).unwrap();
     let some = named(&grown.ids("true", 50)).mappings;
     for (selection, indexes) in [
         (
-            Selection::Due { recheck_all: false },
+            Selection::Due,
             &["worker_mapping_due", "worker_mapping_recheck"][..],
         ),
         (Selection::Failed, &["worker_mapping_failed"]),
@@ -579,19 +555,28 @@ fn each_part_of_a_claim_has_an_index_of_its_own() {
         };
         for minute in [0, OVERDUE] {
             let (run, now, until) = (Uuid::new_v4(), grown.at(minute), grown.at(minute + 10));
-            let parameters: [&(dyn ToSql + Sync); 9] = [
+            boundaries.clear();
+            let claimed = db
+                .claim(&whole, 100, MappingId(0), now, Lease { run, until })
+                .unwrap();
+            let sent = boundaries.passed();
+            let sql = sent
+                .iter()
+                .find_map(|sent| sent.strip_prefix("PostgreSQL: /* claim */"))
+                .expect("a claim");
+            db.release(run, &ids(&claimed)).unwrap();
+            let parameters: [&(dyn ToSql + Sync); 8] = [
                 &100_i64,
                 &whole.projects,
                 &whole.mappings,
                 &0_i64,
                 &now,
-                &false,
                 &whole.excluded,
                 &run,
                 &until,
             ];
             let rows = client
-                .query(&format!("EXPLAIN {}", whole.explained()), &parameters)
+                .query(&format!("EXPLAIN {sql}"), &parameters)
                 .unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
             let plan = plan.join("\n");

@@ -1,4 +1,4 @@
-//! What is looked at is PostgreSQL; a real Weaviate for each of hundreds of worlds would take too long.
+//! These tests are about PostgreSQL; starting a real Weaviate for hundreds of worlds would take too long.
 
 mod restarted;
 
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kit::boundaries::{Side, Then};
 
+use crate::harness::Run;
 use crate::parallel::check_each;
 use crate::proofs::kill_matrix::level::Level;
 use crate::proofs::kill_matrix::scene::{Scene, Stage};
-use crate::world::Run;
 
 const SYNC: &[&str] = &["sync"];
 
-/// The statements and requests of an undisturbed `sync`, and what there is in the end.
+/// Statements and requests of an undisturbed `sync`, and the final state.
 fn undisturbed(scene: &Scene) -> (Vec<String>, Level) {
     let mut stage = scene.stage();
     stage.run(SYNC).exits(3);
@@ -23,7 +23,7 @@ fn undisturbed(scene: &Scene) -> (Vec<String>, Level) {
     (passed, Level::of(&mut stage.world))
 }
 
-/// The next runs do what is left.
+/// Checks that the next runs finish the rest.
 #[track_caller]
 fn check_level(mut stage: Stage, expected: &Level) {
     stage.settle(SYNC).unwrap();
@@ -31,8 +31,8 @@ fn check_level(mut stage: Stage, expected: &Level) {
     assert!(differences.is_empty(), "{differences}");
 }
 
-/// A `sync` in which PostgreSQL raises an error up to `times` times instead of a statement that contains `part`; returns how
-/// often it came to that.
+/// Makes a `sync` in which PostgreSQL raises an error up to `times` times instead of executing a statement that
+/// contains `part`; returns how often it did.
 fn raising(stage: &Stage, state: &'static str, part: &'static str, times: usize) -> (Run, usize) {
     let raised = Arc::new(AtomicUsize::new(0));
     let count = raised.clone();
@@ -49,14 +49,13 @@ fn raising(stage: &Stage, state: &'static str, part: &'static str, times: usize)
     (run, raised.load(Ordering::SeqCst))
 }
 
-/// The last statement of the preparations, before which nothing has begun.
-const LAST_PREPARATION: &str = "FROM worker_pause WHERE scope";
-/// The first statement of a run's end, when all is done.
-const FIRST_OF_THE_END: &str =
-    "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_due_at";
+/// The last statement of the preparations; nothing has begun before it.
+const LAST_PREPARATION: &str = "/* pause */";
+/// The first statement at the end of a run, when all work is done.
+const FIRST_OF_THE_END: &str = "/* count_due */";
 
 #[test]
-fn a_connection_that_is_cut_at_any_statement_costs_nothing() {
+fn a_connection_that_is_cut_at_any_statement_loses_nothing() {
     let scene = Scene::grown();
     let (places, expected) = undisturbed(&scene);
     let at = |part: &str| {
@@ -72,7 +71,7 @@ fn a_connection_that_is_cut_at_any_statement_costs_nothing() {
     assert!(statements.len() > 50, "{places:#?}");
     println!("{} statements", statements.len());
     check_each(&statements, |index| {
-        // What PostgreSQL has then is what it has before the next statement; the kill matrix looks at both sides.
+        // PostgreSQL has the same state before the next statement; the kill matrix tests both sides.
         let cut = (*index, Side::After);
         let mut stage = scene.stage();
         stage.boundaries.watch(move |place| {
@@ -83,7 +82,7 @@ fn a_connection_that_is_cut_at_any_statement_costs_nothing() {
             }
         });
         let run = stage.run(SYNC);
-        // Before the first request it is a server that cannot be used; in the end there is nothing to be lost.
+        // Before the first request, the server counts as unusable; at the end, nothing can be lost.
         let code = match *index {
             index if index <= prepared => 1,
             index if index < end => 75,
@@ -102,21 +101,21 @@ fn a_connection_that_is_cut_at_any_statement_costs_nothing() {
     });
 }
 
-/// Faults that pass, at statements of each kind: the transaction is tried three times.
+/// Transient faults at statements of each kind: the transaction is tried three times.
 const PLACES: &[&str] = &[
-    "UPDATE core_externalissuemapping m SET worker_claim = $8", // claim
-    "INSERT INTO worker_repository AS r",                       // marks and cursors
-    "UPDATE core_item SET status", // apply, a statement of a transaction
+    "/* claim */",
+    "/* record_discovery */",
+    "/* apply_move_item */", // a statement of a transaction
     "COMMIT",
-    "worker_attempts = 0, worker_error = NULL", // finish
-    "worker_attempts = t.attempts",             // fail
-    "worker_pushed_at = coalesce($3",           // delivered
-    "worker_attempts = m.worker_attempts + 1",  // a suspect is taken over
-    "INSERT INTO worker_run",
+    "/* record_success */",
+    "/* record_failure */",
+    "/* record_delivery */",
+    "/* claim_suspect */",
+    "/* record_run */",
 ];
 
 #[test]
-fn a_conflict_that_passes_is_not_noticed() {
+fn a_transient_conflict_has_no_effect() {
     let scene = Scene::grown();
     let (_, expected) = undisturbed(&scene);
     for part in PLACES {
@@ -126,7 +125,7 @@ fn a_conflict_that_passes_is_not_noticed() {
             assert!(raised >= 3, "{state} at {part}: {raised}");
             let run = run.exits(3);
             assert!(
-                !run.stderr.contains("given back"),
+                !run.stderr.contains("released"),
                 "{state} at {part}: {}",
                 run.all()
             );
@@ -141,17 +140,17 @@ fn a_conflict_that_passes_is_not_noticed() {
 }
 
 #[test]
-fn a_conflict_that_stays_gives_the_mapping_back_and_the_run_goes_on() {
+fn a_lasting_conflict_releases_the_mapping_and_the_run_continues() {
     let scene = Scene::grown();
     let (_, expected) = undisturbed(&scene);
     for state in ["40001", "40P01", "55P03"] {
         let mut stage = scene.stage();
-        let (run, raised) = raising(&stage, state, "UPDATE core_item SET status", 3);
+        let (run, raised) = raising(&stage, state, "/* apply_move_item */", 3);
         assert!(raised > 3, "{raised}");
-        // The run goes on: its other items are moved, and the one of the first mapping is moved by the next run.
+        // The run continues and moves its other items; the next run moves the item of the first mapping.
         let run = run
             .exits(3)
-            .logs("given back: somebody else is working on its rows");
+            .logs("released: another session is working on its rows");
         assert!(
             stage
                 .world
@@ -165,13 +164,13 @@ fn a_conflict_that_stays_gives_the_mapping_back_and_the_run_goes_on() {
 }
 
 #[test]
-fn a_conflict_that_stays_while_claims_end_leaves_them_to_expire_and_the_run_goes_on() {
+fn claims_that_cannot_be_released_because_of_a_conflict_expire_later() {
     let scene = Scene::grown();
     let (_, expected) = undisturbed(&scene);
     for part in [
-        "worker_attempts = 0, worker_error = NULL",
-        "worker_attempts = t.attempts",
-        "worker_pushed_at = coalesce($3",
+        "/* record_success */",
+        "/* record_failure */",
+        "/* record_delivery */",
     ] {
         let stage = scene.stage();
         let (run, raised) = raising(&stage, "40P01", part, 3);
@@ -181,15 +180,15 @@ fn a_conflict_that_stays_while_claims_end_leaves_them_to_expire_and_the_run_goes
     }
 }
 
-/// The next run sees the same changes again.
+/// The next run polls the same changes again.
 #[test]
-fn a_conflict_that_stays_while_changes_are_recorded_leaves_them_to_the_next_run() {
+fn changes_that_cannot_be_recorded_because_of_a_conflict_are_left_to_the_next_run() {
     let scene = Scene::grown();
     let (_, expected) = undisturbed(&scene);
     let mut stage = scene.stage();
-    let (run, _) = raising(&stage, "55P03", "INSERT INTO worker_repository AS r", 3);
+    let (run, _) = raising(&stage, "55P03", "/* record_discovery */", 3);
     run.exits(3)
-        .logs("what changed at GitHub is left to the next run");
+        .logs("the changes on GitHub are left to the next run");
     let entered = "SELECT count(*) FROM worker_repository WHERE name = 'acme/other'";
     assert_eq!(
         stage.world.one::<i64>(entered),
@@ -199,25 +198,25 @@ fn a_conflict_that_stays_while_changes_are_recorded_leaves_them_to_the_next_run(
     check_level(stage, &expected);
 }
 
-/// What PostgreSQL says, how the run ends, and what the operator is told.
+/// Error of PostgreSQL, exit code of the run, and message to the operator.
 #[test]
-fn an_error_of_the_server_is_told_with_what_to_do() {
+fn a_server_error_is_reported_with_a_remedy() {
     let scene = Scene::grown();
     let (_, expected) = undisturbed(&scene);
-    let claim = "UPDATE core_externalissuemapping m SET worker_claim = $8";
+    let claim = "/* claim */";
     // Disk full, statement timeout, lock timeout, server shutting down.
     let table: &[(&str, &str, &str)] = &[
         ("53100", claim, "make room on PostgreSQL's disk"),
         (
             "53100",
-            "UPDATE core_item SET status",
+            "/* apply_move_item */",
             "make room on PostgreSQL's disk",
         ),
-        ("57014", claim, "a statement may take 60 s"),
+        ("57014", claim, "a statement took longer than 60 s"),
         (
             "55P03",
             claim,
-            "somebody holds what it needs for longer than 5 s",
+            "another session holds the rows for longer than 5 s",
         ),
         ("57P01", claim, "claiming mappings failed"),
     ];
@@ -230,7 +229,7 @@ fn an_error_of_the_server_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_server_that_takes_no_writes_is_told_before_anything_is_asked() {
+fn a_read_only_server_is_reported_before_any_request() {
     let scene = Scene::grown();
     let (_, expected) = undisturbed(&scene);
     let mut stage = scene.stage();
@@ -241,7 +240,7 @@ fn a_server_that_takes_no_writes_is_told_before_anything_is_asked() {
     let run = stage
         .run(SYNC)
         .exits(1)
-        .logs("let DATABASE_URL lead to the primary server");
+        .logs("this server is read-only; point DATABASE_URL at the primary");
     assert_eq!(stage.world.github.requests().len(), 0, "{}", run.all());
     stage.run(&["sync", "--dry-run"]);
     stage.world.execute(&format!(
@@ -250,27 +249,24 @@ fn a_server_that_takes_no_writes_is_told_before_anything_is_asked() {
     check_level(stage, &expected);
 }
 
-/// A person at psql locks a row before its claim ends, and does not let go before the run has ended. What would wait for the
-/// row gets its lock timeout at once.
+/// A person at psql locks a row before its claim ends, and keeps the lock until the run has ended. A statement that
+/// waits for the row gets its lock timeout at once.
 #[test]
-fn a_row_that_a_person_holds_keeps_no_others_from_ending_their_claims() {
+fn a_locked_row_does_not_stop_the_release_of_other_claims() {
     let scene = Scene::grown();
     let (_, expected) = undisturbed(&scene);
     let mut stage = scene.stage();
     let mut person = stage.world.database.client();
     stage.boundaries.watch(move |place| {
-        let is_end = place.side == Side::Before
-            && place
-                .what
-                .contains("worker_attempts = 0, worker_error = NULL");
-        if is_end && place.what.contains("SKIP LOCKED") {
+        let is_at = |tag: &str| place.side == Side::Before && place.what.contains(tag);
+        if is_at("/* record_success */") {
             person
                 .batch_execute(
                     "BEGIN; SELECT FROM core_externalissuemapping WHERE id = 4 FOR UPDATE",
                 )
                 .unwrap();
         }
-        if is_end && !place.what.contains("SKIP LOCKED") {
+        if is_at("/* record_success_locked */") {
             Then::Raise("55P03")
         } else {
             Then::Pass

@@ -1,4 +1,4 @@
-//! `sql/agira.sql` against what Agira's own migrations make of its database.
+//! `sql/agira.sql` must create the tables that Agira's own migrations create.
 
 use kit::postgres_server::Database;
 
@@ -89,8 +89,8 @@ const TABLES: &[(&str, &str)] = &[
     ),
 ];
 
-/// A table of the database in the same words. What spans several columns stands at the first of them; anything unusual
-/// shows up in full.
+/// Query for a table of the database in the same form. Parts that span several columns are at the first one; anything
+/// unusual is shown in full.
 const CATALOG: &str = "
     WITH attribute AS (
         SELECT * FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped

@@ -1,5 +1,5 @@
-//! Invariant 14: Django's own inserts, updates and deletes on these tables work as before. Each is carried out on an Agira
-//! without and on one with `sql/worker.sql`; answers and rows have to be the same.
+//! Invariant 14: Django's own inserts, updates and deletes on these tables work as before. Each test runs them on an
+//! Agira without `sql/worker.sql` and on one with it; results and rows must be the same.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use kit::agira;
 use kit::postgres_server::Database;
 use postgres::Client;
 
-/// An item with an issue and two pull requests, and another item with an issue of its own.
+/// Ids of an item with an issue and two pull requests, and of another item with one issue.
 struct Rows {
     item: i64,
     other_item: i64,
@@ -33,7 +33,7 @@ fn rows(client: &mut Client) -> Rows {
     }
 }
 
-/// What a run leaves on these rows: links, an outbox, a claim, a failure.
+/// Statements that add the traces of a run to these rows: links, an outbox, a claim, a failure.
 const TRACES: &str = "
     INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation)
         SELECT issue.id, pr.id, issue.item_id, 'closes' FROM core_externalissuemapping issue, core_externalissuemapping pr
@@ -42,7 +42,7 @@ const TRACES: &str = "
     UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL, worker_due_at = NULL,
         worker_error = 'gone', worker_error_at = now() WHERE github_id = 102";
 
-/// Rows of Agira's tables without `xmin`, and how the statements ended.
+/// Rows of Agira's tables without `xmin`, and the results of the statements.
 type End = (Vec<Result<u64, String>>, BTreeMap<String, Vec<String>>);
 
 fn carry_out(
@@ -72,7 +72,7 @@ fn carry_out(
     ((answers, tables), client)
 }
 
-/// Returns how the statements ended, and how many links are left.
+/// Returns the results of the statements, and the number of links that are left.
 #[track_caller]
 fn check(statements: impl Fn(&Rows) -> Vec<String>) -> (Vec<Result<u64, String>>, i64) {
     let (bare, installed) = (Database::agira_only(), Database::create());
@@ -114,7 +114,7 @@ fn saving_a_whole_mapping_and_a_whole_item_works_as_before() {
 }
 
 #[test]
-fn deleting_a_mapping_takes_its_links_along() {
+fn deleting_a_mapping_deletes_its_links() {
     let delete = |id| {
         format!(
             "DELETE FROM core_externalissuemapping WHERE core_externalissuemapping.id IN ({id})"
@@ -126,9 +126,9 @@ fn deleting_a_mapping_takes_its_links_along() {
     assert_eq!((answers, links), (vec![Ok(1)], 2));
 }
 
-/// Django deletes what refers to a row first, all in one transaction.
+/// Django first deletes the rows that refer to a row, all in one transaction.
 #[test]
-fn deleting_an_item_with_its_mappings_takes_all_links_along() {
+fn deleting_an_item_with_its_mappings_deletes_all_links() {
     let (answers, links) = check(|rows| {
         in_transaction(&[
             format!(

@@ -1,22 +1,18 @@
-//! Rows of Agira that no look at GitHub can serve, or only just.
+//! Rows of Agira for which GitHub cannot be asked, and rows for which it is just possible.
 
 use agira_worker::core::agira_object::ObjectType::{GithubIssue, GithubPr, Item};
 use kit::agira;
 use serde_json::{Value, json};
 
-use crate::world::{Linked, World};
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{Linked, World};
 
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
 const ISSUE: &str = "acme/shop#12";
 
-/// Two closed issues, each with an item; the first one's row is changed by `change`.
+/// Returns two closed issues, each with an item. `change` is applied to the row of the first one.
 fn changed(change: &str) -> (World, Linked, Linked) {
     let mut world = World::new();
-    let [bad, good] = [ISSUE, "acme/shop#13"].map(|key| {
-        let linked = world.issue(key, "Working");
-        world.github.close(key, CLOSED_AT);
-        linked
-    });
+    let [bad, good] = [ISSUE, "acme/shop#13"].map(|key| world.closed_issue(key));
     world.execute(
         &change
             .replace("$mapping", &bad.mapping.to_string())
@@ -25,7 +21,8 @@ fn changed(change: &str) -> (World, Linked, Linked) {
     (world, bad, good)
 }
 
-/// The first of two mappings fails and says all `parts`, wherever that can be seen; the other one is not concerned.
+/// Checks that the first of two mappings fails with a message that has all `parts`, in every output, and that the other
+/// one is not affected.
 #[track_caller]
 fn fails(change: &str, parts: &[&str]) {
     let (mut world, bad, good) = changed(change);
@@ -89,7 +86,7 @@ fn an_empty_address_and_a_project_without_repository_name_what_to_set() {
 }
 
 #[test]
-fn an_address_that_is_no_issues_address_is_shown_with_what_to_do() {
+fn an_address_that_names_no_issue_is_reported_with_a_remedy() {
     for url in [
         "https://github.com/acme/shop/wiki",
         "https://github.com/acme/shop/issues/0",
@@ -111,7 +108,7 @@ fn an_address_that_is_no_issues_address_is_shown_with_what_to_do() {
 }
 
 #[test]
-fn a_kind_that_agira_does_not_have_is_this_mappings_failure() {
+fn an_unknown_kind_is_a_failure_of_the_mapping() {
     for kind in ["issue", "", "PullRequest"] {
         let change =
             format!("UPDATE core_externalissuemapping SET kind = '{kind}' WHERE id = $mapping");
@@ -120,12 +117,12 @@ fn a_kind_that_agira_does_not_have_is_this_mappings_failure() {
 }
 
 #[test]
-fn a_kind_that_github_contradicts_is_this_mappings_failure() {
+fn a_kind_that_github_contradicts_is_a_failure_of_the_mapping() {
     fails(
         "UPDATE core_externalissuemapping SET kind = 'PR' WHERE id = $mapping",
         &["acme/shop#12 is a GitHub issue, but the mapping's kind is PR; correct kind or html_url"],
     );
-    // GitHub leads from an issue's address to a pull request's and back; the number decides.
+    // GitHub redirects from the address of an issue to that of a pull request and back, so the number decides.
     fails(
         "UPDATE core_externalissuemapping SET kind = 'PR', html_url = 'https://github.com/acme/shop/pull/12' WHERE id = $mapping",
         &["acme/shop#12 is a GitHub issue, but the mapping's kind is PR"],
@@ -133,7 +130,7 @@ fn a_kind_that_github_contradicts_is_this_mappings_failure() {
 }
 
 #[test]
-fn an_empty_address_is_found_by_the_projects_repository_and_the_number() {
+fn an_empty_address_falls_back_to_the_projects_repository_and_the_number() {
     let (mut world, bad, _) =
         changed("UPDATE core_externalissuemapping SET html_url = '' WHERE id = $mapping");
     world.sync();

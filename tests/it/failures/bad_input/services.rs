@@ -1,4 +1,4 @@
-//! GitHub and Weaviate that are not there, refuse us, or are something else.
+//! GitHub or Weaviate is unreachable, refuses the credentials, or is another server.
 
 use std::process::Command;
 
@@ -8,20 +8,21 @@ use kit::postgres_server::Database;
 use kit::weaviate::{self, agira_class};
 use serde_json::{Value, json};
 
-use super::{PASSWORD, busy, busy_with_key, ends};
-use crate::world::{Run, World};
+use super::{PASSWORD, ends};
+use crate::fixtures::{one_closed_issue, one_closed_issue_with_key};
+use crate::harness::{Run, World};
 
-/// Nobody listens there.
+/// Address without a server.
 const NOWHERE: &str = "http://127.0.0.1:1";
 
-/// Everything that mappings and items say.
+/// Returns all columns of mappings and items.
 fn rows(world: &mut World) -> (Value, Value) {
     let mappings = "SELECT json_agg(to_jsonb(m) ORDER BY id) FROM core_externalissuemapping m";
     let items = "SELECT json_agg(to_jsonb(i) ORDER BY id) FROM core_item i";
     (world.one(mappings), world.one(items))
 }
 
-/// `sync` that ends with `code` and gives back what it claimed, as it was.
+/// Checks that `sync` ends with `code` and releases its claims without other changes.
 #[track_caller]
 fn gives_back(
     world: &mut World,
@@ -31,7 +32,7 @@ fn gives_back(
     parts: &[&str],
 ) {
     let before = rows(world);
-    // A mapping that is named is looked at without asking first what changed.
+    // A named mapping is fetched without a poll.
     let json = ends(world, &["sync", "--mapping", "1"], change, code, parts);
     assert_eq!(rows(world), before);
     assert_eq!(
@@ -43,7 +44,8 @@ fn gives_back(
     assert!(before.0[0]["worker_due_at"].is_string(), "{before:?}");
 }
 
-/// `sync` that ends with `code` because of Weaviate, after everything else was done and with the objects kept.
+/// Checks that `sync` ends with `code` because of Weaviate, finishes everything else and keeps the objects in the
+/// outboxes.
 #[track_caller]
 fn keeps_objects(
     world: &mut World,
@@ -81,8 +83,8 @@ fn keeps_objects(
 }
 
 #[test]
-fn github_that_is_not_there_or_answers_garbage_is_tried_again_later() {
-    let mut world = busy();
+fn an_unreachable_or_garbled_github_is_tried_again_later() {
+    let mut world = one_closed_issue();
     let nowhere = |command: &mut Command| {
         command.env("GITHUB_API_URL", NOWHERE);
     };
@@ -105,7 +107,8 @@ fn github_that_is_not_there_or_answers_garbage_is_tried_again_later() {
             body: body.as_bytes().to_vec(),
             ..Response::empty(status)
         };
-        // Each of the two runs asks three times, and three times whether GitHub answers at all.
+        // Each of the two runs sends the request three times, and then tests three times whether GitHub responds at
+        // all.
         world.github.fail_next(12, &Fault::Answer(answer));
         gives_back(
             &mut world,
@@ -120,7 +123,7 @@ fn github_that_is_not_there_or_answers_garbage_is_tried_again_later() {
 
 #[test]
 fn a_token_that_github_refuses_needs_a_person() {
-    let mut world = busy();
+    let mut world = one_closed_issue();
     let wrong = |command: &mut Command| {
         command.env("GITHUB_TOKEN", PASSWORD);
     };
@@ -133,8 +136,8 @@ fn a_token_that_github_refuses_needs_a_person() {
 }
 
 #[test]
-fn an_address_that_is_not_githubs_needs_a_person() {
-    let mut world = busy();
+fn a_wrong_address_of_github_needs_a_person() {
+    let mut world = one_closed_issue();
     let answer = Response {
         body: b"no such page".to_vec(),
         ..Response::empty(404)
@@ -150,18 +153,18 @@ fn an_address_that_is_not_githubs_needs_a_person() {
 }
 
 #[test]
-fn weaviate_that_is_not_there_or_answers_garbage_delays_nothing_else() {
+fn an_unreachable_or_garbled_weaviate_delays_nothing_else() {
     let nowhere = |command: &mut Command| {
         command.env("WEAVIATE_URL", NOWHERE);
     };
     keeps_objects(
-        &mut busy(),
+        &mut one_closed_issue(),
         &nowhere,
         75,
         json!("weaviate"),
         &["Weaviate: not available", "refused"],
     );
-    let mut world = busy();
+    let mut world = one_closed_issue();
     world.weaviate.settings().down = true;
     keeps_objects(
         &mut world,
@@ -179,13 +182,13 @@ fn weaviate_that_is_not_there_or_answers_garbage_delays_nothing_else() {
         json!("weaviate"),
         &["is WEAVIATE_URL a Weaviate server?"],
     );
-    world.sync().logs("delivered Weaviate");
+    world.sync().logs("Weaviate");
     assert_eq!(world.weaviate.objects().len(), 2);
 }
 
 #[test]
 fn a_key_that_weaviate_refuses_needs_a_person_and_delays_nothing_else() {
-    let mut world = busy_with_key(Some("the-right-key"));
+    let mut world = one_closed_issue_with_key(Some("the-right-key"));
     for (key, said) in [
         (None, "anonymous access not enabled"),
         (Some(PASSWORD), "unauthorized: invalid api key"),
@@ -203,14 +206,14 @@ fn a_key_that_weaviate_refuses_needs_a_person_and_delays_nothing_else() {
             .env("WEAVIATE_API_KEY", "the-right-key"),
     )
     .exits(0)
-    .logs("delivered Weaviate");
+    .logs("Weaviate");
     assert_eq!(world.weaviate.objects().len(), 2);
 }
 
 #[test]
-fn an_address_that_is_not_weaviates_needs_a_person() {
-    let mut world = busy();
-    // The class, and its creation, in each of the two runs.
+fn a_wrong_address_of_weaviate_needs_a_person() {
+    let mut world = one_closed_issue();
+    // Each of the two runs reads the class, and creates it.
     world
         .weaviate
         .fail_next(4, &weaviate::Fault::Status(404, "no such page".to_owned()));
@@ -227,8 +230,7 @@ fn an_address_that_is_not_weaviates_needs_a_person() {
 fn a_class_that_does_not_fit_is_named_before_anything_is_written() {
     let check = |change: &dyn Fn(&mut Vec<Value>), says: &str| {
         let mut world = World::on(Database::create());
-        world.issue("acme/shop#12", "Working");
-        world.github.close("acme/shop#12", "2026-03-01T10:00:00Z");
+        world.closed_issue("acme/shop#12");
         let mut class = agira_class();
         change(class["properties"].as_array_mut().unwrap());
         world.weaviate.create_class(class);
@@ -275,7 +277,7 @@ fn a_class_that_does_not_fit_is_named_before_anything_is_written() {
 
 #[test]
 fn no_secret_is_logged_however_much_is_logged() {
-    let world = busy_with_key(Some(PASSWORD));
+    let world = one_closed_issue_with_key(Some(PASSWORD));
     let url = world
         .database
         .worker_url()

@@ -1,4 +1,4 @@
-//! Text of strangers: whole where it is content, harmless where a terminal or a log gets it.
+//! Untrusted text: stored verbatim as content, and escaped on terminals and in logs.
 
 use agira_worker::core::agira_object::ObjectType::{GithubIssue, GithubPr};
 use kit::agira::{self, NewItem};
@@ -6,16 +6,16 @@ use kit::github::Fault;
 use kit::http::Response;
 use serde_json::json;
 
-use crate::world::{Linked, Run, World, uuid};
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{Linked, Run, World, uuid};
 
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
 const ISSUE: &str = "acme/shop#12";
 const PULL_REQUEST: &str = "acme/shop#13";
-/// Drives a terminal by both ways of introducing a sequence, forges a line, and reorders what follows.
+/// Text that controls a terminal in both ways of starting a sequence, forges a line, and reorders the rest.
 const HOSTILE: &str = "x\u{1b}]0;pwned\u{7}\r\nFORGED line\u{9b}31m\u{202e}\u{0}y";
 
 #[test]
-fn a_nul_goes_and_60_kilobytes_arrive_whole() {
+fn nul_is_removed_and_60_kilobytes_arrive_complete() {
     let mut world = World::new();
     let linked = world.issue(ISSUE, "Working");
     let body = format!(
@@ -57,7 +57,7 @@ fn a_nul_goes_and_60_kilobytes_arrive_whole() {
     assert_eq!(stored, whole);
 }
 
-/// Everything that a stranger can write is hostile.
+/// Returns a world in which every untrusted text is hostile.
 fn hostile() -> (World, Linked) {
     let mut world = World::new();
     let project = world.project("acme/shop");
@@ -96,7 +96,7 @@ fn hostile() -> (World, Linked) {
     (world, Linked { item, mapping })
 }
 
-/// Nothing of a run drives a terminal or forges a line.
+/// Checks that no output controls a terminal or forges a line.
 #[track_caller]
 fn harmless(run: Run) -> Run {
     for output in [&run.stdout, &run.stderr] {
@@ -209,7 +209,7 @@ fn hostile_text_in_an_address_or_an_error_is_harmless_in_every_output() {
     }
 }
 
-/// Invariant 12, also when a proxy repeats what it was sent.
+/// Invariant 12 also holds if a proxy repeats the secret that it received.
 #[test]
 fn a_secret_that_an_answer_repeats_is_not_shown() {
     let mut world = World::new();

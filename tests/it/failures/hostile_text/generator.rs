@@ -1,8 +1,8 @@
-//! Hostile text, by chance that can be repeated.
+//! Repeatable random hostile text.
 
 use fastrand::Rng;
 
-/// What somebody who means harm would write, to terminals, logs, databases, query languages and parsers.
+/// Attacks on terminals, logs, databases, query languages and parsers.
 const PIECES: &[&str] = &[
     "\u{1b}]0;pwned\u{7}",
     "\u{1b}[2J\u{1b}[1;1H",
@@ -56,7 +56,7 @@ const PIECES: &[&str] = &[
     "\"",
 ];
 
-/// Some text, not longer than `most` characters.
+/// Returns random text of at most `most` characters.
 pub fn text(rng: &mut Rng, most: usize) -> String {
     let mut text = String::new();
     for _ in 0..rng.usize(0..8) {
@@ -69,7 +69,7 @@ pub fn text(rng: &mut Rng, most: usize) -> String {
     text.chars().take(most).collect()
 }
 
-/// The same, but now and then with a line of a megabyte.
+/// Returns the same, sometimes with a line of a megabyte.
 pub fn long_text(rng: &mut Rng) -> String {
     let mut text = text(rng, usize::MAX);
     if rng.u16(..4000) == 0 {
@@ -80,7 +80,7 @@ pub fn long_text(rng: &mut Rng) -> String {
     text
 }
 
-/// Up to a few of them.
+/// Returns a few random texts, or none.
 pub fn texts(rng: &mut Rng) -> Vec<String> {
     (0..rng.usize(0..4))
         .map(|_| text(rng, usize::MAX))

@@ -1,4 +1,4 @@
-//! 10,000 hostile snapshots through the pieces that handle them: plan, printing, JSON, log and database.
+//! Sends 10,000 hostile snapshots through the modules that handle them: plan, printing, JSON, log and database.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use agira_worker::core::model::*;
 use agira_worker::core::plan::{Action, Plan, PlanInput, Policy, plan};
 use agira_worker::core::records::{ObjectState, Records};
 use agira_worker::core::text::{Printable, printable_json, storable};
-use agira_worker::db::{Claimed, Db, FailureRecord, Lease, MappingFilter, Selection};
+use agira_worker::db::{Access, Claimed, Db, FailureRecord, Lease, MappingFilter, Selection};
 use chrono::{DateTime, Duration, Utc};
 use clap::Parser;
 use fastrand::Rng;
@@ -22,11 +22,11 @@ use super::generator::{long_text, text, texts};
 use super::{check_json, check_log, check_printable, is_unprintable};
 
 const SNAPSHOTS: usize = 10_000;
-/// Mappings that are worked on at once, again and again.
+/// Number of mappings, which are used again and again.
 const MAPPINGS: usize = 250;
 const SEED: u64 = 8;
 
-/// A log that is kept.
+/// A log in memory.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -41,17 +41,17 @@ impl Write for Kept {
 }
 
 impl Kept {
-    /// The program's own logger, which writes here.
+    /// Returns the program's own logger, which writes to this log.
     fn logger(&self, format: &str) -> env_logger::Logger {
         let cli = Cli::parse_from(["agira-worker", "--log-format", format, "status"]);
-        let mut builder = agira_worker::logger(&cli);
+        let mut builder = agira_worker::testing::logger(&cli);
         builder
             .filter_level(log::LevelFilter::Trace)
             .target(env_logger::Target::Pipe(Box::new(self.clone())));
         builder.build()
     }
 
-    /// What was written since the last time; it is UTF-8.
+    /// Returns the text that was logged since the last call, and checks that it is UTF-8.
     fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).expect("UTF-8")
     }
@@ -68,7 +68,7 @@ fn policy() -> Policy {
     }
 }
 
-/// As the adapter makes it of GitHub's answer.
+/// Returns a snapshot as the adapter creates it from GitHub's response.
 fn snapshot(rng: &mut Rng, mapping: &Mapping, now: DateTime<Utc>) -> Snapshot {
     let text = |rng: &mut Rng| storable(long_text(rng));
     let list = |rng: &mut Rng| -> Vec<String> { texts(rng).into_iter().map(storable).collect() };
@@ -114,8 +114,8 @@ fn snapshot(rng: &mut Rng, mapping: &Mapping, now: DateTime<Utc>) -> Snapshot {
     }
 }
 
-/// What the plan's lines look like on a terminal, in both logs and as JSON.
-fn check_said(plan: &Plan, loggers: &[env_logger::Logger; 2]) {
+/// Checks the lines of a plan on a terminal, in both log formats and as JSON.
+fn check_messages(plan: &Plan, loggers: &[env_logger::Logger; 2]) {
     let actions = plan.actions.iter().map(ToString::to_string);
     for line in actions.chain(plan.notes.iter().map(ToString::to_string)) {
         check_one_line(&Printable(&line).to_string());
@@ -141,7 +141,7 @@ fn check_one_line(line: &str) {
     assert!(!line.contains(is_unprintable), "one line: {line:?}");
 }
 
-/// What PostgreSQL is to hold after a plan was applied.
+/// Values that PostgreSQL must have after a plan was applied.
 struct Expected {
     id: i64,
     body: Option<String>,
@@ -181,12 +181,12 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
             "UPDATE core_externalissuemapping SET kind = 'PR', html_url = replace(html_url, 'issues', 'pull') WHERE id % 2 = 0",
         )
         .unwrap();
-    let (mut db, now) = Db::connect(&database.worker_url()).unwrap();
+    let (mut db, now) = Db::connect(&database.worker_url(), Access::ReadWrite).unwrap();
     let kept = [Kept::default(), Kept::default()];
     let loggers = [kept[0].logger("text"), kept[1].logger("json")];
     for round in 0..SNAPSHOTS / MAPPINGS {
         let now = now + Duration::hours(1 + i64::try_from(round).unwrap());
-        // What people and GitHub wrote into Agira's own columns.
+        // Columns of Agira with text from people and from GitHub.
         let some = |rng: &mut Rng, most| {
             (0..MAPPINGS)
                 .map(|_| storable(text(rng, most)))
@@ -210,7 +210,7 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
             )
             .unwrap();
         let whole = MappingFilter {
-            selection: Selection::Due { recheck_all: false },
+            selection: Selection::Due,
             projects: Vec::new(),
             mappings: Vec::new(),
             excluded: Vec::new(),
@@ -240,7 +240,7 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
                 records: &known,
                 policy: &policy(),
             });
-            check_said(&plan, &loggers);
+            check_messages(&plan, &loggers);
             let outbox = plan.outbox(now);
             db.apply(one, &plan, outbox.as_ref(), now, hold)
                 .unwrap_or_else(|error| panic!("{snapshot:?}: {error:?}"));
@@ -249,7 +249,7 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
                 &plan,
                 outbox.map(|outbox| serde_json::to_value(outbox).unwrap()),
             ));
-            // Whatever fails, its reason is quoted text of a service.
+            // If an object fails, the reason quotes text of a service.
             let said = agira_worker::core::text::quoted(&long_text(&mut rng));
             failed.push(FailureRecord {
                 id: mapping.id,
@@ -277,7 +277,7 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
     }
 }
 
-/// Content is in the database as it was written.
+/// Checks that the database has the text unchanged.
 fn check_stored(client: &mut postgres::Client, all: &[Expected]) {
     let rows = client
         .query(

@@ -1,4 +1,4 @@
-//! Whole runs of the program in a hostile world: every text at GitHub, in Agira and in Weaviate is a stranger's.
+//! Whole runs in a hostile world: every text on GitHub, in Agira and in Weaviate is untrusted.
 
 use agira_worker::core::agira_object::ObjectType::{GithubIssue, GithubPr, Item};
 use fastrand::Rng;
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::generator::{long_text, text, texts};
 use super::{check_json, check_log, check_printable};
-use crate::world::{Linked, Run, World, split, uuid};
+use crate::fixtures::CLOSED_AT;
+use crate::harness::{Linked, Run, World, split, uuid};
 
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
 const ISSUES: i32 = 120;
 const SEED: u64 = 88;
 
-/// What Weaviate shall hold of one issue, and of its pull request.
+/// Expected objects of one issue and of its pull request.
 struct Written {
     linked: Linked,
     title: String,
@@ -48,7 +48,8 @@ fn with_labels(mut text: String, labels: &[String]) -> String {
     text
 }
 
-/// An item, its closed issue and the pull request that closes it, all by strangers; Weaviate holds an object of the issue.
+/// Returns an item, its closed issue and the pull request that closes it, all with untrusted text. Weaviate has an
+/// object of the issue.
 fn stranger(world: &mut World, rng: &mut Rng, number: i32) -> Written {
     let (issue, pull_request) = (
         format!("acme/shop#{number}"),
@@ -104,7 +105,7 @@ fn stranger(world: &mut World, rng: &mut Rng, number: i32) -> Written {
     }
 }
 
-/// A run whose outputs are checked; with everything logged.
+/// Runs the program with everything logged, and checks its outputs.
 #[track_caller]
 fn run(world: &World, args: &[&str]) -> Run {
     let run = Run::of(world.command(args).env("RUST_LOG", "trace"));
@@ -117,7 +118,7 @@ fn run(world: &World, args: &[&str]) -> Run {
         true => check_json(&run.stdout),
         false => check_printable(&run.stdout),
     }
-    // A line of our own begins with words of our own.
+    // Every line of the program starts with its own text.
     assert!(
         !run.stdout
             .lines()
@@ -129,7 +130,7 @@ fn run(world: &World, args: &[&str]) -> Run {
 }
 
 #[test]
-fn strangers_text_reaches_weaviate_whole_and_every_output_printable() {
+fn untrusted_text_reaches_weaviate_complete_and_outputs_printable() {
     let mut rng = Rng::with_seed(SEED);
     let mut world = World::new();
     let all: Vec<Written> = (1..=ISSUES)
@@ -165,7 +166,7 @@ fn strangers_text_reaches_weaviate_whole_and_every_output_printable() {
         let body: String = row.get(1);
         assert!(one.pull_requests_text.contains(&body), "{body:?}");
     }
-    // The same with everything that can be rejected rejected, in every stranger's words.
+    // The same, but the services reject everything that they can reject, with untrusted text as the reason.
     for one in &all {
         world
             .weaviate
@@ -191,7 +192,7 @@ fn strangers_text_reaches_weaviate_whole_and_every_output_printable() {
     );
 }
 
-/// A server in front of another one, whose answers it may change.
+/// Starts a proxy that can change the responses of another server.
 fn front(
     behind: String,
     change: impl Fn(&Request, Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
@@ -245,15 +246,12 @@ fn replaced(body: &[u8], from: &str, to: &[u8]) -> Vec<u8> {
     parts
 }
 
-/// JSON can name half a character, and a server can send bytes that are no text: the parser refuses both.
+/// JSON can contain a lone surrogate, and a server can send bytes that are not UTF-8. The JSON parser rejects both.
 #[test]
-fn half_a_character_in_an_answer_is_replaced_and_costs_nobody_else_anything() {
+fn an_invalid_character_in_a_response_is_replaced_and_affects_nothing_else() {
     let mut world = World::new();
-    let [half, bytes, good] = ["acme/shop#1", "acme/shop#2", "acme/shop#3"].map(|key| {
-        let linked = world.issue(key, "Working");
-        world.github.close(key, CLOSED_AT);
-        linked
-    });
+    let [half, bytes, good] =
+        ["acme/shop#1", "acme/shop#2", "acme/shop#3"].map(|key| world.closed_issue(key));
     world.github.issue("acme/shop#1", |issue| {
         issue.title = "a HALF b HALF \u{1f600}".to_owned()
     });
@@ -305,9 +303,9 @@ fn half_a_character_in_an_answer_is_replaced_and_costs_nobody_else_anything() {
     assert_eq!(world.properties(GithubIssue, bytes.mapping)["text"], text);
 }
 
-/// What a service says where nobody expects text of strangers: in names, types, ids and times.
+/// Untrusted text in places where nobody expects it: in names, types, ids and times.
 #[test]
-fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
+fn hostile_text_of_a_service_is_harmless_in_every_output() {
     const HOSTILE: &str = "\u{0}\u{1b}[31m\r\n[2026-03-01T10:00:00Z ERROR] FORGED\u{202e}";
     let long = format!("{HOSTILE}{}", "x".repeat(1 << 20));
     let set = |body: &[u8], pointer: &str, value: Value| {
@@ -320,7 +318,7 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
     type Change = Box<dyn Fn(&Request, Vec<u8>) -> Vec<u8> + Send + Sync>;
     let at = |pointer: &'static str, value: Value| -> Change {
         Box::new(move |request, body| {
-            match String::from_utf8_lossy(&request.body).contains("query Look(") {
+            match String::from_utf8_lossy(&request.body).contains("query Fetch(") {
                 true => set(&body, pointer, value.clone()),
                 false => body,
             }
@@ -367,7 +365,7 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
             Box::new(move |request, body| {
                 let id = "/data/t0/issueOrPullRequest/closedByPullRequestsReferences/nodes/0/fullDatabaseId";
                 let url = "/data/t0/issueOrPullRequest/closedByPullRequestsReferences/nodes/0/url";
-                match String::from_utf8_lossy(&request.body).contains("query Look(") {
+                match String::from_utf8_lossy(&request.body).contains("query Fetch(") {
                     true => set(&set(&body, id, json!(HOSTILE)), url, json!(HOSTILE)),
                     false => body,
                 }
@@ -474,7 +472,7 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
                 check_log(&run.stderr)
             }
             assert!(!run.stderr.contains("panicked"), "{}", run.all());
-            // Content may be long; what is said about it is not.
+            // Content may be long, but messages about it may not.
             let longest = run.stderr.lines().map(str::len).max().unwrap_or_default();
             assert!(
                 longest < 4000,
@@ -485,7 +483,7 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
                 assert_eq!(run.code, code, "{}", run.all());
             }
         }
-        // The run itself is on record, whatever the reason for its end.
+        // The run is recorded, whatever ended it.
         assert_eq!(
             world.one::<i64>("SELECT count(*) FROM worker_run WHERE command = 'sync'"),
             1
@@ -499,9 +497,9 @@ fn hostile_words_of_a_service_are_harmless_wherever_they_stand() {
     }
 }
 
-/// No time that a service names is too long to be counted with.
+/// Arithmetic on a time that a service names never overflows.
 #[test]
-fn a_pause_without_a_sensible_end_is_no_panic() {
+fn a_pause_with_an_absurd_end_does_not_panic() {
     for wait in [
         "18446744073709551615",
         "9223372036854775807",

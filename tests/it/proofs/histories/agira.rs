@@ -1,4 +1,4 @@
-//! The two Agiras of a history: the one that the runs work on, and its twin that nothing disturbs.
+//! The two Agiras of a history: one for the runs, and one for the undisturbed twin.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use kit::postgres_server::{Cluster, Database, Dump, dumped, dumping};
 use postgres::types::ToSql;
 use postgres::{Client, Row, Statement};
 
-/// Both databases, which many histories use one after the other.
+/// Both databases. Many histories use them, one after the other.
 pub struct Databases {
     pub real: Agira,
     pub twin: Agira,
@@ -25,24 +25,24 @@ impl Databases {
         }
     }
 
-    /// Nothing has happened yet.
+    /// Resets both databases.
     pub fn reset(&mut self) {
         self.real.reset();
         self.twin.reset();
     }
 
-    /// An address of one of the two by way of the pool.
+    /// Returns the address of one database through the pool.
     pub fn pooled(&self, url: &str) -> String {
         self.pool.url(url)
     }
 }
 
-/// A database, and a connection for looking and for what people do.
+/// A database, and a connection for checks and for actions of people.
 pub struct Agira {
     database: Database,
     client: Client,
     prepared: HashMap<String, Statement>,
-    /// The statements that dump it, by what they leave out.
+    /// Dump statements by the prefix that they omit.
     dumps: HashMap<&'static str, String>,
 }
 
@@ -69,7 +69,7 @@ impl Agira {
         &self.database
     }
 
-    /// Reads with a statement that is prepared once.
+    /// Runs a query that is prepared only once.
     pub fn query(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Row> {
         if !self.prepared.contains_key(sql) {
             let statement = self
@@ -90,7 +90,7 @@ impl Agira {
             .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
-    /// [`Database::dump`].
+    /// Dumps the database like [`Database::dump`].
     pub fn dump(&mut self, without: &'static str) -> Dump {
         let client = &mut self.client;
         let sql = self

@@ -1,4 +1,4 @@
-//! What happens beside the runs: at GitHub, among people, and to the services.
+//! Events beside the runs: on GitHub, by people, and in the services.
 
 use kit::github::{Closer, Event, Fault, Github};
 use kit::http::Response;
@@ -6,7 +6,7 @@ use kit::weaviate;
 
 use super::steps::{History, Issue};
 
-/// Something that happens at GitHub.
+/// An event on GitHub.
 type Happening = (String, Box<dyn FnOnce(&Github) + Send>);
 
 const STATUSES: [&str; 6] = [
@@ -19,11 +19,11 @@ const STATUSES: [&str; 6] = [
 ];
 
 impl History<'_, '_> {
-    /// Something at GitHub, later than all before.
+    /// Plays an event on GitHub, later than all earlier ones.
     pub(super) fn github(&mut self) -> Happening {
         let seconds = self.random.i64(1..60);
-        self.stage.pass_time(seconds);
-        let at = self.stage.at();
+        self.world.pass_time(seconds);
+        let at = self.world.at();
         let here: Vec<usize> = (0..self.issues.len())
             .filter(|index| !self.issues[*index].is_deleted)
             .collect();
@@ -165,7 +165,7 @@ impl History<'_, '_> {
         }
     }
 
-    /// What people do in Agira, as SQL.
+    /// Returns an action of people in Agira, as SQL.
     pub(super) fn people(&mut self) -> String {
         let index = self.random.usize(0..self.issues.len());
         let item = self.random.i64(1..=3);
@@ -175,7 +175,7 @@ impl History<'_, '_> {
             is_deleted,
             ..
         } = &self.issues[index];
-        let (repository, number) = crate::world::split(key);
+        let (repository, number) = crate::harness::split(key);
         match (self.random.u32(0..8), *mapping) {
             (0, Some(mapping)) => {
                 let state = if self.random.bool() { "open" } else { "closed" };
@@ -202,7 +202,7 @@ impl History<'_, '_> {
         }
     }
 
-    /// Something breaks, or is repaired.
+    /// Breaks a service, or repairs it.
     pub(super) fn services(&mut self) {
         self.is_well = false;
         let count = self.random.usize(1..5);
@@ -242,23 +242,23 @@ impl History<'_, '_> {
                 self.tell(format!(
                     "the next {count} requests to GitHub fail: {fault:?}"
                 ));
-                self.stage.github.fail_next(count, fault);
+                self.world.github.fail_next(count, fault);
             }
             3 => {
                 let points = self.random.i64(0..6);
                 self.tell(format!("GitHub has {points} points left"));
-                self.stage.github.settings().points = points;
+                self.world.github.settings().points = points;
             }
             4 => {
                 self.tell("Weaviate's key or the service is broken for the time being".to_owned());
-                self.stage.weaviate.settings().down = true;
+                self.world.weaviate.settings().down = true;
             }
             5 => {
-                let ids: Vec<String> = self.stage.weaviate.objects().into_keys().collect();
+                let ids: Vec<String> = self.world.weaviate.objects().into_keys().collect();
                 if let Some(id) = self.random.choice(ids) {
                     self.tell(format!("Weaviate loses {id}, and takes it no more"));
-                    self.stage.weaviate.delete_object(&id);
-                    self.stage.weaviate.reject_object(&id, "vectorizing failed");
+                    self.world.weaviate.delete_object(&id);
+                    self.world.weaviate.reject_object(&id, "vectorizing failed");
                 }
             }
             6 => {
@@ -266,7 +266,7 @@ impl History<'_, '_> {
                 self.tell(format!(
                     "the next {count} requests to Weaviate fail: {fault:?}"
                 ));
-                self.stage.weaviate.fail_next(count, fault);
+                self.world.weaviate.fail_next(count, fault);
             }
             _ => self.recover(),
         }
@@ -282,7 +282,7 @@ fn toggle(github: &Github, key: &str, at: &str) {
     }
 }
 
-/// Nobody can merge what is closed, or merged already.
+/// Merges a pull request, unless it is closed or merged already.
 fn merge(github: &Github, pull: &str, at: &str) {
     let mut is_open = false;
     github.pull_request(pull, |one| is_open = one.state == "OPEN");

@@ -1,11 +1,11 @@
-//! The log of the runs that are made in this process: searched for secrets, and shown when a failing history is told again.
+//! The log of the runs in this process. It is searched for secrets, and printed when a failed history is played again.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kit::github::TOKEN;
 
-use super::stage::KEY;
+use super::world::KEY;
 
 static LEAKED: AtomicBool = AtomicBool::new(false);
 
@@ -24,7 +24,7 @@ impl log::Log for Searched {
         if line.contains(TOKEN) || line.contains(KEY) {
             LEAKED.store(true, Ordering::SeqCst);
         }
-        if super::is_told() {
+        if super::is_shown() {
             eprintln!("        {} {line}", record.level());
         }
     }
@@ -41,7 +41,7 @@ pub fn init() {
     });
 }
 
-/// Whether a line had a secret in it.
+/// Returns true if a line contained a secret.
 pub fn leaked() -> bool {
     LEAKED.load(Ordering::SeqCst)
 }

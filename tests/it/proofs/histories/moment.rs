@@ -1,4 +1,4 @@
-//! What happens in the middle of a run.
+//! Events in the middle of a run.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use kit::http::lock;
 use kit::postgres_pool::PostgresPool;
 
-/// What happens; `false`: the run is dead from then on.
+/// The event; returns false if the run is dead from then on.
 pub type Act = Box<dyn FnOnce() -> bool + Send>;
 
-/// Before which request of a run something happens.
+/// The request of a run before which the event happens.
 #[derive(Default)]
 pub struct Moment {
     left: AtomicUsize,
@@ -23,7 +23,7 @@ impl Moment {
         *lock(&self.act) = Some(act);
     }
 
-    /// The run has ended; what was to happen and did not, happens now. Whether the run was dead.
+    /// Ends the run. An event that has not happened yet happens now. Returns true if the run was dead.
     pub fn end(&self) -> bool {
         let late = lock(&self.act).take();
         let was_dead = self.dead.swap(false, Ordering::SeqCst);
@@ -33,7 +33,7 @@ impl Moment {
         was_dead
     }
 
-    /// Before a request: whether the run still lives.
+    /// Plays the event if its request has come; returns true if the run is still alive.
     pub fn pass(&self) -> bool {
         if self.dead.load(Ordering::SeqCst) {
             return false;
@@ -51,7 +51,7 @@ impl Moment {
     }
 }
 
-/// The run dies: its connection is cut, and nothing that it sends is heard any more.
+/// Kills the run: cuts its connection, and ignores its later requests.
 pub fn dies(pool: Arc<PostgresPool>, url: String) -> Act {
     Box::new(move || {
         pool.cut(&url, "agira-worker");

@@ -1,5 +1,6 @@
-//! Two hours compressed: overlapping processes of the built program, people and failing services, and nothing may be left
-//! behind. `tests/soak.sh` starts it; `AGIRA_WORKER_SOAK` is how many runs, `AGIRA_WORKER_SEED` the seed.
+//! Overlapping processes of the built program, with people and failing services. They must reach the final state of the
+//! twin and leave nothing behind. `tests/soak.sh` starts this test; `AGIRA_WORKER_SOAK` is the number of runs, and
+//! `AGIRA_WORKER_SEED` the seed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,14 +11,15 @@ use std::process::{Child, Command};
 
 use fastrand::Rng;
 use kit::github::TOKEN;
+use kit::wait;
 
 use super::agira::Databases;
-use super::stage::{KEY, Stage};
 use super::steps::History;
+use super::world::{HistoryWorld, KEY};
 
-/// Processes at the same time.
+/// Number of processes at the same time.
 const AT_ONCE: usize = 6;
-/// After so many runs all are waited for, and the invariants are checked.
+/// Number of runs after which the test waits for all processes and checks the invariants.
 const OF_ONE_CHECK: u64 = 50;
 
 /// A process that was started.
@@ -25,15 +27,15 @@ struct Run {
     child: Child,
     command: String,
     output: File,
-    /// It was sent a signal.
+    /// True if the process received a signal.
     is_hit: bool,
 }
 
 impl Run {
-    fn start(stage: &Stage<'_>, args: &[&str], folder: &Path) -> Self {
+    fn start(world: &HistoryWorld<'_>, args: &[&str], folder: &Path) -> Self {
         let output = tempfile::tempfile().expect("a file without a name");
         let [out, err] = [(); 2].map(|()| output.try_clone().expect("another handle"));
-        let mut command = stage.surroundings_without_pool().command(args);
+        let mut command = world.surroundings_without_pool().command(args);
         command
             .current_dir(folder)
             .env("TMPDIR", folder)
@@ -50,7 +52,7 @@ impl Run {
 
     fn hit(&mut self, signal: &str) {
         let pid = self.child.id().to_string();
-        // It may have ended meanwhile.
+        // The process may have ended already.
         Command::new("kill")
             .args([signal, &pid])
             .output()
@@ -58,9 +60,9 @@ impl Run {
         self.is_hit = true;
     }
 
-    /// Waits for its end; how it ended.
+    /// Waits for the end of the process; returns its exit status.
     fn end(mut self) -> String {
-        let status = self.child.wait().expect("a child");
+        let status = wait::end(&mut self.child, wait::RUN);
         self.output.rewind().expect("a file");
         let mut said = String::new();
         self.output.read_to_string(&mut said).expect("UTF-8");
@@ -79,29 +81,22 @@ impl Run {
     }
 }
 
-/// What is left of the processes in PostgreSQL: connections and locks.
+/// Query for the connections and locks that the processes left in PostgreSQL.
 const LEFT: &str = "SELECT 'connection ' || a.state || ': ' || a.query FROM pg_stat_activity a
     WHERE a.usename = 'agira_worker' AND a.application_name = 'agira-worker'
     UNION ALL SELECT 'lock ' || l.mode || ' on ' || coalesce(l.relation::regclass::text, l.locktype) FROM pg_locks l
     WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.pid <> pg_backend_pid()";
 
-fn check_nothing_is_left(stage: &mut Stage<'_>) {
-    let mut left = Vec::new();
-    // PostgreSQL learns of a killed client when it next reads from it.
-    for _ in 0..10_000 {
-        left = stage
-            .databases
-            .real
-            .query(LEFT, &[])
-            .iter()
-            .map(|row| row.get::<_, String>(0))
-            .collect();
-        if left.is_empty() {
-            return;
+fn check_nothing_is_left(world: &mut HistoryWorld<'_>) {
+    // PostgreSQL notices that a client was killed when it next reads from the connection.
+    wait::until_ok(wait::SOON, || {
+        let left = world.databases.real.query(LEFT, &[]);
+        let left: Vec<String> = left.iter().map(|row| row.get(0)).collect();
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(format!("left in PostgreSQL: {left:#?}")),
         }
-        std::thread::yield_now();
-    }
-    panic!("left in PostgreSQL: {left:#?}");
+    });
 }
 
 #[test]
@@ -120,8 +115,8 @@ fn overlapping_processes_end_as_their_undisturbed_twin() {
         .to_string();
     let mut random = Rng::with_seed(seed);
     let mut databases = Databases::create();
-    let mut stage = Stage::new(&mut databases);
-    let mut history = History::begin(&mut stage);
+    let mut world = HistoryWorld::new(&mut databases);
+    let mut history = History::begin(&mut world);
     let (mut living, mut ends) = (Vec::<Run>::new(), BTreeMap::<String, u64>::new());
     for number in 1..=runs {
         history.happen(random.u64(..));
@@ -131,7 +126,7 @@ fn overlapping_processes_end_as_their_undisturbed_twin() {
             1 => args.extend(["--metrics-file", &metrics]),
             _ => {}
         }
-        living.push(Run::start(history.stage, &args, folder.path()));
+        living.push(Run::start(history.world, &args, folder.path()));
         if random.u32(0..5) == 0 {
             let index = random.usize(0..living.len());
             living[index].hit(["-KILL", "-KILL", "-TERM", "-INT"][random.usize(0..4)]);
@@ -141,10 +136,10 @@ fn overlapping_processes_end_as_their_undisturbed_twin() {
             *ends.entry(living.remove(0).end()).or_default() += 1;
         }
         if is_pause {
-            check_nothing_is_left(history.stage);
-            history.stage.check();
-            history.stage.github.clear_log();
-            history.stage.weaviate.clear_log();
+            check_nothing_is_left(history.world);
+            history.world.check();
+            history.world.github.clear_log();
+            history.world.weaviate.clear_log();
         }
     }
     let files: Vec<_> = std::fs::read_dir(folder.path())

@@ -1,49 +1,49 @@
-//! The steps of a history: runs, and what happens beside them.
+//! The steps of a history: runs, and events between and during them.
 
 use fastrand::Rng;
 
 use super::invariants::{Disturbed, check_empty, check_same};
 use super::moment::{Act, dies};
-use super::stage::Stage;
+use super::world::HistoryWorld;
 
-/// An issue at GitHub.
+/// An issue on GitHub.
 pub(super) struct Issue {
     pub(super) key: String,
-    /// Its mapping in Agira, and the item that belongs to.
+    /// Its mapping in Agira, and the item of the mapping.
     pub(super) mapping: Option<i64>,
     pub(super) item: i64,
     pub(super) is_deleted: bool,
 }
 
-/// A history while it happens.
+/// A history that is being played.
 pub struct History<'s, 'd> {
-    pub stage: &'s mut Stage<'d>,
+    pub world: &'s mut HistoryWorld<'d>,
     pub(super) random: Rng,
     pub(super) issues: Vec<Issue>,
     pub(super) pulls: Vec<String>,
     pub(super) repositories: Vec<String>,
     last: i64,
-    /// All services are well.
+    /// True if all services work.
     pub(super) is_well: bool,
     disturbed: Disturbed,
 }
 
 impl<'s, 'd> History<'s, 'd> {
-    /// Plays all steps and ends.
-    pub fn play(stage: &'s mut Stage<'d>, steps: &[u64]) {
-        let mut history = Self::begin(stage);
+    /// Plays all steps and the end.
+    pub fn play(world: &'s mut HistoryWorld<'d>, steps: &[u64]) {
+        let mut history = Self::begin(world);
         for step in steps {
             history.random = Rng::with_seed(*step);
             history.step();
-            history.stage.check();
+            history.world.check();
         }
         history.end();
     }
 
-    /// Some items with their issues, and pull requests.
-    pub fn begin(stage: &'s mut Stage<'d>) -> Self {
+    /// Creates some items with issues and pull requests.
+    pub fn begin(world: &'s mut HistoryWorld<'d>) -> Self {
         let mut history = Self {
-            stage,
+            world,
             random: Rng::with_seed(0),
             issues: Vec::new(),
             pulls: Vec::new(),
@@ -56,20 +56,20 @@ impl<'s, 'd> History<'s, 'd> {
         history
     }
 
-    /// Everything can be seen again, and comes to its end.
+    /// Makes everything visible again, and finishes the history.
     pub fn end(&mut self) {
         for name in &self.repositories {
-            self.stage.github.show_repository(name);
+            self.world.github.show_repository(name);
         }
         self.tell("the end".to_owned());
-        self.stage.end();
+        self.world.end();
     }
 
     pub(super) fn tell(&mut self, what: String) {
-        if super::is_told() {
+        if super::is_shown() {
             eprintln!("{what}");
         }
-        self.stage.story.push(what);
+        self.world.story.push(what);
     }
 
     pub(super) fn next(&mut self) -> i64 {
@@ -79,7 +79,7 @@ impl<'s, 'd> History<'s, 'd> {
 
     fn set_up(&mut self) {
         for (id, name) in [(1, "shop"), (2, "docs")] {
-            self.stage.people(&format!(
+            self.world.people(&format!(
                 "INSERT INTO core_project (id, name, description, github_owner, github_repo, status, sentry_dsn,
                     sentry_project_slug, sentry_auth_token, sentry_enable_auto_fetch)
                  VALUES ({id}, '{name}', '', 'acme', '{name}', 'Working', '', '', '', false);
@@ -89,7 +89,7 @@ impl<'s, 'd> History<'s, 'd> {
         }
         for (item, repository) in [(1, "acme/shop"), (2, "acme/shop"), (3, "acme/docs")] {
             let project = if repository == "acme/shop" { 1 } else { 2 };
-            self.stage.people(&format!(
+            self.world.people(&format!(
                 "INSERT INTO core_item (id, created_at, updated_at, title, description, solution_description, status,
                     type_id, project_id, user_input, intern, short_description, suggested_model, pr_description,
                     epic_order, claude_auth_mode)
@@ -99,21 +99,21 @@ impl<'s, 'd> History<'s, 'd> {
             let number = self.next();
             self.new_issue(format!("{repository}#{number}"), item);
         }
-        // A second issue of the first item.
+        // The first item gets a second issue.
         let number = self.next();
         self.new_issue(format!("acme/docs#{number}"), 1);
         for repository in ["acme/shop", "acme/docs"] {
             let number = self.next();
             self.pulls.push(format!("{repository}#{number}"));
-            self.stage
+            self.world
                 .github
                 .pull_request(&format!("{repository}#{number}"), |_| {});
         }
     }
 
     fn new_issue(&mut self, key: String, item: i64) {
-        let at = self.stage.at();
-        self.stage.github.issue(&key, |issue| issue.updated_at = at);
+        let at = self.world.at();
+        self.world.github.issue(&key, |issue| issue.updated_at = at);
         self.issues.push(Issue {
             key,
             mapping: None,
@@ -121,16 +121,16 @@ impl<'s, 'd> History<'s, 'd> {
             is_deleted: false,
         });
         let sql = self.link(self.issues.len() - 1);
-        self.stage.people(&sql);
+        self.world.people(&sql);
     }
 
-    /// A person links an issue to its item.
+    /// Links an issue to its item, as a person would.
     pub(super) fn link(&mut self, index: usize) -> String {
         let id = 1_000_000 + self.next();
         let issue = &mut self.issues[index];
         issue.mapping = Some(id);
-        let github_id = self.stage.github.issue(&issue.key, |_| {});
-        let (repository, number) = crate::world::split(&issue.key);
+        let github_id = self.world.github.issue(&issue.key, |_| {});
+        let (repository, number) = crate::harness::split(&issue.key);
         let item = issue.item;
         format!(
             "INSERT INTO core_externalissuemapping (id, github_id, number, kind, state, html_url, last_synced_at, item_id,
@@ -154,7 +154,7 @@ impl<'s, 'd> History<'s, 'd> {
         }
     }
 
-    /// What happens beside runs, for processes that are at work meanwhile.
+    /// Plays events while processes are running.
     pub fn happen(&mut self, seed: u64) {
         self.random = Rng::with_seed(seed);
         if self
@@ -177,33 +177,33 @@ impl<'s, 'd> History<'s, 'd> {
         }
     }
 
-    /// All services are well again.
+    /// Repairs all services.
     pub(super) fn recover(&mut self) {
         self.tell("all services are well again".to_owned());
         self.is_well = true;
-        self.stage.recover();
+        self.world.recover();
     }
 
-    /// How much there is by now.
+    /// Returns the current numbers of items, issues and pull requests.
     pub fn sum(&self) -> String {
         format!(
             "{} issues, {} pull requests, {} things happened",
             self.issues.len(),
             self.pulls.len(),
-            self.stage.story.len()
+            self.world.story.len()
         )
     }
 
     fn at_github(&mut self) {
         let (what, act) = self.github();
         self.tell(format!("GitHub: {what}"));
-        act(&self.stage.github);
+        act(&self.world.github);
     }
 
     fn among_people(&mut self) {
         let sql = self.people();
         self.tell(format!("people: {sql}"));
-        self.stage.people(&sql);
+        self.world.people(&sql);
     }
 
     fn time(&mut self) {
@@ -213,19 +213,19 @@ impl<'s, 'd> History<'s, 'd> {
             2 => self.random.i64(7200..90_000),
             _ => self.random.i64(90_000..300_000),
         };
-        self.stage.pass_time(seconds);
-        self.stage.skew = if self.random.u32(0..3) == 0 {
+        self.world.pass_time(seconds);
+        self.world.skew = if self.random.u32(0..3) == 0 {
             self.random.i64(-600..600)
         } else {
             0
         };
         self.tell(format!(
             "{seconds} s pass; PostgreSQL's clock is {} s ahead of GitHub's",
-            self.stage.skew
+            self.world.skew
         ));
     }
 
-    /// The command line of a run.
+    /// Returns the command line of a run.
     pub fn args<'a>(&mut self) -> Vec<&'a str> {
         let limit = ["1", "2", "50"][self.random.usize(0..3)];
         let args: &[&str] = match self.random.u32(0..12) {
@@ -251,7 +251,7 @@ impl<'s, 'd> History<'s, 'd> {
             }
             1 => {
                 self.tell(format!("{args:?} dies before its {requests}th request"));
-                let databases = &self.stage.databases;
+                let databases = &self.world.databases;
                 let dies = dies(databases.pool.clone(), databases.real.database().url());
                 self.meanwhile(requests, dies, Disturbed::Killed);
             }
@@ -260,7 +260,7 @@ impl<'s, 'd> History<'s, 'd> {
                 self.tell(format!(
                     "before the {requests}th request of {args:?} there is a whole {others:?}"
                 ));
-                let surroundings = self.stage.surroundings(None);
+                let surroundings = self.world.surroundings(None);
                 let act = move || {
                     surroundings.run(&others);
                     true
@@ -272,45 +272,48 @@ impl<'s, 'd> History<'s, 'd> {
                 self.tell(format!(
                     "before the {requests}th request of {args:?} people: {sql}"
                 ));
-                let act = self.stage.people_meanwhile(sql);
+                let act = self.world.people_meanwhile(sql);
                 self.meanwhile(requests, act, Disturbed::ByOthers);
             }
             5 => {
                 let (what, act) = self.github();
                 self.tell(format!(
-                    "before the {requests}th request of {args:?} at GitHub: {what}"
+                    "before the {requests}th request of {args:?} on GitHub: {what}"
                 ));
-                let github = self.stage.github.clone();
+                let github = self.world.github.clone();
                 let act = move || {
                     act(&github);
                     true
                 };
                 self.meanwhile(requests, Box::new(act), Disturbed::ByOthers);
             }
-            6 => return self.run_twice(&args),
+            6 if !args.contains(&"--recheck-now") => return self.run_twice(&args),
             _ => {}
         }
         self.tell(format!("run: {args:?}"));
         if !self.is_well && self.disturbed == Disturbed::NotAtAll {
             self.disturbed = Disturbed::ByOthers;
         }
-        self.stage.run(&args, dies_at, self.disturbed);
+        self.world.run(&args, dies_at, self.disturbed);
     }
 
-    /// A run of which a dry run told before what it would do, and another one after it that there is nothing left.
+    /// Makes a dry run, then the run that it previews, and then a dry run that must have nothing left to do.
     fn run_twice(&mut self, args: &[&str]) {
         self.tell(format!("dry run, then run: {args:?}"));
-        let dry = self.stage.dry_run(args);
+        let dry = self.world.dry_run(args);
+        let outboxes =
+            "SELECT EXISTS (SELECT FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL)";
+        let has_outboxes = self.world.databases.real.query(outboxes, &[])[0].get(0);
         let disturbed = if self.is_well {
             Disturbed::NotAtAll
         } else {
             Disturbed::ByOthers
         };
-        let (code, real) = self.stage.run(args, None, disturbed);
+        let (code, real) = self.world.run(args, None, disturbed);
         if !self.is_well {
             return;
         }
-        check_same(&dry, &real);
+        check_same(&dry, &real, has_outboxes);
         let done = real["mappings"].as_array().expect("mappings").iter();
         let done = done.filter(|mapping| {
             ["synced", "unchanged"]
@@ -325,12 +328,12 @@ impl<'s, 'd> History<'s, 'd> {
                 .into_iter()
                 .chain(ids.iter().map(String::as_str));
             let again: Vec<&str> = again.collect();
-            check_empty(&self.stage.dry_run(&again));
+            check_empty(&self.world.dry_run(&again));
         }
     }
 
     fn meanwhile(&mut self, requests: usize, act: Act, disturbed: Disturbed) {
         self.disturbed = disturbed;
-        self.stage.moment.set(requests, act);
+        self.world.moment.set(requests, act);
     }
 }

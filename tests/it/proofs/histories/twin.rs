@@ -1,15 +1,15 @@
-//! How everything ended, compared with the twin that only saw the end.
+//! Comparison of the final state with the twin that saw only the end.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::agira::Agira;
-use super::stage::Stage;
+use super::world::HistoryWorld;
 
-impl Stage<'_> {
-    /// Both Agiras, and what the index should hold.
+impl HistoryWorld<'_> {
+    /// Compares both Agiras, and the index with its expected content.
     pub fn compare(&mut self) {
-        // A parked row's error may tell of an earlier look than the twin's; that both are parked is what counts.
+        // The error of a parked row may be from an earlier fetch than the twin's; both rows only have to be parked.
         let rows = "SELECT m.id, m.item_id, m.github_id, m.state, m.worker_error IS NULL, m.worker_closed_at
             FROM core_externalissuemapping m WHERE m.kind = 'Issue' ORDER BY m.id";
         type Row = (i64, i64, i64, String, bool, Option<DateTime<Utc>>);
@@ -24,11 +24,11 @@ impl Stage<'_> {
             read(&mut self.databases.twin),
         );
         for (one, other) in real.iter_mut().zip(&mut twin) {
-            // The twin never saw what was closed and open again, nor what has gone.
+            // The twin never saw an issue that was closed and reopened, or one that was deleted.
             if other.5.is_none() {
                 one.5 = None;
             }
-            // Of what has gone, the last known state stays.
+            // A deleted issue keeps its last fetched state.
             if !other.4 {
                 (one.2, other.2) = (0, 0);
                 (one.3, other.3) = (String::new(), String::new());
@@ -75,7 +75,7 @@ impl Stage<'_> {
             read(&mut self.databases.twin),
         );
         for (id, pull) in &twin {
-            // The address is the one at which it was met; a repository may have another name since.
+            // The row keeps the address at which the pull request was first read; the repository may have a new name.
             let known = |pull: &Pull| {
                 (
                     pull.0,

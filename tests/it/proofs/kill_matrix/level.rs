@@ -1,4 +1,4 @@
-//! What there is in the end, in words that two worlds share: every table and every object.
+//! The final state, in a form in which two worlds can be compared: every table and every object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,14 +6,14 @@ use agira_worker::core::agira_object::{ObjectKey, ObjectType};
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
-use crate::world::World;
+use crate::harness::World;
 
-/// How far before now everything lies that a scene itself dates.
+/// Age of everything that a scene dates itself.
 const OLD: Duration = Duration::days(7);
 
-/// Everything that a world consists of but what legitimately differs:
+/// State of a world, without legitimate differences:
 ///
-/// - the times of this test itself, of which only past and future are told apart;
+/// - the times of this test itself: only past and future are distinguished;
 /// - the ids of rows that runs inserted, as a sequence does not take numbers back: mappings are named by GitHub's id;
 /// - `worker_attempts` of a mapping that fails in the end, since a run that died in it counts as an attempt;
 /// - `worker_run`, since it holds a row per run.
@@ -21,13 +21,13 @@ const OLD: Duration = Duration::days(7);
 pub struct Level {
     tables: BTreeMap<String, Vec<String>>,
     objects: BTreeMap<String, String>,
-    /// Objects that were written, counted once for each time. Fewer are as good: what a run that died would have written
-    /// may have changed before the next one.
+    /// Number of object writes. A lower number is also accepted, because an object may have changed before the next run
+    /// writes it.
     writes: usize,
 }
 
 impl Level {
-    /// What there is in a world.
+    /// Reads the state of a world.
     pub fn of(world: &mut World) -> Self {
         let mut words = Words {
             names: BTreeMap::new(),
@@ -70,11 +70,11 @@ impl Level {
         }
     }
 
-    /// In what this differs from `expected`; empty: in nothing.
+    /// Returns the differences from `expected`; empty if there are none.
     pub fn differences(&self, expected: &Self) -> String {
         let lines = |level: &Self| -> BTreeSet<String> {
             let rows = level.tables.iter().flat_map(|(table, rows)| {
-                // Equal rows are told apart by a number.
+                // Equal rows get different numbers.
                 rows.iter().enumerate().map(move |(index, row)| {
                     let same = rows[..index].iter().filter(|other| *other == row).count();
                     format!("{table} {same} {row}")
@@ -97,7 +97,7 @@ impl Level {
 }
 
 struct Words {
-    /// Mappings by id.
+    /// Stable names of mappings by their ids.
     names: BTreeMap<i64, String>,
     now: DateTime<Utc>,
 }
@@ -123,7 +123,7 @@ impl Words {
         row.to_string()
     }
 
-    /// Invariant 6: the id follows from type and number.
+    /// Returns type and number of an object with its content, and checks invariant 6: its id follows from both.
     fn object(&self, id: &str, mut object: Value) -> (String, String) {
         let properties = &mut object["properties"];
         let number = properties["object_id"]

@@ -1,4 +1,4 @@
-//! Worlds in which a run has everything to do that a run can have to do, each as often as it is wanted.
+//! Worlds in which a run has to do everything that a run can do. Tests can create each as often as they need it.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -9,16 +9,17 @@ use kit::boundaries::Boundaries;
 use kit::github::{Event, Github};
 use kit::postgres_proxy::PostgresProxy;
 use kit::postgres_server::Database;
+use kit::wait;
 use kit::weaviate::Weaviate;
 use serde_json::Value;
 
-use crate::world::{Run, World};
+use crate::fixtures::{CLOSED_AT, LONG_AGO};
+use crate::harness::{Run, World};
 
-const LONG_AGO: &str = "2026-01-15T10:00:00Z";
 const LAST_LOOK: &str = "2026-02-01T10:00:00Z";
-const SINCE_THEN: &str = "2026-03-01T10:00:00Z";
+const SINCE_THEN: &str = CLOSED_AT;
 
-/// How things stand before the run that is disturbed.
+/// State of a world before the disturbed run.
 pub struct Scene {
     database: Database,
     github: Github,
@@ -26,7 +27,7 @@ pub struct Scene {
     objects: BTreeMap<String, Value>,
 }
 
-/// A world with that scene. The program reaches it by places that can be watched.
+/// The harness's [`World`] with a scene in it. The program reaches the services through proxies that can be observed.
 pub struct Stage {
     pub world: World,
     pub boundaries: Arc<Boundaries>,
@@ -34,7 +35,7 @@ pub struct Stage {
 }
 
 impl Scene {
-    /// An Agira that has been in step for a while; then much happened.
+    /// Returns an Agira that was in step for a while; then much happened.
     pub fn grown() -> Self {
         let mut world = World::new();
         for (number, status) in [
@@ -66,7 +67,7 @@ impl Scene {
              UPDATE worker_run SET started_at = started_at - interval '1 day';
              INSERT INTO worker_pause (scope, until, reason) VALUES ('github', now() - interval '1 hour', 'a limit')"
         ));
-        // Weaviate was away while one issue was looked at.
+        // Weaviate was down while one issue was checked.
         world.github.close("acme/shop#8", SINCE_THEN);
         world.weaviate.settings().down = true;
         world.run(&["sync", "--mapping", "8"]).exits(75);
@@ -87,7 +88,8 @@ impl Scene {
                 .push(Event::Disconnected("acme/shop#19".to_owned()));
             SINCE_THEN.clone_into(&mut issue.updated_at);
         });
-        // A person decided otherwise, an issue was deleted, a run died, and an address was changed to one that we cannot ask.
+        // A person set another status, an issue was deleted, a run died, and an address was changed to one that GitHub
+        // does not have.
         agira::person_sets_status(&mut world.client, 3, "Working");
         world.github.delete("acme/shop#6");
         world.execute(&format!(
@@ -98,13 +100,14 @@ impl Scene {
                 WHERE id = 7",
             elsewhere.mapping
         ));
-        // Somebody links more: in a repository of a new project, and, with a wrong id, in one of no project.
+        // A person links more issues: one in a repository of a new project, and one with a wrong id in a repository of
+        // no project.
         world.issue("acme/other#1", "Working");
         world.github.close("acme/other#1", SINCE_THEN);
         let item = agira::item(&mut world.client, project, "Working");
         world.github.issue("acme/elsewhere#1", |_| {});
         agira::issue(&mut world.client, item, 99, "acme/elsewhere", 1, "open");
-        // And one failed before.
+        // One mapping failed before.
         let failed = world.issue("acme/shop#20", "Working");
         world.execute(&format!(
             "UPDATE core_externalissuemapping SET worker_attempts = 2, worker_error = 'no luck', worker_error_at = '{LAST_LOOK}',
@@ -114,7 +117,7 @@ impl Scene {
         Self::of(world, true)
     }
 
-    /// A first run on an existing Agira, and a Weaviate that has no class yet.
+    /// Returns an Agira before its first run, and a Weaviate without a class.
     pub fn first_run() -> Self {
         let mut world = World::new();
         for number in 1..=3 {
@@ -148,7 +151,7 @@ impl Scene {
         }
     }
 
-    /// The scene as it is, for one run.
+    /// Returns a copy of the scene for one run.
     pub fn stage(&self) -> Stage {
         let database = self.database.duplicate();
         let (github, weaviate) = (self.github.copy(), Weaviate::start());
@@ -177,32 +180,29 @@ impl Scene {
 }
 
 impl Stage {
-    /// A run that is still to be started.
+    /// Returns the command of a run that has not started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.world.command(args);
         command.env("DATABASE_URL", self.proxy.url());
         command
     }
 
-    /// A run to its end.
+    /// Makes a run to its end.
     pub fn run(&self, args: &[&str]) -> Run {
         Run::of(&mut self.command(args))
     }
 
-    /// Lets the following runs do what is left to do: the same command again, and `sync` until there is nothing. Nobody
-    /// watches them, and the claims of runs that died are over.
+    /// Makes the next runs: the same command again, and then `sync` until nothing is left. They are not disturbed, and
+    /// the claims of dead runs have expired.
     ///
     /// # Errors
-    /// When a run ends otherwise than well, or ten are not enough.
+    /// If a run ends with an unexpected exit code, or ten runs are not enough.
     pub fn settle(&mut self, args: &[&str]) -> Result<(), String> {
         self.boundaries.clear();
         self.left();
         let sync: &[&str] = &["sync"];
         for args in std::iter::once(args).chain(std::iter::repeat_n(sync, 10)) {
-            self.world.execute(
-                "UPDATE core_externalissuemapping SET worker_claimed_until = now() - interval '1 second'
-                 WHERE worker_claim IS NOT NULL",
-            );
+            self.world.expire_claims();
             let run = self.world.run(&[args, &["--output", "json"]].concat());
             if ![0, 3].contains(&run.code) {
                 return Err(run.all());
@@ -220,17 +220,17 @@ impl Stage {
         Err("ten runs have not done what was left".to_owned())
     }
 
-    /// Waits until PostgreSQL has noticed that no run is connected any more.
+    /// Waits until PostgreSQL has closed all connections of runs.
     fn left(&mut self) {
         let sessions = "SELECT count(*) FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = 'agira-worker'";
-        while self.world.one::<i64>(sessions) > 0 {
-            std::thread::yield_now();
-        }
+        wait::until("the runs' sessions to end", wait::SOON, || {
+            self.world.one::<i64>(sessions) == 0
+        });
     }
 }
 
-/// A pull request that will close an issue, both of `acme/shop`.
+/// Creates a pull request that will close an issue, both in `acme/shop`.
 fn refers(world: &World, issue: i32, pull_request: i32) {
     let key = format!("acme/shop#{pull_request}");
     world.github.pull_request(&key, |_| {});
@@ -239,7 +239,7 @@ fn refers(world: &World, issue: i32, pull_request: i32) {
     });
 }
 
-/// A pull request that a person connected with an issue, both of `acme/shop`.
+/// Creates a pull request that a person connected to an issue, both in `acme/shop`.
 fn connects(world: &World, issue: i32, pull_request: i32) {
     let key = format!("acme/shop#{pull_request}");
     world.github.pull_request(&key, |_| {});

@@ -1,5 +1,5 @@
-//! The Containerfile: read by a parser, compared with what is in the checkout and in the README, and built where there is a
-//! builder that reaches the registries of its base images.
+//! The Containerfile. A parser reads it, tests compare it with the checkout and the README, and it is built if a
+//! builder can reach the registries of its base images.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ fn copies(instructions: &[Instruction<'_>]) -> Vec<(Option<String>, String, Stri
         .collect()
 }
 
-/// Where the files of the manual go, as the README's block puts them.
+/// Returns the folders of the manual's files in the README's block.
 fn installed_by_hand() -> BTreeSet<(String, String)> {
     let line = regex::Regex::new(r"(?m)^install -D -m 644 (?:-t (\S+) )?manual/(\S+)(?: (\S+))?$")
         .unwrap();
@@ -118,7 +118,7 @@ fn the_image_holds_the_program_and_the_manual_where_the_readme_puts_them() {
 }
 
 #[test]
-fn the_image_is_made_of_pinned_images_and_runs_as_nobody() {
+fn the_image_has_pinned_base_images_and_does_not_run_as_root() {
     let file = read();
     for stage in file.stages() {
         let image = &stage.from.image.value;
@@ -158,9 +158,9 @@ fn the_image_is_made_of_pinned_images_and_runs_as_nobody() {
     assert!(rust >= oldest, "{rust} < {oldest}");
 }
 
-/// What is left out is in no commit, and everything that a build reads goes in.
+/// Ignored files are in no commit, and every file that a build reads is included.
 #[test]
-fn what_the_build_leaves_out_is_what_no_commit_has() {
+fn the_build_ignores_no_tracked_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let left_out: Vec<&str> = IGNORED
         .lines()
@@ -187,7 +187,7 @@ fn what_the_build_leaves_out_is_what_no_commit_has() {
     }
 }
 
-/// The first builder that answers.
+/// Returns the first builder that works.
 fn builder() -> Option<&'static str> {
     let answers = |name: &&str| {
         Command::new(name)
@@ -198,7 +198,7 @@ fn builder() -> Option<&'static str> {
     ["podman", "buildah", "docker"].into_iter().find(answers)
 }
 
-/// Needs a builder, and the registries of the base images; `tests/run.sh` runs it where they are there.
+/// Needs a builder, and the registries of the base images; `tests/run.sh` runs this test if there is a builder.
 #[test]
 #[ignore = "needs podman, buildah or docker"]
 fn the_image_is_built_and_runs() {

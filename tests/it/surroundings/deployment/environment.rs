@@ -5,11 +5,11 @@ use std::path::Path;
 use kit::github::TOKEN;
 use serde_json::Value;
 
-use crate::world::{Run, World};
+use crate::harness::{Run, World};
 
 use super::{CRONTAB, KUBERNETES, SERVICE};
 
-/// Variables, and the program's arguments.
+/// Variables and arguments of the program.
 struct Start {
     variables: Vec<(String, String)>,
     args: Vec<String>,
@@ -90,7 +90,7 @@ fn of_kubernetes() -> Start {
 }
 
 #[test]
-fn the_program_accepts_what_each_example_gives_it() {
+fn the_program_accepts_the_variables_and_arguments_of_each_example() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
     let secrets = [
@@ -112,7 +112,7 @@ fn the_program_accepts_what_each_example_gives_it() {
                 .iter()
                 .find(|(name, _)| Some(*name) == variable.strip_suffix("_FILE"));
             match secret {
-                // The example's own path is not on this machine.
+                // This machine does not have the path of the example.
                 Some((name, secret)) => {
                     assert!(
                         Path::new(&value.replace("%d", "/")).is_absolute(),
@@ -125,7 +125,7 @@ fn the_program_accepts_what_each_example_gives_it() {
                 None => command.env(variable, value),
             };
         }
-        // Nothing is linked here, so that nothing is asked of the Weaviate that the example names.
+        // There are no mappings, so the program does not contact the Weaviate of the example.
         let run = Run::of(&mut command);
         assert_eq!(run.code, 0, "{name}: {}", run.all());
     }

@@ -1,5 +1,5 @@
-//! Every block of commands is carried out, from the first to the last, on a server of its own: what would build, install
-//! or publish is done by a stand-in that looks at how it is called.
+//! Executes every block of commands, from first to last, on its own server. Commands that would build, install or
+//! publish are replaced by stand-ins that check their arguments.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use kit::weaviate::Weaviate;
 
 use super::{CRONTAB, README, blocks};
 
-/// Cargo reads the arguments itself: an unknown one is refused before anything is done, and the first one is named.
+/// Cargo parses the arguments itself. It rejects an unknown one before it does anything, and names the first one.
 const CARGO: &str = r#"
 case "$*" in
     'run --example manual -- '*) exec "$EXAMPLES/manual" "${@:5}" ;;
@@ -30,14 +30,14 @@ const INSTALL: &str = r#"exec /usr/bin/install "${@/#\/usr\/local/$ROOT}""#;
 
 const GIT: &str = r#"[ "$*" = "tag v$VERSION" ]"#;
 
-struct Stage {
+struct Checkout {
     folder: tempfile::TempDir,
     cluster: Cluster,
     github: Github,
     weaviate: Weaviate,
 }
 
-impl Stage {
+impl Checkout {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (bin, checkout) = (folder.path().join("bin"), folder.path().join("checkout"));
@@ -77,7 +77,7 @@ impl Stage {
         }
     }
 
-    /// As a reader at a shell, who has set the variables.
+    /// Executes a block as a person at a shell who has set the variables.
     #[track_caller]
     fn carry_out(&self, block: &str) {
         let at = |name: &str| self.folder.path().join(name);
@@ -86,7 +86,8 @@ impl Stage {
             std::iter::once(at("bin"))
                 .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
         );
-        let output = Command::new("bash")
+        let mut reader = Command::new("bash");
+        reader
             .args(["-euo", "pipefail", "-c", block])
             .current_dir(at("checkout"))
             .env("PATH", path.unwrap())
@@ -98,9 +99,8 @@ impl Stage {
             .env("DATABASE_URL", self.cluster.url(TEMPLATE))
             .env("GITHUB_API_URL", self.github.url())
             .env("GITHUB_TOKEN", TOKEN)
-            .env("WEAVIATE_URL", self.weaviate.url())
-            .output()
-            .unwrap();
+            .env("WEAVIATE_URL", self.weaviate.url());
+        let output = kit::wait::output(&mut reader).expect("bash");
         let said = format!(
             "{}{}",
             String::from_utf8_lossy(&output.stdout),
@@ -126,7 +126,7 @@ impl Stage {
     }
 }
 
-/// The scripts are run by people and by CI, not by each other: here only their grammar is read.
+/// Replaces calls of scripts by a syntax check, because the test cannot run them within itself.
 fn without_scripts(block: &str) -> String {
     let lines = block.lines().map(|line| {
         match line.starts_with("tests/") || line.starts_with("examples/") {
@@ -138,21 +138,21 @@ fn without_scripts(block: &str) -> String {
 }
 
 #[test]
-fn every_block_of_commands_does_what_it_says() {
-    let stage = Stage::new();
+fn every_block_of_commands_works() {
+    let checkout = Checkout::new();
     let has_columns = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attname = 'worker_due_at')";
     let has_role = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'agira_worker')";
     let all = blocks("sh");
     assert!(all.len() >= 8, "{all:?}");
     for block in &all {
-        stage.carry_out(&without_scripts(block));
+        checkout.carry_out(&without_scripts(block));
         let is_end = block.contains("sql/uninstall.sql");
         if is_end || block.contains("role.sql") {
-            assert_eq!(stage.one::<bool>(has_columns), !is_end, "{block}");
-            assert_eq!(stage.one::<bool>(has_role), !is_end, "{block}");
+            assert_eq!(checkout.one::<bool>(has_columns), !is_end, "{block}");
+            assert_eq!(checkout.one::<bool>(has_role), !is_end, "{block}");
         }
     }
-    let installed = stage.installed();
+    let installed = checkout.installed();
     for (file, count) in [
         ("share/man/man1", 5),
         ("bash-completion", 1),
@@ -168,8 +168,8 @@ fn every_block_of_commands_does_what_it_says() {
 }
 
 #[test]
-fn a_block_that_is_wrong_is_found() {
-    let stage = Stage::new();
+fn a_block_with_a_mistake_fails() {
+    let checkout = Checkout::new();
     for wrong in [
         "cargo install --locked --pth .",
         "cargo build --release --lockd",
@@ -180,13 +180,13 @@ fn a_block_that_is_wrong_is_found() {
         "agira-worker sync --no-such-flag",
     ] {
         let found =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.carry_out(wrong)));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| checkout.carry_out(wrong)));
         assert!(found.is_err(), "{wrong}");
     }
 }
 
 #[test]
-fn the_line_for_cron_is_that_of_the_crontab() {
+fn the_cron_line_in_the_readme_is_in_the_crontab() {
     let shown = blocks("text");
     assert_eq!(shown.len(), 1, "{shown:?}");
     assert!(
@@ -195,7 +195,7 @@ fn the_line_for_cron_is_that_of_the_crontab() {
             .all(|line| CRONTAB.lines().any(|other| other == line)),
         "{shown:?}"
     );
-    // Nothing is hidden from these tests behind another name of a language.
+    // No block escapes these tests by another language name.
     let fences = README
         .lines()
         .filter(|line| line.starts_with("```") && line.len() > 3)

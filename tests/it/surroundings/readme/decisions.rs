@@ -1,17 +1,15 @@
-//! "How it decides": each row of the table is brought about, and the program says what the row says that it does.
+//! "How it decides": a world produces each row of the table, and the program must log the line of the row.
 
 use kit::agira;
 use kit::github::{Closer, Event};
 
-use crate::world::{Run, World};
+use crate::fixtures::{CLOSED_AT, LONG_AGO};
+use crate::harness::{Run, World};
 
 use super::table;
 
-const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
-const LONG_AGO: &str = "2026-01-15T10:00:00Z";
-
-/// Everything that runs said in a world where all of it happens.
-fn said() -> String {
+/// Returns all output of runs in a world that produces every row.
+fn all_outputs() -> String {
     let mut world = World::new();
     let mut said = String::new();
     let mut keep = |run: Run| said.push_str(&format!("{}{}", run.stdout, run.stderr));
@@ -57,15 +55,14 @@ fn said() -> String {
         |world: &World, args: &[&str]| world.run(&[&["sync", "--verbose"], args, &policy].concat());
     keep(run(&world, &[]).exits(3));
 
-    let overtaken = world.issue("acme/shop#6", "Working");
-    world.github.close("acme/shop#6", CLOSED_AT);
+    let overtaken = world.closed_issue("acme/shop#6");
     let (mut client, item) = (world.database.client(), overtaken.item);
     world
         .github
         .meanwhile(move || agira::person_sets_status(&mut client, item, "Inbox"));
     keep(run(&world, &[]).exits(0));
 
-    // Reopened, unlinked, and a pull request's row that is behind.
+    // An issue is reopened, a link is not confirmed, and a pull request's row is stale.
     world.github.reopen("acme/shop#2", "2026-03-02T10:00:00Z");
     world.execute("UPDATE core_externalissuemapping SET state = 'open' WHERE kind = 'PR'");
     keep(run(&world, &["--mapping", &moved.mapping.to_string()]).exits(0));
@@ -81,25 +78,27 @@ fn said() -> String {
     said
 }
 
-/// Whether a line has the message, in which `...` stands for anything.
-pub fn says(text: &str, message: &str) -> bool {
+/// Returns true if a line has the message, in which `...` matches any text.
+pub fn has_message(text: &str, message: &str) -> bool {
     let parts: Vec<String> = message.split("...").map(regex::escape).collect();
     regex::Regex::new(&parts.join(".*")).unwrap().is_match(text)
 }
 
 #[test]
-fn every_row_of_how_it_decides_is_what_the_program_does() {
-    let said = said();
+fn the_program_logs_the_line_of_every_decision_row() {
+    let said = all_outputs();
     let rows = table("How it decides");
     assert!(rows.len() > 15, "{rows:?}");
-    let told = rows
+    let messages = rows
         .iter()
         .filter_map(|row| row.get(2))
         .filter(|message| message.starts_with('`'));
-    let missing: Vec<&String> = told
-        .filter(|message| !says(&said, message.trim_matches('`')))
+    let missing: Vec<&String> = messages
+        .filter(|message| !has_message(&said, message.trim_matches('`')))
         .collect();
     assert!(missing.is_empty(), "{missing:#?} not in\n{said}");
     assert!(!said.contains("acme/shop#22"), "a plain mention\n{said}");
-    assert!(!says(&said, "no such message") && says("row 3 has 7", "row ... has ..."));
+    assert!(
+        !has_message(&said, "no such message") && has_message("row 3 has 7", "row ... has ...")
+    );
 }

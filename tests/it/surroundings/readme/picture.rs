@@ -1,4 +1,4 @@
-//! The picture at the top is what the demo prints today.
+//! The picture at the top shows the current output of the demo.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 const PICTURE: &str = include_str!("../../../../examples/demo.svg");
 
-/// Cargo builds the examples beside the tests.
+/// Returns the command of an example, which Cargo builds beside the tests.
 fn example(name: &str) -> Command {
     Command::new(
         Path::new(env!("CARGO_BIN_EXE_agira-worker"))
@@ -16,20 +16,20 @@ fn example(name: &str) -> Command {
 }
 
 #[test]
-fn drawing_the_demo_again_gives_the_same_picture() {
-    // What the program logs comes between what the demo says, as on a terminal.
+fn the_picture_of_the_demo_is_up_to_date() {
+    // Log lines appear between the lines of the demo, as on a terminal.
     let script = "exec 2>&1; exec \"$0\" \"$1\"";
-    let mut told = Command::new("sh");
-    let told = told
+    let mut demo = Command::new("sh");
+    let demo = demo
         .args(["-c", script])
         .arg(example("demo").get_program())
         .arg(env!("CARGO_BIN_EXE_agira-worker"))
         .env("KIT_WEAVIATE", "");
-    let told = told.output().unwrap();
+    let demo = demo.output().unwrap();
     assert!(
-        told.status.success(),
+        demo.status.success(),
         "{}",
-        String::from_utf8_lossy(&told.stdout)
+        String::from_utf8_lossy(&demo.stdout)
     );
     let mut artist = example("screenshot")
         .stdin(Stdio::piped())
@@ -40,7 +40,7 @@ fn drawing_the_demo_again_gives_the_same_picture() {
         .stdin
         .take()
         .unwrap()
-        .write_all(&told.stdout)
+        .write_all(&demo.stdout)
         .unwrap();
     let drawn = artist.wait_with_output().unwrap();
     assert!(drawn.status.success());

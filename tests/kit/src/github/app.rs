@@ -1,5 +1,5 @@
-//! GitHub Apps: GitHub's pages "Generating a JSON Web Token (JWT) for a GitHub App" and "REST API endpoints for GitHub
-//! Apps". What a token opens is what belongs to its installation's account.
+//! GitHub Apps, after GitHub's pages "Generating a JSON Web Token (JWT) for a GitHub App" and "REST API endpoints for
+//! GitHub Apps". A token gives access to the account of its installation.
 
 use std::collections::HashMap;
 
@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 use super::rest::message;
 use crate::http::{Request, Response};
 
-/// An RSA key pair that was made for one test.
+/// An RSA key pair for one test.
 pub struct Key {
     public: Vec<u8>,
     pkcs8: Vec<u8>,
 }
 
 impl Key {
-    /// A new one.
+    /// Generates a new key pair.
     pub fn new() -> Self {
         let pair = KeyPair::generate(KeySize::Rsa2048).expect("a key pair");
         let pkcs8 = pair.as_der().expect("an encoding").as_ref().to_vec();
@@ -30,13 +30,13 @@ impl Key {
         }
     }
 
-    /// The private key as GitHub gives it out (PKCS#1).
+    /// Returns the private key as GitHub issues it (PKCS#1).
     pub fn pkcs1_pem(&self) -> String {
-        // PKCS#8 wraps it in 26 bytes, for all keys of 2048 bits.
+        // PKCS#8 adds a prefix of 26 bytes to all keys of 2048 bits.
         pem::encode(&pem::Pem::new("RSA PRIVATE KEY", &self.pkcs8[26..]))
     }
 
-    /// The private key as other tools keep it (PKCS#8).
+    /// Returns the private key as other tools store it (PKCS#8).
     pub fn pkcs8_pem(&self) -> String {
         pem::encode(&pem::Pem::new("PRIVATE KEY", self.pkcs8.as_slice()))
     }
@@ -48,23 +48,23 @@ impl Default for Key {
     }
 }
 
-/// Where an App is installed.
+/// Installation of an App.
 #[derive(Debug, Clone)]
 pub struct Installation {
     /// Its id.
     pub id: u64,
-    /// The organisation or user that its tokens open.
+    /// Organization or user whose repositories its tokens can read.
     pub account: String,
-    /// Whether the account is a user.
+    /// True if the account is a user.
     pub is_user: bool,
-    /// What the owner granted.
+    /// Permissions that the owner granted.
     pub permissions: Value,
-    /// The owner suspended it.
+    /// True if the owner suspended it.
     pub is_suspended: bool,
 }
 
 impl Installation {
-    /// One in an organisation, with all that is needed.
+    /// Returns an installation in an organization, with all needed permissions.
     pub fn new(id: u64, account: &str) -> Self {
         let permissions = json!({ "issues": "read", "pull_requests": "read", "contents": "read", "metadata": "read" });
         Self {
@@ -88,19 +88,19 @@ pub struct App {
     /// Its id.
     pub id: String,
     public: Vec<u8>,
-    /// Where it is installed.
+    /// Installations of the App.
     pub installations: Vec<Installation>,
-    /// How long a token lasts, in seconds.
+    /// Lifetime of a token in seconds.
     pub token_lasts: i64,
-    /// Requests that a token is good for; GitHub forgets it after them.
+    /// Number of requests for which a token is valid.
     pub token_serves: usize,
     tokens: HashMap<String, Token>,
-    /// Tokens that were given out.
+    /// Number of issued tokens.
     pub tokens_made: usize,
 }
 
 impl App {
-    /// An App with that key, installed there.
+    /// Returns an App with that key and these installations.
     pub fn new(id: &str, key: &Key, installations: Vec<Installation>) -> Self {
         let public = key.public.clone();
         Self {
@@ -114,7 +114,7 @@ impl App {
         }
     }
 
-    /// The account that a token opens, for one request.
+    /// Returns the account of a token, for one request.
     pub(super) fn account(&mut self, token: &str, now: DateTime<Utc>) -> Option<String> {
         let token = self
             .tokens
@@ -124,7 +124,7 @@ impl App {
         Some(token.account.clone())
     }
 
-    /// Answers what Apps ask in their own name; `None`: it is no such request.
+    /// Answers requests of an App in its own name; `None` for other requests.
     pub(super) fn answer(
         &mut self,
         request: &Request,
@@ -181,7 +181,8 @@ impl App {
             .find(|one| one.is_user == is_user && one.account.eq_ignore_ascii_case(owner))
     }
 
-    /// The statement: RS256, our key, `iss` the App, `iat` past, `exp` ahead by ten minutes at most.
+    /// Verifies the JWT: RS256 with our key, `iss` is the App, `iat` is in the past, and `exp` is at most ten minutes
+    /// ahead.
     fn check(&self, request: &Request, now: DateTime<Utc>) -> Result<(), Response> {
         let refused = |text: &str| message(401, text);
         let given = request

@@ -15,14 +15,14 @@ use super::{Fault, State};
 use crate::graphql::{Cache, Object, Refused, Resolved, execute, validate};
 use crate::http::Response;
 
-/// "Node limit" on GitHub's page "Rate limits and query limits for the GraphQL API".
+/// Node limit of GitHub's page "Rate limits and query limits for the GraphQL API".
 const MOST_NODES: u64 = 500_000;
 
 static SCHEMA: LazyLock<Valid<Schema>> = LazyLock::new(|| {
     Schema::parse_and_validate(sdl(), "schema.graphql").expect("the simulator's own schema")
 });
 
-/// The part of GitHub's schema that is simulated.
+/// Returns the simulated part of GitHub's schema.
 pub fn sdl() -> &'static str {
     include_str!("schema.graphql")
 }
@@ -92,7 +92,7 @@ fn errors(errors: Value) -> Response {
     Response::json(200, &json!({ "errors": errors }))
 }
 
-/// Puts the errors of faults in the place of the data that they spoil.
+/// Replaces the data that faults affect by errors.
 fn spoil(faults: &mut Vec<Fault>, answer: &mut Value) {
     while let Some(Fault::Alias {
         alias,
@@ -113,11 +113,11 @@ fn spoil(faults: &mut Vec<Fault>, answer: &mut Value) {
     }
 }
 
-/// How large a query is, by the rules of GitHub's page on limits.
+/// Size of a query by the rules of GitHub's page on limits.
 #[derive(Debug, Default)]
 struct Size {
     aliases: usize,
-    /// Parents of connections, each of which stands for one request.
+    /// Number of parents of connections; each counts as one request.
     requests: u64,
     nodes: u64,
 }
@@ -250,7 +250,7 @@ fn thread<'a>(
     }
 }
 
-/// An issue or pull request by name; `None` when the token cannot see it.
+/// Returns an issue or pull request by name; `None` if the token cannot read it.
 fn named<'a>(world: &'a World, key: &str) -> Option<Object<'a>> {
     world
         .thread(key)
@@ -394,7 +394,7 @@ fn item_type(event: &Event) -> &'static str {
     }
 }
 
-/// `None` where the other end is hidden from the token.
+/// Returns an event; `None` if the token cannot read the other end.
 fn event<'a>(
     world: &'a World,
     home: &'a Repository,
@@ -466,7 +466,7 @@ fn commit<'a>(world: &'a World, pull_requests: &'a [String]) -> Object<'a> {
     })
 }
 
-/// A connection whose cursors are positions: what comes before them does not change.
+/// Returns a connection whose cursors are positions, because its earlier elements do not change.
 fn connection<'a>(
     type_name: &str,
     field: &str,
@@ -485,8 +485,8 @@ fn connection<'a>(
     )
 }
 
-/// One page of a connection, by the rules of GitHub's page "Using pagination in the GraphQL API". `start` gives the first
-/// position behind a cursor, `cursor` the cursor before a position.
+/// Returns one page of a connection by the rules of GitHub's page "Using pagination in the GraphQL API". `start`
+/// returns the first position after a cursor, and `cursor` the cursor before a position.
 fn page<'a>(
     type_name: &str,
     field: &str,
@@ -509,7 +509,7 @@ fn page<'a>(
     }
     let start = match arguments.get("after").and_then(Value::as_str) {
         None => 0,
-        // A cursor of another connection is none.
+        // A cursor of another connection is invalid.
         Some(cursor) => cursor
             .strip_prefix(&format!("{field}:"))
             .and_then(start)
@@ -534,8 +534,8 @@ fn page<'a>(
     })))
 }
 
-/// The issues or the pull requests of a repository, in the order of their changes. Cursors name a time and a number, so
-/// that what changes meanwhile moves to the other end.
+/// Returns the issues or the pull requests of a repository in the order of their changes. Cursors contain a time and a
+/// number, so an element that changes moves to the other end.
 fn threads<'a>(
     world: &'a World,
     home: &'a Repository,

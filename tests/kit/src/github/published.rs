@@ -1,15 +1,16 @@
-//! Whether the simulator's schema is part of the one that GitHub publishes.
+//! Comparison of the simulator's schema with GitHub's published schema.
 
 use apollo_compiler::collections::IndexMap;
 use apollo_compiler::schema::{Component, ExtendedType, FieldDefinition, Name};
 
 use crate::graphql::read;
 
-/// What the simulator has and the published schema does not have, or has with another type; also arguments that only
-/// the published schema demands. Empty: whatever fits the simulator's schema fits GitHub's.
+/// Returns the parts of the simulator's schema that the published schema does not have or defines with another type,
+/// and arguments that only the published schema requires. If the list is empty, every document that fits the
+/// simulator's schema fits GitHub's.
 ///
 /// # Errors
-/// When the published schema cannot be read.
+/// If the published schema cannot be parsed.
 pub fn differences(published: &str) -> Result<Vec<String>, String> {
     difference(super::sdl(), published)
 }
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_published_schema_has_beyond_ours_is_fine() {
+    fn additional_parts_of_the_published_schema_are_accepted() {
         check(("title: String!", "title: String! body: String!"), &[]);
         check(
             (
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_only_we_have_is_found() {
+    fn a_part_that_only_our_schema_has_is_reported() {
         check(("scalar Time", ""), &["Time is not published"]);
         check(("title: String!", ""), &["Issue.title is not published"]);
         check(("OPEN", "CLOSED"), &["State.OPEN is not published"]);
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_is_found() {
+    fn a_difference_is_reported() {
         check(
             ("title: String!", "title: String"),
             &["Issue.title is String!, published as String"],

@@ -1,4 +1,4 @@
-//! Headers, limits and the REST routes; GraphQL is one of the routes.
+//! Headers, limits and the REST routes. GraphQL is one of the routes.
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::rest_threads::Asked;
 use super::{Fault, State, graphql};
 use crate::http::{Request, Response};
 
-/// GraphQL points and REST requests of a user in an hour.
+/// GraphQL points and REST requests of a user per hour.
 pub(super) const LIMIT: i64 = 5000;
 
 /// Answers one request.
@@ -34,7 +34,7 @@ pub fn answer(state: &mut State, request: &Request) -> Response {
         })
 }
 
-/// The answer of a fault that concerns the whole request; the others wait for GraphQL.
+/// Returns the response of a fault that concerns the whole request; other faults are applied in GraphQL.
 fn faulted(state: &mut State) -> Option<Response> {
     match state.faults.first() {
         Some(Fault::Answer(response)) => {
@@ -46,12 +46,12 @@ fn faulted(state: &mut State) -> Option<Response> {
     }
 }
 
-/// The answer to a request that asks what changed, if it names a repository for which that fails.
+/// Returns the response to a poll, if it names a repository for which polls fail.
 fn failing_poll(state: &State, request: &Request) -> Option<Response> {
     let body: Value = serde_json::from_slice(&request.body).ok()?;
     body["query"]
         .as_str()
-        .filter(|query| query.contains("query Changes("))?;
+        .filter(|query| query.contains("query Poll("))?;
     let variables = &body["variables"];
     let text = |key: String| variables[key].as_str().map(str::to_lowercase);
     let names = (0..).map_while(|index| {
@@ -136,7 +136,7 @@ fn admitted(
             let name = format!("{owner}/{name}");
             let repository = state.world.repository(&name);
             let number = number(thread)?;
-            // Where GraphQL follows a repository's new name silently, REST leads to it.
+            // GraphQL follows a renamed repository silently; REST redirects to the new name.
             match repository.filter(|repository| !repository.name.eq_ignore_ascii_case(&name)) {
                 Some(renamed) => Ok(asked.moved(renamed, number, &root(request))),
                 None => Ok(asked.answer(state, repository, number, request)),
@@ -150,7 +150,7 @@ fn admitted(
     }
 }
 
-/// The REST root as the client knows it.
+/// Returns the REST root as the client addressed it.
 pub(super) fn root(request: &Request) -> String {
     let prefix = if request.path.starts_with("/api/v3/") {
         "/api/v3"

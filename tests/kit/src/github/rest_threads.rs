@@ -7,7 +7,7 @@ use super::rest::{message, root};
 use super::world::{Closer, Event, Gone, Issue, PullRequest, Repository, Thread, split};
 use crate::http::{Request, Response};
 
-/// What is asked about a number.
+/// Kind of a REST request about a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     /// "Get an issue", which answers for pull requests, too.
@@ -19,7 +19,7 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// Answers for a number of a repository; `None`: the token cannot see the repository.
+    /// Answers a request about a number of a repository; `None` if the token cannot read the repository.
     pub fn answer(
         self,
         state: &State,
@@ -55,7 +55,7 @@ impl Asked {
         }
     }
 
-    /// Leads to where the number is now.
+    /// Redirects to the current address of the number.
     pub fn moved(self, home: &Repository, number: i32, root: &str) -> Response {
         let route = match self {
             Self::Issue => format!("issues/{number}"),
@@ -71,7 +71,8 @@ impl Asked {
     }
 }
 
-/// As far as the issue endpoints go. The id of a pull request there is that of its issue record: another number.
+/// Returns the fields of the issue endpoints. The id of a pull request there is that of its issue record, which is
+/// another number.
 fn as_issue(repository: &Repository, number: i32, thread: &Thread) -> Value {
     let (page, id, state, title, body) = match thread {
         Thread::Issue(issue) => (
@@ -100,7 +101,7 @@ fn as_issue(repository: &Repository, number: i32, thread: &Thread) -> Value {
     shown
 }
 
-/// The state of a merged pull request is `closed` here.
+/// Returns the state; a merged pull request is `closed` here.
 fn as_pull_request(repository: &Repository, number: i32, found: &PullRequest) -> Value {
     json!({
         "id": found.github_id, "number": number, "title": found.title, "body": found.body,
@@ -110,8 +111,8 @@ fn as_pull_request(repository: &Repository, number: i32, found: &PullRequest) ->
     })
 }
 
-/// One page of a timeline, with the address of the next one in `link`. The timelines of pull requests are not simulated:
-/// they are empty.
+/// Returns one page of a timeline, with the address of the next page in `link`. The timelines of pull requests are not
+/// simulated: they are empty.
 fn timeline(state: &State, thread: &Thread, request: &Request) -> Response {
     let given = |name: &str, otherwise: usize| match request.parameter(name) {
         Some(text) => text
@@ -151,7 +152,8 @@ fn timeline(state: &State, thread: &Thread, request: &Request) -> Response {
     response.header("link", &next)
 }
 
-/// `None` where the other end is hidden from the token. REST does not tell which pull request was connected.
+/// Returns an event; `None` if the token cannot read the other end. REST does not name a pull request that was
+/// connected.
 fn as_event(state: &State, issue: &Issue, event: &Event) -> Option<Value> {
     let plain =
         |name: &str| json!({ "event": name, "created_at": issue.updated_at, "commit_id": null });

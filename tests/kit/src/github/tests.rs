@@ -1,10 +1,10 @@
-//! That the simulator is as strict as it says.
+//! The simulator is as strict as it claims.
 
 use serde_json::json;
 
 use super::*;
 
-/// Status and body of one request with these headers.
+/// Returns status and body of one request with these headers.
 fn ask(github: &Github, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> (u16, Value) {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -78,7 +78,7 @@ fn a_request_needs_user_agent_and_token() {
 }
 
 #[test]
-fn graphql_refuses_what_the_schema_does_not_have() {
+fn graphql_rejects_unknown_fields() {
     let github = one_issue();
     for bad in [
         "{ repository(owner: \"acme\", name: \"shop\") { colour } }",
@@ -135,7 +135,7 @@ fn ids_are_text_beyond_32_bits() {
 }
 
 #[test]
-fn a_duplicate_shows_itself_only_when_asked() {
+fn the_reason_duplicate_is_visible_only_on_request() {
     let github = one_issue();
     github.close_by(
         "acme/shop#12",
@@ -155,7 +155,7 @@ fn a_duplicate_shows_itself_only_when_asked() {
 }
 
 #[test]
-fn what_is_not_there_is_null_with_an_error_by_path() {
+fn a_missing_node_is_null_with_an_error_for_its_path() {
     let github = one_issue();
     let answer = query(
         &github,
@@ -183,7 +183,7 @@ fn what_is_not_there_is_null_with_an_error_by_path() {
 }
 
 #[test]
-fn rest_tells_what_became_of_an_issue() {
+fn rest_reports_deleted_and_transferred_issues() {
     let github = one_issue();
     for number in 13..=14 {
         github.issue(&format!("acme/shop#{number}"), |_| {});
@@ -297,7 +297,7 @@ fn rest_shows_a_pull_request_by_its_own_id_and_no_issue() {
 }
 
 #[test]
-fn a_spent_budget_refuses_everything() {
+fn a_spent_budget_rejects_every_request() {
     let github = one_issue();
     github.settings().points = 1;
     assert!(query(&github, &issue_query("number"))["errors"].is_null());
@@ -328,7 +328,7 @@ fn a_query_that_is_too_heavy_ends_in_a_proxys_page() {
 }
 
 #[test]
-fn merging_closes_what_it_closes() {
+fn merging_closes_the_referenced_issues() {
     let github = one_issue();
     github.pull_request("acme/shop#13", |_| {});
     github.issue("acme/shop#12", |issue| {

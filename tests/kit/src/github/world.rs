@@ -1,8 +1,8 @@
-//! Repositories with their issues and pull requests, and what people do to them.
+//! Repositories with their issues and pull requests, and changes by people.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// When everything was created, unless a test says otherwise.
+/// Creation time of everything, unless a test sets another one.
 const CREATED: &str = "2026-01-01T00:00:00Z";
 
 /// An issue. Times are RFC 3339, UTC.
@@ -16,7 +16,7 @@ pub struct Issue {
     pub body: String,
     /// `OPEN` or `CLOSED`.
     pub state: &'static str,
-    /// Why it was closed, or `REOPENED`.
+    /// Reason of the close event, or `REOPENED`.
     pub state_reason: Option<String>,
     /// Names of its labels.
     pub labels: Vec<String>,
@@ -26,9 +26,9 @@ pub struct Issue {
     pub updated_at: String,
     /// Closed.
     pub closed_at: Option<String>,
-    /// Pull requests that GitHub keeps as closing it.
+    /// Pull requests that GitHub lists as closing it.
     pub references: Vec<String>,
-    /// What happened, oldest first.
+    /// Timeline, oldest event first.
     pub timeline: Vec<Event>,
 }
 
@@ -79,7 +79,7 @@ pub enum Event {
     },
 }
 
-/// What closed an issue.
+/// Closer of an issue.
 #[derive(Debug, Clone)]
 pub enum Closer {
     /// A person, by hand.
@@ -117,11 +117,11 @@ pub(super) enum Thread {
     PullRequest(PullRequest),
 }
 
-/// What became of a number whose issue is not there any more.
+/// Fate of an issue that no longer exists under its number.
 #[derive(Debug, Clone)]
 pub(super) enum Gone {
     Deleted,
-    /// Where it is now.
+    /// Current address.
     Transferred(String),
 }
 
@@ -134,20 +134,20 @@ pub(super) struct Repository {
     pub gone: BTreeMap<i32, Gone>,
 }
 
-/// All repositories, by lower-case name, and where old names lead.
+/// All repositories by lower-case name, with redirects from old names.
 #[derive(Debug, Clone, Default)]
 pub(super) struct World {
-    /// The account that the token that asks opens; `None`: all.
+    /// Account that the token of the request can read; `None` means all.
     pub opened: Option<String>,
     repositories: BTreeMap<String, Repository>,
     renamed: BTreeMap<String, String>,
-    /// Issues and pull requests that GitHub cannot answer for, in lower case.
+    /// Issues and pull requests that GitHub cannot answer for (lower case).
     pub too_heavy: BTreeSet<String>,
     last_id: i64,
 }
 
 impl World {
-    /// The repository of that name, or of that former name, if the token can see it.
+    /// Returns the repository of that current or former name, if the token can read it.
     pub fn repository(&self, name: &str) -> Option<&Repository> {
         let name = name.to_lowercase();
         let name = self.renamed.get(&name).unwrap_or(&name);
@@ -156,7 +156,7 @@ impl World {
             .filter(|repository| self.shows(repository))
     }
 
-    /// Whether the token that asks can see a repository.
+    /// Returns true if the token of the request can read a repository.
     fn shows(&self, repository: &Repository) -> bool {
         let owner = repository.name.split('/').next().unwrap_or_default();
         !repository.hidden
@@ -172,14 +172,14 @@ impl World {
             .find(|repository| repository.id == id && self.shows(repository))
     }
 
-    /// An issue or pull request that the token can see, with its repository and number.
+    /// Returns an issue or pull request that the token can read, with its repository and number.
     pub fn thread(&self, key: &str) -> Option<(&Repository, i32, &Thread)> {
         let (name, number) = split(key);
         let repository = self.repository(name)?;
         Some((repository, number, repository.threads.get(&number)?))
     }
 
-    /// The issues that refer to a pull request as closing them.
+    /// Returns the issues that refer to a pull request as closing them.
     pub fn closed_by(&self, key: &str) -> Vec<String> {
         let all = self
             .repositories
@@ -324,14 +324,14 @@ impl World {
         repository.threads.entry(number)
     }
 
-    /// Beyond 32 bits, as GitHub's are by now.
+    /// Returns the next id, beyond 32 bits, like GitHub's ids.
     fn next_id(&mut self) -> i64 {
         self.last_id += 1;
         5_000_000_000 + self.last_id
     }
 }
 
-/// `owner/name#number`.
+/// Splits `owner/name#number`.
 pub(super) fn split(key: &str) -> (&str, i32) {
     let (name, number) = key
         .split_once('#')

@@ -1,4 +1,4 @@
-//! A session of PostgreSQL, which many clients have one after the other.
+//! A session of PostgreSQL that many clients use one after the other.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, ErrorKind, Write};
@@ -8,31 +8,32 @@ use std::path::Path;
 use super::Whose;
 use crate::postgres_messages::{Message, bytes, message};
 
-/// A session, and the statements that it has prepared for whoever had it.
+/// A session with the statements that were prepared in it.
 pub struct Session {
     stream: BufReader<UnixStream>,
-    /// What PostgreSQL said when it began.
+    /// PostgreSQL's first messages in the session.
     pub greeting: Vec<u8>,
-    /// Whether it is in a transaction, as ReadyForQuery says it.
+    /// State of the transaction, as in ReadyForQuery.
     state: u8,
-    /// By their text and the types of their parameters, as Parse sends them.
+    /// Prepared statements by their text and the types of their parameters, as in Parse.
     statements: HashMap<Vec<u8>, Statement>,
-    /// PostgreSQL's names by those that the present client has given.
+    /// Names in PostgreSQL by the names that the current client uses.
     names: HashMap<Vec<u8>, Vec<u8>>,
 }
 
-/// A prepared statement.
+/// A prepared statement of the session.
 struct Statement {
-    /// PostgreSQL's name.
+    /// Name of the statement in PostgreSQL.
     name: Vec<u8>,
-    /// How PostgreSQL describes it.
+    /// PostgreSQL's description of the statement.
     described: Vec<Message>,
 }
 
 impl Session {
-    /// A new one.
+    /// Opens a new session.
     pub fn begin(server: &Path, (user, database): &Whose) -> io::Result<Self> {
         let stream = UnixStream::connect(server)?;
+        stream.set_read_timeout(Some(crate::wait::RUN))?;
         let mut session = Self {
             stream: BufReader::new(stream),
             greeting: Vec::new(),
@@ -61,8 +62,8 @@ impl Session {
         Ok(session)
     }
 
-    /// As good as new for the next client, except that it need not prepare again what is prepared: `DISCARD ALL` without
-    /// `DEALLOCATE ALL` and `DISCARD PLANS`.
+    /// Resets the session for the next client, but keeps prepared statements: `DISCARD ALL` without `DEALLOCATE ALL`
+    /// and `DISCARD PLANS`.
     pub fn leave(&mut self) -> io::Result<()> {
         self.names.clear();
         if self.state != b'I' {
@@ -86,7 +87,8 @@ impl Session {
         })
     }
 
-    /// Gathers what PostgreSQL answers to this, or what it said when somebody else prepared the same.
+    /// Returns PostgreSQL's response to this message, or the earlier response if another client prepared the same
+    /// statement.
     pub fn answer(&mut self, asked: Vec<Message>, answer: &mut Vec<Message>) -> io::Result<()> {
         let kinds: Vec<u8> = asked.iter().map(|message| message.kind).collect();
         match (&kinds[..], &asked[..]) {
@@ -121,7 +123,8 @@ impl Session {
             Message::new(b'S', &[]),
         ];
         self.exchange(&bytes(&asked), answer)?;
-        // ParseComplete, ParameterDescription, RowDescription or NoData, ReadyForQuery; nothing else, like an error.
+        // These are ParseComplete, ParameterDescription, RowDescription or NoData, and ReadyForQuery. Anything else,
+        // such as an error, is not kept.
         if let [parsed, parameters, rows, _] = &answer[..]
             && (parsed.kind, parameters.kind) == (b'1', b't')
         {
@@ -138,12 +141,12 @@ impl Session {
         Ok(())
     }
 
-    /// With PostgreSQL's name of the statement that it is about.
+    /// Replaces the client's name of the statement by PostgreSQL's name.
     fn renamed(&self, message: Message) -> io::Result<Message> {
         let before = match (message.kind, message.body.get(4)) {
             (b'B', _) => name(&message.body[4..]).len() + 1, // the portal
             (b'D' | b'C', Some(b'S')) => 1,
-            // A name that is given otherwise than above would still be there for the next client.
+            // A name that is set in another way would still exist for the next client.
             (b'P', Some(first)) if *first != 0 => return Err(ErrorKind::Unsupported.into()),
             _ => return Ok(message),
         };
@@ -162,7 +165,7 @@ impl Session {
         Message::new(b'Z', &[self.state])
     }
 
-    /// Sends this, and gathers what PostgreSQL says until it is ready for more.
+    /// Sends this message, and returns PostgreSQL's response up to ReadyForQuery.
     fn exchange(&mut self, asked: &[u8], answer: &mut Vec<Message>) -> io::Result<()> {
         self.stream.get_mut().write_all(asked)?;
         loop {
@@ -177,7 +180,7 @@ impl Session {
     }
 }
 
-/// The text that this begins with.
+/// Returns the text at the beginning.
 fn name(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }

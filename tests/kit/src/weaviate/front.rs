@@ -1,4 +1,4 @@
-//! What lies between the client and the server, be that the simulator or a real one: proxies, and failures on the way.
+//! The proxies and failures between the client and the server, be it the simulator or a real one.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -62,7 +62,7 @@ fn served(state: &Mutex<State>, real: Option<&Lent>, request: &Request) -> Respo
     response
 }
 
-/// Serves a batch without the objects that are to be rejected, and puts their failures in their places.
+/// Serves a batch without the objects that tests reject, and inserts failures for these.
 fn without_rejected(
     rejected: &BTreeMap<String, String>,
     request: &Request,
@@ -100,7 +100,7 @@ fn without_rejected(
     Response::json(200, &all.collect())
 }
 
-/// How many objects a request wrote.
+/// Returns the number of objects that a request wrote.
 fn written(request: &Request, response: &Response) -> usize {
     let is_single = matches!(request.method.as_str(), "POST" | "PUT" | "PATCH")
         && request.path.starts_with("/v1/objects");

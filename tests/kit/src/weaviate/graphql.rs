@@ -1,4 +1,4 @@
-//! `Get` queries over one class, as far as `where` goes.
+//! `Get` queries over one class, with a part of `where`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use super::{GraphQl, State};
 use crate::graphql::{Cache, Object, Refused, Resolved, execute, validate};
 use crate::http::Response;
 
-/// No answer has more objects (QUERY_MAXIMUM_RESULTS).
+/// Highest number of objects in a response (QUERY_MAXIMUM_RESULTS).
 pub const MOST_RESULTS: usize = 10_000;
 
 /// Answers `POST /v1/graphql`.
@@ -58,7 +58,7 @@ pub fn answer(state: &State, body: &Value) -> Response {
     };
     let document = match validate(&schema, query) {
         Ok(document) => document,
-        Err(invalid) => return errors(weaviates_words(&invalid.0)),
+        Err(invalid) => return errors(weaviates_message(&invalid.0)),
     };
     let root = Object::new("WeaviateObj", |_, _| {
         Ok(Resolved::Object(Object::new(
@@ -72,8 +72,8 @@ pub fn answer(state: &State, body: &Value) -> Response {
     }
 }
 
-/// Weaviate words unknown fields otherwise than apollo-compiler.
-fn weaviates_words(message: &str) -> String {
+/// Returns Weaviate's message for unknown fields, which differs from that of apollo-compiler.
+fn weaviates_message(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     match (
         message.contains("does not have a field"),
@@ -150,7 +150,7 @@ fn objects<'a>(
         .get("where")
         .filter(|condition| !condition.is_null());
     let candidates: Vec<&Value> = match condition.and_then(only_ids) {
-        // As many comparisons as there are objects, times those asked for, would be most of a large benchmark.
+        // Comparing every object with every requested id would take most of the time of a large benchmark.
         Some(ids) => ids
             .into_iter()
             .filter_map(|id| state.store.object(class, &id))
@@ -164,7 +164,7 @@ fn objects<'a>(
             found.push(object);
         }
     }
-    // The order is nobody's business: not the one of the ids asked for, nor that of writing.
+    // The order is undefined: neither that of the requested ids, nor that of writing.
     found.sort_by_key(|object| {
         object["id"]
             .as_str()
@@ -181,7 +181,7 @@ fn objects<'a>(
         .collect())
 }
 
-/// The ids of which a condition names one or more, lower case; `None`: it asks for something else.
+/// Returns the ids in a condition, in lower case; `None` if it is about something else.
 fn only_ids(condition: &Value) -> Option<BTreeSet<String>> {
     if condition["operator"] != "ContainsAny"
         || !(condition["path"][0] == "id" || condition["path"][0] == "_id")
@@ -269,7 +269,7 @@ fn matches(state: &State, object: &Value, condition: &Value) -> Result<bool, Str
     }
 }
 
-/// Ids are compared byte by byte; text with tokenization `word` by its words, in whatever order and case.
+/// Compares ids byte by byte, and text with tokenization `word` by its words, in any order and case.
 fn equal(stored: &str, value: &str, is_id: bool) -> bool {
     if is_id {
         return stored == value;

@@ -1,4 +1,4 @@
-//! The routes of the server, with its several shapes of errors.
+//! The routes of the server, with its several forms of errors.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -160,7 +160,7 @@ fn create(state: &mut State, body: &Value) -> Response {
     write(state, &object)
 }
 
-/// One write outside a batch.
+/// Executes one write outside a batch.
 fn write(state: &mut State, object: &Value) -> Response {
     if let Some(reason) = &state.settings.shard_failure {
         return failed(
@@ -186,7 +186,7 @@ fn object(state: &mut State, request: &Request, class: &str, id: &str, body: &Va
     match (request.method.as_str(), found) {
         ("GET", Some(object)) => Response::json(200, &shown(&object, request)),
         ("HEAD", Some(_)) => Response::empty(204),
-        // Also when there is none.
+        // The server answers so even if the object is missing.
         ("DELETE", _) => {
             state.store.delete(class, id);
             Response::empty(204)
@@ -219,7 +219,7 @@ fn object(state: &mut State, request: &Request, class: &str, id: &str, body: &Va
     }
 }
 
-/// Properties always, vectors only when asked for.
+/// Returns an object with its properties, and with its vectors only on request.
 fn shown(object: &Value, request: &Request) -> Value {
     let mut object = object.clone();
     let with_vector = request
@@ -258,8 +258,8 @@ fn batch(state: &mut State, body: &Value) -> Response {
             result["id"] = json!(Uuid::new_v4().to_string());
         }
         let written = match shard_fails {
-            // Until 1.35 the server tells of a shard's failure only with that shard's first object, and calls the others
-            // written; in 1.39 it tells with each. The worse of the two is the one to be safe from.
+            // Up to 1.35, the server reports a failure of a shard only with its first object and calls the others
+            // written; 1.39 reports it with each. The client must be safe from the worse behavior.
             true => shard_failure.take().map_or(Ok(()), Err),
             false => state
                 .store
@@ -277,12 +277,12 @@ fn batch(state: &mut State, body: &Value) -> Response {
     Response::json(200, &json!(results))
 }
 
-/// The handlers' shape of an error.
+/// Returns an error in the form of the handlers.
 pub fn failed(status: u16, message: &str) -> Response {
     Response::json(status, &json!({ "error": [{ "message": message }] }))
 }
 
-/// The framework's shape of an error.
+/// Returns an error in the form of the framework.
 fn framework(status: u16, message: &str) -> Response {
     Response::json(status, &json!({ "code": status, "message": message }))
 }

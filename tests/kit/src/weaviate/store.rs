@@ -1,4 +1,4 @@
-//! What the server keeps, and what it refuses to keep.
+//! The data of the server, and the rules for rejecting data.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use chrono::{DateTime, FixedOffset};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-/// Names that no property may have.
+/// Reserved names of properties.
 const RESERVED: [&str; 3] = ["id", "_id", "_additional"];
-/// Endings that no property may have, in newer releases than the one that the tests run against.
+/// Reserved endings of property names, in newer releases than the one of these tests.
 const RESERVED_ENDINGS: [&str; 6] = [
     "_searchable",
     "_rangeable",
@@ -17,9 +17,9 @@ const RESERVED_ENDINGS: [&str; 6] = [
     "_propertyLength",
     "_nullState",
 ];
-/// Modules that the server has, those that call somebody else's API being there by default.
+/// Modules of the server, with those that call a third-party API, which are enabled by default.
 const MODULES: [&str; 3] = ["none", "text2vec-openai", "text2vec-cohere"];
-/// Data types that the simulator knows.
+/// Data types that the simulator supports.
 const DATA_TYPES: [&str; 5] = ["text", "int", "number", "boolean", "date"];
 
 /// Classes and objects.
@@ -27,9 +27,9 @@ const DATA_TYPES: [&str; 5] = ["text", "int", "number", "boolean", "date"];
 pub struct Store {
     classes: BTreeMap<String, Value>,
     objects: BTreeMap<(String, String), Value>,
-    /// Ids of objects as they were written: filters compare letter by letter with these.
+    /// Ids of objects as clients wrote them: filters compare them letter by letter.
     ids_as_written: BTreeMap<(String, String), String>,
-    /// The length of the first vector of each class and name, which all others must have.
+    /// Length of the first vector of each class and name, which all others must have.
     dimensions: BTreeMap<(String, String), usize>,
 }
 
@@ -48,7 +48,7 @@ impl Store {
         self.dimensions.retain(|(class, _), _| class != name);
     }
 
-    /// Takes a definition and fills in the defaults.
+    /// Stores a definition with the defaults filled in.
     pub fn create_class(&mut self, given: &Value) -> Result<Value, String> {
         let name = upper_first(given["class"].as_str().unwrap_or_default());
         let fits = name.starts_with(|first: char| first.is_ascii_uppercase())
@@ -158,7 +158,7 @@ impl Store {
             .is_some()
     }
 
-    /// Creates or replaces an object. The server's words when it refuses.
+    /// Creates or replaces an object. Returns the server's message if it rejects the object.
     pub fn put(&mut self, given: &Value, auto_schema: bool) -> Result<Value, String> {
         let class = upper_first(given["class"].as_str().unwrap_or_default());
         if class.is_empty() {
@@ -199,7 +199,7 @@ impl Store {
         Ok(object)
     }
 
-    /// The id with which filters have to ask for an object.
+    /// Returns the id that filters must use for an object.
     pub fn id_as_written(&self, object: &Value) -> Option<&str> {
         let key = (
             object["class"].as_str()?.to_owned(),
@@ -252,7 +252,7 @@ impl Store {
         let mut kept = Map::new();
         for (name, value) in given.as_object().into_iter().flatten() {
             if value.is_null() {
-                // Nothing to keep, but auto-schema makes a property of it all the same.
+                // There is no value to store, but auto-schema still creates a property.
                 if auto_schema && self.data_type(class, name).is_none() {
                     self.add_property(class, &json!({ "name": name, "dataType": ["text"] }))?;
                 }
@@ -299,7 +299,7 @@ fn kept_value(class: &str, name: &str, data_type: &str, value: &Value) -> Result
     match data_type {
         "text" if value.is_string() => Ok(value.clone()),
         "text" => wrong("text", format!("not a string, but {}", go_type(value))),
-        // 3.0 is none.
+        // 3.0 is not an integer.
         "int" if value.is_i64() || value.is_u64() => Ok(value.clone()),
         "int" if value.is_number() => wrong(
             "integer",
@@ -343,7 +343,8 @@ fn go_type(value: &Value) -> &'static str {
     }
 }
 
-/// As Go prints a time: in its own zone, without trailing zeros, so that clients must compare moments, not texts.
+/// Returns a time as Go prints it: in its own zone and without trailing zeros, so that clients must compare moments and
+/// not texts.
 fn go_time(time: DateTime<FixedOffset>) -> String {
     let whole = time.format("%Y-%m-%dT%H:%M:%S");
     let zone = match time.offset().local_minus_utc() {
@@ -356,7 +357,7 @@ fn go_time(time: DateTime<FixedOffset>) -> String {
     }
 }
 
-/// What auto-schema makes of a value.
+/// Returns the data type that auto-schema chooses for a value.
 fn inferred(value: &Value) -> Option<&'static str> {
     match value {
         Value::String(text) if DateTime::parse_from_rfc3339(text).is_ok() => Some("date"),
@@ -391,7 +392,7 @@ fn property_with_defaults(given: &Value, vectorizers: &[&str]) -> Result<Value, 
             "property '{name}': tokenization is not allowed for data type '{data_type}'"
         ));
     }
-    // What concerns a module that the server does not have is kept unseen.
+    // Settings of modules that the server does not have are stored unchecked.
     let modules = given["moduleConfig"]
         .as_object()
         .into_iter()

@@ -1,5 +1,5 @@
-//! That the simulator is as strict as it says, and that the real server does the same: with `KIT_WEAVIATE=real` these
-//! tests run against that, but for those in `simulated`.
+//! The simulator is as strict as it claims, and the real server does the same: with `KIT_WEAVIATE=real`, these tests
+//! run against that server, except those in `simulated`.
 
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ const ID: &str = "00a700b1-f9b6-5e47-9438-d49140cd8928";
 
 const OTHER: &str = "8f269b6e-47db-5157-9f1b-0ff2ee824feb";
 
-/// Status and body of one request.
+/// Returns status and body of one request.
 fn ask(weaviate: &Weaviate, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -47,8 +47,8 @@ fn ask(weaviate: &Weaviate, method: &str, path: &str, body: Option<Value>) -> (u
     )
 }
 
-/// What a handler says.
-fn said(answer: &Value) -> &str {
+/// Returns the message of a handler.
+fn message_of(answer: &Value) -> &str {
     answer["error"][0]["message"].as_str().unwrap_or_default()
 }
 
@@ -130,7 +130,7 @@ fn put_never_creates_and_needs_the_same_id_twice() {
     ] {
         let (status, answer) = ask(&weaviate, "PUT", &path, Some(body));
         assert_eq!(
-            (status, said(&answer)),
+            (status, message_of(&answer)),
             (422, "invalid update: field 'id' is immutable")
         );
     }
@@ -172,7 +172,7 @@ fn put_replaces_and_patch_merges() {
 }
 
 #[test]
-fn delete_says_nothing_of_what_was_not_there() {
+fn delete_of_a_missing_object_succeeds() {
     let weaviate = strict();
     weaviate.put_object(ID, json!({}));
     for _ in 0..2 {
@@ -190,7 +190,7 @@ fn delete_says_nothing_of_what_was_not_there() {
 }
 
 #[test]
-fn a_batch_answers_200_and_tells_per_object() {
+fn a_batch_answers_200_with_a_result_per_object() {
     let weaviate = strict();
     for (bad, expected) in [
         (
@@ -245,13 +245,13 @@ fn a_batch_answers_200_and_tells_per_object() {
         Some(json!({ "objects": [] })),
     );
     assert_eq!(
-        (empty.0, said(&empty.1).contains("cannot be empty")),
+        (empty.0, message_of(&empty.1).contains("cannot be empty")),
         (422, true)
     );
 }
 
 #[test]
-fn an_id_that_is_none_spoils_the_whole_batch() {
+fn an_invalid_id_rejects_the_whole_batch() {
     let weaviate = strict();
     let objects = json!({ "objects": [object(json!({})), { "class": CLASS, "id": "nonsense", "properties": {} }] });
     let (status, answer) = ask(&weaviate, "POST", "/v1/batch/objects", Some(objects));
@@ -271,7 +271,7 @@ fn an_id_that_is_none_spoils_the_whole_batch() {
 }
 
 #[test]
-fn of_an_id_that_is_twice_in_a_batch_the_last_stays_and_both_are_called_written() {
+fn the_last_object_wins_if_an_id_is_twice_in_a_batch() {
     let weaviate = strict();
     let objects = json!({ "objects": [object(json!({ "status": "first" })), object(json!({ "status": "last" }))] });
     let (status, answer) = ask(&weaviate, "POST", "/v1/batch/objects", Some(objects));
@@ -289,9 +289,9 @@ fn of_an_id_that_is_twice_in_a_batch_the_last_stays_and_both_are_called_written(
     );
 }
 
-/// Of the others that depends on the release, and whoever believes it loses them.
+/// The result for the other objects depends on the release; a client that believes it loses them.
 #[test]
-fn of_a_shard_that_takes_nothing_the_first_object_of_a_batch_is_called_failed() {
+fn a_read_only_shard_reports_only_the_first_object_of_a_batch() {
     let weaviate = strict();
     weaviate.set_read_only(true);
     let other = json!({ "class": CLASS, "id": OTHER, "properties": {} });
@@ -303,7 +303,7 @@ fn of_a_shard_that_takes_nothing_the_first_object_of_a_batch_is_called_failed() 
     assert!(weaviate.objects().is_empty());
     let (status, answer) = ask(&weaviate, "POST", "/v1/objects", Some(object(json!({}))));
     assert!(
-        status == 500 && said(&answer).contains("store is read-only"),
+        status == 500 && message_of(&answer).contains("store is read-only"),
         "{status} {answer}"
     );
     weaviate.set_read_only(false);
@@ -357,7 +357,7 @@ fn a_vector_has_to_fit_the_class() {
 }
 
 #[test]
-fn ids_are_found_in_any_case_but_by_filters_as_they_were_written() {
+fn ids_match_in_any_case_except_in_filters() {
     let weaviate = strict();
     let upper =
         json!({ "class": CLASS, "id": ID.to_uppercase(), "properties": { "status": "open" } });
@@ -375,7 +375,7 @@ fn ids_are_found_in_any_case_but_by_filters_as_they_were_written() {
 }
 
 #[test]
-fn auto_schema_adds_what_it_does_not_know() {
+fn auto_schema_adds_unknown_properties() {
     let weaviate = with_class(Settings::default());
     let given = json!({ "colour": "red", "count": 3, "at": "2026-01-01T00:00:00Z", "is": true, "nothing": null });
     assert_eq!(batch_result(&weaviate, object(given))["status"], "SUCCESS");
@@ -395,7 +395,7 @@ fn auto_schema_adds_what_it_does_not_know() {
 }
 
 #[test]
-fn a_class_that_is_missing_is_made_by_auto_schema_alone() {
+fn only_auto_schema_creates_a_missing_class() {
     let object = || json!({ "class": CLASS, "id": ID, "properties": { "created_at": "2026-01-01T00:00:00Z" } });
     let weaviate = Weaviate::start_with(Settings {
         auto_schema: false,
@@ -451,7 +451,7 @@ fn query(weaviate: &Weaviate, fields: &str, ids: &str) -> Value {
 }
 
 #[test]
-fn graphql_finds_ids_and_says_what_it_does_not_know() {
+fn graphql_reads_ids_and_rejects_unknown_fields() {
     let weaviate = strict();
     weaviate.put_object(
         ID,
@@ -532,7 +532,7 @@ fn graphql_can_be_off_and_needs_a_class() {
             "/v1/graphql",
             Some(json!({ "query": "{ Get { A { b } } }" })),
         );
-        (status, said(&answer).to_owned())
+        (status, message_of(&answer).to_owned())
     };
     let off = with_class(Settings {
         graphql: GraphQl::Disabled422,
@@ -558,7 +558,7 @@ fn a_wrong_key_is_401_in_the_frameworks_shape() {
 }
 
 #[test]
-fn only_the_exact_path_tells_that_the_server_is_ready() {
+fn only_the_exact_path_reports_readiness() {
     assert_eq!(ask(&strict(), "GET", "/v1/.well-known/ready", None).0, 200);
     assert_eq!(
         ask(&strict(), "GET", "/v1/.well-known/ready?now", None).0,
@@ -567,7 +567,7 @@ fn only_the_exact_path_tells_that_the_server_is_ready() {
 }
 
 #[test]
-fn objects_are_listed_from_one_on() {
+fn objects_are_listed_in_pages_after_an_id() {
     let weaviate = strict();
     weaviate.put_object(ID, json!({}));
     weaviate.put_object(OTHER, json!({}));
@@ -587,7 +587,7 @@ fn classes_are_checked() {
     let weaviate = strict();
     let (status, answer) = ask(&weaviate, "POST", "/v1/schema", Some(agira_class()));
     assert_eq!(
-        (status, said(&answer)),
+        (status, message_of(&answer)),
         (422, "class name AgiraObject already exists")
     );
     let create = |mut class: Value| {
@@ -650,12 +650,12 @@ fn the_framework_has_its_own_shape_of_errors() {
         None,
     );
     assert!(
-        status == 400 && said(&answer).starts_with("unrecognized consistency level 'MOST'"),
+        status == 400 && message_of(&answer).starts_with("unrecognized consistency level 'MOST'"),
         "{answer}"
     );
 }
 
-/// What no setting of the real server brings about.
+/// Behavior that no setting of a real server causes.
 mod simulated {
     use super::*;
 

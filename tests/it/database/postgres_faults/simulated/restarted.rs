@@ -1,4 +1,4 @@
-//! Somebody restarts the server while a run is between two statements, waiting for an answer of another service.
+//! The server restarts while a run waits for the response of another service, between two statements.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,9 +9,9 @@ use kit::postgres_server::{Cluster, TEMPLATE};
 use postgres::{Client, NoTls};
 use serde_json::{Value, json};
 
-use crate::world::{Run, World};
+use crate::harness::{Run, World};
 
-/// A server of its own. What is committed is on its disk: these tests are about that.
+/// A separate server. It syncs commits to disk, because these tests depend on that.
 static CLUSTER: LazyLock<Cluster> =
     LazyLock::new(|| Cluster::of(&[("postgresql.conf", "synchronous_commit = on\n")]));
 
@@ -25,7 +25,7 @@ struct Restarted {
 }
 
 impl Restarted {
-    /// Issues that were closed.
+    /// Creates closed issues.
     fn new(name: &str) -> Self {
         let connect =
             |name: &str| Client::connect(&CLUSTER.url(name), NoTls).expect("the server answers");
@@ -59,7 +59,7 @@ impl Restarted {
         )
     }
 
-    /// What waits for a run that died is over; then the next run has everything done, once.
+    /// Ends the claims of dead runs; then checks that the next run finishes all work exactly once.
     #[track_caller]
     fn comes_level(mut self) {
         self.client =
@@ -89,7 +89,7 @@ impl Restarted {
     }
 }
 
-/// A request of the run, while which the server goes away.
+/// Calls `act` once, after a service has handled a request that contains `part` and before the run gets the response.
 fn while_asked(
     restarted: &Restarted,
     part: &'static str,
@@ -111,11 +111,12 @@ fn while_asked(
     boundaries
 }
 
-/// The poll, the looks, and the writing of objects: before the marks, between claim and apply, between commit and finish.
-const REQUESTS: [&str; 3] = ["query Changes", "query Look", "/v1/batch/objects"];
+/// The poll, the fetches, and the writing of objects: before the marks, between claim and apply, and between commit and
+/// finish.
+const REQUESTS: [&str; 3] = ["query Poll", "query Fetch", "/v1/batch/objects"];
 
 #[test]
-fn a_server_that_is_restarted_in_mid_run_costs_nothing() {
+fn a_server_restart_during_a_run_loses_nothing() {
     for (number, part) in REQUESTS.into_iter().enumerate() {
         for mode in ["fast", "immediate"] {
             let restarted = Restarted::new(&format!("restarted_{number}_{mode}"));
@@ -134,9 +135,9 @@ fn a_server_that_is_restarted_in_mid_run_costs_nothing() {
             restarted.comes_level();
         }
     }
-    // And one that stays away for a while: the next run cannot begin, and asks nobody.
+    // If the server stays down for a while, the next run cannot begin and sends no request.
     let restarted = Restarted::new("stopped");
-    let boundaries = while_asked(&restarted, "query Look", || CLUSTER.stop("fast"));
+    let boundaries = while_asked(&restarted, "query Fetch", || CLUSTER.stop("fast"));
     let run = restarted.sync().exits(75);
     boundaries.clear();
     assert_ne!(run.json()["error"], Value::Null);

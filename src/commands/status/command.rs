@@ -1,0 +1,91 @@
+//! Reads the status, and judges it for `--check`.
+
+use anyhow::bail;
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::data::{Status, StatusArgs};
+use super::{details, text};
+use crate::core::model::MappingId;
+use crate::core::text::timestamp;
+use crate::db::{Access, Db};
+use crate::report::{CANNOT_RUN, Format, UNHEALTHY, print_json};
+use crate::run::GITHUB;
+
+/// Prints the status and returns the exit code.
+pub fn status(args: &StatusArgs, format: Format, database_url: anyhow::Result<SecretString>) -> u8 {
+    let mut status = Status {
+        schema_version: 1,
+        command: "status",
+        ..Status::default()
+    };
+    let details = match database_url.and_then(|url| read(args, &url, &mut status)) {
+        Ok(details) => details,
+        Err(error) => {
+            log::error!("{error:#}");
+            status.exit_code = CANNOT_RUN;
+            status.error = Some(format!("{error:#}"));
+            Vec::new()
+        }
+    };
+    match format {
+        Format::Json => print_json(&status),
+        Format::Text if status.error.is_some() => {}
+        Format::Text => text::print_status(args, &status, &details),
+    }
+    status.exit_code
+}
+
+/// Fills in the status; returns sentences about the mappings that `--mapping` names.
+fn read(
+    args: &StatusArgs,
+    database_url: &SecretString,
+    status: &mut Status,
+) -> anyhow::Result<Vec<String>> {
+    let (mut db, now) = Db::connect(database_url.expose_secret(), Access::ReadOnly)?;
+    db.check_privileges()?;
+    let (projects, mappings) = (&args.filter.projects, &args.filter.mappings);
+    let unknown = db.unknown_ids(projects, mappings)?;
+    if !unknown.is_empty() {
+        bail!("there is no {}", unknown.join(", no "));
+    }
+    status.overview = db.overview(projects, mappings, now)?;
+    status.pause = db.pause(GITHUB)?.filter(|pause| pause.until > now);
+    if args.check {
+        let reasons = unhealthy(args, status, now);
+        status.exit_code = if reasons.is_empty() { 0 } else { UNHEALTHY };
+        status.unhealthy = Some(reasons);
+    }
+    let ids: Vec<MappingId> = mappings.iter().copied().map(MappingId).collect();
+    let mut sentences = Vec::new();
+    for claimed in db.mappings(&ids)? {
+        if let Some(history) = db.history(&claimed.mapping)? {
+            sentences.extend(details::sentences(&claimed, &history, now));
+        }
+    }
+    Ok(sentences)
+}
+
+/// Returns the reasons why a monitor should raise an alarm.
+fn unhealthy(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let parked = status.overview.counts.totals.parked;
+    if parked > args.max_parked {
+        reasons.push(format!(
+            "{parked} mappings are parked, more than {}; see: agira-worker status --failed",
+            args.max_parked
+        ));
+    }
+    let age = humantime::format_duration(args.max_age);
+    match status.overview.synced_at {
+        Some(at) if (now - at).to_std().is_ok_and(|passed| passed > args.max_age) => reasons.push(format!(
+            "no sync did its work within {age}, the last one ended {}; see whether cron starts it, and what it logs",
+            timestamp(at)
+        )),
+        Some(_) => {}
+        None => {
+            reasons.push("no sync has done its work so far; see whether cron starts it, and what it logs".to_owned())
+        }
+    }
+    reasons
+}

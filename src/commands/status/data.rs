@@ -1,0 +1,43 @@
+//! The arguments and the result of `status`.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::commands::args::{FilterArgs, duration};
+use crate::core::pause::Pause;
+use crate::db::Overview;
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub(super) filter: FilterArgs,
+    /// Show only the mappings that failed.
+    #[arg(long)]
+    pub(super) failed: bool,
+    /// Exit with code 4 if too many mappings are parked or if no sync did its work lately.
+    #[arg(long)]
+    pub(super) check: bool,
+    /// With --check: require a sync that did its work within this time, such as 1h.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration, requires = "check")]
+    pub(super) max_age: Duration,
+    /// With --check: tolerate this many parked mappings.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..), requires = "check")]
+    pub(super) max_parked: i64,
+}
+
+/// The result of `status`. Field names are stable: scripts depend on them.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Status {
+    pub schema_version: u32,
+    pub command: &'static str,
+    pub exit_code: u8,
+    pub error: Option<String>,
+    #[serde(flatten)]
+    pub overview: Overview,
+    pub pause: Option<Pause>,
+    /// Reasons of `--check` to raise an alarm; empty if all is well, null without `--check`.
+    pub unhealthy: Option<Vec<String>>,
+}

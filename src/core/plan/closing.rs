@@ -1,0 +1,128 @@
+//! The rows of the decision table about a closed or reopened issue and its item.
+
+use chrono::{DateTime, Utc};
+
+use super::super::model::{CloseReason, ItemStatus, State};
+use super::super::note::Question;
+use super::super::text::{Printable, timestamp};
+use super::action::{Action, Plan};
+use super::input::{PlanInput, Policy};
+
+/// Decides what a close event does, and returns the status that the item gets if it moves.
+pub(super) fn close_event(
+    input: &PlanInput<'_>,
+    closed_at: Option<DateTime<Utc>>,
+    reason: Option<CloseReason>,
+    plan: &mut Plan,
+) -> Option<ItemStatus> {
+    let is_open = input.snapshot.state != State::Closed;
+    if is_open && input.mapping.state != State::Open.as_str() {
+        let status = Printable(&input.item.status.0);
+        let facts = format!("issue is open again: item left in {status}");
+        plan.surprise(Question::Reopened, facts);
+    }
+    let closed_at = match new_close_event(input, closed_at) {
+        Ok((closed_at, facts)) => {
+            plan.yes(Question::CloseEvent, facts);
+            closed_at
+        }
+        Err(facts) => {
+            plan.no(Question::CloseEvent, facts);
+            return None;
+        }
+    };
+    let moved_to = move_item(input, closed_at, reason, plan);
+    plan.actions.push(Action::RememberClose { closed_at });
+    moved_to
+}
+
+/// Returns the time of a close event that is not handled yet, with its facts. The error explains
+/// why there is none.
+fn new_close_event(
+    input: &PlanInput<'_>,
+    closed_at: Option<DateTime<Utc>>,
+) -> Result<(DateTime<Utc>, String), String> {
+    if input.snapshot.state != State::Closed {
+        return Err("the issue is open".to_owned());
+    }
+    let closed_at = closed_at.ok_or("the issue is closed, but GitHub gives no time for it")?;
+    let (time, handled) = (timestamp(closed_at), input.mapping.handled_closed_at);
+    if handled == Some(closed_at) {
+        return Err(format!("closing of {time} was handled before: item left"));
+    }
+    let handled = handled.map_or("none".to_owned(), timestamp);
+    let facts = format!("closed {time}; last handled closing: {handled}");
+    Ok((closed_at, facts))
+}
+
+fn move_item(
+    input: &PlanInput<'_>,
+    closed_at: DateTime<Utc>,
+    reason: Option<CloseReason>,
+    plan: &mut Plan,
+) -> Option<ItemStatus> {
+    let (from, to) = (&input.item.status, ItemStatus::testing());
+    let status = Printable(&from.0);
+    for (question, exception) in exceptions(input.policy, from, closed_at, reason) {
+        match exception {
+            Ok(facts) => plan.no(question, facts),
+            Err(why) => {
+                plan.surprise(question, format!("item left in {status}: {why}"));
+                return None;
+            }
+        }
+    }
+    let facts = format!("{status} => {to}, unless a person moves it before the run does");
+    plan.yes(Question::ItemMoves, facts);
+    let (from, moved_to) = (from.clone(), to.clone());
+    plan.actions.push(Action::MoveItem { from, to });
+    Some(moved_to)
+}
+
+/// Returns the exceptions from moving the item of a closed issue, in the order of the table. `Err`
+/// is the reason to leave the item; `Ok` explains why the exception does not apply.
+fn exceptions(
+    policy: &Policy,
+    status: &ItemStatus,
+    closed_at: DateTime<Utc>,
+    reason: Option<CloseReason>,
+) -> [(Question, Result<String, String>); 4] {
+    let protected = ItemStatus::PROTECTED;
+    let protected = match protected.contains(&status.0.as_str()) {
+        true => Err("a closed issue does not change this status".to_owned()),
+        false => Ok(format!(
+            "{} is not one of {}",
+            Printable(&status.0),
+            protected.join(", ")
+        )),
+    };
+    let kept = match policy.keep_status.as_slice() {
+        [] => Ok("it is not set".to_owned()),
+        named if named.contains(&status.0) => Err("--keep-status names this status".to_owned()),
+        named => Ok(format!("it names {}", named.join(", "))),
+    };
+    let excluded = match (&policy.close_reasons, reason.map(CloseReason::as_str)) {
+        (None, _) => Ok("it is not set".to_owned()),
+        (Some(_), None) => Ok("GitHub gives no reason".to_owned()),
+        (Some(named), Some(reason)) if named.iter().any(|named| named == reason) => {
+            Ok(format!("it names {}", named.join(", ")))
+        }
+        (Some(_), Some(reason)) => Err(format!(
+            "the issue was closed as {reason}, which --close-reason does not name"
+        )),
+    };
+    let too_old = match policy.ignore_closed_before {
+        None => Ok("it is not set".to_owned()),
+        Some(limit) if closed_at < limit => {
+            let closed_at = timestamp(closed_at);
+            Err(format!("closed {closed_at}, before --ignore-closed-before"))
+        }
+        Some(limit) => Ok(format!("it is {}", timestamp(limit))),
+    };
+    [
+        (Question::ProtectedStatus, protected),
+        (Question::KeepStatus, kept),
+        (Question::CloseReason, excluded),
+        (Question::ClosedBefore, too_old),
+    ]
+}

@@ -1,0 +1,49 @@
+//! Classification of PostgreSQL's errors, and advice about them.
+
+use postgres::error::SqlState;
+
+use crate::core::failure::DatabaseFailure;
+use crate::core::text::Printable;
+
+/// Classifies an error of a statement or of the connection.
+pub fn classify(error: &postgres::Error) -> DatabaseFailure {
+    let is_broken = error.is_closed()
+        || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+    crate::core::failure::postgres(error.code().map(SqlState::code), is_broken)
+}
+
+/// Returns true if repeating the transaction can help, because another session held its rows.
+pub fn is_conflict(error: &postgres::Error) -> bool {
+    classify(error) == DatabaseFailure::Conflict
+}
+
+/// Returns true if a later run can succeed without a person's help.
+pub fn is_transient(error: &postgres::Error) -> bool {
+    use DatabaseFailure::{Conflict, Lost, Slow};
+    matches!(classify(error), Lost | Conflict | Slow)
+}
+
+/// Returns the remedy for an error whose cause is outside this program.
+pub fn advice(error: &postgres::Error) -> Option<&'static str> {
+    Some(match error.code()?.code() {
+        "55P03" => "another session holds the rows for longer than 5 s; pg_stat_activity shows it",
+        "57014" => {
+            "a statement took longer than 60 s, but takes milliseconds on a healthy server; check the server's load"
+        }
+        "25006" => "this server is read-only; point DATABASE_URL at the primary",
+        "53100" => "make room on PostgreSQL's disk",
+        "42501" => "run examples/sql/role.sql again",
+        "42703" | "42P01" => "run sql/worker.sql, and examples/sql/role.sql again",
+        _ => return None,
+    })
+}
+
+/// Returns PostgreSQL's message with its detail, in one line.
+pub fn describe(error: &postgres::Error) -> String {
+    let Some(db) = error.as_db_error() else {
+        return error.to_string();
+    };
+    let detail = db.detail().map(|detail| format!(" ({detail})"));
+    let detail = detail.unwrap_or_default();
+    Printable(&format!("{}{detail}", db.message())).to_string()
+}

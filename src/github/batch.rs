@@ -1,0 +1,151 @@
+//! Queries about many targets in few requests. Each target has an alias in the query, and a failure
+//! of one target never affects the others.
+
+use serde_json::{Map, Value, json};
+
+use super::client::Github;
+use super::queries;
+use super::response::GithubError;
+use super::schema::GraphqlError;
+use crate::core::failure::{FailureKind, MappingError, ServiceError};
+use crate::core::model::Repository;
+
+/// The value of one alias, or the error because of which it cannot be used.
+pub(super) type AliasAnswer = Result<Value, GraphqlError>;
+
+/// One part of a response for each target of a batch.
+type Parts<T> = Vec<Result<<T as Target>::Part, MappingError>>;
+
+/// One issue, pull request or repository that a batched query asks about.
+pub(super) trait Target {
+    /// The part of the response that belongs to one target.
+    type Part;
+
+    /// Function that returns the document for a number of targets.
+    const DOCUMENT: fn(usize) -> String;
+    /// Prefix of the aliases in the document.
+    const ALIAS: &'static str;
+    /// Requests may grow after GitHub has answered a full one.
+    const GROWS: bool;
+
+    /// Returns the repository, whose owner determines the credentials.
+    fn repository(&self) -> &Repository;
+
+    /// Returns true if the target needs another request.
+    fn is_open(&self) -> bool;
+
+    /// Returns this target's variables besides owner and name, without their index.
+    fn variables(&self) -> Vec<(&'static str, Value)>;
+
+    /// Reads the part of this target, which may need further requests.
+    fn read(&self, github: &mut Github, answer: AliasAnswer) -> Result<Self::Part, GithubError>;
+
+    /// Records a part, or the target's failure.
+    fn record(&mut self, part: Result<Self::Part, MappingError>);
+}
+
+impl Github {
+    /// Sends requests until no target is open. The targets of one request have the same
+    /// [`Github::batch_key`]. After each request, `go_on` gets the number of targets that were
+    /// recorded, and returns true if another request may follow.
+    pub(super) fn query_all<T: Target>(
+        &mut self,
+        targets: &mut [T],
+        go_on: &dyn Fn(usize) -> bool,
+    ) -> Result<(), ServiceError> {
+        loop {
+            let key_of = |target: &T| self.batch_key(target.repository().owner());
+            let mut open = targets
+                .iter_mut()
+                .filter(|target| target.is_open())
+                .peekable();
+            let key = open.peek().map(|first| key_of(first));
+            let batch: Vec<&mut T> = open
+                .filter(|target| Some(key_of(target)) == key)
+                .take(self.targets_per_request)
+                .collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let parts = GithubError::split(self.query_batch(&batch))?
+                .unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone())).collect());
+            let count = parts.len();
+            for (target, part) in batch.into_iter().zip(parts) {
+                target.record(part);
+            }
+            if !go_on(count) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns a part for each target, or no parts if a smaller request has to follow.
+    fn query_batch<T: Target>(&mut self, batch: &[&mut T]) -> Result<Parts<T>, GithubError> {
+        if let Some(first) = batch.first() {
+            self.authorize_for(first.repository().owner())?;
+        }
+        match self.query_once(batch) {
+            Ok(parts) => {
+                if T::GROWS && parts.len() == self.targets_per_request {
+                    self.grow_batch();
+                }
+                Ok(parts)
+            }
+            Err(error) => {
+                self.handle_no_answer(batch.len(), error)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn query_once<T: Target>(&mut self, batch: &[&mut T]) -> Result<Parts<T>, ServiceError> {
+        let mut variables = Map::new();
+        for (index, target) in batch.iter().enumerate() {
+            let repository = target.repository();
+            variables.insert(format!("o{index}"), repository.owner().into());
+            variables.insert(format!("n{index}"), repository.name().into());
+            for (name, value) in target.variables() {
+                variables.insert(format!("{name}{index}"), value);
+            }
+        }
+        let (mut data, errors) = self.query(&T::DOCUMENT(batch.len()), &variables.into())?;
+        let mut parts = Vec::with_capacity(batch.len());
+        for (index, target) in batch.iter().enumerate() {
+            let alias = format!("{}{index}", T::ALIAS);
+            let answer = match errors.iter().find(|error| error.affects(&alias)) {
+                Some(error) => Err(error.clone()),
+                None => Ok(data.get_mut(&alias).map_or(Value::Null, Value::take)),
+            };
+            parts.push(GithubError::split(target.read(self, answer))?);
+        }
+        Ok(parts)
+    }
+
+    /// Handles a request about `count` targets that GitHub could not answer. Makes the requests of
+    /// this run smaller if their size may be the reason. Otherwise returns the failure of a single
+    /// target if GitHub still answers the lightest query, or else the failure of GitHub as a whole.
+    fn handle_no_answer(&mut self, count: usize, error: ServiceError) -> Result<(), GithubError> {
+        if !is_no_answer(&error) {
+            return Err(error.into());
+        }
+        // Any failure but a request that is too heavy is GitHub's own, unless it answers another
+        // query.
+        let by_size = count > 1 && error.kind == FailureKind::TooHeavy;
+        if !by_size && let Err(other) = self.query(queries::ALIVE, &json!({})) {
+            return Err(if is_no_answer(&other) { error } else { other }.into());
+        }
+        let message = error.message;
+        if count == 1 {
+            return Err(MappingError::failed(format!("GitHub could not answer: {message}")).into());
+        }
+        let fewer = self.shrink_batch(count);
+        log::info!(
+            "GitHub could not answer for {count} targets at once ({message}); going on with {fewer}"
+        );
+        Ok(())
+    }
+}
+
+fn is_no_answer(error: &ServiceError) -> bool {
+    matches!(error.kind, FailureKind::TooHeavy | FailureKind::Unavailable)
+}

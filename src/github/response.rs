@@ -1,0 +1,100 @@
+//! Reads and classifies GitHub's responses.
+
+use chrono::{DateTime, Utc};
+
+use super::schema::Envelope;
+use crate::core::failure::{self, FailureKind, GithubResponse, MappingError, ServiceError};
+use crate::core::text::quoted;
+use crate::http::Response;
+
+/// A failure of GitHub as a whole, or of one target while GitHub answers for others.
+#[derive(Debug)]
+pub(super) enum GithubError {
+    Service(ServiceError),
+    Target(MappingError),
+}
+
+impl GithubError {
+    /// Separates the failure of one target (inner error) from the failure of GitHub (outer error).
+    pub fn split<T>(result: Result<T, Self>) -> Result<Result<T, MappingError>, ServiceError> {
+        match result {
+            Ok(value) => Ok(Ok(value)),
+            Err(Self::Target(error)) => Ok(Err(error)),
+            Err(Self::Service(error)) => Err(error),
+        }
+    }
+}
+
+impl From<ServiceError> for GithubError {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(error)
+    }
+}
+
+impl From<MappingError> for GithubError {
+    fn from(error: MappingError) -> Self {
+        Self::Target(error)
+    }
+}
+
+/// Returns GitHub's clock (UTC).
+pub(super) fn date(response: &Response) -> Option<DateTime<Utc>> {
+    let date = DateTime::parse_from_rfc2822(response.header("date")?).ok()?;
+    Some(date.to_utc())
+}
+
+/// Fails if the response is a failure of GitHub or of the request.
+pub(super) fn check(response: &Response) -> Result<(), ServiceError> {
+    let message = match response.status.is_success() {
+        true => String::new(),
+        false => response.reason(),
+    };
+    failure::github(&classified(response, &message)).map_err(|kind| {
+        let permissions = response.header("x-accepted-github-permissions");
+        let message = match permissions.filter(|_| kind == FailureKind::Refused) {
+            Some(permissions) => format!("{message}; needed: {}", quoted(permissions)),
+            None => message.clone(),
+        };
+        response.error(kind, message)
+    })
+}
+
+/// Returns the GraphQL envelope, with the errors that concern only a part. All messages in it are
+/// printable.
+pub(super) fn envelope(response: &Response) -> Result<Envelope, ServiceError> {
+    check(response)?;
+    let unusable = |reason: &str| {
+        ServiceError::unavailable(format!("the answer is not a GraphQL answer: {reason}"))
+    };
+    let mut envelope: Envelope = response
+        .json()
+        .map_err(|error| unusable(&quoted(&error.to_string())))?;
+    let has_data = envelope.data.is_object();
+    if !has_data && envelope.errors.is_empty() {
+        return Err(unusable("it has neither data nor errors"));
+    }
+    for error in &mut envelope.errors {
+        error.message = quoted(&error.message);
+    }
+    let wait = classified(response, "").wait();
+    let failures = envelope.errors.iter().filter_map(|error| {
+        let kind = failure::graphql(error.kind.as_deref(), &error.message, has_data, wait)?;
+        Some((kind, &error.message))
+    });
+    match failures.min() {
+        Some((kind, message)) => Err(response.error(kind, message.clone())),
+        None => Ok(envelope),
+    }
+}
+
+fn classified<'a>(response: &'a Response, message: &'a str) -> GithubResponse<'a> {
+    let number = |name| response.header(name)?.parse::<i64>().ok();
+    let reset = number("x-ratelimit-reset").zip(date(response));
+    GithubResponse {
+        status: response.status.as_u16(),
+        retry_after: number("retry-after").and_then(|seconds| u64::try_from(seconds).ok()),
+        remaining: response.header("x-ratelimit-remaining"),
+        until_reset: reset.and_then(|(reset, date)| reset.checked_sub(date.timestamp())),
+        message,
+    }
+}

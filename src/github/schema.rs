@@ -1,0 +1,232 @@
+//! The parts of GitHub's GraphQL schema that the queries ask for. Any field may be null, because it
+//! is hidden or gone, or because GitHub gave up half-way.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::core::model::{GithubId, State};
+use crate::core::text::quoted;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope {
+    #[serde(default)]
+    pub data: Value,
+    #[serde(default)]
+    pub errors: Vec<GraphqlError>,
+}
+
+/// One error; its path starts with the alias that it concerns.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct GraphqlError {
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    #[serde(default)]
+    pub path: Vec<Value>,
+    #[serde(default)]
+    pub message: String,
+    #[serde(default)]
+    pub extensions: Value,
+}
+
+impl GraphqlError {
+    pub fn describe(&self) -> String {
+        format!(
+            "GitHub says: {} ({})",
+            self.message,
+            quoted(self.kind.as_deref().unwrap_or("no type"))
+        )
+    }
+
+    /// Returns true if the error makes the value of this alias unusable.
+    pub fn affects(&self, alias: &str) -> bool {
+        self.path.first().is_some_and(|first| first == alias) && !self.is_hidden_node()
+    }
+
+    /// Returns true if the error only reports that one node of a list is hidden, such as a mention
+    /// in an organisation that demands single sign-on. The response has null in place of the node.
+    /// A missing permission is another error, because pull requests would be lost silently without
+    /// it.
+    pub fn is_hidden_node(&self) -> bool {
+        let is_hidden = match self.kind.as_deref() {
+            Some("NOT_FOUND") => true,
+            Some("FORBIDDEN") => self.extensions["saml_failure"] == true,
+            _ => false,
+        };
+        is_hidden && self.path.iter().any(|part| part == "nodes")
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RateLimit {
+    pub cost: u64,
+    pub remaining: i64,
+    pub reset_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RepositoryNode {
+    pub name_with_owner: String,
+    pub issue_or_pull_request: Option<Box<IssueOrPullRequest>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IssueOrPullRequest {
+    pub full_database_id: Option<String>,
+    pub number: i32,
+    pub url: String,
+    #[serde(alias = "issueState", alias = "pullRequestState")]
+    pub state: NodeState,
+    pub title: String,
+    pub body: String,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    #[serde(flatten)]
+    pub pages: Pages,
+    #[serde(flatten)]
+    pub details: NodeDetails,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "__typename", rename_all_fields = "camelCase")]
+pub(super) enum NodeDetails {
+    Issue {
+        state_reason: Option<String>,
+        closed_at: Option<DateTime<Utc>>,
+    },
+    PullRequest {
+        merged_at: Option<DateTime<Utc>>,
+        merge_commit: Option<Text>,
+        files: Option<Connection<Text>>,
+        commits: Option<Connection<CommitNode>>,
+    },
+}
+
+/// The connections that have pages; one that was not asked for is absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Pages {
+    pub labels: Option<Connection<Text>>,
+    pub closed_by_pull_requests_references: Option<Connection<PullRequestNode>>,
+    pub timeline_items: Option<Connection<TimelineItem>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Connection<T> {
+    #[serde(default = "Vec::new")]
+    pub nodes: Vec<Option<T>>,
+    pub page_info: Option<PageInfo>,
+    pub total_count: Option<usize>,
+}
+
+/// Returns the cursor of the next page, if there is one.
+pub(super) fn next<T>(connection: &Option<Connection<T>>) -> Option<String> {
+    let page = connection.as_ref()?.page_info.as_ref()?;
+    page.end_cursor.clone().filter(|_| page.has_next_page)
+}
+
+/// Returns the nodes of a connection that are not hidden.
+pub(super) fn visible<T>(connection: Option<Connection<T>>) -> impl Iterator<Item = T> {
+    connection.into_iter().flat_map(|page| page.nodes).flatten()
+}
+
+/// Returns the id of a node; `None` if it is absent or unusable.
+pub(super) fn github_id(full_database_id: Option<&str>) -> Option<GithubId> {
+    full_database_id?.parse().ok().map(GithubId)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PageInfo {
+    pub has_next_page: bool,
+    pub end_cursor: Option<String>,
+}
+
+/// A node with one text.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Text {
+    #[serde(alias = "name", alias = "nameWithOwner", alias = "oid")]
+    #[serde(alias = "path", alias = "messageHeadline")]
+    pub text: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct CommitNode {
+    pub commit: Text,
+}
+
+/// The state of an issue or a pull request; an issue is never merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum NodeState {
+    Open,
+    Closed,
+    Merged,
+}
+
+impl From<NodeState> for State {
+    fn from(state: NodeState) -> Self {
+        match state {
+            NodeState::Open => Self::Open,
+            NodeState::Closed => Self::Closed,
+            NodeState::Merged => Self::Merged,
+        }
+    }
+}
+
+/// A pull request in an issue's references or timeline.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PullRequestNode {
+    pub full_database_id: Option<String>,
+    pub number: i32,
+    pub url: String,
+    #[serde(rename = "pullRequestState")]
+    pub state: NodeState,
+    pub repository: Text,
+    /// Title; empty in places where a closing keyword does not count.
+    #[serde(default)]
+    pub title: String,
+    #[serde(default)]
+    pub body: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "__typename")]
+pub(super) enum TimelineItem {
+    ClosedEvent {
+        closer: Option<Source>,
+    },
+    ConnectedEvent {
+        source: Option<Source>,
+        subject: Option<Source>,
+    },
+    DisconnectedEvent {
+        source: Option<Source>,
+        subject: Option<Source>,
+    },
+    #[serde(rename_all = "camelCase")]
+    CrossReferencedEvent {
+        will_close_target: bool,
+        source: Option<Source>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// The source of an event; only a close event can have a commit.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "__typename")]
+pub(super) enum Source {
+    PullRequest(PullRequestNode),
+    #[serde(rename_all = "camelCase")]
+    Commit {
+        associated_pull_requests: Option<Connection<PullRequestNode>>,
+    },
+    #[serde(other)]
+    Other,
+}

@@ -1,0 +1,116 @@
+//! The parts of a report. The names are those of the JSON report, on which scripts depend.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::explanation::Explanation;
+use super::subject::Subject;
+use crate::core::model::Kind;
+use crate::core::plan::{Action, WriteReason};
+
+/// Result of a run for one mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The plan was applied.
+    Synced,
+    /// There was nothing to do.
+    Unchanged,
+    /// The mapping failed; its error gives the reason.
+    Failed,
+    /// The claim was released, and nothing else was changed.
+    GivenBack,
+    /// The plan was printed (`--dry-run`).
+    Planned,
+}
+
+/// One mapping of the report.
+#[derive(Debug, Serialize)]
+pub struct MappingReport<'a> {
+    /// Primary key; null for a row that a dry run would insert.
+    pub mapping_id: Option<i64>,
+    pub item_id: i64,
+    /// `Issue` or `PR`.
+    pub kind: Kind,
+    /// `owner/name`; null when the mapping has no usable address.
+    pub repository: Option<String>,
+    pub number: i32,
+    pub outcome: Outcome,
+    /// Actions that were applied, or would be.
+    pub actions: &'a [Action],
+    /// Reason why the mapping failed or was released.
+    pub error: Option<&'a str>,
+    /// Facts and answers behind the actions; only in a dry run of named mappings.
+    pub explanation: Option<&'a Explanation>,
+}
+
+impl<'a> MappingReport<'a> {
+    /// Returns an entry without actions, error and explanation.
+    pub fn new(subject: &Subject, outcome: Outcome) -> Self {
+        Self {
+            mapping_id: subject.mapping.is_stored().then_some(subject.mapping.0),
+            item_id: subject.item.0,
+            kind: subject.kind,
+            repository: subject.repository(),
+            number: subject.number(),
+            outcome,
+            actions: &[],
+            error: None,
+            explanation: None,
+        }
+    }
+
+    /// Adds the reason why the mapping failed or was released.
+    pub fn because(self, reason: &'a str) -> Self {
+        Self {
+            error: Some(reason),
+            ..self
+        }
+    }
+}
+
+/// Requests to Weaviate and the results of its objects.
+#[derive(Debug, Default, Serialize)]
+pub struct WeaviateCounts {
+    pub requests: u64,
+    /// Objects that were missing.
+    pub created: u64,
+    /// Objects that had another status.
+    pub updated: u64,
+    /// Objects that needed no write.
+    pub unchanged: u64,
+    /// Objects that Weaviate rejected.
+    pub failed: u64,
+    /// Objects of this run that wait in outboxes.
+    pub pending: u64,
+}
+
+impl WeaviateCounts {
+    /// Counts an object that Weaviate accepted.
+    pub fn count_write(&mut self, reason: &WriteReason) {
+        match reason {
+            WriteReason::Create => self.created += 1,
+            WriteReason::Update { .. } | WriteReason::Replace | WriteReason::Decide => {
+                self.updated += 1;
+            }
+        }
+    }
+}
+
+/// Requests to GitHub and the state of the GraphQL budget.
+#[derive(Debug, Default, Serialize)]
+pub struct GithubCounts {
+    pub requests: u64,
+    /// GraphQL points that this run spent.
+    pub points: u64,
+    /// GraphQL points that are left.
+    pub remaining: Option<i64>,
+    /// Time when the budget is refilled (UTC).
+    pub reset_at: Option<DateTime<Utc>>,
+}
+
+/// Statements sent to PostgreSQL.
+#[derive(Debug, Default, Serialize)]
+pub struct DatabaseCounts {
+    pub statements: u64,
+}

@@ -1,0 +1,84 @@
+//! Exit codes, and the reasons that end a run early.
+
+use serde::{Serialize, Serializer};
+
+use crate::signal::Signal;
+
+/// All exit codes with their meaning. If several apply, the first in the table of design.md counts
+/// ("Command line and output").
+#[rustfmt::skip]
+pub const EXIT_CODES: [(u8, &str); 8] = [
+    (DONE, "done, or nothing to do; what limit or time budget left over stays due"),
+    (CANNOT_RUN, "cannot run: configuration, database, schema or credentials; a person has to act"),
+    (2, "usage: unknown flag or value"),
+    (SOME_FAILED, "done, but some mappings failed; they wait for their retry or are parked"),
+    (UNHEALTHY, "`status --check` only: too many parked mappings, or no recent sync did its work"),
+    (TRY_LATER, "try later: rate limit, or GitHub, Weaviate or PostgreSQL is down; nothing is lost"),
+    (130, "stopped by SIGINT: the rest was released; a second signal stops at once"),
+    (143, "the same by SIGTERM"),
+];
+
+pub(super) const DONE: u8 = 0;
+/// Exit code of a run that needs a person to act.
+pub const CANNOT_RUN: u8 = 1;
+pub(super) const SOME_FAILED: u8 = 3;
+/// Exit code of `status --check` if a person should act.
+pub const UNHEALTHY: u8 = 4;
+/// Exit code of a run that a later run can complete (`EX_TEMPFAIL` of sysexits.h).
+pub(super) const TRY_LATER: u8 = 75;
+
+/// Reason that ended a run early; the names are those of the JSON report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoppedBy {
+    /// `--limit` was reached; the rest stays due.
+    Limit,
+    /// `--time-budget` was used up; the rest stays due.
+    TimeBudget,
+    /// GitHub demanded a pause.
+    RateLimit,
+    /// GitHub is not reachable.
+    Github,
+    /// Weaviate is not reachable; its objects wait in the outboxes.
+    Weaviate,
+    /// PostgreSQL is not reachable any more, or somebody holds rows that this run needs.
+    Database,
+    /// A signal asked this process to end.
+    Signal(Signal),
+}
+
+/// Weight of a reason: a stronger one replaces a weaker one in the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Severity {
+    Bound,
+    Outage,
+    Signal,
+}
+
+impl StoppedBy {
+    /// Returns the name in the JSON report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::TimeBudget => "time_budget",
+            Self::RateLimit => "rate_limit",
+            Self::Github => "github",
+            Self::Weaviate => "weaviate",
+            Self::Database => "database",
+            Self::Signal(_) => "signal",
+        }
+    }
+
+    pub(super) fn severity(self) -> Severity {
+        match self {
+            Self::Limit | Self::TimeBudget => Severity::Bound,
+            Self::RateLimit | Self::Github | Self::Weaviate | Self::Database => Severity::Outage,
+            Self::Signal(_) => Severity::Signal,
+        }
+    }
+}
+
+impl Serialize for StoppedBy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}

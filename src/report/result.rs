@@ -1,0 +1,231 @@
+//! The report of one run, and the one place that decides its exit code.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+use super::counts::{DatabaseCounts, GithubCounts, MappingReport, Outcome, WeaviateCounts};
+use super::exit_code::{CANNOT_RUN, DONE, SOME_FAILED, Severity, StoppedBy, TRY_LATER};
+use super::format::Format;
+use crate::core::model::MappingId;
+use crate::core::pause::Pause;
+use crate::core::text::Printable;
+
+/// Fields that the counts in a run's record leave out: they have their own columns or are not kept.
+const NOT_IN_COUNTS: [&str; 7] = [
+    "mappings",
+    "schema_version",
+    "command",
+    "started_at",
+    "finished_at",
+    "exit_code",
+    "stopped_by",
+];
+
+/// The report of one run. Field names are stable: scripts depend on them.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    schema_version: u32,
+    pub(super) command: &'static str,
+    pub(super) dry_run: bool,
+    /// Start of the run (UTC); null when it could not start.
+    pub started_at: Option<DateTime<Utc>>,
+    /// End of the run (UTC).
+    pub finished_at: Option<DateTime<Utc>>,
+    exit_code: u8,
+    pub(super) stopped_by: Option<StoppedBy>,
+    /// Reason why the run could not do its work. Printable, since the run's record keeps it.
+    pub(super) error: Option<String>,
+    /// Pause that GitHub demanded and that is not over.
+    pub pause: Option<Pause>,
+    /// Mappings that discovery marked.
+    pub discovered: u64,
+    /// Repositories that could not be polled.
+    #[serde(skip)]
+    pub repositories_failed: u64,
+    pub claimed: u64,
+    pub(super) synced: u64,
+    pub(super) unchanged: u64,
+    pub(super) failed: u64,
+    pub(super) given_back: u64,
+    /// Mappings that are due after the run.
+    pub remaining_due: Option<i64>,
+    /// Items whose status was set.
+    pub items_moved: u64,
+    /// Links that were added or changed.
+    pub pull_requests_linked: u64,
+    pub weaviate: WeaviateCounts,
+    pub github: GithubCounts,
+    pub database: DatabaseCounts,
+    /// Entries as JSON text, which takes a tenth of their memory; empty if the output is text.
+    mappings: Vec<Box<RawValue>>,
+    #[serde(skip)]
+    reported: HashSet<MappingId>,
+    #[serde(skip)]
+    pub(super) planned: u64,
+    #[serde(skip)]
+    pub(super) format: Format,
+}
+
+impl Report {
+    /// Returns an empty report.
+    pub fn new(command: &'static str, dry_run: bool, format: Format) -> Self {
+        Self {
+            schema_version: 1,
+            command,
+            dry_run,
+            format,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the name of the subcommand.
+    pub fn command(&self) -> &'static str {
+        self.command
+    }
+
+    /// Returns the reason that ended the run early.
+    pub fn stopped_by(&self) -> Option<StoppedBy> {
+        self.stopped_by
+    }
+
+    /// Records a reason that ended the run, or a part of it, early. The strongest reason counts;
+    /// among equally strong ones, the first.
+    pub fn stop(&mut self, by: StoppedBy, reason: &str) {
+        if by.severity() == Severity::Outage {
+            self.error
+                .get_or_insert_with(|| Printable(reason).to_string());
+        }
+        if self
+            .stopped_by
+            .is_none_or(|before| before.severity() < by.severity())
+        {
+            self.stopped_by = Some(by);
+        }
+    }
+
+    /// Records that a person has to act.
+    pub fn fail(&mut self, error: &str) {
+        self.exit_code = CANNOT_RUN;
+        self.error = Some(Printable(error).to_string());
+    }
+
+    /// Returns true if the output is text.
+    pub fn is_text(&self) -> bool {
+        self.format == Format::Text
+    }
+
+    /// Adds the result for one mapping.
+    pub fn add(&mut self, entry: &MappingReport<'_>) {
+        match entry.outcome {
+            Outcome::Synced => self.synced += 1,
+            Outcome::Unchanged => self.unchanged += 1,
+            Outcome::Failed => self.failed += 1,
+            Outcome::GivenBack => self.given_back += 1,
+            Outcome::Planned => self.planned += 1,
+        }
+        self.reported.extend(entry.mapping_id.map(MappingId));
+        if !self.is_text() {
+            // Entries consist of texts, numbers and lists, which JSON can always represent.
+            self.mappings.extend(to_raw_value(entry));
+        }
+    }
+
+    /// Returns true if the report has an entry for the mapping.
+    pub fn has(&self, id: MappingId) -> bool {
+        self.reported.contains(&id)
+    }
+
+    /// Decides the exit code: the first rule of design.md's table that applies.
+    pub fn exit_code(&mut self) -> u8 {
+        let failures = self.failed + self.repositories_failed;
+        self.exit_code = match self.stopped_by {
+            Some(StoppedBy::Signal(signal)) => signal.exit_code(),
+            _ if self.exit_code != DONE => self.exit_code,
+            Some(by) if by.severity() == Severity::Outage => TRY_LATER,
+            _ if failures > 0 => SOME_FAILED,
+            _ => DONE,
+        };
+        self.exit_code
+    }
+
+    /// Returns the counts without the mappings, for the run's record.
+    pub fn counts(&mut self) -> Value {
+        let mappings = std::mem::take(&mut self.mappings);
+        let mut counts = serde_json::to_value(&*self).unwrap_or_default();
+        self.mappings = mappings;
+        if let Some(counts) = counts.as_object_mut() {
+            counts.retain(|name, _| !NOT_IN_COUNTS.contains(&name.as_str()));
+        }
+        counts
+    }
+
+    /// Returns the number of mappings with each [`Outcome`], by its name.
+    pub fn outcomes(&self) -> Value {
+        json!({
+            "synced": self.synced, "unchanged": self.unchanged,
+            "failed": self.failed, "given_back": self.given_back,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::subject::Subject;
+    use super::*;
+    use crate::core::model::{Item, ItemId, ItemStatus, Kind, Mapping};
+    use crate::core::plan::Action;
+
+    fn report_of_one(format: Format) -> Report {
+        let mapping = Mapping {
+            id: MappingId(1),
+            item_id: ItemId(7),
+            number: 12,
+            kind: Kind::Issue,
+            html_url: "https://github.com/acme/shop/issues/12".to_owned(),
+            ..Mapping::default()
+        };
+        let item = Item {
+            id: ItemId(7),
+            title: String::new(),
+            description: String::new(),
+            solution_description: String::new(),
+            status: ItemStatus::testing(),
+            project_id: 1,
+            organisation_id: None,
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+            project_repository: None,
+        };
+        let mut report = Report::new("sync", false, format);
+        let actions = [Action::Unlink { row: MappingId(3) }];
+        let entry = MappingReport::new(&Subject::new(&mapping, &item), Outcome::Synced);
+        report.add(&MappingReport {
+            actions: &actions,
+            ..entry
+        });
+        report
+    }
+
+    #[test]
+    fn entries_that_are_not_printed_are_counted_and_not_kept() {
+        let report = report_of_one(Format::Text);
+        assert_eq!((report.mappings.len(), report.synced), (0, 1));
+        assert!(report.has(MappingId(1)) && !report.has(MappingId(2)));
+    }
+
+    #[test]
+    fn counts_leave_the_mappings_in_the_report() {
+        let mut report = report_of_one(Format::Json);
+        assert_eq!(
+            (&report.counts()["synced"], report.counts().get("mappings")),
+            (&json!(1), None)
+        );
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["mappings"][0]["actions"][0]["action"], "unlink");
+        assert_eq!(json["mappings"][0]["repository"], "acme/shop");
+    }
+}

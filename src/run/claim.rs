@@ -1,0 +1,235 @@
+//! Claims mappings and returns them slice by slice (design.md, "The pipeline"): due mappings and
+//! rechecks first, then suspects, one at a time. Releases mappings that were not finished.
+
+use std::collections::VecDeque;
+
+use log::Level;
+
+use super::finish::Finished;
+use super::job::{Job, Scope};
+use super::state::Run;
+use super::stop::Stop;
+use crate::core::model::MappingId;
+use crate::db::{Claimed, MappingFilter, Selection, Suspect};
+use crate::report::{MappingReport, Outcome, StoppedBy, Subject, schedule};
+
+/// Largest number of mappings that go through the steps together.
+pub const SLICE: usize = 100;
+
+/// Sets the recheck time of all waiting mappings of the job to now, if the job demands it.
+pub fn recheck_now(run: &mut Run, job: &Job) -> Result<(), Stop> {
+    if !job.recheck_now {
+        return Ok(());
+    }
+    let now = run.now();
+    let (count, held) = run.db.recheck_now(&job.filter.projects, now)?;
+    log::info!("{count} waiting mappings will be rechecked now");
+    if held > 0 {
+        log::warn!(
+            "{held} more keep their recheck times, because other sessions hold their rows; \
+             use --recheck-now again for them"
+        );
+    }
+    Ok(())
+}
+
+/// The mappings of a run: those that may still be claimed, those that wait for a slice, and those
+/// of the current slice.
+pub struct Queue {
+    filter: MappingFilter,
+    /// Number of mappings that may still be claimed.
+    limit: usize,
+    /// Last id of the previous claim, for selections in the order of ids.
+    after: MappingId,
+    stage: Stage,
+    /// This run has claimed or parked a suspect.
+    has_suspect: bool,
+    /// Claimed mappings, and rows that this run inserted, for the next slices.
+    waiting: VecDeque<Claimed>,
+    /// The slice that was returned last.
+    current: Vec<Claimed>,
+}
+
+/// The kind of claim that comes next.
+#[derive(Clone, Copy)]
+enum Stage {
+    Batches,
+    /// Mappings whose run died. They come last and one at a time, so that a mapping that kills its
+    /// run affects no other.
+    Suspects,
+    Done,
+}
+
+impl Queue {
+    /// Returns the queue of a job that may claim up to `limit` mappings.
+    pub fn new(job: &Job, limit: usize) -> Self {
+        Self {
+            filter: job.filter.clone(),
+            limit,
+            after: MappingId(0),
+            stage: Stage::Batches,
+            has_suspect: false,
+            waiting: VecDeque::new(),
+            current: Vec::new(),
+        }
+    }
+
+    /// Returns the next slice, or `None` at the end of the run.
+    pub fn next(&mut self, run: &mut Run) -> Result<Option<Vec<Claimed>>, Stop> {
+        self.current.clear();
+        if let Some(by) = run.budget.exhausted().filter(|_| !self.waiting.is_empty()) {
+            run.report.stop(by, "");
+            self.release(run);
+        }
+        while self.waiting.is_empty() {
+            match self.stage {
+                Stage::Batches => self.claim_batch(run)?,
+                Stage::Suspects => self.claim_suspect(run)?,
+                Stage::Done => return Ok(None),
+            }
+        }
+        let count = self.waiting.len().min(SLICE);
+        self.current = self.waiting.drain(..count).collect();
+        run.pause.refresh(&mut run.db)?;
+        run.pause.may_ask_github()?;
+        self.record_check_start(run)?;
+        Ok(Some(self.current.clone()))
+    }
+
+    /// Adds the result of a slice: inserted rows get slices of their own, and released mappings are
+    /// not claimed again.
+    pub fn add(&mut self, run: &mut Run, finished: Finished) {
+        let Finished { inserted, released } = finished;
+        self.current.clear();
+        self.filter.excluded.extend(released.iter().map(|id| id.0));
+        count_claims(run, inserted.len());
+        self.waiting.extend(inserted);
+    }
+
+    /// Releases the mappings that wait for a slice and those of the current slice.
+    pub fn release(&mut self, run: &mut Run) {
+        let mut claimed = std::mem::take(&mut self.current);
+        claimed.extend(self.waiting.drain(..));
+        if claimed.is_empty() {
+            return;
+        }
+        for Claimed { mapping, item } in &claimed {
+            if !run.report.has(mapping.id) {
+                let entry = MappingReport::new(&Subject::new(mapping, item), Outcome::GivenBack);
+                run.report.add(&entry);
+            }
+        }
+        let mut ids: Vec<MappingId> = claimed.iter().map(|claimed| claimed.mapping.id).collect();
+        ids.extend(&run.inserted);
+        if let Err(error) = run.db.release(run.id, &ids) {
+            log::warn!("{error:#}; the claims will expire");
+        }
+    }
+
+    fn claim_batch(&mut self, run: &mut Run) -> Result<(), Stop> {
+        let over = run.budget.exhausted();
+        if let Some(by) = over {
+            run.report.stop(by, "");
+        }
+        let (now, lease) = (run.now(), run.lease());
+        if self.limit > 0 && over.is_none() {
+            let count = self.limit.min(SLICE);
+            let batch = run.db.claim(&self.filter, count, self.after, now, lease)?;
+            if let Some(last) = batch.iter().map(|claimed| claimed.mapping.id).max() {
+                self.after = last;
+                self.limit -= batch.len();
+                count_claims(run, batch.len());
+                self.waiting.extend(batch);
+                return Ok(());
+            }
+        }
+        if self.limit == 0 && run.db.has_more(&self.filter, self.after, now)? {
+            run.report.stop(StoppedBy::Limit, "");
+        }
+        self.stage = match self.filter.selection {
+            Selection::Due => Stage::Suspects,
+            Selection::Named if run.scope == Scope::Everything => Stage::Suspects,
+            Selection::Named => self.end(run)?,
+            Selection::Failed | Selection::NeverPushed => Stage::Done,
+        };
+        if self.filter.selection == Selection::Due {
+            // A run claims at least one suspect, so that a backlog does not keep suspects waiting
+            // forever.
+            self.limit = self.limit.max(1);
+        }
+        Ok(())
+    }
+
+    fn claim_suspect(&mut self, run: &mut Run) -> Result<(), Stop> {
+        let is_over = match run.budget.exhausted() {
+            Some(by @ StoppedBy::Signal(_)) => {
+                run.report.stop(by, "");
+                true
+            }
+            over => over.is_some() && self.has_suspect,
+        };
+        let (now, lease, max_attempts) = (run.now(), run.lease(), run.policy.max_attempts);
+        if is_over || self.limit == 0 {
+            self.stage = self.end(run)?;
+            return Ok(());
+        }
+        self.limit -= 1;
+        self.has_suspect = true;
+        let db = &mut run.db;
+        match db.claim_suspect(&self.filter, max_attempts, now, lease)? {
+            Some(Suspect::Taken(claimed)) => {
+                let subject = Subject::new(&claimed.mapping, &claimed.item);
+                subject.log(Level::Warn, "the run that held it died; checking it alone");
+                count_claims(run, 1);
+                self.waiting.push_back(claimed);
+            }
+            Some(Suspect::Parked(Claimed { mapping, item })) => {
+                let subject = Subject::new(&mapping, &item);
+                let reason = parked(mapping.error.as_deref().unwrap_or_default());
+                subject.log(Level::Error, format_args!("failed: {reason}"));
+                let entry = MappingReport::new(&subject, Outcome::Failed).because(&reason);
+                run.report.add(&entry);
+            }
+            None => self.stage = self.end(run)?,
+        }
+        Ok(())
+    }
+
+    /// Ends the claims, and logs the named mappings that another run holds.
+    fn end(&self, run: &mut Run) -> Result<Stage, Stop> {
+        if self.filter.selection == Selection::Named {
+            let now = run.now();
+            for Claimed { mapping, item } in run.db.claimed(&self.filter)? {
+                let held = schedule(&mapping, now);
+                Subject::new(&mapping, &item)
+                    .log(Level::Warn, format_args!("nothing was done: {held}"));
+            }
+        }
+        Ok(Stage::Done)
+    }
+
+    /// Records the check time of mappings that failed before, because their fetch may kill this
+    /// process (design.md, "Failure model"). Parked mappings are left out: if the run ended before
+    /// such a fetch, its check time would hide a change from discovery.
+    fn record_check_start(&self, run: &mut Run) -> Result<(), Stop> {
+        let mappings = self.current.iter().map(|claimed| &claimed.mapping);
+        let failed = mappings.filter(|mapping| mapping.attempts > 0 && !mapping.is_parked());
+        let ids: Vec<MappingId> = failed.map(|mapping| mapping.id).collect();
+        match run.github.answered_at() {
+            Some(checked_at) if !ids.is_empty() => {
+                Ok(run.db.record_check_start(run.id, &ids, checked_at)?)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns the error of a mapping whose attempts are used up.
+pub fn parked(reason: &str) -> String {
+    format!("{reason}; the mapping is parked")
+}
+
+fn count_claims(run: &mut Run, count: usize) {
+    run.report.claimed += count as u64;
+    run.progress.inc_length(count as u64);
+}

@@ -1,0 +1,251 @@
+//! `--dry-run`: discovers, selects, observes and plans as a run does, and prints the plans. It
+//! changes nothing anywhere.
+//!
+//! It does not foresee the effects of a run's deliveries, suspects, marks of plans, and limits
+//! (design.md, "The pipeline").
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+use similar::TextDiff;
+
+use super::claim::SLICE;
+use super::discover;
+use super::job::Job;
+use super::observe::{self, Dropped};
+use super::plan::{self, Planned, PlannedMapping};
+use super::state::Run;
+use super::stop::Stop;
+use crate::core::agira_object::CLASS;
+use crate::core::failure::MappingErrorKind;
+use crate::core::model::MappingId;
+use crate::core::note::Attention;
+use crate::core::plan::Action;
+use crate::core::records::Records;
+use crate::db::{Claimed, Selection};
+use crate::report::{
+    Explanation, MappingReport, ObjectDiff, Outcome, Screen, Subject, print, schedule,
+};
+
+/// Plans that are printed.
+struct Preview {
+    /// Each plan is explained, because `--mapping` names the mappings.
+    explains: bool,
+    /// Records as the plans of earlier slices leave them.
+    carried: Records,
+    /// Mappings that discovery would make due.
+    marked: Vec<MappingId>,
+}
+
+/// Prints the plans of the mappings that a run would claim now, and of the rows that these plans
+/// would insert.
+pub fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
+    run.pause.may_ask_github()?;
+    let marked = discover::changes(run, job)?;
+    let (explains, carried) = (!job.filter.mappings.is_empty(), Records::default());
+    let mut preview = Preview {
+        explains,
+        carried,
+        marked,
+    };
+    let mut queue = VecDeque::new();
+    let mut next = preview.select(run, job)?;
+    loop {
+        run.report.claimed += next.len() as u64;
+        run.progress.inc_length(next.len() as u64);
+        queue.extend(next);
+        if queue.is_empty() {
+            return Ok(());
+        }
+        if let Some(by) = run.budget.exhausted() {
+            run.report.stop(by, "");
+            for Claimed { mapping, item } in &queue {
+                let entry = MappingReport::new(&Subject::new(mapping, item), Outcome::GivenBack);
+                run.report.add(&entry);
+            }
+            return Ok(());
+        }
+        let slice = queue.drain(..queue.len().min(SLICE)).collect();
+        let mut observed = observe::slice(run, slice)?;
+        preview.overlay(&mut observed.records);
+        let planned = plan::slice(run, observed);
+        next = preview.show(run, planned)?;
+    }
+}
+
+impl Preview {
+    /// Selects the mappings that a run would claim now. A named mapping gets a line instead of a
+    /// plan if another run holds it, or if it would be parked because its run died.
+    fn select(&self, run: &mut Run, job: &Job) -> Result<Vec<Claimed>, Stop> {
+        let now = run.now();
+        let mut selected = run.db.select(&job.filter, job.limit, &self.marked, now)?;
+        if job.filter.selection == Selection::Named {
+            let max_attempts = run.policy.max_attempts;
+            selected.retain(|claimed| {
+                let mapping = &claimed.mapping;
+                let is_held = mapping.claimed_until.is_some_and(|until| until >= now);
+                let parked = claimed.parked_as_suspect(max_attempts);
+                let result = match (is_held, parked) {
+                    (true, _) => Some((Outcome::GivenBack, schedule(mapping, now))),
+                    (false, Some(reason)) => Some((Outcome::Failed, super::claim::parked(&reason))),
+                    (false, None) => None,
+                };
+                if let Some((outcome, reason)) = &result {
+                    let subject = Subject::new(mapping, &claimed.item);
+                    print_line(run, &format!("{}: {reason}", subject.title()));
+                    let entry = MappingReport::new(&subject, *outcome).because(reason);
+                    run.report.add(&entry);
+                }
+                result.is_none()
+            });
+        }
+        Ok(selected)
+    }
+
+    /// Applies the changes of earlier plans and the marks of discovery to records that were read.
+    fn overlay(&self, records: &mut Records) {
+        records.overlay(&self.carried);
+        for row in &mut records.rows {
+            row.is_scheduled |= self.marked.contains(&row.id);
+        }
+    }
+
+    /// Prints the plans of a slice; returns the rows that they would insert, as claimed by this
+    /// run.
+    fn show(&mut self, run: &mut Run, planned: Planned) -> Result<Vec<Claimed>, Stop> {
+        if run.index.lacks_class() && self.carried.objects.is_empty() {
+            let line = format!("Weaviate has no class {CLASS}: it would be created");
+            print_line(run, &line);
+        }
+        for Dropped {
+            claimed,
+            subject,
+            error,
+            ..
+        } in &planned.rest.dropped
+        {
+            let Claimed { mapping, item } = claimed;
+            let (outcome, verb) = match error.kind {
+                MappingErrorKind::Released => (Outcome::GivenBack, "skipped"),
+                _ => (Outcome::Failed, "failed"),
+            };
+            let explain = || Explanation::new(mapping, item, None, run.now());
+            let explanation = self.explains.then(explain);
+            let lines = [format!("{verb}: {}", error.message)];
+            print_mapping(run, subject, explanation.as_ref(), &lines);
+            run.report.add(&MappingReport {
+                error: Some(&error.message),
+                explanation: explanation.as_ref(),
+                ..MappingReport::new(subject, outcome)
+            });
+        }
+        let mut inserted = Vec::new();
+        for one in &planned.mappings {
+            self.show_plan(run, one);
+            inserted.extend(inserted_rows(one, &planned.records));
+        }
+        // The records of this slice include the changes of earlier slices.
+        if !planned.mappings.is_empty() {
+            self.carried = planned.records;
+        }
+        planned.rest.stop.map_or(Ok(inserted), Err)
+    }
+
+    fn show_plan(&self, run: &mut Run, one: &PlannedMapping) {
+        let (plan, subject) = (&one.plan, one.subject());
+        let Claimed { mapping, item } = &one.claimed;
+        let explanation = self.explains.then(|| {
+            let diffs = text_diffs(run, one);
+            Explanation::new(mapping, item, Some(&one.snapshot), run.now())
+                .with_decision(&plan.notes, diffs)
+        });
+        let mut lines: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
+        let is_empty = lines.is_empty();
+        if explanation.is_none() {
+            let notes = plan
+                .notes
+                .iter()
+                .filter(|note| note.attention > Attention::None);
+            lines.extend(notes.map(ToString::to_string));
+        } else if is_empty {
+            lines.push("nothing".to_owned());
+        }
+        if explanation.is_some() || !is_empty {
+            print_mapping(run, &subject, explanation.as_ref(), &lines);
+        }
+        let outcome = match is_empty {
+            true => Outcome::Unchanged,
+            false => Outcome::Planned,
+        };
+        run.report.add(&MappingReport {
+            actions: &plan.actions,
+            explanation: explanation.as_ref(),
+            ..MappingReport::new(&subject, outcome)
+        });
+    }
+}
+
+/// Prints a plan on one line, or as a paragraph if it has an explanation.
+fn print_mapping(run: &Run, subject: &Subject, explanation: Option<&Explanation>, plan: &[String]) {
+    let Some(explanation) = explanation else {
+        return print_line(run, &format!("{}: {}", subject.title(), plan.join("; ")));
+    };
+    print_line(run, &subject.title());
+    let lines = explanation.lines(plan);
+    lines.iter().for_each(|line| print_line(run, line));
+    let diffs = explanation.diff_lines();
+    diffs.iter().for_each(|line| print_verbatim(run, line));
+}
+
+fn print_line(run: &Run, text: &str) {
+    let lines = Screen::of_stdout().wrap(text);
+    lines.iter().for_each(|line| print_verbatim(run, line));
+}
+
+/// Prints a line while the progress bar is hidden. With `--output json`, the report replaces the
+/// lines.
+fn print_verbatim(run: &Run, line: &str) {
+    if run.report.is_text() {
+        run.progress.suspend(|| print(line));
+    }
+}
+
+/// Returns the differences between the texts in Weaviate and the texts that would be written.
+fn text_diffs(run: &mut Run, one: &PlannedMapping) -> Vec<ObjectDiff> {
+    let mut diffs = Vec::new();
+    for action in &one.plan.actions {
+        let Action::Write { object, .. } = action else {
+            continue;
+        };
+        let key = object.key();
+        let stored = run.index.object(key.uuid(), &mut run.report);
+        let stored = stored.unwrap_or(Value::Null);
+        let old = stored["properties"]["text"].as_str().unwrap_or_default();
+        let diff = TextDiff::from_lines(old, &object.text);
+        let mut diff = diff.unified_diff();
+        let diff = diff
+            .context_radius(3)
+            .missing_newline_hint(false)
+            .to_string();
+        diffs.push(ObjectDiff {
+            object: key.to_string(),
+            diff,
+        });
+    }
+    diffs
+}
+
+/// Returns the rows that a plan inserts.
+fn inserted_rows(one: &PlannedMapping, records: &Records) -> Vec<Claimed> {
+    let rows = one.plan.actions.iter().filter_map(|action| match action {
+        Action::InsertPullRequest { pull_request } => {
+            records.row_with_github_id(pull_request.github_id)
+        }
+        _ => None,
+    });
+    let claimed = rows.map(|row| Claimed {
+        mapping: row.to_mapping(),
+        item: one.claimed.item.clone(),
+    });
+    claimed.collect()
+}

@@ -1,0 +1,185 @@
+//! Finishes a slice: records success and failure, and releases the rest.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use log::Level;
+
+use super::discover::OVERLAP;
+use super::job::Scope;
+use super::observe::Dropped;
+use super::plan::PlannedMapping;
+use super::push::{Pushed, PushedMapping};
+use super::state::Run;
+use super::stop::Stop;
+use crate::core::backoff::{self, NextAttempt};
+use crate::core::failure::{MappingError, MappingErrorKind};
+use crate::core::model::*;
+use crate::core::text::{Printable, shortened};
+use crate::db::{Claimed, FailureRecord, SuccessRecord};
+use crate::report::{MappingReport, Outcome};
+
+/// Delay of the mappings of a repository that cannot be read (design.md, "Failure model").
+const HIDDEN_DELAY: chrono::Duration = chrono::Duration::hours(1);
+
+/// Mappings that a finished slice hands to the queue.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// Rows that were inserted for pull requests, still claimed by this run.
+    pub inserted: Vec<Claimed>,
+    /// Mappings that this run must not claim again, because they are left to the next run.
+    pub released: Vec<MappingId>,
+}
+
+/// Records of one slice; one statement writes each kind.
+#[derive(Default)]
+struct SliceRecords {
+    successes: Vec<SuccessRecord>,
+    failures: Vec<FailureRecord>,
+    released: Vec<MappingId>,
+}
+
+/// Finishes a slice.
+pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
+    let mut records = SliceRecords::default();
+    for dropped in &pushed.rest.dropped {
+        finish_dropped(run, dropped, &mut records);
+    }
+    for PushedMapping { one, is_waiting } in &pushed.mappings {
+        let outcome = match one.plan.actions.is_empty() {
+            true => Outcome::Unchanged,
+            false => Outcome::Synced,
+        };
+        let mut entry = MappingReport::new(&one.subject(), outcome);
+        entry.actions = &one.plan.actions;
+        run.report.add(&entry);
+        let record = success_record(run, one, !is_waiting);
+        records.successes.push(record);
+    }
+    add_repositories(run, &pushed)?;
+    let released = write(run, records)?;
+    if let Some(stop) = pushed.rest.stop {
+        return Err(stop);
+    }
+    let inserted = match pushed.inserted.as_slice() {
+        [] => Vec::new(),
+        inserted => run.db.mappings(inserted)?,
+    };
+    Ok(Finished { inserted, released })
+}
+
+/// Adds the record of a mapping that dropped out.
+fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) {
+    let (subject, message) = (&dropped.subject, &dropped.error.message);
+    let is_failure = dropped.error.kind != MappingErrorKind::Released;
+    let mut outcome = Outcome::GivenBack;
+    if is_failure {
+        outcome = Outcome::Failed;
+        subject.log(Level::Error, format_args!("failed: {message}"));
+    }
+    let entry = MappingReport::new(subject, outcome).because(message);
+    run.report.add(&entry);
+    // `push-weaviate` records no check, so that `sync` still notices a change on GitHub.
+    let is_sync = run.scope == Scope::Everything;
+    if !is_failure || !is_sync && dropped.updated_at.is_none() {
+        return records.released.push(subject.mapping);
+    }
+    let record = failure_record(run, &dropped.claimed.mapping, &dropped.error);
+    records.failures.push(FailureRecord {
+        external_updated_at: dropped.updated_at.filter(|_| is_sync),
+        was_checked: record.was_checked && is_sync,
+        outbox_done: dropped.is_outbox_done,
+        ..record
+    });
+}
+
+fn success_record(run: &Run, one: &PlannedMapping, pushed: bool) -> SuccessRecord {
+    let Claimed { mapping, item } = &one.claimed;
+    let is_settled = one.snapshot.state != State::Open && item.status.0 == ItemStatus::CLOSED;
+    SuccessRecord {
+        id: mapping.id,
+        due_at: mapping.due_at,
+        recheck_at: backoff::recheck(mapping.id, is_settled, run.policy.recheck_after, run.now()),
+        external_updated_at: one.snapshot.updated_at,
+        pushed,
+    }
+}
+
+/// Returns the record of a failed attempt.
+pub fn failure_record(run: &Run, mapping: &Mapping, error: &MappingError) -> FailureRecord {
+    let (now, max_attempts) = (run.now(), run.policy.max_attempts);
+    let attempts = mapping.attempts.saturating_add(1);
+    let (attempts, next) = match error.kind {
+        MappingErrorKind::Failed => (
+            attempts,
+            backoff::after_failure(mapping.id, attempts, max_attempts, now),
+        ),
+        MappingErrorKind::Gone => (attempts, NextAttempt::Park),
+        MappingErrorKind::RepositoryHidden | MappingErrorKind::Released => {
+            (mapping.attempts, NextAttempt::RetryAt(now + HIDDEN_DELAY))
+        }
+    };
+    FailureRecord {
+        id: mapping.id,
+        attempts,
+        error: Printable(&shortened(&error.message, 1000)).to_string(),
+        due_at: match next {
+            NextAttempt::RetryAt(time) => Some(time),
+            NextAttempt::Park => None,
+        },
+        external_updated_at: None,
+        was_checked: matches!(
+            error.kind,
+            MappingErrorKind::Failed | MappingErrorKind::Gone
+        ),
+        outbox_done: false,
+    }
+}
+
+/// Adds repositories that snapshots name, so that later runs poll them.
+fn add_repositories(run: &mut Run, pushed: &Pushed) -> Result<(), Stop> {
+    let dropped = pushed.rest.dropped.iter();
+    let fetched = dropped.filter(|dropped| dropped.updated_at.is_some());
+    let subjects = fetched.map(|dropped| dropped.subject.clone());
+    let subjects = subjects.chain(pushed.mappings.iter().map(|pushed| pushed.one.subject()));
+    let names = subjects.filter_map(|subject| Some(subject.repository()?.to_lowercase()));
+    let new = names.filter(|name| !run.repositories.contains(name));
+    let new: BTreeSet<String> = new.collect();
+    if !new.is_empty() {
+        let new: Vec<String> = new.into_iter().collect();
+        let since = checked_at(run) - OVERLAP;
+        run.db.add_repositories(&new, since)?;
+        run.repositories.extend(new);
+    }
+    Ok(())
+}
+
+/// Returns GitHub's clock at its last answer (UTC).
+fn checked_at(run: &Run) -> DateTime<Utc> {
+    run.github.answered_at().unwrap_or_else(|| run.now())
+}
+
+/// Writes the records; returns the mappings that were released.
+fn write(run: &mut Run, records: SliceRecords) -> Result<Vec<MappingId>, Stop> {
+    let (now, checked_at) = (run.now(), checked_at(run));
+    let (successes, mut released) = (records.successes, records.released);
+    match run.scope {
+        _ if successes.is_empty() => {}
+        Scope::Everything => run.db.record_success(run.id, &successes, now, checked_at)?,
+        Scope::WeaviateOnly => {
+            let (pushed, waiting): (Vec<_>, Vec<_>) =
+                successes.iter().partition(|record| record.pushed);
+            released.extend(waiting.iter().map(|record| record.id));
+            let pushed: Vec<MappingId> = pushed.iter().map(|record| record.id).collect();
+            run.db.record_delivery(run.id, &pushed, &[], now)?;
+        }
+    }
+    if !records.failures.is_empty() {
+        run.db
+            .record_failure(run.id, &records.failures, now, checked_at)?;
+    }
+    if !released.is_empty() {
+        run.db.release(run.id, &released)?;
+    }
+    Ok(released)
+}

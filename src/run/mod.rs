@@ -1,0 +1,86 @@
+//! One run of `sync`, `push-weaviate` or `retry-failed`: a file for each step (design.md, "The
+//! pipeline").
+
+mod apply;
+mod claim;
+mod deliver;
+mod discover;
+mod dry_run;
+mod finish;
+mod job;
+mod observe;
+mod pause;
+mod plan;
+mod push;
+mod record;
+mod start;
+mod state;
+mod stop;
+mod weaviate;
+mod writer;
+
+use indicatif::ProgressBar;
+
+use crate::report::{Report, metrics};
+use claim::Queue;
+use state::Run;
+use stop::Stop;
+
+pub use job::{Job, Scope, Start};
+pub use pause::GITHUB;
+
+/// Runs all steps of a job.
+fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
+    let limit = deliver::outboxes(run, job)?;
+    if limit == 0 {
+        return Ok(());
+    }
+    run.pause.may_ask_github()?;
+    claim::recheck_now(run, job)?;
+    discover::changes(run, job)?;
+    let mut queue = Queue::new(job, limit);
+    let result = slices(run, &mut queue);
+    queue.release(run);
+    result
+}
+
+/// Takes one slice after the other through the steps. Each step takes the result of the step
+/// before.
+fn slices(run: &mut Run, queue: &mut Queue) -> Result<(), Stop> {
+    while let Some(slice) = queue.next(run)? {
+        let observed = observe::slice(run, slice)?; // reads only
+        let planned = plan::slice(run, observed); // pure
+        let applied = apply::slice(run, planned)?;
+        let pushed = push::slice(run, applied)?;
+        let finished = finish::slice(run, pushed)?;
+        queue.add(run, finished);
+    }
+    Ok(())
+}
+
+/// Carries out a job and writes its metrics. Returns the report, also of a run that could not
+/// start.
+pub fn execute(job: &Job, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
+    let (mut report, mut state) = (Report::new(job.command, job.dry_run, job.format), None);
+    let metrics_file = job.metrics_file.as_deref().filter(|_| !job.dry_run);
+    match start.and_then(|start| start::open(job, start, progress)) {
+        Ok(mut opened) => {
+            let result = match job.dry_run {
+                true => dry_run::run(&mut opened, job),
+                false => run(&mut opened, job),
+            };
+            record::end(&mut opened, result);
+            state = metrics_file.and_then(|_| record::database_state(&mut opened));
+            report = opened.report;
+        }
+        Err(error) => {
+            log::error!("{error:#}");
+            report.fail(&format!("{error:#}"));
+        }
+    }
+    report.exit_code();
+    if let Some(path) = metrics_file {
+        metrics::write(path, &mut report, state.as_ref());
+    }
+    report
+}

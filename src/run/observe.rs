@@ -1,0 +1,226 @@
+//! Reads everything that the plans of one slice need, with few requests. It changes nothing.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::state::Run;
+use super::stop::Stop;
+use crate::core::agira_object::{item_key, mapping_key};
+use crate::core::failure::MappingError;
+use crate::core::model::*;
+use crate::core::records::{ObjectState, Records};
+use crate::core::text::quoted;
+use crate::db::Claimed;
+use crate::github::Fetched;
+use crate::report::{StoppedBy, Subject};
+
+/// Vectors of existing objects, which a write has to send back.
+pub type Vectors = HashMap<Uuid, Map<String, Value>>;
+
+/// A mapping that dropped out of the steps, because it failed or has to be released.
+pub struct Dropped {
+    pub claimed: Claimed,
+    pub subject: Subject,
+    pub error: MappingError,
+    /// GitHub's `updatedAt` (UTC), if the mapping dropped out after its snapshot.
+    pub updated_at: Option<DateTime<Utc>>,
+    /// Weaviate has accepted or rejected all objects, so that the outbox can be emptied.
+    pub is_outbox_done: bool,
+}
+
+/// The part of a slice that dropped out, and the reason why the run ends after the slice.
+#[derive(Default)]
+pub struct Rest {
+    pub dropped: Vec<Dropped>,
+    pub stop: Option<Stop>,
+}
+
+impl Rest {
+    /// Drops a mapping that has no snapshot.
+    fn drop(&mut self, claimed: Claimed, error: MappingError) {
+        self.dropped.push(Dropped {
+            subject: Subject::new(&claimed.mapping, &claimed.item),
+            claimed,
+            error,
+            updated_at: None,
+            is_outbox_done: false,
+        });
+    }
+}
+
+/// Everything that was read about a slice.
+pub struct Observed {
+    /// Mappings with their snapshots, those of one item in the order of their close events.
+    pub snapshots: Vec<(Claimed, Snapshot)>,
+    pub records: Records,
+    pub vectors: Vectors,
+    pub rest: Rest,
+}
+
+/// Reads everything that the plans of a slice need.
+pub fn slice(run: &mut Run, slice: Vec<Claimed>) -> Result<Observed, Stop> {
+    let (snapshots, rest) = fetch(run, slice)?;
+    let mut observed = Observed {
+        snapshots,
+        records: Records::default(),
+        vectors: Vectors::new(),
+        rest,
+    };
+    if !observed.snapshots.is_empty() {
+        read_rows(run, &mut observed)?;
+        read_objects(run, &mut observed)?;
+    }
+    Ok(observed)
+}
+
+/// Fetches each address once, even if several mappings have it.
+fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>, Rest), Stop> {
+    let mut rest = Rest::default();
+    let mut addressed = Vec::with_capacity(slice.len());
+    for claimed in slice {
+        match claimed.mapping.address(&claimed.item) {
+            Ok(address) => addressed.push((claimed, address)),
+            Err(reason) => rest.drop(claimed, MappingError::failed(reason)),
+        }
+    }
+    let mut targets: Vec<Address> = Vec::new();
+    for (_, address) in &addressed {
+        if !targets.contains(address) {
+            targets.push(address.clone());
+        }
+    }
+    if targets.is_empty() {
+        return Ok((Vec::new(), rest));
+    }
+    targets.sort_by_cached_key(|target| run.github.batch_key(target.repository.owner()));
+    let (progress, budget) = (run.progress.clone(), run.budget.clone());
+    let Fetched { answers, ended_by } = run.github.fetch(&targets, &|count| {
+        progress.inc(count as u64);
+        budget.exhausted() != Some(StoppedBy::TimeBudget)
+    });
+    match ended_by {
+        // The run still finishes the mappings for which GitHub has answered.
+        Some(error) => rest.stop = Some(run.pause.stop_for(&mut run.db, &run.github, error)),
+        None => run.pause.clear(&mut run.db)?,
+    }
+    let not_asked = match &rest.stop {
+        Some(stop) => stop.to_string(),
+        None => "the time budget is used up".to_owned(),
+    };
+    if rest.stop.is_none() && answers.len() < targets.len() {
+        run.report.stop(StoppedBy::TimeBudget, "");
+    }
+    let mut snapshots = Vec::with_capacity(addressed.len());
+    for (claimed, address) in addressed {
+        let index = targets.iter().position(|target| *target == address);
+        let result = match index.and_then(|index| answers.get(index)) {
+            Some(Ok(snapshot)) => verified(&claimed.mapping, &address, snapshot),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(MappingError::released(not_asked.as_str())),
+        };
+        match result {
+            Ok(snapshot) => snapshots.push((claimed, snapshot)),
+            Err(error) => rest.drop(claimed, error),
+        }
+    }
+    snapshots.sort_by_key(|(claimed, snapshot)| (claimed.item.id, closed_at(snapshot)));
+    Ok((snapshots, rest))
+}
+
+/// Returns the snapshot if it is of the issue or pull request that the mapping means.
+fn verified(
+    mapping: &Mapping,
+    address: &Address,
+    snapshot: &Snapshot,
+) -> Result<Snapshot, MappingError> {
+    let html_url = &mapping.html_url;
+    // The configured GitHub may have an issue of the same name, although the mapping's host
+    // differs.
+    if !html_url.is_empty() && !same_host(html_url, &snapshot.url) {
+        return Err(MappingError::failed(format!(
+            "html_url {html_url} is on another host than the issue that GITHUB_API_URL returned ({}); correct one of them",
+            quoted(&snapshot.url)
+        )));
+    }
+    if snapshot.kind() != mapping.kind {
+        return Err(MappingError::failed(format!(
+            "{address} is a GitHub {}, but the mapping's kind is {}; correct kind or html_url",
+            snapshot.kind().label(),
+            mapping.kind.as_str()
+        )));
+    }
+    Ok(snapshot.clone())
+}
+
+/// Reads the rows and links that the plans depend on.
+fn read_rows(run: &mut Run, observed: &mut Observed) -> Result<(), Stop> {
+    let claimed = || observed.snapshots.iter().map(|(claimed, _)| claimed);
+    let slice: Vec<MappingId> = claimed().map(|claimed| claimed.mapping.id).collect();
+    let items: Vec<ItemId> = claimed().map(|claimed| claimed.item.id).collect();
+    let github_ids: Vec<GithubId> = observed
+        .snapshots
+        .iter()
+        .flat_map(|(_, snapshot)| github_ids(snapshot))
+        .collect();
+    let (rows, links) = run.db.related(run.id, &slice, &items, &github_ids)?;
+    let items = claimed()
+        .map(|claimed| (claimed.item.id, claimed.item.clone()))
+        .collect();
+    observed.records = Records {
+        items,
+        rows,
+        links,
+        objects: HashMap::new(),
+    };
+    Ok(())
+}
+
+/// Reads the state of each object of the slice. The states stay unknown if Weaviate cannot be
+/// asked.
+fn read_objects(run: &mut Run, observed: &mut Observed) -> Result<(), Stop> {
+    let mut ids = Vec::with_capacity(2 * observed.snapshots.len());
+    for (Claimed { mapping, item }, _) in &observed.snapshots {
+        if mapping.kind == Kind::Issue {
+            ids.push(item_key(item).uuid());
+        }
+        let own = mapping_key(mapping).uuid();
+        if run.inserted.contains(&mapping.id) {
+            observed.records.objects.insert(own, ObjectState::Missing);
+        } else if mapping.id.is_stored() {
+            ids.push(own);
+        }
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    for (id, object) in run
+        .index
+        .object_states(&ids, &mut run.report)?
+        .unwrap_or_default()
+    {
+        observed.records.objects.insert(id, object.state);
+        observed.vectors.insert(id, object.vectors);
+    }
+    Ok(())
+}
+
+fn github_ids(snapshot: &Snapshot) -> Vec<GithubId> {
+    let mut ids = vec![snapshot.github_id];
+    if let Details::Issue { pull_requests, .. } = &snapshot.details {
+        ids.extend(
+            pull_requests
+                .iter()
+                .map(|pull_request| pull_request.github_id),
+        );
+    }
+    ids
+}
+
+fn closed_at(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
+    match snapshot.details {
+        Details::Issue { closed_at, .. } => closed_at,
+        Details::PullRequest { .. } => None,
+    }
+}

@@ -1,0 +1,75 @@
+//! The end of a run: completes its report, records it, and reads the database state for its
+//! metrics.
+
+use serde_json::json;
+
+use super::state::Run;
+use super::stop::Stop;
+use crate::db::RunRecord;
+use crate::report::StoppedBy;
+use crate::report::metrics::DatabaseState;
+
+/// Completes the report and records the run.
+pub fn end(run: &mut Run, result: Result<(), Stop>) {
+    run.progress.finish_and_clear();
+    match result {
+        Ok(()) => {}
+        Err(Stop::Later(by, reason)) => {
+            log::warn!("{reason}");
+            run.report.stop(by, &reason);
+        }
+        Err(Stop::Fatal(error)) => {
+            log::error!("{error:#}");
+            run.report.fail(&format!("{error:#}"));
+        }
+    }
+    let (now, is_dry) = (run.now(), run.is_dry());
+    let limits = run.github.limits();
+    let report = &mut run.report;
+    report.remaining_due = run.db.due(now).ok();
+    report.pause = run.pause.active().cloned();
+    report.github.requests = run.github.requests();
+    report.github.points = limits.points;
+    report.github.remaining = limits.remaining;
+    report.github.reset_at = limits.reset_at;
+    report.weaviate.requests = run.index.requests();
+    report.finished_at = Some(now);
+    let exit_code = i32::from(report.exit_code());
+    // The record itself is a statement, too.
+    report.database.statements = run.db.statements() + u64::from(!is_dry);
+    if !is_dry {
+        let counts = run.report.counts();
+        let record = RunRecord {
+            run: run.id,
+            command: run.report.command(),
+            started_at: run.report.started_at.unwrap_or(now),
+            finished_at: now,
+            exit_code,
+            stopped_by: run.report.stopped_by().map(StoppedBy::as_str),
+            counts: &counts,
+        };
+        if let Err(error) = run.db.record_run(&record) {
+            log::warn!("{error:#}");
+        }
+    }
+}
+
+/// Reads the state of the database for the metrics; `None` if PostgreSQL fails.
+pub fn database_state(run: &mut Run) -> Option<DatabaseState> {
+    let (now, command) = (run.now(), run.report.command());
+    let mut read = || -> anyhow::Result<DatabaseState> {
+        let counts = run.db.counts(&[], &[], now)?;
+        let mut classes = json!(counts.totals);
+        if let Some(classes) = classes.as_object_mut() {
+            classes.remove("total");
+        }
+        Ok(DatabaseState {
+            classes,
+            outboxes: counts.weaviate.pending,
+            last_success: run.db.last_success(command)?,
+        })
+    };
+    read()
+        .inspect_err(|error| log::warn!("{error:#}; the metrics lack the state of the database"))
+        .ok()
+}

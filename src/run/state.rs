@@ -1,0 +1,59 @@
+//! The state of one run that all steps share: the handles that they may use, and the results so
+//! far.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use indicatif::ProgressBar;
+use uuid::Uuid;
+
+use super::job::Scope;
+use super::pause::GithubPause;
+use super::stop::Budget;
+use super::weaviate::Index;
+use crate::core::model::MappingId;
+use crate::core::plan::Policy;
+use crate::db::{Access, Db, Lease};
+use crate::github::Github;
+use crate::report::Report;
+
+/// One run.
+pub struct Run {
+    /// Id of the run: its claims and its record carry it.
+    pub id: Uuid,
+    pub db: Db,
+    pub github: Github,
+    pub index: Index,
+    pub pause: GithubPause,
+    pub budget: Budget,
+    pub policy: Policy,
+    pub scope: Scope,
+    pub access: Access,
+    pub report: Report,
+    pub progress: ProgressBar,
+    /// Rows that this run inserted: Weaviate cannot have objects for them.
+    pub inserted: HashSet<MappingId>,
+    /// Repositories that this run has read from or added to the database (`owner/name`, lower
+    /// case).
+    pub repositories: HashSet<String>,
+}
+
+impl Run {
+    /// Returns the time now (UTC).
+    pub fn now(&self) -> DateTime<Utc> {
+        self.budget.now()
+    }
+
+    /// Returns the lease of claims that are made now.
+    pub fn lease(&self) -> Lease {
+        Lease {
+            run: self.id,
+            until: self.budget.lease_end(),
+        }
+    }
+
+    /// Returns true if plans are printed and not applied.
+    pub fn is_dry(&self) -> bool {
+        self.access == Access::ReadOnly
+    }
+}

@@ -1,0 +1,97 @@
+//! The end of a run: its clock, its time budget, signals, and errors after which it cannot go on.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use crate::db::{advice, is_transient};
+use crate::report::StoppedBy;
+use crate::signal::Signals;
+
+/// Time by which a lease outlasts the time budget.
+const LEASE_MARGIN: Duration = Duration::from_secs(5 * 60);
+
+/// Reason why a run goes no further.
+#[derive(Debug)]
+pub enum Stop {
+    /// A later run can succeed: exit code 75, or the signal's.
+    Later(StoppedBy, String),
+    /// A person has to act first: exit code 1.
+    Fatal(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        let cause = error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<postgres::Error>());
+        let advice = cause
+            .and_then(advice)
+            .map(|advice| format!("{error:#}; {advice}"));
+        if cause.is_some_and(is_transient) {
+            Self::Later(
+                StoppedBy::Database,
+                advice.unwrap_or_else(|| format!("{error:#}")),
+            )
+        } else {
+            Self::Fatal(advice.map_or(error, anyhow::Error::msg))
+        }
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Later(_, reason) => out.write_str(reason),
+            Self::Fatal(error) => write!(out, "{error:#}"),
+        }
+    }
+}
+
+/// The clock, the time budget and the signals of one run. The clock is PostgreSQL's time at the
+/// start plus the elapsed time.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    started_at: DateTime<Utc>,
+    started: Instant,
+    time_budget: Duration,
+    signals: Signals,
+}
+
+impl Budget {
+    /// Starts the clock at `started_at` (UTC).
+    pub fn start(started_at: DateTime<Utc>, time_budget: Duration, signals: Signals) -> Self {
+        Self {
+            started_at,
+            started: Instant::now(),
+            time_budget,
+            signals,
+        }
+    }
+
+    /// Returns the time now (UTC).
+    pub fn now(&self) -> DateTime<Utc> {
+        self.started_at + self.started.elapsed()
+    }
+
+    /// Returns the end of a lease that begins now (UTC).
+    pub fn lease_end(&self) -> DateTime<Utc> {
+        self.now() + self.time_budget + LEASE_MARGIN
+    }
+
+    /// Returns the reason why the run must not start further work: a signal, or a time budget that
+    /// is used up.
+    pub fn exhausted(&self) -> Option<StoppedBy> {
+        let is_late = self.started.elapsed() >= self.time_budget;
+        let signal = self.signals.caught().map(StoppedBy::Signal);
+        signal.or_else(|| is_late.then_some(StoppedBy::TimeBudget))
+    }
+
+    /// Returns the stop that a caught signal demands.
+    pub fn interrupted(&self) -> Option<Stop> {
+        let signal = self.signals.caught()?;
+        let reason = format!("stopped by {}", signal.as_str());
+        Some(Stop::Later(StoppedBy::Signal(signal), reason))
+    }
+}

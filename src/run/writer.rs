@@ -1,0 +1,88 @@
+//! The one writer of objects: it serves the outboxes of earlier runs and the plans of this one.
+
+use std::collections::{BTreeMap, HashSet};
+
+use log::Level;
+use uuid::Uuid;
+
+use super::observe::Vectors;
+use super::state::Run;
+use crate::core::agira_object::AgiraObject;
+use crate::core::plan::WriteReason;
+use crate::report::Subject;
+use crate::weaviate::ObjectWrite;
+
+/// An object that Weaviate should have.
+pub struct Wanted {
+    pub object: AgiraObject,
+    /// Reason for the write; `None` if the object in Weaviate is up to date.
+    pub reason: Option<WriteReason>,
+}
+
+/// Objects by id. Two mappings of one item share the item's object; the first one counts.
+pub type Objects = BTreeMap<Uuid, Wanted>;
+
+/// Result of a push for the objects of one mapping.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Rejections, with the object and Weaviate's reason.
+    pub rejected: Vec<String>,
+    /// Number of objects that wait, because Weaviate did not answer.
+    pub waiting: u64,
+}
+
+/// Writes objects; returns the result of each mapping in `mappings`, which names the ids of its
+/// objects.
+pub fn write(
+    run: &mut Run,
+    objects: &Objects,
+    vectors: &Vectors,
+    mappings: &[(Subject, Vec<Uuid>)],
+) -> Vec<Delivery> {
+    let is_write =
+        |(_, wanted): &(&Uuid, &Wanted)| !matches!(wanted.reason, None | Some(WriteReason::Decide));
+    let writes = objects
+        .iter()
+        .filter(is_write)
+        .map(|(id, wanted)| ObjectWrite {
+            object: wanted.object.clone(),
+            vectors: vectors.get(id).cloned().unwrap_or_default(),
+        });
+    let results = run
+        .index
+        .write(&writes.collect::<Vec<_>>(), &mut run.report);
+    let counts = &mut run.report.weaviate;
+    let unchanged = objects.values().filter(|wanted| wanted.reason.is_none());
+    counts.unchanged += unchanged.count() as u64;
+    let mut counted = HashSet::new();
+    let mut deliveries = Vec::with_capacity(mappings.len());
+    for (subject, ids) in mappings {
+        let mut delivery = Delivery::default();
+        for id in ids {
+            let Some(Wanted {
+                object,
+                reason: Some(reason),
+            }) = objects.get(id)
+            else {
+                continue;
+            };
+            let key = object.key();
+            match results.get(id) {
+                Some(Ok(())) if counted.insert(*id) => {
+                    subject.log(Level::Info, format_args!("Weaviate {key}: {reason}"));
+                    counts.count_write(reason);
+                }
+                Some(Ok(())) => {}
+                Some(Err(message)) => {
+                    let rejection = format!("Weaviate rejects {key}: {message}");
+                    delivery.rejected.push(rejection);
+                }
+                None => delivery.waiting += 1,
+            }
+        }
+        counts.failed += delivery.rejected.len() as u64;
+        counts.pending += delivery.waiting;
+        deliveries.push(delivery);
+    }
+    deliveries
+}

@@ -1,0 +1,210 @@
+//! Claims that end without a result: released, expired, taken over or lost.
+
+use serde_json::json;
+
+use super::Class::*;
+use super::*;
+use agira_worker::db::ApplyError;
+
+const MAX_ATTEMPTS: i32 = 3;
+
+impl Bench {
+    /// Returns a row of a dead run: it is claimed, and the claim expires at minute 10.
+    fn suspect(&mut self) -> MappingId {
+        self.row_in(InWork)
+    }
+
+    fn take_over(&mut self, db: &mut Db, hold: Lease, minute: i64) -> Option<Claimed> {
+        taken(
+            db.claim_suspect(&due(), MAX_ATTEMPTS, self.at(minute), hold)
+                .unwrap(),
+        )
+    }
+}
+
+#[test]
+fn a_release_restores_a_row_of_any_class() {
+    let mut bench = Bench::new();
+    for class in UNCLAIMED {
+        let id = bench.row_in(class);
+        let before = bench.row(id);
+        bench.take(id, 2);
+        assert_ne!(bench.row(id), before);
+        bench.db.release(bench.hold.run, &[id]).unwrap();
+        assert_eq!(bench.row(id), before, "{class:?}");
+        bench.check(id, class, 2);
+    }
+}
+
+#[test]
+fn an_expired_claim_stays_in_work_and_no_ordinary_claim_takes_its_row() {
+    let mut bench = Bench::new();
+    let id = bench.suspect();
+    bench.check(id, InWork, 100);
+    for whole in [
+        due(),
+        named(&[id]),
+        select(Selection::Failed),
+        select(Selection::NeverPushed),
+    ] {
+        assert_eq!(bench.claim(&whole, 9, 100), [], "{whole:?}");
+    }
+}
+
+#[test]
+fn taking_over_a_suspect_counts_its_unfinished_attempt() {
+    let mut bench = Bench::new();
+    let id = bench.suspect();
+    let (mut db, hold) = bench.other_run(30);
+    assert!(
+        bench.take_over(&mut db, hold, 10).is_none(),
+        "the claim holds until the end of minute 10"
+    );
+    let claimed = bench.take_over(&mut db, hold, 11).expect("a suspect");
+    assert_eq!((claimed.mapping.id, claimed.mapping.attempts), (id, 1));
+    bench.check(id, InWork, 11);
+    let (attempts, error) = bench.trouble(id);
+    assert_eq!(attempts, 1);
+    assert!(
+        error
+            .as_deref()
+            .is_some_and(|error| error.starts_with("attempt 1 did not finish")),
+        "{error:?}"
+    );
+    assert!(
+        bench.take_over(&mut db, hold, 12).is_none(),
+        "no second time"
+    );
+    // Success ends this claim like any other claim.
+    let finished = bench.finished(&claimed);
+    db.record_success(hold.run, &[finished], bench.at(12), bench.at(12))
+        .unwrap();
+    bench.check(id, Waiting, 12);
+    assert_eq!(bench.trouble(id), (0, None));
+}
+
+#[test]
+fn a_suspect_without_attempts_left_is_parked_and_the_next_one_is_taken() {
+    let mut bench = Bench::new();
+    let [poison, harmless] = [bench.suspect(), bench.suspect()];
+    bench.execute(&format!(
+        "UPDATE core_externalissuemapping SET worker_attempts = 2 WHERE id = {poison}"
+    ));
+    bench.execute(&format!(
+        "UPDATE core_externalissuemapping SET worker_attempts = 1 WHERE id = {harmless}"
+    ));
+    let (mut db, hold) = bench.other_run(30);
+    let mut taken = Vec::new();
+    while let Some(claimed) = bench.take_over(&mut db, hold, 11) {
+        taken.push(claimed.mapping.id);
+        assert!(taken.len() <= 2, "there are only two: {taken:?}");
+    }
+    assert_eq!(taken, [harmless]);
+    bench.check(poison, Parked, 11);
+    let (attempts, error) = bench.trouble(poison);
+    assert_eq!(attempts, MAX_ATTEMPTS);
+    assert!(
+        error
+            .as_deref()
+            .is_some_and(|error| error.starts_with("attempt 3 did not finish")),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn suspects_of_the_named_projects_come_one_at_a_time_fewest_attempts_first() {
+    let mut bench = Bench::new();
+    let [tried, fresh] = [bench.suspect(), bench.suspect()];
+    bench.execute(&format!(
+        "UPDATE core_externalissuemapping SET worker_attempts = 1 WHERE id = {tried}"
+    ));
+    let (mut db, hold) = bench.other_run(30);
+    assert!(
+        db.claim_suspect(&of(bench.project + 1), MAX_ATTEMPTS, bench.at(11), hold)
+            .unwrap()
+            .is_none()
+    );
+    let taken = [(); 2].map(|()| {
+        let suspect = db
+            .claim_suspect(&of(bench.project), MAX_ATTEMPTS, bench.at(11), hold)
+            .unwrap();
+        taken(suspect).expect("a suspect").mapping.id
+    });
+    assert_eq!(taken, [fresh, tried]);
+}
+
+/// The release of a suspect removes that attempt and leaves the claim expired, so that the row stays a suspect
+/// (design.md, "Data").
+#[test]
+fn a_released_suspect_stays_a_suspect_with_its_earlier_attempts() {
+    let mut bench = Bench::new();
+    let [id, healthy] = [bench.suspect(), bench.issue()];
+    for round in 1..=2 * i64::from(MAX_ATTEMPTS) {
+        let (mut db, hold) = bench.other_run(1000);
+        let claimed = bench
+            .take_over(&mut db, hold, 10 + round)
+            .expect("a suspect");
+        assert_eq!(
+            (claimed.mapping.id, claimed.mapping.attempts),
+            (id, 1),
+            "round {round}"
+        );
+        db.claim(&named(&[healthy]), 1, MappingId(0), bench.at(11), hold)
+            .unwrap();
+        // A run may release a claim twice: first one mapping, and then the whole slice.
+        for _ in 0..2 {
+            db.release(hold.run, &[id, healthy]).unwrap();
+        }
+        bench.check(id, InWork, 10 + round);
+        bench.check(healthy, Due, 10 + round);
+        assert_eq!(bench.trouble(id).0, 0, "round {round}");
+        assert!(
+            bench.take_over(&mut db, hold, 100).is_none(),
+            "the same run does not try it again"
+        );
+    }
+}
+
+#[test]
+fn a_run_that_lost_its_claim_changes_nothing() {
+    let mut bench = Bench::new();
+    let id = bench.issue();
+    let claimed = bench.take(id, 2);
+    let (mut db, hold) = bench.other_run(60);
+    bench.take_over(&mut db, hold, 30).expect("a suspect");
+    let before = bench.database.dump("");
+
+    let plan = Plan {
+        actions: vec![
+            Action::RecordState {
+                from: "open".to_owned(),
+                to: "closed",
+            },
+            Action::MoveItem {
+                from: claimed.item.status.clone(),
+                to: agira_worker::core::model::ItemStatus::testing(),
+            },
+        ],
+        notes: Vec::new(),
+    };
+    let now = bench.at(31);
+    let waiting = outbox(now);
+    let result = bench
+        .db
+        .apply(&claimed, &plan, Some(&waiting), now, bench.hold);
+    assert!(matches!(result, Err(ApplyError::Stale(_))), "{result:?}");
+    bench.finish(&claimed, 31);
+    bench.fail(&claimed, Some(60), 31);
+    bench
+        .db
+        .record_delivery(bench.hold.run, &[id], &[], now)
+        .unwrap();
+    bench.db.release(bench.hold.run, &[id]).unwrap();
+    assert_eq!(bench.database.dump(""), before);
+
+    // The run that holds the claim is not affected.
+    db.record_failure(hold.run, &[bench.failed(&claimed, None)], now, now)
+        .unwrap();
+    bench.check(id, Parked, 31);
+    assert_eq!(bench.row(id)["worker_outbox"], json!(null));
+}
