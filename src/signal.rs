@@ -1,16 +1,18 @@
-//! SIGINT and SIGTERM: the first one ends a run cleanly, a second one ends the process at once
-//! (design.md, "Failure model").
+//! SIGHUP, SIGINT and SIGTERM: the first one ends a run in order, a second one ends the process at
+//! once (design.md, "Failure model").
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// A signal that asks a run to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
+    /// SIGHUP, from a terminal or connection that is closed.
+    Hangup,
     /// SIGINT, from Ctrl+C.
     Interrupt,
     /// SIGTERM, from `kill`, systemd or Kubernetes.
@@ -18,12 +20,13 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// Both signals.
-    pub const ALL: [Self; 2] = [Self::Interrupt, Self::Terminate];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Hangup, Self::Interrupt, Self::Terminate];
 
     /// Returns the signal's name.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Hangup => "SIGHUP",
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
         }
@@ -37,6 +40,7 @@ impl Signal {
 
     fn number(self) -> i32 {
         match self {
+            Self::Hangup => SIGHUP,
             Self::Interrupt => SIGINT,
             Self::Terminate => SIGTERM,
         }
@@ -48,11 +52,13 @@ impl Signal {
 pub struct Signals(Arc<AtomicUsize>);
 
 impl Signals {
-    /// Records the first signal from now on; a second one, of either kind, ends the process.
+    /// Records the first signal from now on; a second one, of any kind, ends the process. A hangup that the starting program
+    /// ignores, such as `nohup`, stays ignored.
     pub fn watch() -> anyhow::Result<Self> {
         let signals = Self::default();
         let is_second = Arc::new(AtomicBool::new(false));
-        for signal in Signal::ALL {
+        let watched = Signal::ALL.into_iter();
+        for signal in watched.filter(|signal| *signal != Signal::Hangup || !is_ignored(*signal)) {
             let (number, code) = (signal.number(), signal.exit_code());
             // The order matters: the shutdown must test the flag before the same signal sets it.
             flag::register_conditional_shutdown(number, code.into(), is_second.clone())
@@ -70,4 +76,14 @@ impl Signals {
             .into_iter()
             .find(|signal| usize::from(signal.exit_code()) == code)
     }
+}
+
+/// Returns whether this process was started with the signal ignored; `false` where the system has no `/proc` to tell it.
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.number() - 1) & 1 == 1)
 }

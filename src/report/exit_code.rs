@@ -7,14 +7,15 @@ use crate::signal::Signal;
 /// All exit codes with their meaning. If several apply, the first in the table of design.md counts
 /// ("Command line and output").
 #[rustfmt::skip]
-pub const EXIT_CODES: [(u8, &str); 8] = [
+pub const EXIT_CODES: [(u8, &str); 9] = [
     (DONE, "done, or nothing to do; what limit or time budget left over stays due"),
     (CANNOT_RUN, "cannot run: configuration, database, schema or credentials; a person has to act"),
     (2, "usage: unknown flag or value"),
     (SOME_FAILED, "done, but some mappings failed; they wait for their retry or are parked"),
     (UNHEALTHY, "`status --check` only: too many parked mappings, or no recent sync did its work"),
     (TRY_LATER, "try later: rate limit, or GitHub, Weaviate or PostgreSQL is down; nothing is lost"),
-    (130, "stopped by SIGINT: the rest was released; a second signal stops at once"),
+    (129, "stopped by SIGHUP: the rest was released; a second signal stops at once"),
+    (130, "the same by SIGINT"),
     (143, "the same by SIGTERM"),
 ];
 
