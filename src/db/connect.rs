@@ -7,6 +7,7 @@ use postgres::error::SqlState;
 use secrecy::ExposeSecret;
 use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
+use super::error::is_transient;
 use super::privileges::privileges;
 use super::session::{Access, Db};
 use super::tls::Tls;
@@ -124,7 +125,7 @@ fn open(config: &mut postgres::Config, tls: &Tls) -> Result<postgres::Client> {
             .map_err(|_| error),
         connected => connected,
     };
-    connected.map_err(|error| cannot_connect(&error))
+    connected.map_err(cannot_connect)
 }
 
 /// Returns true if a connection without TLS could succeed: the handshake failed, or `pg_hba.conf`
@@ -138,13 +139,26 @@ fn is_about_tls(error: &postgres::Error) -> bool {
     error.to_string().contains("TLS handshake")
 }
 
-fn cannot_connect(error: &postgres::Error) -> anyhow::Error {
-    let check = if is_about_tls(error) {
+/// Says what to check. The cause stays a `postgres::Error` where the reason can pass without a person.
+fn cannot_connect(error: postgres::Error) -> anyhow::Error {
+    let is_about_tls = is_about_tls(&error);
+    let check = if is_about_tls {
         "cannot connect to PostgreSQL with TLS; check sslmode and sslrootcert in DATABASE_URL, and the server's certificate"
     } else {
         "cannot connect to PostgreSQL; check DATABASE_URL and whether the server runs"
     };
-    anyhow::anyhow!("{}", Printable(&source(error))).context(check)
+    // A certificate and a forbidden socket do not heal by themselves, but look like a broken connection.
+    if is_transient(&error) && !is_about_tls && !is_forbidden(&error) {
+        return anyhow::Error::new(error).context(check);
+    }
+    anyhow::anyhow!("{}", Printable(&source(&error))).context(check)
+}
+
+/// Returns whether the operating system forbids the connection.
+fn is_forbidden(error: &postgres::Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .is_some_and(|source| source.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 fn source(error: &postgres::Error) -> String {

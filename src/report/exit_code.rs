@@ -25,8 +25,8 @@ pub const CANNOT_RUN: u8 = 1;
 pub(super) const SOME_FAILED: u8 = 3;
 /// Exit code of `status --check` if a person should act.
 pub const UNHEALTHY: u8 = 4;
-/// Exit code of a run that a later run can complete (`EX_TEMPFAIL` of sysexits.h).
-pub(super) const TRY_LATER: u8 = 75;
+/// Exit code of a command that a later one can complete (`EX_TEMPFAIL` of sysexits.h).
+pub const TRY_LATER: u8 = 75;
 
 /// Reason that ended a run early; the names are those of the JSON report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum StoppedBy {
     Github,
     /// Weaviate is not reachable; its objects wait in the outboxes.
     Weaviate,
-    /// PostgreSQL is not reachable any more, or somebody holds rows that this run needs.
+    /// PostgreSQL is not reachable, or somebody holds rows that this run needs.
     Database,
     /// A signal asked this process to end.
     Signal(Signal),

@@ -13,7 +13,7 @@ mod terminal;
 mod text;
 
 pub use counts::{MappingReport, Outcome};
-pub use exit_code::{CANNOT_RUN, EXIT_CODES, StoppedBy, UNHEALTHY};
+pub use exit_code::{CANNOT_RUN, EXIT_CODES, StoppedBy, TRY_LATER, UNHEALTHY};
 pub use explanation::{Explanation, ObjectDiff, schedule};
 pub use format::Format;
 pub use json::print_json;

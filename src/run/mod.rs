@@ -24,10 +24,10 @@ use indicatif::ProgressBar;
 use crate::report::{Report, metrics};
 use claim::Queue;
 use state::Run;
-use stop::Stop;
 
 pub use job::{Job, Scope, Start};
 pub use pause::GITHUB;
+pub use stop::Stop;
 
 /// Runs all steps of a job.
 fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
@@ -73,10 +73,7 @@ pub fn execute(job: &Job, start: anyhow::Result<Start>, progress: ProgressBar) -
             state = metrics_file.and_then(|_| record::database_state(&mut opened));
             report = opened.report;
         }
-        Err(error) => {
-            log::error!("{error:#}");
-            report.fail(&format!("{error:#}"));
-        }
+        Err(error) => record::stop(&mut report, error.into()),
     }
     report.exit_code();
     if let Some(path) = metrics_file {

@@ -6,22 +6,14 @@ use serde_json::json;
 use super::state::Run;
 use super::stop::Stop;
 use crate::db::RunRecord;
-use crate::report::StoppedBy;
 use crate::report::metrics::DatabaseState;
+use crate::report::{Report, StoppedBy};
 
 /// Completes the report and records the run.
 pub fn end(run: &mut Run, result: Result<(), Stop>) {
     run.progress.finish_and_clear();
-    match result {
-        Ok(()) => {}
-        Err(Stop::Later(by, reason)) => {
-            log::warn!("{reason}");
-            run.report.stop(by, &reason);
-        }
-        Err(Stop::Fatal(error)) => {
-            log::error!("{error:#}");
-            run.report.fail(&format!("{error:#}"));
-        }
+    if let Err(reason) = result {
+        stop(&mut run.report, reason);
     }
     let (now, is_dry) = (run.now(), run.is_dry());
     let limits = run.github.limits();
@@ -50,6 +42,20 @@ pub fn end(run: &mut Run, result: Result<(), Stop>) {
         };
         if let Err(error) = run.db.record_run(&record) {
             log::warn!("{error:#}");
+        }
+    }
+}
+
+/// Logs and reports the reason why the run went no further.
+pub fn stop(report: &mut Report, reason: Stop) {
+    match reason {
+        Stop::Later(by, reason) => {
+            log::warn!("{reason}");
+            report.stop(by, &reason);
+        }
+        Stop::Fatal(error) => {
+            log::error!("{error:#}");
+            report.fail(&format!("{error:#}"));
         }
     }
 }

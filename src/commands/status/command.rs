@@ -9,8 +9,8 @@ use super::{details, text};
 use crate::core::model::MappingId;
 use crate::core::text::timestamp;
 use crate::db::{Access, Db};
-use crate::report::{CANNOT_RUN, Format, UNHEALTHY, print_json};
-use crate::run::GITHUB;
+use crate::report::{CANNOT_RUN, Format, TRY_LATER, UNHEALTHY, print_json};
+use crate::run::{GITHUB, Stop};
 
 /// Prints the status and returns the exit code.
 pub fn status(args: &StatusArgs, format: Format, database_url: anyhow::Result<SecretString>) -> u8 {
@@ -22,9 +22,13 @@ pub fn status(args: &StatusArgs, format: Format, database_url: anyhow::Result<Se
     let details = match database_url.and_then(|url| read(args, &url, &mut status)) {
         Ok(details) => details,
         Err(error) => {
-            log::error!("{error:#}");
-            status.exit_code = CANNOT_RUN;
-            status.error = Some(format!("{error:#}"));
+            let stop = Stop::from(error);
+            log::error!("{stop}");
+            status.exit_code = match stop {
+                Stop::Later(..) => TRY_LATER,
+                Stop::Fatal(_) => CANNOT_RUN,
+            };
+            status.error = Some(stop.to_string());
             Vec::new()
         }
     };

@@ -461,8 +461,7 @@ fn several_hosts_of_any_kind_are_tried_in_order() {
             "host=/no/such/folder,127.0.0.1 port={port} {rest} sslmode={mode}"
         ));
     }
-    refuses(
-        &format!("host=/no/such/folder,127.0.0.1 port=1 {rest}"),
-        &["cannot connect to PostgreSQL"],
-    );
+    status(&format!("host=/no/such/folder,127.0.0.1 port=1 {rest}"))
+        .exits(75)
+        .logs("cannot connect to PostgreSQL");
 }

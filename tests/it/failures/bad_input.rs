@@ -70,8 +70,19 @@ fn ends(
 /// changes nothing.
 #[track_caller]
 fn refused(world: &World, args: &[&str], change: &dyn Fn(&mut Command), parts: &[&str]) {
+    not_begun(world, args, change, 1, parts);
+}
+
+#[track_caller]
+fn not_begun(
+    world: &World,
+    args: &[&str],
+    change: &dyn Fn(&mut Command),
+    code: i32,
+    parts: &[&str],
+) {
     let before = world.database.dump("");
-    let json = ends(world, args, change, 1, parts);
+    let json = ends(world, args, change, code, parts);
     let error = json["error"].as_str().expect("an error");
     assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     let mut command = world.command(args);
@@ -450,17 +461,20 @@ fn an_unreachable_database_is_reported_before_any_request() {
     let world = one_closed_issue();
     let server = world.database.url();
     let (server, _) = server.rsplit_once('/').unwrap();
-    for (url, parts) in [
+    for (url, code, parts) in [
         (
             "postgresql://postgres:hunter2@127.0.0.1:1/agira".to_owned(),
+            75,
             ["cannot connect to PostgreSQL", "refused"],
         ),
         (
             "postgresql://me:hunter2@no-such-host.invalid/agira".to_owned(),
+            75,
             ["cannot connect to PostgreSQL", "lookup"],
         ),
         (
             format!("{server}/no_such_database"),
+            1,
             [
                 "cannot connect to PostgreSQL",
                 "\"no_such_database\" does not exist",
@@ -468,6 +482,7 @@ fn an_unreachable_database_is_reported_before_any_request() {
         ),
         (
             server.replace("postgres@", "nobody:hunter2@") + "/agira",
+            1,
             ["cannot connect to PostgreSQL", "\"nobody\""],
         ),
     ] {
@@ -475,10 +490,11 @@ fn an_unreachable_database_is_reported_before_any_request() {
             command.env("DATABASE_URL", &url);
         };
         for command in ["sync", "push-weaviate", "retry-failed"] {
-            refused(
+            not_begun(
                 &world,
                 &[command],
                 &change,
+                code,
                 &[parts[0], parts[1], "check DATABASE_URL"],
             );
         }

@@ -144,7 +144,7 @@ fn a_server_restart_during_a_run_loses_nothing() {
     restarted.world.github.clear_log();
     restarted
         .sync()
-        .exits(1)
+        .exits(75)
         .logs("cannot connect to PostgreSQL");
     assert_eq!(restarted.world.github.requests().len(), 0);
     CLUSTER.start_again();
