@@ -20,4 +20,4 @@ pub use json::print_json;
 pub use metrics::METRICS;
 pub use result::Report;
 pub use subject::Subject;
-pub use terminal::{Screen, Tone, print};
+pub use terminal::{Screen, Tone, is_result_lost, print};

@@ -113,6 +113,11 @@ impl Report {
         self.error = Some(Printable(error).to_string());
     }
 
+    /// Records that stdout did not take the whole result.
+    pub(super) fn result_is_lost(&mut self) {
+        self.exit_code = CANNOT_RUN;
+    }
+
     /// Returns true if the output is text.
     pub fn is_text(&self) -> bool {
         self.format == Format::Text

@@ -1,6 +1,7 @@
 //! Text for a person, with the width and the colors of the terminal.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::{ErrorKind, IsTerminal, Write as _};
+use std::sync::OnceLock;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
@@ -114,7 +115,23 @@ pub fn print(line: &str) {
     print_raw(&Printable(line).to_string());
 }
 
+/// The first error of a write to stdout.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
 /// Prints one line as it is. A reader that went away (`| head -1`) is not our error.
 pub(super) fn print_raw(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{line}")
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error);
+    }
+}
+
+/// Returns whether a part of the result was lost on its way to stdout, as on a full disk, and logs why.
+pub fn is_result_lost() -> bool {
+    let lost = LOST.get();
+    if let Some(error) = lost {
+        log::error!("the result could not be written to stdout: {error}");
+    }
+    lost.is_some()
 }

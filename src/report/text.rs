@@ -6,7 +6,7 @@ use super::exit_code::StoppedBy;
 use super::format::Format;
 use super::json::print_json;
 use super::result::Report;
-use super::terminal::Screen;
+use super::terminal::{Screen, is_result_lost};
 
 impl Report {
     /// Prints the result and returns the exit code.
@@ -18,6 +18,9 @@ impl Report {
                 print_json(self);
             }
             Format::Text => Screen::of_stdout().print_wrapped(None, &self.summary()),
+        }
+        if is_result_lost() {
+            self.result_is_lost();
         }
         self.exit_code()
     }

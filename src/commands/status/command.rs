@@ -9,7 +9,7 @@ use super::{details, text};
 use crate::core::model::MappingId;
 use crate::core::text::timestamp;
 use crate::db::{Access, Db};
-use crate::report::{CANNOT_RUN, Format, TRY_LATER, UNHEALTHY, print_json};
+use crate::report::{CANNOT_RUN, Format, TRY_LATER, UNHEALTHY, is_result_lost, print_json};
 use crate::run::{GITHUB, Stop};
 
 /// Prints the status and returns the exit code.
@@ -37,7 +37,10 @@ pub fn status(args: &StatusArgs, format: Format, database_url: anyhow::Result<Se
         Format::Text if status.error.is_some() => {}
         Format::Text => text::print_status(args, &status, &details),
     }
-    status.exit_code
+    match is_result_lost() {
+        true => CANNOT_RUN,
+        false => status.exit_code,
+    }
 }
 
 /// Fills in the status; returns sentences about the mappings that `--mapping` names.

@@ -55,16 +55,10 @@ fn a_narrow_terminal_shows_the_whole_text() {
     );
 }
 
-/// Like `sync | head -1`, `sync 2>&1 | head -1`, `sync >&-`, and a full disk.
+/// Like `sync | head -1`, `sync 2>&1 | head -1`, `sync >&-`, and a log on a full disk.
 #[test]
 fn a_closed_pipe_does_not_end_the_run() {
-    for redirected in [
-        "| true",
-        "2>&1 | true",
-        "<&- >&- 2>&-",
-        ">/dev/full",
-        "2>/dev/full",
-    ] {
+    for redirected in ["| true", "2>&1 | true", "<&- >&- 2>&-", "2>/dev/full"] {
         let mut world = one_closed_issue();
         for args in COMMANDS {
             let program = world.command(args);
