@@ -55,8 +55,8 @@ pub struct Batch {
     /// Print what a run would do, and change nothing anywhere.
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Start no further request after this time, such as 90s or 5m.
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, env = "AGIRA_WORKER_TIME_BUDGET")]
+    /// Start no further request after this time, such as 90s or 5m (1s to 1h).
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = time_budget, env = "AGIRA_WORKER_TIME_BUDGET")]
     pub(super) time_budget: Duration,
     /// Wait at most this long for one response of GitHub or Weaviate (1s to 60s).
     ///
@@ -169,6 +169,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     bounded(text, 365 * 24 * 60 * 60, "365days")
 }
 
+/// Reads a time budget; it also bounds how long the claims of a run that died stay.
+fn time_budget(text: &str) -> Result<Duration, String> {
+    bounded(text, 60 * 60, "1h")
+}
+
 fn request_timeout(text: &str) -> Result<Duration, String> {
     bounded(text, 60, "60s")
 }
@@ -202,6 +207,8 @@ mod tests {
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(request_timeout("60s"), Ok(Duration::from_secs(60)));
         assert!(request_timeout("61s").is_err());
+        assert_eq!(time_budget("1h"), Ok(Duration::from_secs(3600)));
+        assert!(time_budget("61m").is_err());
         for bad in ["", "5", "0s", "2years", "-1h", "99999999999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

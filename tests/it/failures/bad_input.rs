@@ -318,7 +318,7 @@ fn an_invalid_command_line_is_exit_code_2_and_changes_nothing() {
             );
         }
         check(&[command, "--limit"], &["--limit <LIMIT>", "required"]);
-        for bad in ["nonsense", "5", "0s", "-5m", "2years", ""] {
+        for bad in ["nonsense", "5", "0s", "-5m", "61m", "3601s", "2years", ""] {
             check(
                 &[command, &format!("--time-budget={bad}")],
                 &[&format!("'{bad}'"), "--time-budget"],
