@@ -54,7 +54,8 @@ CREATE INDEX IF NOT EXISTS worker_mapping_claimed ON core_externalissuemapping (
     WHERE worker_claim IS NOT NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_outbox ON core_externalissuemapping (id)
     WHERE worker_outbox IS NOT NULL;
-CREATE INDEX IF NOT EXISTS worker_mapping_failed ON core_externalissuemapping (id)
+DROP INDEX IF EXISTS worker_mapping_failed;
+CREATE INDEX IF NOT EXISTS worker_mapping_failed_at ON core_externalissuemapping (worker_error_at, id)
     WHERE worker_error IS NOT NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_never_pushed ON core_externalissuemapping (id)
     WHERE worker_pushed_at IS NULL;

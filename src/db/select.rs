@@ -13,7 +13,8 @@ pub enum Selection {
     /// Due mappings, the oldest first; within the rest of the limit, those whose recheck time has
     /// come.
     Due,
-    /// Mappings with an error, due or not. Their claim makes them due and resets their attempts.
+    /// Mappings with an error, due or not, the one that failed longest ago first. Their claim makes them due and resets
+    /// their attempts.
     Failed,
     /// Mappings that were never pushed to Weaviate and have no error: failed ones are left to
     /// `sync`.
@@ -31,7 +32,7 @@ pub struct MappingFilter {
     pub projects: Vec<i64>,
     /// Mappings to select; an empty list stands for all.
     pub mappings: Vec<i64>,
-    /// Mappings that this run has released and leaves to the next one.
+    /// Mappings that this run does not claim again: it released them, or tried them and they may have failed again.
     pub excluded: Vec<i64>,
 }
 
@@ -58,7 +59,11 @@ impl MappingFilter {
                      ) SELECT id FROM due UNION ALL SELECT id FROM recheck"
                 );
             }
-            Selection::Failed => "m.worker_error IS NOT NULL",
+            Selection::Failed => {
+                return format!(
+                    "{unclaimed} AND m.worker_error IS NOT NULL ORDER BY m.worker_error_at, m.id LIMIT $1 {lock}"
+                );
+            }
             Selection::NeverPushed => "m.worker_pushed_at IS NULL AND m.worker_error IS NULL",
             // Unlike the condition of NARROWED, this one has an index.
             Selection::Named => "m.id = ANY($3)",
@@ -66,12 +71,13 @@ impl MappingFilter {
         format!("{unclaimed} AND {condition} ORDER BY m.id LIMIT $1 {lock}")
     }
 
-    /// Returns the id after which a batch begins. [`Selection::Due`] has no order by id and needs
-    /// none, because a check takes its row out of the selection.
+    /// Returns the id after which a batch begins. Batches that go by time do not follow each other
+    /// by id: a check takes a row out of [`Selection::Due`], and [`MappingFilter::excluded`] takes
+    /// it out of [`Selection::Failed`].
     pub(super) fn after(&self, last: MappingId) -> i64 {
         match self.selection {
-            Selection::Due => 0,
-            Selection::Failed | Selection::NeverPushed | Selection::Named => last.0,
+            Selection::Due | Selection::Failed => 0,
+            Selection::NeverPushed | Selection::Named => last.0,
         }
     }
 }

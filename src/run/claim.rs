@@ -90,6 +90,11 @@ impl Queue {
         }
         let count = self.waiting.len().min(SLICE);
         self.current = self.waiting.drain(..count).collect();
+        if self.filter.selection == Selection::Failed {
+            // What fails again stays in the selection, and is left to a later run.
+            let ids = self.current.iter().map(|claimed| claimed.mapping.id.0);
+            self.filter.excluded.extend(ids);
+        }
         run.pause.refresh(&mut run.db)?;
         run.pause.may_ask_github()?;
         self.record_check_start(run)?;

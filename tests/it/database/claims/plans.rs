@@ -538,7 +538,7 @@ fn each_part_of_a_claim_has_its_own_index() {
             Selection::Due,
             &["worker_mapping_due", "worker_mapping_recheck"][..],
         ),
-        (Selection::Failed, &["worker_mapping_failed"]),
+        (Selection::Failed, &["worker_mapping_failed_at"]),
         (Selection::NeverPushed, &["worker_mapping_never_pushed"]),
         (Selection::Named, &["core_externalissuemapping_pkey"]),
     ] {
