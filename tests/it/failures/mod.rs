@@ -8,5 +8,6 @@ mod hostile_text;
 mod limits;
 mod poison;
 mod polls;
+mod sick_edge;
 mod signals;
 mod wire_faults;
