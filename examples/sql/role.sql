@@ -16,6 +16,27 @@ BEGIN
 END
 $$;
 
+-- The settings that the program makes for its sessions. Behind a pool in transaction mode, a statement may meet a session that
+-- it has not set; it has these nevertheless. Settings that this version of PostgreSQL does not have are left out.
+DO $$
+DECLARE
+    setting record;
+BEGIN
+    FOR setting IN SELECT * FROM (VALUES
+        ('lock_timeout', '5s'),
+        ('statement_timeout', '60s'),
+        ('idle_in_transaction_session_timeout', '60s'),
+        ('default_transaction_isolation', 'read committed'),
+        ('idle_session_timeout', '0'),
+        ('transaction_timeout', '0')) AS t(name, value)
+        WHERE current_setting(name, true) IS NOT NULL AND NOT EXISTS (
+            SELECT FROM pg_roles WHERE rolname = 'agira_worker' AND name || '=' || value = ANY(rolconfig))
+    LOOP
+        EXECUTE format('ALTER ROLE agira_worker SET %I = %L', setting.name, setting.value);
+    END LOOP;
+END
+$$;
+
 -- Rights that an earlier version of this file granted are revoked first.
 REVOKE ALL ON core_externalissuemapping, core_item, core_project, core_activity, django_content_type,
     worker_pull_request_link, worker_repository, worker_run, worker_pause FROM agira_worker;

@@ -272,9 +272,9 @@ pub fn postgres(code: Option<&str>, is_broken: bool) -> DatabaseFailure {
         Some("57014") => DatabaseFailure::Slow,
         // A read-only server (a standby, or a full disk); a missing privilege, column or table.
         Some("25006" | "42501" | "42703" | "42P01") => DatabaseFailure::Forbidden,
-        // Idle in transaction; the classes connection, resources (disk, memory), operator
-        // intervention, system.
-        Some("25P03") => DatabaseFailure::Lost,
+        // Idle in transaction, transaction timeout; the classes connection, resources (disk,
+        // memory), operator intervention, system.
+        Some("25P03" | "25P04") => DatabaseFailure::Lost,
         Some(code)
             if ["08", "53", "57", "58"]
                 .iter()

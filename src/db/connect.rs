@@ -1,5 +1,9 @@
 //! Connects to PostgreSQL, and checks that the database is Agira's and has our schema.
 
+use std::io;
+use std::sync::mpsc;
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
 use postgres::config::{Host, SslMode};
@@ -9,27 +13,43 @@ use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
 use super::error::is_transient;
 use super::privileges::privileges;
+use super::server::{addresses, set_timeouts};
 use super::session::{Access, Db};
 use super::tls::Tls;
 use crate::core::text::Printable;
+
+/// The settings of each session. `examples/sql/role.sql` sets them for the role, too, because a
+/// pool in transaction mode may run a statement in a session that this program has not set up.
+const SETTINGS: [(&str, &str); 6] = [
+    ("lock_timeout", "5s"),
+    ("statement_timeout", "60s"),
+    // A run that is frozen inside a transaction must not hold its rows for longer.
+    ("idle_in_transaction_session_timeout", "60s"),
+    // The statements are written for it; with `serializable` they would fail on conflicts that do not matter.
+    ("default_transaction_isolation", "read committed"),
+    // A run waits for GitHub and Weaviate between its statements. These two are of PostgreSQL 14 and 17.
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+];
+
+const CHECK: &str = "cannot connect to PostgreSQL; check DATABASE_URL and whether the server runs";
 
 impl Db {
     /// Connects, checks the schema and returns PostgreSQL's time (UTC) as the start of the run. The
     /// error names the remedy if PostgreSQL is unreachable, or lacks Agira's tables or
     /// `sql/worker.sql`.
     pub fn connect(url: &str, access: Access) -> Result<(Self, DateTime<Utc>)> {
-        let (mut config, tls) = parameters(url)?;
-        config
-            .application_name("agira-worker")
-            .connect_timeout(std::time::Duration::from_secs(10));
-        let mut db = Self::new(open(&mut config, &tls)?, access);
-        let sql = "/* settings */ SELECT now(), set_config('lock_timeout', '5s', false), set_config('statement_timeout', '60s', false)";
-        let now = db
-            .query(sql, &[])
-            .context("PostgreSQL does not accept the settings of this session")?[0]
-            .get(0);
+        let (client, now) = open(url)?;
+        let mut db = Self::new(client, access, url.into());
         db.check_schema()?;
         Ok((db, now))
+    }
+
+    /// Replaces a connection that the server or the network ended.
+    pub(super) fn reconnect(&mut self) -> Result<()> {
+        let (client, _) = open(self.url.expose_secret())?;
+        self.renew(client);
+        Ok(())
     }
 
     /// Checks that the database has every column that a statement needs.
@@ -98,18 +118,69 @@ pub fn parameters(url: &str) -> Result<(postgres::Config, Tls)> {
     Ok((config, tls))
 }
 
-/// Connects as `sslmode` demands; `prefer` may need two attempts.
-fn open(config: &mut postgres::Config, tls: &Tls) -> Result<postgres::Client> {
+/// Returns the first session that begins, and PostgreSQL's time (UTC). Each address has its own
+/// `connect_timeout`.
+fn open(url: &str) -> Result<(postgres::Client, DateTime<Utc>)> {
+    let (mut config, tls) = parameters(url)?;
+    config.application_name("agira-worker");
+    let limit = set_timeouts(&mut config);
     let client = tls.config()?;
+    let mut result = Err(anyhow::anyhow!("DATABASE_URL names no server"));
+    for mut server in addresses(&config) {
+        let (mode, client) = (tls.mode(), client.clone());
+        result = within(limit, move || begin(attempt(&mut server, mode, client)?));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Runs `work` in a thread, because the driver has no time limit for it. A thread that hangs ends
+/// with the process.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || drop(sender.send(work())));
+    receiver.recv_timeout(limit).unwrap_or_else(|_| {
+        let limit = humantime::format_duration(limit);
+        let silence = format!("no session began within {limit} (connect_timeout)");
+        Err(io::Error::new(io::ErrorKind::TimedOut, silence)).context(CHECK)
+    })
+}
+
+/// Applies `SETTINGS` to the session, and returns PostgreSQL's time (UTC).
+fn begin(mut client: postgres::Client) -> Result<(postgres::Client, DateTime<Utc>)> {
+    let row = client
+        .query_one(&settings(), &[])
+        .context("PostgreSQL does not accept the settings of this session")?;
+    let now = row.get(0);
+    Ok((client, now))
+}
+
+/// Returns the statement that applies `SETTINGS`, except those that this PostgreSQL lacks.
+fn settings() -> String {
+    let values = SETTINGS.map(|(name, value)| format!("('{name}', '{value}')"));
+    format!(
+        "/* settings */ SELECT now(), (SELECT count(set_config(name, value, false)) FROM (VALUES {}) AS t(name, value)
+            WHERE current_setting(name, true) IS NOT NULL)",
+        values.join(", ")
+    )
+}
+
+/// Connects as `sslmode` demands; `prefer` may need two attempts.
+fn attempt(
+    config: &mut postgres::Config,
+    mode: SslMode,
+    client: rustls::ClientConfig,
+) -> Result<postgres::Client> {
     // As with libpq, a local socket has no TLS, whatever the mode.
     let mut hosts = config.get_hosts().iter();
     let is_local =
         hosts.all(|host| matches!(host, Host::Unix(_))) && config.get_hostaddrs().is_empty();
-    let mode = if is_local {
-        SslMode::Disable
-    } else {
-        tls.mode()
-    };
+    let mode = if is_local { SslMode::Disable } else { mode };
     let connected = match mode {
         // The driver wants a host name for TLS even where it does not use it.
         SslMode::Disable => config.ssl_mode(mode).connect(postgres::NoTls),
@@ -139,22 +210,22 @@ fn is_about_tls(error: &postgres::Error) -> bool {
     error.to_string().contains("TLS handshake")
 }
 
-/// Says what to check. The cause stays a `postgres::Error` where the reason can pass without a person.
+/// Returns the error with its remedy. If a later run can succeed, the cause stays a `postgres::Error`.
 fn cannot_connect(error: postgres::Error) -> anyhow::Error {
     let is_about_tls = is_about_tls(&error);
     let check = if is_about_tls {
         "cannot connect to PostgreSQL with TLS; check sslmode and sslrootcert in DATABASE_URL, and the server's certificate"
     } else {
-        "cannot connect to PostgreSQL; check DATABASE_URL and whether the server runs"
+        CHECK
     };
-    // A certificate and a forbidden socket do not heal by themselves, but look like a broken connection.
+    // A bad certificate and a forbidden socket look like a broken connection, but need a person.
     if is_transient(&error) && !is_about_tls && !is_forbidden(&error) {
         return anyhow::Error::new(error).context(check);
     }
     anyhow::anyhow!("{}", Printable(&source(&error))).context(check)
 }
 
-/// Returns whether the operating system forbids the connection.
+/// Returns true if the operating system forbids the connection.
 fn is_forbidden(error: &postgres::Error) -> bool {
     std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<std::io::Error>())

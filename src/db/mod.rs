@@ -16,6 +16,7 @@ mod repositories;
 mod row;
 mod run;
 mod select;
+mod server;
 mod session;
 mod tls;
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Context;
 use postgres::types::{Json, ToSql};
 use postgres::{Error, Row, Statement};
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use super::error::{describe, is_conflict};
@@ -13,6 +14,8 @@ use crate::core::model::MappingId;
 /// A connection that prepares each statement once and counts what it sends.
 pub struct Db {
     client: postgres::Client,
+    /// DATABASE_URL, for a new connection.
+    pub(super) url: SecretString,
     pub(super) access: Access,
     prepared: HashMap<String, Statement>,
     statements: u64,
@@ -52,15 +55,24 @@ impl Repeatable for Error {
 }
 
 impl Db {
-    pub(super) fn new(client: postgres::Client, access: Access) -> Self {
+    pub(super) fn new(client: postgres::Client, access: Access, url: SecretString) -> Self {
         Self {
             client,
+            url,
             access,
             prepared: HashMap::new(),
-            statements: 0,
+            // The settings were the first statement.
+            statements: 1,
             is_repeating: false,
             suspects: HashSet::new(),
         }
+    }
+
+    /// Replaces the connection, and counts the statement that applied its settings.
+    pub(super) fn renew(&mut self, client: postgres::Client) {
+        self.client = client;
+        self.prepared.clear();
+        self.statements += 1;
     }
 
     /// Returns the number of statements sent so far, including those of transaction control.

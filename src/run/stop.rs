@@ -1,7 +1,7 @@
 //! The end of a run: its clock, its time budget, signals, and errors after which it cannot go on.
 
-use std::fmt;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use chrono::{DateTime, Utc};
 
@@ -29,7 +29,12 @@ impl From<anyhow::Error> for Stop {
         let advice = cause
             .and_then(advice)
             .map(|advice| format!("{error:#}; {advice}"));
-        if cause.is_some_and(is_transient) {
+        // A server that accepts a connection and then stays silent has no error of PostgreSQL.
+        let is_silent = error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|cause| cause.kind() == io::ErrorKind::TimedOut);
+        if is_silent || cause.is_some_and(is_transient) {
             Self::Later(
                 StoppedBy::Database,
                 advice.unwrap_or_else(|| format!("{error:#}")),

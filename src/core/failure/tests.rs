@@ -374,6 +374,7 @@ fn postgresqls_errors_by_code() {
         ("08000", Lost),                     // connection_exception
         ("08006", Lost),                     // connection_failure
         ("25P03", Lost),                     // idle_in_transaction_session_timeout
+        ("25P04", Lost),                     // transaction_timeout
         ("53000", Lost),                     // insufficient_resources
         ("53100", Lost),                     // disk_full
         ("53200", Lost),                     // out_of_memory

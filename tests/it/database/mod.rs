@@ -6,3 +6,4 @@ mod postgres_faults;
 mod postgres_tls;
 mod role;
 mod schema;
+mod sick_session;

@@ -1,0 +1,201 @@
+//! A session that is sick: a server that says nothing, settings that do not fit, a server that ends it, rows that somebody holds,
+//! a table so long that one statement would take too long.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use kit::boundaries::{Boundaries, Side, Then};
+
+use crate::harness::{Run, World};
+
+/// What a silent server says before it falls silent.
+type Says = fn(&mut TcpStream) -> std::io::Result<()>;
+
+/// Reads a message that begins with its length, as those before and at the start of a session do.
+fn read(client: &mut TcpStream) -> std::io::Result<()> {
+    let mut length = [0; 4];
+    client.read_exact(&mut length)?;
+    let mut rest = vec![0; u32::from_be_bytes(length) as usize - 4];
+    client.read_exact(&mut rest)
+}
+
+/// A server that accepts connections and keeps them; returns its address.
+fn silent(says: Says) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut client in listener.incoming().flatten() {
+            let _ = says(&mut client);
+            kept.push(client);
+        }
+    });
+    address
+}
+
+const FROM_THE_FIRST_BYTE: Says = |_| Ok(());
+const IN_THE_TLS_HANDSHAKE: Says = |client| {
+    read(client)?;
+    client.write_all(b"S")
+};
+const AFTER_REFUSING_TLS: Says = |client| {
+    read(client)?;
+    client.write_all(b"N")
+};
+const AFTER_THE_START: Says = |client| {
+    read(client)?;
+    client.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I")
+};
+
+#[test]
+fn a_server_that_accepts_and_says_nothing_is_given_up_after_connect_timeout() {
+    let world = World::new();
+    for (place, mode, says) in [
+        ("first byte", "disable", FROM_THE_FIRST_BYTE),
+        ("first byte, TLS", "require", FROM_THE_FIRST_BYTE),
+        ("TLS handshake", "require", IN_THE_TLS_HANDSHAKE),
+        ("after refusing TLS", "prefer", AFTER_REFUSING_TLS),
+        ("after the start", "disable", AFTER_THE_START),
+    ] {
+        let address = silent(says);
+        for command in ["sync", "status"] {
+            let url = format!("postgresql://me@{address}/agira?sslmode={mode}&connect_timeout=1");
+            let (began, run) = (
+                Instant::now(),
+                Run::of(
+                    world
+                        .command(&[command, "--output", "json"])
+                        .env("DATABASE_URL", url),
+                ),
+            );
+            let passed = began.elapsed();
+            assert!(
+                passed < Duration::from_secs(4),
+                "{place}: {passed:?}\n{}",
+                run.all()
+            );
+            assert!([1, 75].contains(&run.code), "{place}: {}", run.all());
+            assert_eq!(run.json()["exit_code"], run.code, "{place}");
+            run.logs("cannot connect to PostgreSQL")
+                .logs("no session began within 1s");
+        }
+    }
+}
+
+#[test]
+fn a_silent_host_does_not_keep_the_next_one_from_being_tried() {
+    let world = World::new();
+    let url = world.database.worker_url();
+    let (user, rest) = url.split_once('@').unwrap();
+    let (server, name) = rest.split_once('/').unwrap();
+    let first = silent(FROM_THE_FIRST_BYTE);
+    let url = format!("{user}@{first},{server}/{name}?connect_timeout=1");
+    Run::of(world.command(&["sync"]).env("DATABASE_URL", url)).exits(0);
+}
+
+/// Name, what the role and the database say, and what holds in a run.
+const SETTINGS: [(&str, &str, &str); 6] = [
+    ("lock_timeout", "1h", "5s"),
+    ("statement_timeout", "1h", "1min"),
+    ("idle_in_transaction_session_timeout", "0", "1min"),
+    (
+        "default_transaction_isolation",
+        "serializable",
+        "read committed",
+    ),
+    ("idle_session_timeout", "1s", "0"),
+    ("transaction_timeout", "1h", "0"),
+];
+
+/// Those that this version of PostgreSQL has.
+fn settings(world: &mut World) -> Vec<(&'static str, &'static str, &'static str)> {
+    let has = |world: &mut World, name: &str| {
+        world.one::<bool>(&format!(
+            "SELECT current_setting('{name}', true) IS NOT NULL"
+        ))
+    };
+    SETTINGS
+        .into_iter()
+        .filter(|(name, ..)| has(world, name))
+        .collect()
+}
+
+#[test]
+fn the_settings_of_a_session_are_the_programs_whatever_the_role_has() {
+    let mut world = World::new();
+    let settings = settings(&mut world);
+    let database: String = world.one("SELECT current_database()::text");
+    for (name, value, _) in &settings {
+        // Of all defaults the strongest. A second between two statements would already be too long.
+        world.execute(&format!(
+            "ALTER ROLE agira_worker IN DATABASE {database} SET {name} = '{value}'"
+        ));
+    }
+    world.execute(
+        "CREATE TABLE kit_seen (name text, value text);
+         CREATE FUNCTION kit_see() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO kit_seen SELECT name, current_setting(name) FROM pg_settings; RETURN NEW; END $$;
+         CREATE TRIGGER kit_see BEFORE INSERT ON worker_run FOR EACH ROW EXECUTE FUNCTION kit_see()",
+    );
+    world.issue("acme/shop#1", "Working");
+    let boundaries = Boundaries::new();
+    world.github.observe(&boundaries);
+    boundaries.watch(|place| {
+        if place.side == Side::Before {
+            std::thread::sleep(Duration::from_millis(1500));
+        }
+        Then::Pass
+    });
+    world.sync();
+    for (name, _, ours) in settings {
+        let seen: String = world.one(&format!("SELECT value FROM kit_seen WHERE name = '{name}'"));
+        assert_eq!(seen, ours, "{name}");
+    }
+}
+
+#[test]
+fn the_role_has_the_settings_too() {
+    let mut world = World::new();
+    let mut session =
+        postgres::Client::connect(&world.database.worker_url(), postgres::NoTls).unwrap();
+    for (name, _, ours) in settings(&mut world) {
+        let sql = format!("SHOW {name}");
+        let has: String = session.query_one(&sql, &[]).unwrap().get(0);
+        assert_eq!(has, ours, "{name}");
+    }
+}
+
+/// The request while which the server ends the session: the poll, the looks, the writing of objects.
+#[test]
+fn a_session_that_the_server_ends_costs_no_attempt() {
+    for part in ["query Poll", "query Fetch", "/v1/batch/objects"] {
+        let mut world = World::new();
+        for number in 1..=3 {
+            world.closed_issue(&format!("acme/shop#{number}"));
+        }
+        let boundaries = Boundaries::new();
+        world.github.observe(&boundaries);
+        world.weaviate.observe(&boundaries);
+        let mut person = world.database.client();
+        let mut is_done = false;
+        boundaries.watch(move |place| {
+            if place.side == Side::After && place.what.contains(part) && !is_done {
+                is_done = true;
+                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE application_name = 'agira-worker' AND datname = current_database()";
+                assert_eq!(person.query(sql, &[]).unwrap().len(), 1);
+            }
+            Then::Pass
+        });
+        let run = world.run(&["sync", "--output", "json"]).exits(75);
+        boundaries.clear();
+        assert_eq!(run.json()["stopped_by"], "database", "{part}");
+        let left = "SELECT count(*) FROM core_externalissuemapping
+            WHERE worker_claim IS NOT NULL OR worker_attempts > 0 OR worker_error IS NOT NULL";
+        assert_eq!(world.one::<i64>(left), 0, "{part}: {}", run.all());
+        world.sync();
+        let moved = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
+        assert_eq!(world.one::<i64>(moved), 3, "{part}");
+    }
+}
