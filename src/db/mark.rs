@@ -4,8 +4,22 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 
 use super::row::{LOCK, numbers};
-use super::session::Db;
+use super::session::{Db, Parameters};
 use crate::core::model::MappingId;
+
+/// Number of recheck times that one statement sets. It locks their rows for less than a second.
+const RECHECKS: i64 = 5000;
+
+/// The result for one batch of waiting mappings.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RecheckBatch {
+    /// Mappings with a new recheck time.
+    pub set: i64,
+    /// Mappings whose rows another session has locked.
+    pub held: i64,
+    /// The last id of the batch; `None` if no mapping was left.
+    pub last: Option<MappingId>,
+}
 
 impl Db {
     /// Marks mappings, in id order. An unclaimed row that already has a due time keeps it: older
@@ -24,19 +38,35 @@ impl Db {
         self.execute(sql, &[&numbers(ids), &now]).map(drop)
     }
 
-    /// Sets the recheck time of all waiting mappings (of `projects`, unless empty) to `now`, except
-    /// for rows that another session has locked. Returns how many were set and how many were not.
-    pub fn recheck_now(&mut self, projects: &[i64], now: DateTime<Utc>) -> Result<(i64, i64)> {
-        let waiting = "SELECT m.id FROM core_externalissuemapping m
-             WHERE m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at > $1
-             AND ($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))";
+    /// Sets the recheck times of the next waiting mappings (of `projects`, unless empty) to `now`,
+    /// except for rows that another session has locked. `after` is the last id of the previous
+    /// batch.
+    pub fn recheck_now(
+        &mut self,
+        projects: &[i64],
+        after: MappingId,
+        now: DateTime<Utc>,
+    ) -> Result<RecheckBatch> {
+        let waiting =
+            "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at > $1";
         let sql = format!(
-            "/* recheck_now */ WITH done AS (
+            "/* recheck_now */ WITH batch AS MATERIALIZED (
+                SELECT m.id FROM core_externalissuemapping m WHERE m.id > $3 AND {waiting}
+                AND ($2::bigint[] = '{{}}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))
+                ORDER BY m.id LIMIT {RECHECKS}
+             ), done AS (
                 UPDATE core_externalissuemapping SET worker_recheck_at = $1
-                WHERE id = ANY(ARRAY({waiting} ORDER BY m.id {LOCK})) RETURNING id
-             ) SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM ({waiting}) w WHERE w.id NOT IN (SELECT id FROM done))"
+                WHERE id = ANY(ARRAY(SELECT m.id FROM core_externalissuemapping m
+                    WHERE m.id = ANY(ARRAY(SELECT id FROM batch)) AND {waiting} ORDER BY m.id {LOCK})) RETURNING id
+             ) SELECT (SELECT count(*) FROM done), count(*), max(id) FROM batch"
         );
-        let rows = self.rows("setting the recheck times", &sql, &[&now, &projects])?;
-        Ok((rows[0].get(0), rows[0].get(1)))
+        let parameters: Parameters<'_> = &[&now, &projects, &after.0];
+        let rows = self.rows("setting the recheck times", &sql, parameters)?;
+        let (set, count): (i64, i64) = (rows[0].get(0), rows[0].get(1));
+        Ok(RecheckBatch {
+            set,
+            held: count - set,
+            last: rows[0].get::<_, Option<i64>>(2).map(MappingId),
+        })
     }
 }

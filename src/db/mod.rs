@@ -27,6 +27,7 @@ pub use connect::parameters;
 pub use error::{advice, classify, describe, is_conflict, is_transient};
 pub use finish::{FailureRecord, SuccessRecord};
 pub use history::{DuplicateMapping, MappingHistory};
+pub use mark::RecheckBatch;
 pub use outbox::ClaimedOutbox;
 pub use overview::{
     Counts, FailedMapping, Overview, RepositoryState, RunState, SharedAddress, Totals,

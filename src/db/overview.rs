@@ -110,22 +110,22 @@ pub struct Pending {
     pub pending: i64,
 }
 
-/// The state of mappings, repositories and runs at one moment.
+/// The state of mappings, repositories and runs at one moment. A part that was not read is `None`.
 #[derive(Debug, Default, Serialize)]
 pub struct Overview {
     /// Numbers of mappings.
     #[serde(flatten)]
     pub counts: Counts,
     /// Mappings with an error, the latest first.
-    pub failures: Vec<FailedMapping>,
+    pub failures: Option<Vec<FailedMapping>>,
     /// Rows with the same address.
-    pub shared: Vec<SharedAddress>,
+    pub shared: Option<Vec<SharedAddress>>,
     /// Polled repositories.
-    pub repositories: Vec<RepositoryState>,
+    pub repositories: Option<Vec<RepositoryState>>,
     /// The first of `runs`.
     pub last_run: Option<RunState>,
     /// The last runs of any command, the latest first.
-    pub runs: Vec<RunState>,
+    pub runs: Option<Vec<RunState>>,
     /// Time when `sync` last did its work (UTC): it ended with exit code 0 or 3, or with 75 because
     /// of GitHub's rate limit.
     pub synced_at: Option<DateTime<Utc>>,
@@ -193,13 +193,26 @@ impl Db {
     ) -> Result<Overview> {
         let runs = self.runs()?;
         Ok(Overview {
-            counts: self.counts(projects, mappings, now)?,
-            failures: self.failures(projects, mappings)?,
-            shared: self.shared(projects, mappings)?,
-            repositories: self.repositories(now)?,
+            failures: Some(self.failures(projects, mappings)?),
+            shared: Some(self.shared(projects, mappings)?),
+            repositories: Some(self.repositories(now)?),
             last_run: runs.first().cloned(),
-            runs,
+            runs: Some(runs),
+            ..self.essentials(projects, mappings, now)?
+        })
+    }
+
+    /// Reads only the counts, and the time when `sync` last did its work.
+    pub fn essentials(
+        &mut self,
+        projects: &[i64],
+        mappings: &[i64],
+        now: DateTime<Utc>,
+    ) -> Result<Overview> {
+        Ok(Overview {
+            counts: self.counts(projects, mappings, now)?,
             synced_at: self.last_end("sync", true)?,
+            ..Overview::default()
         })
     }
 
@@ -250,7 +263,8 @@ impl Db {
         Ok(rows[0].get(0))
     }
 
-    fn failures(&mut self, projects: &[i64], mappings: &[i64]) -> Result<Vec<FailedMapping>> {
+    /// Reads the mappings with an error, the latest first.
+    pub fn failures(&mut self, projects: &[i64], mappings: &[i64]) -> Result<Vec<FailedMapping>> {
         let narrowed = narrowed(projects, mappings);
         let sql = format!(
             "/* failures */ SELECT m.id, m.item_id, m.kind, m.html_url, m.number, p.github_owner, p.github_repo,

@@ -22,13 +22,24 @@ pub fn recheck_now(run: &mut Run, job: &Job) -> Result<(), Stop> {
         return Ok(());
     }
     let now = run.now();
-    let (count, held) = run.db.recheck_now(&job.filter.projects, now)?;
+    let (mut count, mut held, mut after) = (0, 0, MappingId(0));
+    let is_over = loop {
+        if run.budget.exhausted().is_some() {
+            break true;
+        }
+        let batch = run.db.recheck_now(&job.filter.projects, after, now)?;
+        let Some(last) = batch.last else { break false };
+        (count, held, after) = (count + batch.set, held + batch.held, last);
+    };
     log::info!("{count} waiting mappings will be rechecked now");
     if held > 0 {
         log::warn!(
             "{held} more keep their recheck times, because other sessions hold their rows; \
              use --recheck-now again for them"
         );
+    }
+    if is_over {
+        log::warn!("the run ends before all recheck times are set; use --recheck-now again");
     }
     Ok(())
 }

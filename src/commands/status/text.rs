@@ -31,10 +31,15 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
                 &format!("GitHub is not asked before {until}: {reason}"),
             );
         }
-        runs(&overview.runs, &screen);
-        repositories(&overview.repositories, &screen);
+        if let Some(read) = &overview.runs {
+            runs(read, &screen);
+        }
+        repositories(
+            overview.repositories.as_deref().unwrap_or_default(),
+            &screen,
+        );
     }
-    for shared in &overview.shared {
+    for shared in overview.shared.iter().flatten() {
         let ids: Vec<String> = shared.mapping_ids.iter().map(i64::to_string).collect();
         let (ids, url) = (ids.join(" and "), &shared.html_url);
         line(
@@ -42,11 +47,12 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
             &format!("mappings {ids} have the same address {url}"),
         );
     }
-    match overview.failures.len() {
-        0 => line(None, "failures: none"),
-        count => line(Some(Tone::Alarm), &format!("failures: {count}")),
+    match overview.failures.as_ref().map(Vec::len) {
+        Some(0) => line(None, "failures: none"),
+        Some(count) => line(Some(Tone::Alarm), &format!("failures: {count}")),
+        None => {}
     }
-    for failure in &overview.failures {
+    for failure in overview.failures.iter().flatten() {
         line(None, &describe(failure));
     }
 }

@@ -332,7 +332,7 @@ fn the_last_thousand_runs_of_each_command_are_kept() {
             ("sync".to_owned(), 1000, 4, 1003)
         ]
     );
-    let last = db.overview(&[], &[], now).unwrap().runs.remove(0);
+    let last = db.overview(&[], &[], now).unwrap().last_run.unwrap();
     assert_eq!(
         (last.exit_code, last.stopped_by.as_deref(), last.counts),
         (1003, Some("limit"), counts)

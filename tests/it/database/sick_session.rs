@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use kit::boundaries::{Boundaries, Side, Then};
+use serde_json::json;
 
 use crate::harness::{Run, World};
 
@@ -198,4 +199,68 @@ fn a_session_that_the_server_ends_costs_no_attempt() {
         let moved = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
         assert_eq!(world.one::<i64>(moved), 3, "{part}");
     }
+}
+
+#[test]
+fn a_recheck_of_everything_takes_short_transactions_and_leaves_rows_that_somebody_holds() {
+    let mut world = World::new();
+    let mapping = world.issue("acme/shop#1", "Working").mapping;
+    world.sync();
+    world.execute(
+        "INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body,
+            merge_commit_sha, worker_due_at, worker_recheck_at, worker_checked_at)
+         SELECT github_id + n, number + n, kind, state, '', now(), item_id, '', '', NULL, now() + interval '1 day', now()
+         FROM core_externalissuemapping, generate_series(1, 12000) n",
+    );
+    let mut person = world.database.client();
+    let mut transaction = person.transaction().unwrap();
+    let held = "SELECT FROM core_externalissuemapping WHERE id = ANY($1) FOR UPDATE";
+    transaction
+        .execute(held, &[&vec![mapping, mapping + 7000]])
+        .unwrap();
+    world.database.reset_statements();
+    let run = world.run(&["sync", "--recheck-now", "--limit", "1", "-v"]);
+    transaction.rollback().unwrap();
+    run.logs("11999 waiting mappings are to be rechecked now")
+        .logs("2 more keep their recheck times");
+    let statements = world.database.statements();
+    let batches = statements
+        .iter()
+        .find(|(sql, _)| sql.contains("/* recheck_now */"));
+    assert_eq!(
+        batches.map(|(_, calls)| *calls),
+        Some(4),
+        "5,000, 5,000, 2,001, none"
+    );
+    let late = "SELECT count(*) FROM core_externalissuemapping WHERE worker_recheck_at > now()";
+    assert!(world.one::<i64>(late) <= 3);
+}
+
+#[test]
+fn a_check_reads_what_it_judges() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.sync();
+    for (args, reads) in [(&["status"][..], true), (&["status", "--check"], false)] {
+        world.database.reset_statements();
+        let status = world
+            .run(&[args, &["--output", "json"]].concat())
+            .exits(0)
+            .json();
+        let statements = world.database.statements();
+        for tag in ["shared_all", "failures", "repositories", "runs"] {
+            let tag = format!("/* {tag} */");
+            let is_read = statements.iter().any(|(sql, _)| sql.contains(&tag));
+            assert_eq!(is_read, reads, "{args:?}: {tag}");
+        }
+        assert_eq!(status["mappings"]["total"], 1);
+        let read = ["shared", "failures", "repositories", "runs", "last_run"]
+            .map(|name| !status[name].is_null());
+        assert_eq!(read, [reads; 5], "{args:?}");
+    }
+    let text = world.run(&["status", "--check"]).exits(0);
+    assert!(text.stdout.starts_with("healthy\n"), "{}", text.all());
+    assert!(!text.stdout.contains("last runs"), "{}", text.all());
+    let failed = world.run(&["status", "--check", "--failed", "--output", "json"]);
+    assert_eq!(failed.exits(0).json()["failures"], json!([]));
 }
