@@ -21,6 +21,8 @@ pub struct RepositoryCursors {
     /// GitHub's `updatedAt` up to which changed issues and changed pull requests were polled (UTC);
     /// `None` before the first poll.
     pub cursors: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// Time of the last poll (UTC).
+    pub polled_at: Option<DateTime<Utc>>,
     /// Its last poll failed less than an hour ago, so that it must not be polled yet.
     pub is_resting: bool,
 }
@@ -41,15 +43,10 @@ pub struct PollResult {
 }
 
 impl Db {
-    /// Reads all repositories that are polled or that Agira's projects name, and the start of the
-    /// last `sync` (UTC).
-    pub fn repositories_to_poll(
-        &mut self,
-        now: DateTime<Utc>,
-    ) -> Result<(Vec<RepositoryCursors>, Option<DateTime<Utc>>)> {
+    /// Reads all repositories that are polled or that Agira's projects name.
+    pub fn repositories_to_poll(&mut self, now: DateTime<Utc>) -> Result<Vec<RepositoryCursors>> {
         let sql = "/* repositories_to_poll */ SELECT name, r.issues_cursor, r.pull_requests_cursor,
-                coalesce(r.error_at > $1, false) AS is_resting,
-                (SELECT started_at FROM worker_run WHERE command = 'sync' ORDER BY id DESC LIMIT 1) AS last_sync
+                r.polled_at, coalesce(r.error_at > $1, false) AS is_resting
              FROM worker_repository r
              FULL JOIN (
                 SELECT DISTINCT lower(github_owner || '/' || github_repo) AS name FROM core_project
@@ -59,10 +56,10 @@ impl Db {
         let cursors = rows.iter().map(|row| RepositoryCursors {
             name: row.get("name"),
             cursors: Option::zip(row.get("issues_cursor"), row.get("pull_requests_cursor")),
+            polled_at: row.get("polled_at"),
             is_resting: row.get("is_resting"),
         });
-        let last_sync = rows.first().and_then(|row| row.get("last_sync"));
-        Ok((cursors.collect(), last_sync))
+        Ok(cursors.collect())
     }
 
     /// Reads the mappings with these GitHub ids or these addresses in lower case.

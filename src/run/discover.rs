@@ -81,17 +81,20 @@ pub fn changes(run: &mut Run, job: &Job) -> Result<Vec<MappingId>, Stop> {
     Ok(marks)
 }
 
-/// Reads the repositories. Once a day, it deletes those that no mapping and no project names.
+/// Reads the repositories. Before the first poll of a day, it deletes those that no mapping and no
+/// project names. It reads again after that, because the result of a poll would store them anew.
 fn repositories(run: &mut Run) -> Result<Vec<RepositoryCursors>, Stop> {
     let now = run.now();
-    let (repositories, last_sync) = run.db.repositories_to_poll(now)?;
-    for repository in repositories.iter().filter(|one| one.cursors.is_some()) {
-        run.repositories.insert(repository.name.clone());
-    }
-    let is_first_today = last_sync.is_some_and(|last| last.date_naive() < now.date_naive());
+    let mut repositories = run.db.repositories_to_poll(now)?;
+    let last_poll = repositories.iter().filter_map(|one| one.polled_at).max();
+    let is_first_today = last_poll.is_some_and(|last| last.date_naive() < now.date_naive());
     if is_first_today && !run.is_dry() {
         let count = run.db.delete_unreferenced_repositories()?;
         log::debug!("deleted {count} repositories that no mapping and no project names");
+        repositories = run.db.repositories_to_poll(now)?;
+    }
+    for repository in repositories.iter().filter(|one| one.cursors.is_some()) {
+        run.repositories.insert(repository.name.clone());
     }
     Ok(repositories)
 }

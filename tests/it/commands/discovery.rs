@@ -477,7 +477,7 @@ fn an_unused_repository_is_deleted_the_next_day() {
     );
     world.run(&["sync"]).exits(3);
     assert_eq!(cursors(&mut world).len(), 2, "not yet");
-    world.execute("UPDATE worker_run SET started_at = started_at - interval '1 day'");
+    world.execute("UPDATE worker_repository SET polled_at = polled_at - interval '1 day'");
     world.run(&["sync"]).exits(0);
     let names: Vec<String> = cursors(&mut world)
         .into_iter()

@@ -92,7 +92,7 @@ fn statements_of_a_life(world: &mut World) -> BTreeSet<String> {
         .github
         .issue("acme/shop#1", |issue| issue.references.clear());
     world.execute("INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation) VALUES (2, 3, 1, 'closes')");
-    world.execute("UPDATE worker_run SET started_at = now() - interval '2 days'");
+    world.execute("UPDATE worker_repository SET polled_at = now() - interval '2 days'; UPDATE worker_run SET started_at = now() - interval '2 days'");
     world.run(&["sync", "--recheck-now"]).exits(0);
     world.github.delete("acme/shop#3");
     world.run(&["sync", "--recheck-now"]).exits(3);

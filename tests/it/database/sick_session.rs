@@ -264,3 +264,21 @@ fn a_check_reads_what_it_judges() {
     let failed = world.run(&["status", "--check", "--failed", "--output", "json"]);
     assert_eq!(failed.exits(0).json()["failures"], json!([]));
 }
+
+/// A mistyped name of a project was corrected; its repository no longer rests, so that it would be polled again.
+#[test]
+fn a_repository_that_nobody_names_any_more_is_gone_with_the_first_poll_of_a_day() {
+    for (polled, left, code) in [("0 days", 2, 3), ("1 day", 1, 0)] {
+        let mut world = World::new();
+        world.issue("acme/shop#1", "Working");
+        world.sync();
+        world.execute(&format!(
+            "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, error, error_at)
+             VALUES ('acme/shpo', now(), now(), 'there is none', now() - interval '2 hours');
+             UPDATE worker_repository SET polled_at = now() - interval '{polled}'"
+        ));
+        let run = world.run(&["sync", "--output", "json"]).exits(code);
+        let count = "SELECT count(*) FROM worker_repository";
+        assert_eq!(world.one::<i64>(count), left, "{polled}: {}", run.all());
+    }
+}

@@ -63,7 +63,8 @@ impl Scene {
         world.sync();
         world.execute(&format!(
             "UPDATE core_externalissuemapping SET worker_checked_at = '{LAST_LOOK}';
-             UPDATE worker_repository SET issues_cursor = '{LAST_LOOK}', pull_requests_cursor = '{LAST_LOOK}';
+             UPDATE worker_repository SET issues_cursor = '{LAST_LOOK}', pull_requests_cursor = '{LAST_LOOK}',
+                polled_at = polled_at - interval '1 day';
              UPDATE worker_run SET started_at = started_at - interval '1 day';
              INSERT INTO worker_pause (scope, until, reason) VALUES ('github', now() - interval '1 hour', 'a limit')"
         ));
