@@ -85,6 +85,8 @@ fn a_connection_that_is_cut_at_any_statement_loses_nothing() {
         // Before the first request, the server counts as unusable; at the end, nothing can be lost.
         let code = match *index {
             index if index <= prepared => 1,
+            // Claims are released over another connection, with which the run goes on.
+            index if places[index].contains("/* release */") => 3,
             index if index < end => 75,
             _ => 3,
         };
