@@ -52,8 +52,8 @@ impl Signal {
 pub struct Signals(Arc<AtomicUsize>);
 
 impl Signals {
-    /// Records the first signal from now on; a second one, of any kind, ends the process. A hangup that the starting program
-    /// ignores, such as `nohup`, stays ignored.
+    /// Records the first signal from now on. A second signal of any kind ends the process. A hangup
+    /// that the starting program ignores, such as `nohup`, stays ignored.
     pub fn watch() -> anyhow::Result<Self> {
         let signals = Self::default();
         let is_second = Arc::new(AtomicBool::new(false));
@@ -78,7 +78,8 @@ impl Signals {
     }
 }
 
-/// Returns whether this process was started with the signal ignored; `false` where the system has no `/proc` to tell it.
+/// Returns true if this process started with the signal ignored. It returns false on a system
+/// without `/proc`.
 fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status

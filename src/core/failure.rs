@@ -86,8 +86,8 @@ pub enum MappingErrorKind {
     Gone,
     /// The repository's failure: it cannot be read with our credentials.
     RepositoryHidden,
-    /// Release of the claim without a failure, because the run ends early or somebody else changed
-    /// the data.
+    /// Release of the claim without a failure, because the run ends early or another session
+    /// changed the data.
     Released,
 }
 

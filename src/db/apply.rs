@@ -27,8 +27,8 @@ pub struct ApplyOutcome {
 /// The reason why nothing of a plan was applied.
 #[derive(Debug)]
 pub enum ApplyError {
-    /// The plan is stale: this run lost its claim, or somebody changed data that the plan depends
-    /// on. The mapping is released.
+    /// The plan is stale: this run lost its claim, or another session changed data that the plan
+    /// depends on. The mapping is released.
     Stale(String),
     /// Another session keeps rows of the plan locked for too long. The mapping is released.
     Locked(String),

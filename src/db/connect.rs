@@ -25,9 +25,10 @@ const SETTINGS: [(&str, &str); 6] = [
     ("statement_timeout", "60s"),
     // A run that is frozen inside a transaction must not hold its rows for longer.
     ("idle_in_transaction_session_timeout", "60s"),
-    // The statements are written for it; with `serializable` they would fail on conflicts that do not matter.
+    // With `serializable`, the statements would fail on conflicts that do not matter.
     ("default_transaction_isolation", "read committed"),
-    // A run waits for GitHub and Weaviate between its statements. These two are of PostgreSQL 14 and 17.
+    // A run waits for GitHub and Weaviate between its statements. PostgreSQL has these two since
+    // versions 14 and 17.
     ("idle_session_timeout", "0"),
     ("transaction_timeout", "0"),
 ];
@@ -210,7 +211,8 @@ fn is_about_tls(error: &postgres::Error) -> bool {
     error.to_string().contains("TLS handshake")
 }
 
-/// Returns the error with its remedy. If a later run can succeed, the cause stays a `postgres::Error`.
+/// Returns the error with its remedy. If a later run can succeed, the cause stays a
+/// `postgres::Error`.
 fn cannot_connect(error: postgres::Error) -> anyhow::Error {
     let is_about_tls = is_about_tls(&error);
     let check = if is_about_tls {

@@ -13,8 +13,8 @@ pub enum Selection {
     /// Due mappings, the oldest first; within the rest of the limit, those whose recheck time has
     /// come.
     Due,
-    /// Mappings with an error, due or not, the one that failed longest ago first. Their claim makes them due and resets
-    /// their attempts.
+    /// Mappings with an error, due or not, the one that failed longest ago first. Their claim makes
+    /// them due and resets their attempts.
     Failed,
     /// Mappings that were never pushed to Weaviate and have no error: failed ones are left to
     /// `sync`.
@@ -32,7 +32,8 @@ pub struct MappingFilter {
     pub projects: Vec<i64>,
     /// Mappings to select; an empty list stands for all.
     pub mappings: Vec<i64>,
-    /// Mappings that this run does not claim again: it released them, or tried them and they may have failed again.
+    /// Mappings that this run does not claim again: it released them, or tried them and they may
+    /// have failed again.
     pub excluded: Vec<i64>,
 }
 

@@ -8,7 +8,7 @@ use crate::signal::Signal;
 /// ("Command line and output").
 #[rustfmt::skip]
 pub const EXIT_CODES: [(u8, &str); 9] = [
-    (DONE, "done, or nothing to do; what limit or time budget left over stays due"),
+    (DONE, "done, or nothing to do; mappings beyond the limit or the time budget stay due"),
     (CANNOT_RUN, "cannot run: configuration, database, schema or credentials; a person has to act"),
     (2, "usage: unknown flag or value"),
     (SOME_FAILED, "done, but some mappings failed; they wait for their retry or are parked"),
@@ -41,7 +41,7 @@ pub enum StoppedBy {
     Github,
     /// Weaviate is not reachable; its objects wait in the outboxes.
     Weaviate,
-    /// PostgreSQL is not reachable, or somebody holds rows that this run needs.
+    /// PostgreSQL is not reachable, or another session holds rows that this run needs.
     Database,
     /// A signal asked this process to end.
     Signal(Signal),

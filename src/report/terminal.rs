@@ -127,7 +127,8 @@ pub(super) fn print_raw(line: &str) {
     }
 }
 
-/// Returns whether a part of the result was lost on its way to stdout, as on a full disk, and logs why.
+/// Returns true if stdout did not take a part of the result, for example on a full disk, and logs
+/// the reason.
 pub fn is_result_lost() -> bool {
     let lost = LOST.get();
     if let Some(error) = lost {

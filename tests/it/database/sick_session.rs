@@ -1,5 +1,5 @@
-//! A session that is sick: a server that says nothing, settings that do not fit, a server that ends it, rows that somebody holds,
-//! a table so long that one statement would take too long.
+//! Sessions that are sick: a silent server, settings that do not fit, a server that ends the session,
+//! rows that another session holds, and a table that is too large for one statement.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,10 +10,10 @@ use serde_json::json;
 
 use crate::harness::{Run, World};
 
-/// What a silent server says before it falls silent.
+/// The messages that a server sends before it falls silent.
 type Says = fn(&mut TcpStream) -> std::io::Result<()>;
 
-/// Reads a message that begins with its length, as those before and at the start of a session do.
+/// Reads a message that begins with its length, such as the startup message.
 fn read(client: &mut TcpStream) -> std::io::Result<()> {
     let mut length = [0; 4];
     client.read_exact(&mut length)?;
@@ -21,7 +21,7 @@ fn read(client: &mut TcpStream) -> std::io::Result<()> {
     client.read_exact(&mut rest)
 }
 
-/// A server that accepts connections and keeps them; returns its address.
+/// Starts a server that accepts connections and keeps them, and returns its address.
 fn silent(says: Says) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -50,7 +50,7 @@ const AFTER_THE_START: Says = |client| {
 };
 
 #[test]
-fn a_server_that_accepts_and_says_nothing_is_given_up_after_connect_timeout() {
+fn connecting_to_a_silent_server_ends_after_connect_timeout() {
     let world = World::new();
     for (place, mode, says) in [
         ("first byte", "disable", FROM_THE_FIRST_BYTE),
@@ -76,8 +76,8 @@ fn a_server_that_accepts_and_says_nothing_is_given_up_after_connect_timeout() {
                 "{place}: {passed:?}\n{}",
                 run.all()
             );
-            assert!([1, 75].contains(&run.code), "{place}: {}", run.all());
-            assert_eq!(run.json()["exit_code"], run.code, "{place}");
+            assert_eq!(run.code, 75, "{place}: {}", run.all());
+            assert_eq!(run.json()["exit_code"], 75, "{place}");
             run.logs("cannot connect to PostgreSQL")
                 .logs("no session began within 1s");
         }
@@ -85,7 +85,7 @@ fn a_server_that_accepts_and_says_nothing_is_given_up_after_connect_timeout() {
 }
 
 #[test]
-fn a_silent_host_does_not_keep_the_next_one_from_being_tried() {
+fn a_silent_host_does_not_block_the_next_host() {
     let world = World::new();
     let url = world.database.worker_url();
     let (user, rest) = url.split_once('@').unwrap();
@@ -95,7 +95,7 @@ fn a_silent_host_does_not_keep_the_next_one_from_being_tried() {
     Run::of(world.command(&["sync"]).env("DATABASE_URL", url)).exits(0);
 }
 
-/// Name, what the role and the database say, and what holds in a run.
+/// The name of a setting, its value for the role and the database, and its value in a run.
 const SETTINGS: [(&str, &str, &str); 6] = [
     ("lock_timeout", "1h", "5s"),
     ("statement_timeout", "1h", "1min"),
@@ -109,7 +109,7 @@ const SETTINGS: [(&str, &str, &str); 6] = [
     ("transaction_timeout", "1h", "0"),
 ];
 
-/// Those that this version of PostgreSQL has.
+/// Returns the settings that this version of PostgreSQL has.
 fn settings(world: &mut World) -> Vec<(&'static str, &'static str, &'static str)> {
     let has = |world: &mut World, name: &str| {
         world.one::<bool>(&format!(
@@ -123,12 +123,12 @@ fn settings(world: &mut World) -> Vec<(&'static str, &'static str, &'static str)
 }
 
 #[test]
-fn the_settings_of_a_session_are_the_programs_whatever_the_role_has() {
+fn a_session_has_the_settings_of_the_program_and_not_those_of_the_role() {
     let mut world = World::new();
     let settings = settings(&mut world);
     let database: String = world.one("SELECT current_database()::text");
     for (name, value, _) in &settings {
-        // Of all defaults the strongest. A second between two statements would already be too long.
+        // These defaults win over all others. Even a second between two statements would be too long.
         world.execute(&format!(
             "ALTER ROLE agira_worker IN DATABASE {database} SET {name} = '{value}'"
         ));
@@ -167,7 +167,7 @@ fn the_role_has_the_settings_too() {
     }
 }
 
-/// The request while which the server ends the session: the poll, the looks, the writing of objects.
+/// The server ends the session during a poll, during a fetch, and during a write of objects.
 #[test]
 fn a_session_that_the_server_ends_costs_no_attempt() {
     for part in ["query Poll", "query Fetch", "/v1/batch/objects"] {
@@ -202,7 +202,7 @@ fn a_session_that_the_server_ends_costs_no_attempt() {
 }
 
 #[test]
-fn a_recheck_of_everything_takes_short_transactions_and_leaves_rows_that_somebody_holds() {
+fn a_recheck_of_everything_takes_short_transactions_and_skips_locked_rows() {
     let mut world = World::new();
     let mapping = world.issue("acme/shop#1", "Working").mapping;
     world.sync();
@@ -237,7 +237,7 @@ fn a_recheck_of_everything_takes_short_transactions_and_leaves_rows_that_somebod
 }
 
 #[test]
-fn a_check_reads_what_it_judges() {
+fn status_check_reads_only_what_it_needs() {
     let mut world = World::new();
     world.issue("acme/shop#1", "Working");
     world.sync();
@@ -265,9 +265,10 @@ fn a_check_reads_what_it_judges() {
     assert_eq!(failed.exits(0).json()["failures"], json!([]));
 }
 
-/// A mistyped name of a project was corrected; its repository no longer rests, so that it would be polled again.
+/// A person corrected a mistyped repository of a project. The mistyped one no longer rests, so that it
+/// would be polled again.
 #[test]
-fn a_repository_that_nobody_names_any_more_is_gone_with_the_first_poll_of_a_day() {
+fn an_unreferenced_repository_is_deleted_before_the_first_poll_of_a_day() {
     for (polled, left, code) in [("0 days", 2, 3), ("1 day", 1, 0)] {
         let mut world = World::new();
         world.issue("acme/shop#1", "Working");

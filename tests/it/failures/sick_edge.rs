@@ -1,5 +1,6 @@
-//! Sickness at the edge of a run: signals, PostgreSQL at the start, stdout, the time budget, and what `retry-failed` selects.
-//! Each table names the fault and where it is; the state before and after is compared.
+//! Sickness at the edge of a run: signals, PostgreSQL at the start, stdout, the time budget, and the
+//! selection of `retry-failed`. Each table names the fault and its place, and compares the states
+//! before and after.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,7 +20,7 @@ use crate::harness::{Run, World, send_signal};
 
 const ALL_COMMANDS: [&str; 4] = ["sync", "push-weaviate", "retry-failed", "status"];
 
-/// A `sync` whose poll GitHub does not answer until it is healed, under a program that may change what it inherits.
+/// Starts a `sync` under `shell`. GitHub does not answer its poll until the test heals the proxy.
 fn hanging(world: &World, front: &FaultProxy, shell: &str) -> Child {
     front.fail_from(0, WireFault::Hang);
     let mut command = world.command(&["sync", "--output", "json", "--request-timeout", "2s"]);
@@ -41,7 +42,7 @@ fn hanging(world: &World, front: &FaultProxy, shell: &str) -> Child {
     child
 }
 
-/// Waits until the process has no signal left to handle, or is gone.
+/// Waits until the process has handled all signals, or has ended.
 fn await_handled(child: &Child) {
     let path = format!("/proc/{}/status", child.id());
     wait::until("a signal to be handled", wait::SOON, || {
@@ -53,11 +54,11 @@ fn await_handled(child: &Child) {
     });
 }
 
-/// A terminal that is closed ends a run as SIGTERM does; `nohup` keeps it going.
+/// A closed terminal ends a run as SIGTERM does. With `nohup`, the run goes on.
 #[test]
 fn a_hangup_ends_a_run_in_order_unless_it_is_ignored() {
     let mapping = "SELECT to_jsonb(m) FROM core_externalissuemapping m";
-    // How it is started, the signals, its exit code, its reason, and whether it prints its result.
+    // The command, the signals, the exit code, the reason, and whether it prints its result.
     for (shell, signals, code, stopped_by, prints) in [
         ("exec \"$@\"", &["HUP"][..], 129, json!("signal"), true),
         ("exec \"$@\"", &["HUP", "HUP"], 129, Value::Null, false),
@@ -79,7 +80,7 @@ fn a_hangup_ends_a_run_in_order_unless_it_is_ignored() {
         ),
     ] {
         let mut world = one_closed_issue();
-        // The repository is polled from the second run on.
+        // A repository is polled for changes only if it has cursors.
         world.execute("INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ('acme/shop', now(), now())");
         let before: Value = world.one(mapping);
         let front = FaultProxy::before(&world.github.url());
@@ -117,14 +118,14 @@ fn a_hangup_ends_a_run_in_order_unless_it_is_ignored() {
     }
 }
 
-/// A PostgreSQL that answers every connection with these messages and closes it; returns its address.
+/// Starts a PostgreSQL that answers each connection with these messages and closes it. Returns its URL.
 fn answering(answer: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
-            // The startup message, which is short.
+            // The startup message is short.
             let _ = stream.read(&mut [0; 1000]);
             let _ = stream.write_all(&answer);
         }
@@ -138,10 +139,10 @@ fn error(code: &str) -> Vec<u8> {
     [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat()
 }
 
-/// Runs every command with this DATABASE_URL: each ends with the code before it asks anybody or changes anything, and the
-/// next one does everything.
+/// Checks that every command with this DATABASE_URL ends with `code` before it sends a request or
+/// changes anything, and that the next run completes.
 #[track_caller]
-fn not_begun(case: &str, url: impl Fn(&World) -> String, code: i32, says: &str) {
+fn ends_at_the_start(case: &str, url: impl Fn(&World) -> String, code: i32, says: &str) {
     let world = one_closed_issue();
     let (url, before) = (url(&world), world.database.dump(""));
     for subcommand in ALL_COMMANDS {
@@ -174,7 +175,7 @@ fn not_begun(case: &str, url: impl Fn(&World) -> String, code: i32, says: &str) 
 }
 
 #[test]
-fn what_passes_at_the_start_is_tried_later_and_what_does_not_needs_a_person() {
+fn a_temporary_failure_at_the_start_ends_with_75_and_a_lasting_one_with_1() {
     for (code, exit_code) in [
         ("53300", 75), // too_many_connections
         ("53200", 75), // out_of_memory
@@ -188,18 +189,18 @@ fn what_passes_at_the_start_is_tried_later_and_what_does_not_needs_a_person() {
         ("42501", 1),  // insufficient_privilege
     ] {
         let says = format!("SENTINEL of {code}");
-        not_begun(code, |_| answering(error(code)), exit_code, &says);
+        ends_at_the_start(code, |_| answering(error(code)), exit_code, &says);
     }
-    not_begun("closed", |_| answering(Vec::new()), 75, "cannot connect");
+    ends_at_the_start("closed", |_| answering(Vec::new()), 75, "cannot connect");
     let nobody = |_: &World| "postgresql://me@127.0.0.1:1/agira".to_owned();
-    not_begun("refused", nobody, 75, "refused");
+    ends_at_the_start("refused", nobody, 75, "refused");
     let no_socket = |_: &World| "postgresql://me@%2Fno%2Fsuch%2Ffolder/agira".to_owned();
-    not_begun("no socket", no_socket, 75, "cannot connect");
+    ends_at_the_start("no socket", no_socket, 75, "cannot connect");
 }
 
-/// The same once the session is there, at each statement before the run begins.
+/// The session ends at each statement before the run begins.
 #[test]
-fn a_session_that_ends_before_the_run_begins_is_tried_later() {
+fn a_session_that_ends_before_the_run_begins_ends_with_75() {
     for place in ["settings", "check_schema", "check_content_type"] {
         for (code, exit_code) in [("57P01", 75), ("53200", 75), ("57014", 75), ("42501", 1)] {
             let boundaries = Boundaries::new();
@@ -216,12 +217,13 @@ fn a_session_that_ends_before_the_run_begins_is_tried_later() {
                 std::mem::forget(proxy);
                 url
             };
-            not_begun(&format!("{place} {code}"), url, exit_code, "");
+            ends_at_the_start(&format!("{place} {code}"), url, exit_code, "");
         }
     }
 }
 
-/// A full disk takes the result: the command says so. What a run did is done. A reader that went away is no error.
+/// On a full disk, the command reports the lost result, but the work of the run stays done. A closed
+/// pipe is no error.
 #[test]
 fn a_result_that_stdout_does_not_take_is_an_error() {
     for (args, moves) in [
@@ -254,15 +256,16 @@ fn a_result_that_stdout_does_not_take_is_an_error() {
             let said = String::from_utf8_lossy(&output.stderr);
             let case = format!("{args:?}, full: {is_full}\n{said}");
             assert_eq!(output.status.code(), Some(i32::from(is_full)), "{case}");
-            let told = said.contains("the result could not be written to stdout: No space left");
-            assert_eq!(told, is_full, "{case}");
+            let is_reported =
+                said.contains("the result could not be written to stdout: No space left");
+            assert_eq!(is_reported, is_full, "{case}");
             let status: String = world.one("SELECT status FROM core_item");
             assert_eq!(status == "Testing", moves, "{case}");
         }
     }
 }
 
-/// The claims of a run that died stay as long as its time budget, and five minutes more.
+/// The claims of a run that died last as long as its time budget, and five minutes more.
 #[test]
 fn a_time_budget_is_an_hour_at_most() {
     let mut world = one_closed_issue();
@@ -280,7 +283,7 @@ fn a_time_budget_is_an_hour_at_most() {
     }
     world.execute("UPDATE core_externalissuemapping SET worker_due_at = now()");
     let front = FaultProxy::before(&world.github.url());
-    // The repository has been polled; the look gets no answer.
+    // The poll has an answer, and the fetch has none.
     front.fail_from(1, WireFault::Hang);
     let mut command = world.command(&["sync", "--time-budget", "1h"]);
     command.env("GITHUB_API_URL", front.url());
@@ -297,10 +300,10 @@ fn a_time_budget_is_an_hour_at_most() {
     assert!(world.one::<bool>(lease));
 }
 
-/// Failing mappings, the one with the highest id failed longest ago; then what each run has tried.
+/// The mapping with the highest id failed longest ago. The test compares the mappings that each run tries.
 #[test]
 fn retry_failed_tries_the_longest_untried_first_and_each_once() {
-    // How many fail, the limit, and the ids that each of two runs tries.
+    // The number of failed mappings, the limit, and the ids that each of two runs tries.
     for (count, limit, tried) in [
         (
             60,
@@ -344,7 +347,7 @@ fn retry_failed_tries_the_longest_untried_first_and_each_once() {
         let left = "SELECT count(*) FROM core_externalissuemapping
             WHERE worker_claim IS NOT NULL OR worker_error = 'broken' OR worker_attempts <> 1";
         assert_eq!(world.one::<i64>(left), 0);
-        // Each is well again as soon as its address is.
+        // A corrected address heals a mapping.
         world.execute(
             "UPDATE core_externalissuemapping SET html_url = 'https://github.com/acme/shop/issues/' || number",
         );

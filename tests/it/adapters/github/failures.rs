@@ -84,7 +84,7 @@ fn an_issue_transferred_from_a_repository_that_was_renamed_is_named_with_its_new
 #[test]
 fn an_issue_that_never_existed_is_gone() {
     let simulator = with_issues(&["acme/shop#1", "acme/other#1", "acme/shop#3"]);
-    check_middle(&simulator, Gone, &["acme/other#2", "not found"]);
+    check_middle(&simulator, Gone, &["acme/other#2", "does not exist"]);
 }
 
 #[test]
