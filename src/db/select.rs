@@ -95,7 +95,7 @@ impl Db {
         now: DateTime<Utc>,
     ) -> Result<Vec<Claimed>> {
         let mut selected = match filter.selection {
-            Selection::Named => self.named(filter)?,
+            Selection::Named => return self.named_in_order(filter, limit, now),
             Selection::Due => self.unclaimed(filter, limit, &numbers(marked), now)?,
             Selection::Failed | Selection::NeverPushed => {
                 self.unclaimed(filter, limit, &[], now)?
@@ -136,6 +136,25 @@ impl Db {
             }
         }
         Ok(unclaimed)
+    }
+
+    /// Reads the named mappings as a run takes them: up to `limit` unclaimed ones and suspects, and
+    /// then all that another run holds, which a run only reports.
+    fn named_in_order(
+        &mut self,
+        filter: &MappingFilter,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Claimed>> {
+        let is_held = |one: &Claimed| one.mapping.claimed_until.is_some_and(|until| until >= now);
+        let (held, mut free): (Vec<_>, Vec<_>) = self.named(filter)?.into_iter().partition(is_held);
+        free.sort_by_key(|one| {
+            let suspect_attempts = one.mapping.claimed_until.map(|_| one.mapping.attempts);
+            (suspect_attempts, one.mapping.id)
+        });
+        free.truncate(limit);
+        free.extend(held);
+        Ok(free)
     }
 
     /// Returns true if a claim would take another mapping.

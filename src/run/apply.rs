@@ -39,11 +39,14 @@ pub fn slice(run: &mut Run, planned: Planned) -> Result<Applied, Stop> {
     for mut one in planned.mappings {
         log_notes(&one);
         let item = one.claimed.mapping.item_id;
-        let result = match blocked.contains(&item) {
-            true => Err(MappingError::released(
+        let result = if has_nothing_to_apply(&one) {
+            Ok(())
+        } else if blocked.contains(&item) {
+            Err(MappingError::released(
                 "an earlier mapping of its item failed",
-            )),
-            false => apply(run, &mut one, &mut applied.inserted)?,
+            ))
+        } else {
+            apply(run, &mut one, &mut applied.inserted)?
         };
         match result {
             Ok(()) => applied.mappings.push(one),
@@ -61,16 +64,18 @@ pub fn slice(run: &mut Run, planned: Planned) -> Result<Applied, Stop> {
     Ok(applied)
 }
 
-/// Applies one plan, unless it is empty and the mapping has no outbox to replace.
+/// Returns true if the plan is empty and the mapping has no outbox to replace.
+fn has_nothing_to_apply(one: &PlannedMapping) -> bool {
+    one.plan.actions.is_empty() && !one.claimed.mapping.has_outbox
+}
+
+/// Applies one plan, unless a signal came.
 fn apply(
     run: &mut Run,
     one: &mut PlannedMapping,
     inserted: &mut Vec<MappingId>,
 ) -> Result<Result<(), MappingError>, Stop> {
     let (claimed, plan) = (&one.claimed, &mut one.plan);
-    if plan.actions.is_empty() && !claimed.mapping.has_outbox {
-        return Ok(Ok(()));
-    }
     if let Some(Stop::Later(by @ StoppedBy::Signal(_), reason)) = run.budget.interrupted() {
         run.report.stop(by, "");
         return Ok(Err(MappingError::released(reason)));

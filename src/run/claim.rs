@@ -143,7 +143,8 @@ impl Queue {
     }
 
     fn claim_batch(&mut self, run: &mut Run) -> Result<(), Stop> {
-        let over = run.budget.exhausted();
+        // At the end of the limit, nothing is left for the budget or a signal to stop.
+        let over = run.budget.exhausted().filter(|_| self.limit > 0);
         if let Some(by) = over {
             run.report.stop(by, "");
         }

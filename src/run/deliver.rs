@@ -44,6 +44,10 @@ pub fn outboxes(run: &mut Run, job: &Job) -> Result<usize, Stop> {
 }
 
 fn deliver(run: &mut Run, batch: &[ClaimedOutbox]) -> Result<(), Stop> {
+    if !run.index.check(&mut run.report)? {
+        count_pending(run, batch);
+        return Ok(());
+    }
     let mut stale = Vec::new();
     let mut wanted: Vec<AgiraObject> = Vec::new();
     let mut requests = Vec::with_capacity(batch.len());
@@ -57,9 +61,7 @@ fn deliver(run: &mut Run, batch: &[ClaimedOutbox]) -> Result<(), Stop> {
     ids.sort_unstable();
     ids.dedup();
     let Some(states) = run.index.object_states(&ids, &mut run.report)? else {
-        let outboxes = batch.iter();
-        let waiting = outboxes.filter_map(|outbox| outbox.outbox.as_ref().ok());
-        run.report.weaviate.pending += waiting.map(|outbox| outbox.len() as u64).sum::<u64>();
+        count_pending(run, batch);
         return Ok(());
     };
     let mut objects = Objects::default();
@@ -73,6 +75,12 @@ fn deliver(run: &mut Run, batch: &[ClaimedOutbox]) -> Result<(), Stop> {
     let vectors: Vectors = vectors.map(|(id, stored)| (id, stored.vectors)).collect();
     let deliveries = writer::write(run, &objects, &vectors, &requests);
     record(run, batch, deliveries, &stale)
+}
+
+fn count_pending(run: &mut Run, batch: &[ClaimedOutbox]) {
+    let outboxes = batch.iter();
+    let waiting = outboxes.filter_map(|outbox| outbox.outbox.as_ref().ok());
+    run.report.weaviate.pending += waiting.map(|outbox| outbox.len() as u64).sum::<u64>();
 }
 
 /// Returns the objects of an outbox that still agree with their rows. Adds the mapping to `stale`

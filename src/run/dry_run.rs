@@ -11,7 +11,7 @@ use similar::TextDiff;
 
 use super::claim::SLICE;
 use super::discover;
-use super::job::Job;
+use super::job::{Job, Scope};
 use super::observe::{self, Dropped};
 use super::plan::{self, Planned, PlannedMapping};
 use super::state::Run;
@@ -65,6 +65,9 @@ pub fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
             }
             return Ok(());
         }
+        // Another run may have stored a pause since the last slice.
+        run.pause.refresh(&mut run.db)?;
+        run.pause.may_ask_github()?;
         let slice = queue.drain(..queue.len().min(SLICE)).collect();
         let mut observed = observe::slice(run, slice)?;
         preview.overlay(&mut observed.records);
@@ -75,7 +78,8 @@ pub fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
 
 impl Preview {
     /// Selects the mappings that a run would claim now. A named mapping gets a line instead of a
-    /// plan if another run holds it, or if it would be parked because its run died.
+    /// plan if another run holds it, if it would be parked because its run died, or if the job
+    /// takes no mapping whose run died.
     fn select(&self, run: &mut Run, job: &Job) -> Result<Vec<Claimed>, Stop> {
         let now = run.now();
         let mut selected = run.db.select(&job.filter, job.limit, &self.marked, now)?;
@@ -83,9 +87,11 @@ impl Preview {
             let max_attempts = run.policy.max_attempts;
             selected.retain(|claimed| {
                 let mapping = &claimed.mapping;
-                let is_held = mapping.claimed_until.is_some_and(|until| until >= now);
-                let parked = claimed.parked_as_suspect(max_attempts);
-                let result = match (is_held, parked) {
+                let until = mapping.claimed_until;
+                let takes_suspects = job.scope == Scope::Everything;
+                let is_held = until.is_some_and(|until| until >= now || !takes_suspects);
+                let suspect = until.and_then(|_| claimed.parked_as_suspect(max_attempts));
+                let result = match (is_held, suspect) {
                     (true, _) => Some((Outcome::GivenBack, schedule(mapping, now))),
                     (false, Some(reason)) => Some((Outcome::Failed, super::claim::parked(&reason))),
                     (false, None) => None,

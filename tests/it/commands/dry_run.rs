@@ -672,3 +672,133 @@ fn a_named_suspect_is_planned_exactly() {
         (&json!(1), &json!(parked))
     );
 }
+
+/// Returns the ids and outcomes of a report, in the order of the ids; a plan counts as synced.
+fn outcomes(report: &Value) -> Vec<(i64, String)> {
+    let mappings = report["mappings"].as_array().unwrap();
+    let mut outcomes: Vec<(i64, String)> = mappings
+        .iter()
+        .map(|one| {
+            let outcome = one["outcome"]
+                .as_str()
+                .unwrap()
+                .replace("planned", "synced");
+            (one["mapping_id"].as_i64().unwrap(), outcome)
+        })
+        .collect();
+    outcomes.sort();
+    outcomes
+}
+
+/// Three named mappings, some of which failed, are held or have a run that died. A dry run shows
+/// the mappings that the run takes, and those that it only reports as held.
+#[test]
+fn a_dry_run_of_named_mappings_takes_those_of_the_run() {
+    const FAILED: &str = "worker_error = 'x', worker_error_at = now(), worker_recheck_at = NULL";
+    const HELD: &str =
+        "worker_claim = gen_random_uuid(), worker_claimed_until = now() + interval '1 hour'";
+    const DIED: &str =
+        "worker_claim = gen_random_uuid(), worker_claimed_until = now() - interval '1 hour'";
+    for (command, limit, change, expected, held) in [
+        (
+            "sync",
+            "2",
+            format!("{FAILED}, worker_attempts = 9 WHERE id = 1"),
+            &[(1, "synced"), (2, "synced")][..],
+            &[][..],
+        ),
+        (
+            "sync",
+            "2",
+            format!("{FAILED}, worker_attempts = 10, worker_due_at = NULL WHERE id = 1"),
+            &[(1, "synced"), (2, "synced")],
+            &[],
+        ),
+        (
+            "sync",
+            "2",
+            "worker_due_at = now() - interval '1 day' WHERE id = 3".to_owned(),
+            &[(1, "synced"), (2, "synced")],
+            &[],
+        ),
+        (
+            "sync",
+            "2",
+            format!("{HELD} WHERE id = 1"),
+            &[(2, "synced"), (3, "synced")],
+            &[1],
+        ),
+        (
+            "sync",
+            "2",
+            format!("{DIED} WHERE id = 1"),
+            &[(2, "synced"), (3, "synced")],
+            &[],
+        ),
+        (
+            "sync",
+            "2",
+            format!("{DIED}, worker_attempts = 9 WHERE id < 3"),
+            &[(1, "failed"), (3, "synced")],
+            &[],
+        ),
+        (
+            "push-weaviate",
+            "3",
+            format!("{DIED} WHERE id = 1"),
+            &[(2, "synced"), (3, "synced")],
+            &[1],
+        ),
+    ] {
+        let mut world = World::new();
+        for number in 1..=3 {
+            world.closed_issue(&format!("acme/shop#{number}"));
+        }
+        world.execute(&format!("UPDATE core_externalissuemapping SET {change}"));
+        let args = [
+            command,
+            "--mapping",
+            "1",
+            "--mapping",
+            "2",
+            "--mapping",
+            "3",
+            "--limit",
+            limit,
+            "--output",
+            "json",
+        ];
+        let expected: Vec<(i64, String)> = expected
+            .iter()
+            .map(|(id, outcome)| (*id, (*outcome).to_owned()))
+            .collect();
+        let dry = world.run(&[&args[..], &["--dry-run"]].concat()).json();
+        let (given_back, taken): (Vec<_>, Vec<_>) = outcomes(&dry)
+            .into_iter()
+            .partition(|(_, outcome)| outcome == "given_back");
+        assert_eq!(taken, expected, "{command} {change}");
+        let given_back: Vec<i64> = given_back.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(given_back, held, "{command} {change}");
+        let real = world.run(&args).json();
+        assert_eq!(outcomes(&real), expected, "{command} {change}");
+    }
+}
+
+#[test]
+fn a_dry_run_respects_a_pause_that_another_run_stores_meanwhile() {
+    let world = crate::fixtures::closed_issues(kit::weaviate::Settings::default(), 150);
+    let mut other_run = world.database.client();
+    let mut stored = false;
+    world.github.clear_log();
+    world.github.meanwhile(move || {
+        if !std::mem::replace(&mut stored, true) {
+            let sql = "INSERT INTO worker_pause (scope, until, reason, count) VALUES ('github', '2100-01-01', 'too many', 1)";
+            other_run.batch_execute(sql).unwrap();
+        }
+    });
+    let run = world
+        .run(&["sync", "--dry-run", "--limit", "150", "--output", "json"])
+        .exits(75);
+    assert_eq!(run.json()["stopped_by"], "rate_limit");
+    assert_eq!(outcomes(&run.json()).len(), 100, "the first slice");
+}

@@ -68,3 +68,28 @@ fn a_parked_suspect_is_not_revived_by_the_change_that_it_was_claimed_for() {
     world.run(SYNC).exits(0);
     assert_eq!(world.one::<i64>(PARKED), 0, "another change");
 }
+
+/// Three mappings of one item. PostgreSQL refuses the change of the first one, and the two others
+/// have nothing to change.
+#[test]
+fn a_mapping_that_fails_does_not_release_unchanged_ones_of_its_item() {
+    let mut world = World::new();
+    for number in 1..=3 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+    }
+    world.sync();
+    world.execute("UPDATE core_externalissuemapping SET item_id = 1");
+    world.run(&["sync", "--recheck-now"]).exits(0);
+    world.execute("UPDATE core_externalissuemapping SET state = 'nonsense' WHERE id = 1");
+    world.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE OF state ON core_externalissuemapping FOR EACH ROW
+            WHEN (OLD.id = 1 AND NEW.state <> OLD.state) EXECUTE FUNCTION refuse();",
+    );
+    let report = world
+        .run(&["sync", "--recheck-now", "--output", "json"])
+        .exits(3)
+        .json();
+    let counts = ["failed", "unchanged", "given_back"].map(|key| report[key].as_i64());
+    assert_eq!(counts, [Some(1), Some(2), Some(0)]);
+}
