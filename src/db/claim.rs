@@ -4,7 +4,6 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::error::is_lost;
 use super::row::{COLUMNS, Claimed, HELD, LOCK, NARROWED, numbers};
 use super::select::{MappingFilter, Selection};
 use super::session::{Db, Parameters};
@@ -120,8 +119,7 @@ impl Db {
     /// Releases those of `ids` that this run holds. A mapping that was taken over as a suspect also
     /// loses the attempt that was counted then. Its claim keeps the id of this run, so that this
     /// run does not claim it again, and is set to expired, so that it stays a suspect for later
-    /// runs. If the server has ended the session, this begins another session, because an expired
-    /// claim would count an attempt. If the release fails, the claims expire.
+    /// runs. If the release fails, the claims expire.
     pub fn release(&mut self, run: Uuid, ids: &[MappingId]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
@@ -139,16 +137,7 @@ impl Db {
             )
         };
         let ids = numbers(ids);
-        let release = |db: &mut Self| {
-            let parameters: Parameters<'_> = &[&run, &ids, &suspects];
-            db.end_claims("release", "releasing mappings", sql, parameters)
-        };
-        match release(self) {
-            Err(error) if is_lost(&error) => {
-                self.reconnect()?;
-                release(self)
-            }
-            result => result,
-        }
+        let parameters: Parameters<'_> = &[&run, &ids, &suspects];
+        self.end_claims("release", "releasing mappings", sql, parameters)
     }
 }

@@ -41,16 +41,9 @@ impl Db {
     /// `sql/worker.sql`.
     pub fn connect(url: &str, access: Access) -> Result<(Self, DateTime<Utc>)> {
         let (client, now) = open(url)?;
-        let mut db = Self::new(client, access, url.into());
+        let mut db = Self::new(client, access);
         db.check_schema()?;
         Ok((db, now))
-    }
-
-    /// Replaces a connection that the server or the network ended.
-    pub(super) fn reconnect(&mut self) -> Result<()> {
-        let (client, _) = open(self.url.expose_secret())?;
-        self.renew(client);
-        Ok(())
     }
 
     /// Checks that the database has every column that a statement needs.

@@ -23,12 +23,6 @@ pub fn is_transient(error: &postgres::Error) -> bool {
     matches!(classify(error), Lost | Conflict | Slow)
 }
 
-/// Returns true if the connection is lost, so that only a new one can help.
-pub fn is_lost(error: &anyhow::Error) -> bool {
-    let cause = error.downcast_ref::<postgres::Error>();
-    cause.is_some_and(|cause| classify(cause) == DatabaseFailure::Lost)
-}
-
 /// Returns the remedy for an error whose cause is outside this program.
 pub fn advice(error: &postgres::Error) -> Option<&'static str> {
     Some(match error.code()?.code() {

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Context;
 use postgres::types::{Json, ToSql};
 use postgres::{Error, Row, Statement};
-use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use super::error::{describe, is_conflict};
@@ -14,8 +13,6 @@ use crate::core::model::MappingId;
 /// A connection that prepares each statement once and counts what it sends.
 pub struct Db {
     client: postgres::Client,
-    /// DATABASE_URL, for a new connection.
-    pub(super) url: SecretString,
     pub(super) access: Access,
     prepared: HashMap<String, Statement>,
     statements: u64,
@@ -55,10 +52,9 @@ impl Repeatable for Error {
 }
 
 impl Db {
-    pub(super) fn new(client: postgres::Client, access: Access, url: SecretString) -> Self {
+    pub(super) fn new(client: postgres::Client, access: Access) -> Self {
         Self {
             client,
-            url,
             access,
             prepared: HashMap::new(),
             // The settings were the first statement.
@@ -66,13 +62,6 @@ impl Db {
             is_repeating: false,
             suspects: HashSet::new(),
         }
-    }
-
-    /// Replaces the connection, and counts the statement that applied its settings.
-    pub(super) fn renew(&mut self, client: postgres::Client) {
-        self.client = client;
-        self.prepared.clear();
-        self.statements += 1;
     }
 
     /// Returns the number of statements sent so far, including those of transaction control.

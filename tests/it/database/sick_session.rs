@@ -167,40 +167,6 @@ fn the_role_has_the_settings_too() {
     }
 }
 
-/// The server ends the session during a poll, during a fetch, and during a write of objects.
-#[test]
-fn a_session_that_the_server_ends_costs_no_attempt() {
-    for part in ["query Poll", "query Fetch", "/v1/batch/objects"] {
-        let mut world = World::new();
-        for number in 1..=3 {
-            world.closed_issue(&format!("acme/shop#{number}"));
-        }
-        let boundaries = Boundaries::new();
-        world.github.observe(&boundaries);
-        world.weaviate.observe(&boundaries);
-        let mut person = world.database.client();
-        let mut is_done = false;
-        boundaries.watch(move |place| {
-            if place.side == Side::After && place.what.contains(part) && !is_done {
-                is_done = true;
-                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                    WHERE application_name = 'agira-worker' AND datname = current_database()";
-                assert_eq!(person.query(sql, &[]).unwrap().len(), 1);
-            }
-            Then::Pass
-        });
-        let run = world.run(&["sync", "--output", "json"]).exits(75);
-        boundaries.clear();
-        assert_eq!(run.json()["stopped_by"], "database", "{part}");
-        let left = "SELECT count(*) FROM core_externalissuemapping
-            WHERE worker_claim IS NOT NULL OR worker_attempts > 0 OR worker_error IS NOT NULL";
-        assert_eq!(world.one::<i64>(left), 0, "{part}: {}", run.all());
-        world.sync();
-        let moved = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
-        assert_eq!(world.one::<i64>(moved), 3, "{part}");
-    }
-}
-
 #[test]
 fn a_recheck_of_everything_takes_short_transactions_and_skips_locked_rows() {
     let mut world = World::new();
@@ -221,7 +187,7 @@ fn a_recheck_of_everything_takes_short_transactions_and_skips_locked_rows() {
     world.database.reset_statements();
     let run = world.run(&["sync", "--recheck-now", "--limit", "1", "-v"]);
     transaction.rollback().unwrap();
-    run.logs("11999 waiting mappings are to be rechecked now")
+    run.logs("11999 waiting mappings will be rechecked now")
         .logs("2 more keep their recheck times");
     let statements = world.database.statements();
     let batches = statements

@@ -70,11 +70,11 @@ fn ends(
 /// changes nothing.
 #[track_caller]
 fn refused(world: &World, args: &[&str], change: &dyn Fn(&mut Command), parts: &[&str]) {
-    not_begun(world, args, change, 1, parts);
+    ends_at_the_start(world, args, change, 1, parts);
 }
 
 #[track_caller]
-fn not_begun(
+fn ends_at_the_start(
     world: &World,
     args: &[&str],
     change: &dyn Fn(&mut Command),
@@ -436,7 +436,7 @@ fn mappings_and_projects_that_do_not_exist_are_named() {
                 &world,
                 &[&[command], args].concat(),
                 &|_| {},
-                &[says, "status"],
+                &[says, "check --mapping and --project"],
             )
         };
         check(&["--mapping", "99"], "there is no mapping 99");
@@ -490,7 +490,7 @@ fn an_unreachable_database_is_reported_before_any_request() {
             command.env("DATABASE_URL", &url);
         };
         for command in ["sync", "push-weaviate", "retry-failed"] {
-            not_begun(
+            ends_at_the_start(
                 &world,
                 &[command],
                 &change,

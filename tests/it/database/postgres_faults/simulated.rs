@@ -49,8 +49,6 @@ fn raising(stage: &Stage, state: &'static str, part: &'static str, times: usize)
     (run, raised.load(Ordering::SeqCst))
 }
 
-/// The last statement of the preparations; nothing has begun before it.
-const LAST_PREPARATION: &str = "/* pause */";
 /// The first statement at the end of a run, when all work is done.
 const FIRST_OF_THE_END: &str = "/* count_due */";
 
@@ -64,7 +62,7 @@ fn a_connection_that_is_cut_at_any_statement_loses_nothing() {
             .position(|what| what.contains(part))
             .expect(part)
     };
-    let (prepared, end) = (at(LAST_PREPARATION), at(FIRST_OF_THE_END));
+    let end = at(FIRST_OF_THE_END);
     let statements: Vec<usize> = (0..places.len())
         .filter(|index| places[*index].starts_with("PostgreSQL"))
         .collect();
@@ -82,11 +80,8 @@ fn a_connection_that_is_cut_at_any_statement_loses_nothing() {
             }
         });
         let run = stage.run(SYNC);
-        // Before the first request, the server counts as unusable; at the end, nothing can be lost.
+        // At the end, nothing can be lost.
         let code = match *index {
-            index if index <= prepared => 1,
-            // Claims are released over another connection, with which the run goes on.
-            index if places[index].contains("/* release */") => 3,
             index if index < end => 75,
             _ => 3,
         };
