@@ -32,6 +32,7 @@ pub use stop::Stop;
 /// Runs all steps of a job.
 fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
     let limit = deliver::outboxes(run, job)?;
+    // `push-weaviate` has one limit for deliveries and claims, and does nothing without Weaviate.
     if limit == 0 {
         return Ok(());
     }
