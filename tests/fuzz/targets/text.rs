@@ -9,6 +9,7 @@ use agira_worker::core::model::{Address, Repository};
 use agira_worker::core::text::{Printable, printable_json, shortened, storable};
 use agira_worker::{config, db};
 use libfuzzer_sys::fuzz_target;
+use secrecy::ExposeSecret;
 
 /// Variables, as a case names them by order. None of them names a file.
 const VARIABLES: [&str; 7] = [
@@ -41,7 +42,7 @@ fn environment(data: &[u8]) {
         );
     }
     if let Ok(url) = config::database_url(&get)
-        && let Err(error) = db::parameters(url.expose())
+        && let Err(error) = db::parameters(url.expose_secret())
     {
         assert!(
             !format!("{error:#}").contains(SENTINEL),
