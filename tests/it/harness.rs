@@ -255,6 +255,18 @@ pub fn send_signal(process: u32, signal: &str) {
     assert!(status.expect("kill").success(), "the process is not there");
 }
 
+/// Waits until the process has handled all signals, or has ended.
+pub fn await_handled(child: &std::process::Child) {
+    let path = format!("/proc/{}/status", child.id());
+    kit::wait::until("a signal to be handled", kit::wait::SOON, || {
+        let status = std::fs::read_to_string(&path).unwrap_or_default();
+        let mut pending = status
+            .lines()
+            .filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
+        pending.all(|line| line.ends_with("0000000000000000"))
+    });
+}
+
 /// Returns the UUID of an object.
 pub fn uuid(object_type: ObjectType, id: i64) -> String {
     ObjectKey {

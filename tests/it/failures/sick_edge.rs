@@ -16,7 +16,7 @@ use kit::weaviate::Settings;
 use serde_json::{Value, json};
 
 use crate::fixtures::{closed_issues, one_closed_issue};
-use crate::harness::{Run, World, send_signal};
+use crate::harness::{Run, World, await_handled, send_signal};
 
 const ALL_COMMANDS: [&str; 4] = ["sync", "push-weaviate", "retry-failed", "status"];
 
@@ -40,18 +40,6 @@ fn hanging(world: &World, front: &FaultProxy, shell: &str) -> Child {
     let child = child.expect("bash");
     front.wait_for(1);
     child
-}
-
-/// Waits until the process has handled all signals, or has ended.
-fn await_handled(child: &Child) {
-    let path = format!("/proc/{}/status", child.id());
-    wait::until("a signal to be handled", wait::SOON, || {
-        let status = std::fs::read_to_string(&path).unwrap_or_default();
-        let mut pending = status
-            .lines()
-            .filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
-        pending.all(|line| line.ends_with("0000000000000000"))
-    });
 }
 
 /// A closed terminal ends a run as SIGTERM does. With `nohup`, the run goes on.

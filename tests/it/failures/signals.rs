@@ -8,7 +8,7 @@ use kit::weaviate::Settings;
 use serde_json::{Value, json};
 
 use crate::fixtures::closed_issues;
-use crate::harness::{World, check_silent, send_signal};
+use crate::harness::{World, await_handled, check_silent, send_signal};
 
 const ISSUES: i32 = 3;
 
@@ -124,18 +124,6 @@ fn a_second_signal_ends_a_run_at_once() {
         world.run(&["sync"]).exits(0);
         comes_level(&mut world);
     }
-}
-
-/// Waits until the process has no pending signal, or is gone.
-fn await_handled(child: &Child) {
-    let path = format!("/proc/{}/status", child.id());
-    wait::until("a signal to be handled", wait::SOON, || {
-        let status = std::fs::read_to_string(&path).unwrap_or_default();
-        let mut pending = status
-            .lines()
-            .filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
-        pending.all(|line| line.ends_with("0000000000000000"))
-    });
 }
 
 /// A person locks the row of the second item during apply. The run finishes the current mapping once the person

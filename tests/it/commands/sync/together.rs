@@ -108,8 +108,8 @@ fn an_item_with_a_row_of_the_same_number_gets_no_second_row() {
     assert_eq!(links(&mut world), []);
 }
 
-#[test]
-fn two_mappings_of_one_item_move_it_once_and_write_its_object_once() {
+/// Returns the world of [`merged`], whose item has a second closed issue.
+fn merged_with_second_issue() -> (World, Linked) {
     let (mut world, linked) = merged();
     let github_id = world.github.issue("acme/shop#14", |_| {});
     agira::issue(
@@ -121,6 +121,12 @@ fn two_mappings_of_one_item_move_it_once_and_write_its_object_once() {
         "open",
     );
     world.github.close("acme/shop#14", LATER);
+    (world, linked)
+}
+
+#[test]
+fn two_mappings_of_one_item_move_it_once_and_write_its_object_once() {
+    let (mut world, linked) = merged_with_second_issue();
     let run = world.run(&["sync", "--output", "json"]).exits(0).json();
     assert_eq!(run["items_moved"], 1);
     let moves = agira::activities(&mut world.client, linked.item)
@@ -195,17 +201,7 @@ fn two_runs_at_once_share_the_work() {
 /// Two rows of one item: the second plan depends on the changes of the first one.
 #[test]
 fn a_plan_that_is_not_applied_cancels_later_plans_of_its_item() {
-    let (mut world, linked) = merged();
-    let github_id = world.github.issue("acme/shop#14", |_| {});
-    agira::issue(
-        &mut world.client,
-        linked.item,
-        github_id,
-        "acme/shop",
-        14,
-        "open",
-    );
-    world.github.close("acme/shop#14", LATER);
+    let (mut world, linked) = merged_with_second_issue();
     // Another item is not affected.
     let other = world.closed_issue("acme/shop#20");
     world.execute(
