@@ -34,7 +34,7 @@ fragment IssuePages on Issue {
       }
       ... on CrossReferencedEvent {
         willCloseTarget
-        source { __typename ... on PullRequest { ...PullRequestRef title body } }
+        source { __typename ... on PullRequest { ...PullRequestRef body } }
       }
     }
     pageInfo { hasNextPage endCursor }

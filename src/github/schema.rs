@@ -188,9 +188,7 @@ pub(super) struct PullRequestNode {
     #[serde(rename = "pullRequestState")]
     pub state: NodeState,
     pub repository: Text,
-    /// Title; empty in places where a closing keyword does not count.
-    #[serde(default)]
-    pub title: String,
+    /// Description; empty in places where a closing keyword does not count.
     #[serde(default)]
     pub body: String,
 }

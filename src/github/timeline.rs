@@ -102,11 +102,8 @@ impl PullRequestCollector {
     }
 
     fn has_closing_keyword(&self, node: &PullRequestNode) -> bool {
-        Repository::parse(&node.repository.text).is_some_and(|home| {
-            [&node.title, &node.body]
-                .into_iter()
-                .any(|text| closing_keyword::closes(text, &home, &self.issue))
-        })
+        let home = Repository::parse(&node.repository.text);
+        home.is_some_and(|home| closing_keyword::closes(&node.body, &home, &node.url, &self.issue))
     }
 
     /// Returns each pull request once; `Closes` wins over `Connected`.

@@ -66,7 +66,8 @@ fn boundary(text: &str) {
         repository: repository.clone(),
         number: 1,
     };
-    closing_keyword::closes(text, &repository, &issue);
+    let url = "https://github.com/acme/shop/pull/3";
+    closing_keyword::closes(text, &repository, url, &issue);
     if let Some(address) = Address::parse(text) {
         assert!(address.number > 0);
         assert_eq!(

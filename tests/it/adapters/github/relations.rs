@@ -151,9 +151,8 @@ fn a_cross_reference_that_will_close_the_issue_belongs() {
 }
 
 #[test]
-fn a_cross_reference_with_a_closing_keyword_in_its_text_belongs() {
+fn a_cross_reference_with_a_closing_keyword_in_its_description_belongs() {
     check_text(PR, "Correct prices", "Fixes #12", true);
-    check_text(PR, "Closes acme/shop#12", "", true);
     check_text(
         PR,
         "Correct prices",
@@ -161,6 +160,20 @@ fn a_cross_reference_with_a_closing_keyword_in_its_text_belongs() {
         true,
     );
     check_text(FOREIGN, "Correct prices", "Fixes acme/shop#12", true);
+}
+
+#[test]
+fn a_keyword_that_github_ignores_does_not_belong() {
+    // The title of a revert quotes the title that it takes back.
+    check_text(PR, "Revert \"Closes #12\"", "", false);
+    check_text(PR, "Correct prices", "<!-- Fixes #12 -->", false);
+    check_text(PR, "Correct prices", "> Fixes #12", false);
+    check_text(
+        PR,
+        "Correct prices",
+        "Fixes https://ghe.example/acme/shop/issues/12",
+        false,
+    );
 }
 
 #[test]
