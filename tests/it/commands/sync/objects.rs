@@ -12,7 +12,7 @@ fn issue_and_pull_request_are_in_weaviate_with_githubs_content() {
         json!({
             "type": "github_issue", "object_id": linked.mapping.to_string(), "project_id": "1",
             "parent_object_id": linked.item.to_string(), "title": "Cart loses items",
-            "text": "State: closed\n\n1. Open the cart\n\n\nLabels: bug, ui", "status": "closed",
+            "text": "State: closed\n\nCart loses items\n\n1. Open the cart\n\n\nLabels: bug, ui", "status": "closed",
             "url": "https://github.com/acme/shop/issues/12", "source_system": "github", "external_key": ISSUE,
             "created_at": "2026-01-01T00:00:00Z", "updated_at": CLOSED_AT,
         })
@@ -20,7 +20,7 @@ fn issue_and_pull_request_are_in_weaviate_with_githubs_content() {
     let object = world.properties(GithubPr, pull_request);
     assert_eq!(
         object["text"],
-        "State: merged\n\nFixes #12\n\n\nChanged files:\n- src/cart.rs\n\n\nCommits:\n- Store the cart\n\n\nLabels: backend"
+        "State: merged\n\nKeep the cart\n\nFixes #12\n\n\nChanged files:\n- src/cart.rs\n\n\nCommits:\n- Store the cart\n\n\nLabels: backend"
     );
     assert_eq!(
         (&object["title"], &object["status"], &object["external_key"]),

@@ -28,24 +28,32 @@ fn without_nul(text: &str) -> String {
     text.replace('\0', "")
 }
 
-fn list(text: &mut String, heading: &str, entries: &[String]) {
-    if !entries.is_empty() {
-        let lines: Vec<String> = entries
+/// Returns the text of an object that has these lists of files, commits or both.
+fn object_text(
+    state: &str,
+    content: [&str; 2],
+    lists: &[(&str, &[String])],
+    labels: &[String],
+) -> String {
+    let [title, body] = content.map(without_nul);
+    let body: String = body.chars().take(24_000).collect();
+    let contents: Vec<String> = [title, body]
+        .into_iter()
+        .filter(|one| !one.is_empty())
+        .collect();
+    let mut parts = vec![contents.join("\n\n")];
+    for (heading, entries) in lists.iter().filter(|(_, entries)| !entries.is_empty()) {
+        let lines = entries
             .iter()
-            .map(|entry| format!("- {}", without_nul(entry)))
-            .collect();
-        text.push_str(&format!("\n\n\n{heading}:\n{}", lines.join("\n")));
+            .map(|entry| format!("- {}", without_nul(entry)));
+        let lines: Vec<String> = lines.collect();
+        parts.push(format!("\n\n{heading}:\n{}", lines.join("\n")));
     }
-}
-
-fn with_labels(mut text: String, labels: &[String]) -> String {
     if !labels.is_empty() {
-        text.push_str(&format!(
-            "\n\n\nLabels: {}",
-            without_nul(&labels.join(", "))
-        ));
+        parts.push(format!("\n\nLabels: {}", without_nul(&labels.join(", "))));
     }
-    text
+    parts.retain(|part| !part.is_empty());
+    format!("State: {state}\n\n{}", parts.join("\n"))
 }
 
 /// Returns an item, its closed issue and the pull request that closes it, all with untrusted text. Weaviate has an
@@ -92,16 +100,19 @@ fn stranger(world: &mut World, rng: &mut Rng, number: i32) -> Written {
     );
     let held = json!({ "title": text(rng, 100), "text": long_text(rng), "status": format!("{} held", text(rng, 100)) });
     world.weaviate.put_object(&uuid(GithubIssue, mapping), held);
-    let mut pulls_text = format!("State: merged\n\n{}", without_nul(&pulls_body));
-    list(&mut pulls_text, "Changed files", &files);
-    list(&mut pulls_text, "Commits", &commits);
+    let lists = [("Changed files", files.as_slice()), ("Commits", &commits)];
     Written {
         linked: Linked { item, mapping },
         title: without_nul(&title),
-        text: with_labels(format!("State: closed\n\n{}", without_nul(&body)), &labels),
+        text: object_text("closed", [&title, &body], &[], &labels),
         pull_request,
         pull_requests_title: without_nul(&pulls_title),
-        pull_requests_text: with_labels(pulls_text, &pulls_labels),
+        pull_requests_text: object_text(
+            "merged",
+            [&pulls_title, &pulls_body],
+            &lists,
+            &pulls_labels,
+        ),
     }
 }
 
@@ -299,7 +310,7 @@ fn an_invalid_character_in_a_response_is_replaced_and_affects_nothing_else() {
         world.properties(GithubIssue, half.mapping)["title"],
         "a \u{fffd} b \u{fffd} \u{1f600}"
     );
-    let text = "State: closed\n\na \u{fffd}\u{fffd}\u{fffd}\u{fffd} b";
+    let text = "State: closed\n\nIssue acme/shop#2\n\na \u{fffd}\u{fffd}\u{fffd}\u{fffd} b";
     assert_eq!(world.properties(GithubIssue, bytes.mapping)["text"], text);
 }
 
