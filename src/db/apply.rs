@@ -177,7 +177,9 @@ impl Db {
         self.execute(sql, &[&row.0, &from.0, &to.0]).map(drop)
     }
 
-    /// Moves the item if it still has the status `from`; returns true if it moved.
+    /// Moves the item if it still has the status `from`; returns true if it moved. The activity is a
+    /// microsecond later than that of the state, because Agira's list sorts by time alone and the
+    /// closing is the cause.
     fn move_item(
         &mut self,
         id: ItemId,
@@ -190,7 +192,7 @@ impl Db {
                 UPDATE core_item SET status = $3, updated_at = $4 WHERE id = $1 AND status = $2 RETURNING id
              )
              INSERT INTO core_activity (target_content_type_id, target_object_id, verb, summary, created_at, actor_id)
-             SELECT t.id, moved.id::text, 'item.status_changed', $5, $4, NULL
+             SELECT t.id, moved.id::text, 'item.status_changed', $5, $4 + interval '1 microsecond', NULL
              FROM moved, django_content_type t WHERE t.app_label = 'core' AND t.model = 'item'";
         let moved = self.execute(sql, &[&id.0, &from.0, &to.0, &now, &summary])?;
         Ok(moved == 1)

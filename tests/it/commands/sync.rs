@@ -438,3 +438,17 @@ fn an_issue_with_the_same_name_on_another_host_is_not_used() {
         .logs("is on another host than the issue that GITHUB_API_URL returned");
     assert_eq!(world.item_status(linked.item), "Working");
 }
+
+/// Agira's list of activities sorts by time alone, the latest first.
+#[test]
+fn the_activity_of_the_closing_comes_before_that_of_the_move() {
+    let mut world = World::new();
+    world.closed_issue(ISSUE);
+    world.sync();
+    let verbs: String =
+        world.one("SELECT string_agg(verb, ' ' ORDER BY created_at) FROM core_activity");
+    assert_eq!(verbs, "github.issue_state_changed item.status_changed");
+    let apart: String =
+        world.one("SELECT (max(created_at) - min(created_at))::text FROM core_activity");
+    assert_eq!(apart, "00:00:00.000001");
+}
