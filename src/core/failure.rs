@@ -86,6 +86,8 @@ pub enum MappingErrorKind {
     Gone,
     /// The repository's failure: it cannot be read with our credentials.
     RepositoryHidden,
+    /// GitHub answers for others and not for this one, without a lasting reason.
+    Unanswered,
     /// Release of the claim without a failure, because the run ends early or another session
     /// changed the data.
     Released,
@@ -122,6 +124,11 @@ impl MappingError {
     /// Returns a failure of the whole repository.
     pub fn hidden(message: impl Into<String>) -> Self {
         Self::new(MappingErrorKind::RepositoryHidden, message)
+    }
+
+    /// Returns the failure of GitHub to answer about one thing.
+    pub fn unanswered(message: impl Into<String>) -> Self {
+        Self::new(MappingErrorKind::Unanswered, message)
     }
 }
 
@@ -220,11 +227,26 @@ pub fn graphql(
 pub fn graphql_path(error_type: Option<&str>, is_repository: bool) -> Option<MappingErrorKind> {
     match error_type {
         Some("NOT_FOUND") if !is_repository => None,
-        Some("NOT_FOUND" | "FORBIDDEN" | "INSUFFICIENT_SCOPES") => {
-            Some(MappingErrorKind::RepositoryHidden)
-        }
+        _ if is_hidden(error_type) => Some(MappingErrorKind::RepositoryHidden),
+        _ if is_repository => Some(MappingErrorKind::Unanswered),
         _ => Some(MappingErrorKind::Failed),
     }
+}
+
+/// Classifies a GraphQL error in a poll. Only these types can mean that a repository is hidden; all
+/// others pass.
+pub fn graphql_poll(error_type: Option<&str>) -> MappingErrorKind {
+    match is_hidden(error_type) {
+        true => MappingErrorKind::RepositoryHidden,
+        false => MappingErrorKind::Unanswered,
+    }
+}
+
+fn is_hidden(error_type: Option<&str>) -> bool {
+    matches!(
+        error_type,
+        Some("NOT_FOUND" | "FORBIDDEN" | "INSUFFICIENT_SCOPES")
+    )
 }
 
 /// Classifies REST's response about an issue that GraphQL does not have: moved (redirect), hidden

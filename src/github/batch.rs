@@ -6,12 +6,18 @@ use serde_json::{Map, Value, json};
 use super::client::Github;
 use super::queries;
 use super::response::GithubError;
-use super::schema::GraphqlError;
-use crate::core::failure::{FailureKind, MappingError, ServiceError};
+use super::schema::{GraphqlError, alias_answer};
+use crate::core::failure::{FailureKind, MappingError, MappingErrorKind, ServiceError};
 use crate::core::model::Repository;
+
+/// How often a target that GitHub gave no answer about is asked about again in the run.
+const REPEATS: usize = 2;
 
 /// The value of one alias, or the error because of which it cannot be used.
 pub(super) type AliasAnswer = Result<Value, GraphqlError>;
+
+/// The latest reason why GitHub gave no answer about a target, and how often it gave none.
+type Silence = (usize, Option<MappingError>);
 
 /// One part of a response for each target of a batch.
 type Parts<T> = Vec<Result<<T as Target>::Part, MappingError>>;
@@ -53,28 +59,59 @@ impl Github {
         targets: &mut [T],
         go_on: &dyn Fn(usize) -> bool,
     ) -> Result<(), ServiceError> {
+        let mut silences: Vec<Silence> = vec![(0, None); targets.len()];
+        let result = self.query_open(targets, &mut silences, go_on);
+        for (target, (_, error)) in targets.iter_mut().zip(silences) {
+            if let Some(error) = error.filter(|_| target.is_open()) {
+                target.record(Err(error));
+            }
+        }
+        result
+    }
+
+    fn query_open<T: Target>(
+        &mut self,
+        targets: &mut [T],
+        silences: &mut [Silence],
+        go_on: &dyn Fn(usize) -> bool,
+    ) -> Result<(), ServiceError> {
         loop {
             let key_of = |target: &T| self.batch_key(target.repository().owner());
             let mut open = targets
                 .iter_mut()
-                .filter(|target| target.is_open())
+                .zip(&mut *silences)
+                .filter(|(target, _)| target.is_open())
                 .peekable();
-            let key = open.peek().map(|first| key_of(first));
-            let batch: Vec<&mut T> = open
-                .filter(|target| Some(key_of(target)) == key)
+            let key = open.peek().map(|(first, _)| key_of(first));
+            let (batch, silences): (Vec<&mut T>, Vec<&mut Silence>) = open
+                .filter(|(target, _)| Some(key_of(target)) == key)
                 .take(self.targets_per_request)
-                .collect();
+                .unzip();
             if batch.is_empty() {
                 return Ok(());
             }
             let parts = GithubError::split(self.query_batch(&batch))?
                 .unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone())).collect());
-            let count = parts.len();
-            for (target, part) in batch.into_iter().zip(parts) {
-                target.record(part);
+            let (mut count, mut repeats) = (0, false);
+            for ((target, (tries, silence)), part) in batch.into_iter().zip(silences).zip(parts) {
+                *silence = part
+                    .as_ref()
+                    .err()
+                    .filter(|error| is_silence(error))
+                    .cloned();
+                if silence.is_some() && *tries < REPEATS {
+                    *tries += 1;
+                    repeats = true;
+                } else {
+                    target.record(part);
+                    count += 1;
+                }
             }
             if !go_on(count) {
                 return Ok(());
+            }
+            if repeats {
+                self.wait_for_retry();
             }
         }
     }
@@ -112,10 +149,7 @@ impl Github {
         let mut parts = Vec::with_capacity(batch.len());
         for (index, target) in batch.iter().enumerate() {
             let alias = format!("{}{index}", T::ALIAS);
-            let answer = match errors.iter().find(|error| error.affects(&alias)) {
-                Some(error) => Err(error.clone()),
-                None => Ok(data.get_mut(&alias).map_or(Value::Null, Value::take)),
-            };
+            let answer = alias_answer(&mut data, &errors, &alias);
             parts.push(GithubError::split(target.read(self, answer))?);
         }
         Ok(parts)
@@ -144,6 +178,10 @@ impl Github {
         );
         Ok(())
     }
+}
+
+fn is_silence(error: &MappingError) -> bool {
+    error.kind == MappingErrorKind::Unanswered
 }
 
 fn is_no_answer(error: &ServiceError) -> bool {

@@ -104,6 +104,11 @@ impl Github {
         self.max_targets
     }
 
+    /// Waits as long as before the first retry of a request that failed.
+    pub(super) fn wait_for_retry(&self) {
+        std::thread::sleep(self.http.timeouts.retry);
+    }
+
     /// Returns the number of requests, retries included.
     pub fn requests(&self) -> u64 {
         self.http.requests

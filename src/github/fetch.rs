@@ -90,12 +90,15 @@ impl Github {
         error: &GraphqlError,
         target: &Address,
     ) -> Result<MappingError, ServiceError> {
-        let (error_type, is_repository) = (error.kind.as_deref(), error.path.len() == 1);
+        let (error_type, is_repository) = (error.kind.as_deref(), error.path.len() <= 1);
         let (reason, repository, label) = (error.describe(), &target.repository, self.label());
         let Some(kind) = failure::graphql_path(error_type, is_repository) else {
             return self.rest_error(target);
         };
         let message = match (kind, error_type) {
+            (MappingErrorKind::Unanswered, _) => {
+                format!("GitHub gives no answer about {target}: {reason}")
+            }
             (MappingErrorKind::RepositoryHidden, Some("NOT_FOUND")) => format!(
                 "repository {repository} is hidden from {label}: {reason}; give it access, or correct the address"
             ),
@@ -163,13 +166,6 @@ impl Github {
     }
 
     fn snapshot(&mut self, value: Value, target: &Address) -> Result<Snapshot, GithubError> {
-        if value.is_null() {
-            return Err(MappingError::hidden(format!(
-                "GitHub returned nothing about repository {}; give the token access, or correct the address",
-                target.repository
-            ))
-            .into());
-        }
         let node: RepositoryNode =
             serde_json::from_value(value).map_err(|error| unexpected(&error.to_string()))?;
         let name = node.name_with_owner;
@@ -234,13 +230,17 @@ impl Github {
                 "moreTimeline": timeline.is_some(), "timeline": timeline,
             });
             let (mut data, errors) = self.query(&queries::pages_query(), &variables)?;
-            if let Some(error) = errors.iter().find(|error| !error.is_hidden_node()) {
-                return Err(failed(&error.message).into());
-            }
-            let value = data
-                .pointer_mut("/repository/issueOrPullRequest")
-                .map_or(Value::Null, Value::take);
-            pages = serde_json::from_value(value)
+            let mut value = alias_answer(&mut data, &errors, "repository").map_err(|error| {
+                let is_repository = error.path.len() <= 1;
+                let kind = failure::graphql_path(error.kind.as_deref(), is_repository);
+                match (kind, failed(&error.message)) {
+                    (Some(MappingErrorKind::Unanswered), failed) => {
+                        MappingError::unanswered(failed.message)
+                    }
+                    (_, failed) => failed,
+                }
+            })?;
+            pages = serde_json::from_value(value["issueOrPullRequest"].take())
                 .map_err(|error| failed(&quoted(&error.to_string())))?;
         }
         Err(failed(&format!("it has more than {MAX_PAGES}")).into())

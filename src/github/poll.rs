@@ -11,7 +11,7 @@ use super::queries;
 use super::response::GithubError;
 use super::schema::{Connection, github_id, next, visible};
 use crate::core::discovery::{RemoteChange, RemoteRef};
-use crate::core::failure::{MappingError, ServiceError};
+use crate::core::failure::{self, MappingError, ServiceError};
 use crate::core::model::Repository;
 use crate::core::text::{quoted, storable};
 
@@ -103,19 +103,26 @@ impl Target for PollProgress<'_> {
     fn read(&self, github: &mut Github, answer: AliasAnswer) -> Result<ChangesPage, GithubError> {
         let repository = self.repository();
         let value = answer.map_err(|error| {
-            MappingError::hidden(format!(
+            let message = format!(
                 "repository {repository} cannot be read with {}: {}",
                 github.label(),
                 error.describe()
-            ))
+            );
+            MappingError::new(failure::graphql_poll(error.kind.as_deref()), message)
         })?;
-        serde_json::from_value(value).map_err(|error| {
-            let error = quoted(&error.to_string());
-            MappingError::hidden(format!(
-                "GitHub returned nothing usable about repository {repository}: {error}"
+        let unusable = |reason: &str| {
+            MappingError::unanswered(format!(
+                "GitHub returned nothing usable about repository {repository}: {}",
+                quoted(reason)
             ))
-            .into()
-        })
+        };
+        let page: ChangesPage =
+            serde_json::from_value(value).map_err(|error| unusable(&error.to_string()))?;
+        let lacks_issues = self.issues.is_some() && page.issues.is_none();
+        if lacks_issues || self.pull_requests.is_some() && page.pull_requests.is_none() {
+            return Err(unusable("null in the place of what changed").into());
+        }
+        Ok(page)
     }
 
     fn record(&mut self, part: Result<ChangesPage, MappingError>) {

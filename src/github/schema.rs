@@ -38,8 +38,18 @@ impl GraphqlError {
         )
     }
 
+    /// Returns the error of an alias that is null without an error.
+    fn silence() -> Self {
+        Self {
+            kind: None,
+            path: Vec::new(),
+            message: "null, and no error".to_owned(),
+            extensions: Value::Null,
+        }
+    }
+
     /// Returns true if the error makes the value of this alias unusable.
-    pub fn affects(&self, alias: &str) -> bool {
+    fn affects(&self, alias: &str) -> bool {
         self.path.first().is_some_and(|first| first == alias) && !self.is_hidden_node()
     }
 
@@ -54,6 +64,25 @@ impl GraphqlError {
             _ => false,
         };
         is_hidden && self.path.iter().any(|part| part == "nodes")
+    }
+}
+
+/// Takes the value of one alias from the data, or returns the error that affects it. An error
+/// without a path counts for every alias that is null.
+pub(super) fn alias_answer(
+    data: &mut Value,
+    errors: &[GraphqlError],
+    alias: &str,
+) -> Result<Value, GraphqlError> {
+    let value = data.get_mut(alias).map_or(Value::Null, Value::take);
+    let own = errors.iter().find(|error| error.affects(alias));
+    match own {
+        Some(error) => Err(error.clone()),
+        None if value.is_null() => {
+            let any = errors.iter().find(|error| error.path.is_empty());
+            Err(any.cloned().unwrap_or_else(GraphqlError::silence))
+        }
+        None => Ok(value),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::core::model::{MappingId, Repository};
 use crate::core::text::{Printable, shortened};
 use crate::db::{PollResult, RepositoryCursors};
 use crate::github::{Poll, RepositoryChanges};
+use crate::report::StoppedBy;
 
 /// Overlap of polls: a poll asks for changes since the cursor minus this time, and the first
 /// cursors of a repository are earlier than GitHub's clock by the same time. GitHub's clock and its
@@ -44,6 +45,12 @@ pub fn changes(run: &mut Run, job: &Job) -> Result<Vec<MappingId>, Stop> {
     let mut results = Vec::with_capacity(answers.len());
     let mut hidden = 0;
     for ((repository, _), answer) in polled.iter().zip(answers) {
+        if let Err(error) = &answer
+            && error.kind == MappingErrorKind::Unanswered
+        {
+            unanswered(run, &repository.name, &error.message);
+            continue;
+        }
         results.push(result(repository, &answer, begin));
         match answer {
             // The mappings of a new repository get their first check anyway, whatever changed
@@ -58,7 +65,7 @@ pub fn changes(run: &mut Run, job: &Job) -> Result<Vec<MappingId>, Stop> {
             }
         }
     }
-    if hidden == results.len() {
+    if hidden > 0 && hidden == polled.len() {
         let first = results.iter().find_map(|result| result.error.as_deref());
         let (reason, check) = (first.unwrap_or_default(), run.github.refusal().1);
         let error = format!("no repository can be read: {reason}; check {check}");
@@ -163,6 +170,15 @@ fn result(
         }
     }
     result
+}
+
+/// Reports that GitHub gave no answer about a repository: it keeps its cursors, and the next run
+/// polls it again.
+fn unanswered(run: &mut Run, name: &str, reason: &str) {
+    let reason = Printable(&shortened(reason, 1000)).to_string();
+    let reason = format!("{name}: {reason}; the next run polls it again");
+    log::warn!("{reason}");
+    run.report.stop(StoppedBy::Github, &reason);
 }
 
 /// Reads the mappings that the changes may concern.

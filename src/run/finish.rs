@@ -71,7 +71,10 @@ pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
 /// Adds the record of a mapping that dropped out.
 fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) {
     let (subject, message) = (&dropped.subject, &dropped.error.message);
-    let is_failure = dropped.error.kind != MappingErrorKind::Released;
+    let is_failure = !matches!(
+        dropped.error.kind,
+        MappingErrorKind::Released | MappingErrorKind::Unanswered
+    );
     let mut outcome = Outcome::GivenBack;
     if is_failure {
         outcome = Outcome::Failed;
@@ -115,7 +118,9 @@ pub fn failure_record(run: &Run, mapping: &Mapping, error: &MappingError) -> Fai
             backoff::after_failure(mapping.id, attempts, max_attempts, now),
         ),
         MappingErrorKind::Gone => (attempts, NextAttempt::Park),
-        MappingErrorKind::RepositoryHidden | MappingErrorKind::Released => {
+        MappingErrorKind::RepositoryHidden
+        | MappingErrorKind::Unanswered
+        | MappingErrorKind::Released => {
             (mapping.attempts, NextAttempt::RetryAt(now + HIDDEN_DELAY))
         }
     };

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::agira_object::{item_key, mapping_key};
-use crate::core::failure::MappingError;
+use crate::core::failure::{MappingError, MappingErrorKind};
 use crate::core::model::*;
 use crate::core::records::{ObjectState, Records};
 use crate::core::text::quoted;
@@ -106,6 +106,7 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
         Some(error) => rest.stop = Some(run.pause.stop_for(&mut run.db, &run.github, error)),
         None => run.pause.clear(&mut run.db)?,
     }
+    report_unanswered(run, &answers);
     let not_asked = match &rest.stop {
         Some(stop) => stop.to_string(),
         None => "the time budget is used up".to_owned(),
@@ -128,6 +129,17 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
     }
     snapshots.sort_by_key(|(claimed, snapshot)| (claimed.item.id, closed_at(snapshot)));
     Ok((snapshots, rest))
+}
+
+/// Reports the issues and pull requests that GitHub gave no answer about.
+fn report_unanswered(run: &mut Run, answers: &[Result<Snapshot, MappingError>]) {
+    for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        if error.kind == MappingErrorKind::Unanswered {
+            let reason = format!("{}; the next run asks again", error.message);
+            log::warn!("{reason}");
+            run.report.stop(StoppedBy::Github, &reason);
+        }
+    }
 }
 
 /// Returns the snapshot if it is of the issue or pull request that the mapping means.

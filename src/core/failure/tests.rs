@@ -3,7 +3,7 @@
 
 use super::DatabaseFailure::{Conflict, Forbidden, Lost, Slow};
 use super::FailureKind::*;
-use super::MappingErrorKind::{Failed, Gone, RepositoryHidden};
+use super::MappingErrorKind::{Failed, Gone, RepositoryHidden, Unanswered};
 use super::*;
 
 const SECONDARY: &str =
@@ -241,9 +241,9 @@ fn githubs_errors_of_one_issue_or_repository() {
             Some(RepositoryHidden),
             Some(RepositoryHidden),
         ),
-        (Some("SERVICE_UNAVAILABLE"), Some(Failed), Some(Failed)),
-        (Some("SOMETHING_NEW"), Some(Failed), Some(Failed)),
-        (None, Some(Failed), Some(Failed)),
+        (Some("SERVICE_UNAVAILABLE"), Some(Unanswered), Some(Failed)),
+        (Some("SOMETHING_NEW"), Some(Unanswered), Some(Failed)),
+        (None, Some(Unanswered), Some(Failed)),
     ];
     for (error_type, of_repository, of_part) in table {
         assert_eq!(
@@ -252,6 +252,11 @@ fn githubs_errors_of_one_issue_or_repository() {
                 graphql_path(error_type, false)
             ),
             (of_repository, of_part),
+            "{error_type:?}"
+        );
+        assert_eq!(
+            Some(graphql_poll(error_type)),
+            of_repository,
             "{error_type:?}"
         );
     }

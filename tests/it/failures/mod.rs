@@ -9,5 +9,6 @@ mod limits;
 mod poison;
 mod polls;
 mod sick_edge;
+mod sick_github;
 mod signals;
 mod wire_faults;

@@ -70,6 +70,17 @@ pub enum Fault {
     },
 }
 
+/// An alias that is null, while GitHub answers for the others in the same query.
+#[derive(Debug, Clone)]
+pub struct NullAlias {
+    /// Message of the error; `None`: there is no error.
+    pub message: Option<String>,
+    /// Type of the error, if it has one.
+    pub kind: Option<String>,
+    /// The error names the alias in its path.
+    pub has_path: bool,
+}
+
 /// A running simulator; dropping it stops it.
 pub struct Github {
     server: Server,
@@ -83,6 +94,9 @@ struct State {
     faults: Vec<Fault>,
     /// Response to polls of these repositories (lower case).
     failing_polls: HashMap<String, Response>,
+    /// Repositories in polls and issues in fetches (lower case) that are null in so many more
+    /// responses.
+    null_aliases: HashMap<String, (usize, NullAlias)>,
     /// GitHub App, whose tokens are valid beside the plain one.
     app: Option<app::App>,
     /// Points spent.
@@ -110,6 +124,7 @@ impl Github {
             world,
             faults: Vec::new(),
             failing_polls: HashMap::new(),
+            null_aliases: HashMap::new(),
             app: None,
             spent: 0,
             meanwhile: Vec::new(),
@@ -217,6 +232,14 @@ impl Github {
             .insert(name.to_lowercase(), answer);
     }
 
+    /// Makes the alias of this repository (`owner/name`) in the next `count` polls, or of this
+    /// issue (`owner/name#number`) in the next `count` fetches, null.
+    pub fn nullify(&self, key: &str, count: usize, alias: NullAlias) {
+        lock(&self.state)
+            .null_aliases
+            .insert(key.to_lowercase(), (count, alias));
+    }
+
     /// Hides a repository from the token.
     pub fn hide_repository(&self, name: &str) {
         lock(&self.state).world.set_hidden(name, true);
@@ -237,6 +260,7 @@ impl Github {
         let mut state = lock(&self.state);
         state.faults.clear();
         state.failing_polls.clear();
+        state.null_aliases.clear();
     }
 
     /// Makes the next `count` requests fail.

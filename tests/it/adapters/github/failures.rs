@@ -1,9 +1,9 @@
 //! The classification of failures of one issue or one repository; they never affect the others.
 
-use kit::github::Fault;
+use kit::github::{Fault, NullAlias};
 use serde_json::{Value, json};
 
-use super::MappingErrorKind::{Failed, Gone, RepositoryHidden};
+use super::MappingErrorKind::{Failed, Gone, RepositoryHidden, Unanswered};
 use super::*;
 
 /// Checks that the fetch of the second of three issues fails like this, and that the others succeed.
@@ -168,19 +168,16 @@ fn a_hidden_repository_differs_from_a_missing_issue() {
 fn an_error_affects_only_the_issue_in_its_path() {
     for (kind, expected) in [
         ("FORBIDDEN", RepositoryHidden),
-        ("SERVICE_UNAVAILABLE", Failed),
-        ("SOMETHING_NEW", Failed),
+        ("SERVICE_UNAVAILABLE", Unanswered),
+        ("SOMETHING_NEW", Unanswered),
     ] {
         let simulator = three();
-        let (alias, message) = ("t1".to_owned(), "not for\nyou".to_owned());
-        simulator.fail_next(
-            1,
-            &Fault::Alias {
-                alias,
-                kind: kind.to_owned(),
-                message,
-            },
-        );
+        let null = NullAlias {
+            message: Some("not for\nyou".to_owned()),
+            kind: Some(kind.to_owned()),
+            has_path: true,
+        };
+        simulator.nullify("acme/other#2", 9, null);
         check_middle(&simulator, expected, &[kind, "not for\\nyou"]);
     }
 }
@@ -249,25 +246,21 @@ fn a_mention_with_an_error_is_not_treated_as_absent() {
 }
 
 #[test]
-fn null_without_an_error_hides_the_repository_or_is_a_failure() {
-    let null = |path: &str| {
-        let simulator = three();
-        let null = changed(&simulator, |answer| {
-            *answer.pointer_mut(path).expect(path) = Value::Null
-        });
-        simulator.fail_next(1, &null);
-        simulator
+fn null_without_an_error_is_no_answer_or_a_failure() {
+    let simulator = three();
+    let null = NullAlias {
+        message: None,
+        kind: None,
+        has_path: false,
     };
-    check_middle(
-        &null("/data/t1"),
-        RepositoryHidden,
-        &["GitHub returned nothing about repository"],
-    );
-    check_middle(
-        &null("/data/t1/issueOrPullRequest"),
-        Failed,
-        &["GitHub answered unexpectedly"],
-    );
+    simulator.nullify("acme/other#2", 9, null);
+    check_middle(&simulator, Unanswered, &["no answer about acme/other#2"]);
+    let simulator = three();
+    let null = changed(&simulator, |answer| {
+        answer["data"]["t1"]["issueOrPullRequest"] = Value::Null;
+    });
+    simulator.fail_next(1, &null);
+    check_middle(&simulator, Failed, &["GitHub answered unexpectedly"]);
 }
 
 #[test]

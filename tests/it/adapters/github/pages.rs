@@ -122,7 +122,7 @@ fn a_failed_further_page_fails_only_its_issue() {
     simulator.issue("acme/shop#12", |issue| issue.labels = names(0..101));
     let first = recorded(&simulator, &keys).remove(0);
     simulator.fail_next(1, &Fault::Answer(first));
-    let kind = "SOMETHING_NEW".to_owned();
+    let kind = "FORBIDDEN".to_owned();
     simulator.fail_next(
         1,
         &Fault::Alias {
@@ -137,4 +137,19 @@ fn a_failed_further_page_fails_only_its_issue() {
         "{fetched:?}"
     );
     assert!(fetched[1].is_ok(), "{fetched:?}");
+}
+
+#[test]
+fn a_further_page_without_an_answer_is_asked_for_again() {
+    let simulator = simulator();
+    simulator.issue("acme/shop#12", |issue| issue.labels = names(0..101));
+    let first = recorded(&simulator, &["acme/shop#12"]).remove(0);
+    simulator.fail_next(1, &Fault::Answer(first));
+    let alias = Fault::Alias {
+        alias: "repository".to_owned(),
+        kind: "SOMETHING_NEW".to_owned(),
+        message: "not now".to_owned(),
+    };
+    simulator.fail_next(1, &alias);
+    assert_eq!(fetch_one(&simulator, "acme/shop#12").labels.len(), 101);
 }

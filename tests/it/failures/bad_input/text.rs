@@ -2,7 +2,7 @@
 
 use agira_worker::core::agira_object::ObjectType::{GithubIssue, GithubPr};
 use kit::agira::{self, NewItem};
-use kit::github::Fault;
+use kit::github::{Fault, NullAlias};
 use kit::http::Response;
 use serde_json::json;
 
@@ -189,14 +189,14 @@ fn hostile_text_in_an_address_or_an_error_is_harmless_in_every_output() {
     };
     check(&rejected, 3, "Weaviate rejects github_issue:1: x\\u{1b}");
     let spoiled = |world: &mut World, _: &Linked| {
-        let alias = Fault::Alias {
-            alias: "t0".to_owned(),
-            kind: HOSTILE.to_owned(),
-            message: HOSTILE.to_owned(),
+        let alias = NullAlias {
+            kind: Some(HOSTILE.to_owned()),
+            message: Some(HOSTILE.to_owned()),
+            has_path: true,
         };
-        world.github.fail_next(3, &alias);
+        world.github.nullify(ISSUE, 99, alias);
     };
-    check(&spoiled, 3, "GitHub says: x\\u{1b}");
+    check(&spoiled, 75, "GitHub says: x\\u{1b}");
     for (status, code) in [(401, 1), (403, 1), (404, 1), (429, 75), (503, 75)] {
         let refused = |world: &mut World, _: &Linked| {
             let answer = Response::json(status, &json!({ "message": HOSTILE }));

@@ -82,6 +82,7 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
     match executed {
         Ok(mut answer) => {
             spoil(&mut state.faults, &mut answer);
+            nullify(state, &body["variables"], &mut answer);
             Response::json(200, &answer)
         }
         Err(invalid) => errors(json!([{ "message": invalid.0 }])),
@@ -106,9 +107,50 @@ fn spoil(faults: &mut Vec<Fault>, answer: &mut Value) {
         faults.remove(0);
         answer["data"][&alias] = Value::Null;
         let error = json!({ "type": kind, "path": [alias], "message": message });
-        match answer.get_mut("errors").and_then(Value::as_array_mut) {
-            Some(errors) => errors.push(error),
-            None => answer["errors"] = json!([error]),
+        add_error(answer, error);
+    }
+}
+
+fn add_error(answer: &mut Value, error: Value) {
+    match answer.get_mut("errors").and_then(Value::as_array_mut) {
+        Some(errors) => errors.push(error),
+        None => answer["errors"] = json!([error]),
+    }
+}
+
+/// Puts null in the place of the repositories of a poll and the issues of a fetch that GitHub fails
+/// to answer about.
+fn nullify(state: &mut State, variables: &Value, answer: &mut Value) {
+    let text = |name: String| variables[name].as_str().unwrap_or_default().to_lowercase();
+    for index in 0.. {
+        let (poll, fetch) = (format!("r{index}"), format!("t{index}"));
+        let repository = format!(
+            "{}/{}",
+            text(format!("o{index}")),
+            text(format!("n{index}"))
+        );
+        let (alias, key) = if answer["data"].get(&poll).is_some() {
+            (poll, repository)
+        } else if answer["data"].get(&fetch).is_some() {
+            let number = &variables[format!("i{index}")];
+            (fetch, format!("{repository}#{number}"))
+        } else {
+            return;
+        };
+        let Some((count @ 1.., null)) = state.null_aliases.get_mut(&key) else {
+            continue;
+        };
+        *count -= 1;
+        answer["data"][&alias] = Value::Null;
+        if let Some(message) = &null.message {
+            let mut error = json!({ "message": message });
+            if let Some(kind) = &null.kind {
+                error["type"] = json!(kind);
+            }
+            if null.has_path {
+                error["path"] = json!([alias]);
+            }
+            add_error(answer, error);
         }
     }
 }

@@ -1,0 +1,169 @@
+//! A GitHub that fails for a while, partly or endlessly: what the run stores, says and asks again.
+
+use kit::github::NullAlias;
+use serde_json::{Value, json};
+
+use crate::fixtures::seconds_from_now;
+use crate::harness::{Run, World};
+
+const WRONG: &str = "Something went wrong while executing your query. Please include `ABCD:1` when reporting this issue.";
+
+/// Every form in which GitHub gives no answer about one alias: message, type, and whether the path
+/// names the alias.
+fn silences() -> Vec<NullAlias> {
+    let forms: [(Option<&str>, Option<&str>, bool); 6] = [
+        (None, None, false),
+        (Some(WRONG), None, false),
+        (Some(WRONG), None, true),
+        (Some(WRONG), Some("INTERNAL"), false),
+        (Some(WRONG), Some("INTERNAL"), true),
+        (Some("try later"), Some("SERVICE_UNAVAILABLE"), true),
+    ];
+    let alias = |(message, kind, has_path): (Option<&str>, Option<&str>, bool)| NullAlias {
+        message: message.map(str::to_owned),
+        kind: kind.map(str::to_owned),
+        has_path,
+    };
+    forms.into_iter().map(alias).collect()
+}
+
+/// Returns a world of two repositories with an issue each that was checked and then closed.
+fn changed() -> World {
+    let mut world = World::new();
+    for key in ["acme/shop#1", "zoo/keeper#1"] {
+        world.issue(key, "Working");
+    }
+    world.sync();
+    for key in ["acme/shop#1", "zoo/keeper#1"] {
+        world.github.close(key, &seconds_from_now(5));
+    }
+    world.github.clear_log();
+    world
+}
+
+/// Cursors and errors of the repositories, and attempts, error and claim of the mappings.
+fn stored(world: &mut World, repository: &str) -> Value {
+    world.one(&format!(
+        "SELECT json_build_array(
+            (SELECT json_agg(json_build_array(issues_cursor, pull_requests_cursor, error, error_at)) FROM worker_repository
+             WHERE name = '{repository}'),
+            (SELECT json_agg(json_build_array(worker_attempts, worker_error, worker_claim, worker_recheck_at IS NULL))
+             FROM core_externalissuemapping WHERE html_url LIKE '%/{repository}/%'))"
+    ))
+}
+
+#[track_caller]
+fn check_stopped(run: &Run, message: &str) {
+    let report = run.json();
+    assert_eq!(report["stopped_by"], "github", "{}", run.all());
+    let error = report["error"].as_str().unwrap_or_default();
+    assert!(error.contains(message), "{}", run.all());
+    assert!(!run.stderr.contains("GITHUB_TOKEN"), "{}", run.all());
+}
+
+/// A repository without an answer in a poll is asked about again at once, and then left to the next
+/// run.
+#[test]
+fn a_poll_without_an_answer_about_one_repository_moves_no_cursor_and_rests_no_hour() {
+    for alias in silences() {
+        let mut world = changed();
+        let before = stored(&mut world, "acme/shop");
+        world.github.nullify("acme/shop", 3, alias.clone());
+        let run = world.run(&["sync", "--output", "json"]).exits(75);
+        check_stopped(&run, "acme/shop: ");
+        assert_eq!(run.json()["items_moved"], 1, "{alias:?}\n{}", run.all());
+        assert_eq!(stored(&mut world, "acme/shop"), before, "{alias:?}");
+        // Three polls and the fetch of the other one.
+        assert_eq!(world.github.requests().len(), 4, "{alias:?}\n{}", run.all());
+        world.sync();
+        assert_eq!(world.item_status(1), "Testing", "{alias:?}");
+    }
+}
+
+/// The same for all repositories at once: it is not the token that is to blame.
+#[test]
+fn a_poll_without_any_answer_is_githubs_failure() {
+    for alias in silences() {
+        let mut world = changed();
+        let before = stored(&mut world, "acme/shop");
+        for name in ["acme/shop", "zoo/keeper"] {
+            world.github.nullify(name, 3, alias.clone());
+        }
+        let run = world.run(&["sync", "--output", "json"]).exits(75);
+        check_stopped(&run, "the next run polls it again");
+        assert_eq!(stored(&mut world, "acme/shop"), before, "{alias:?}");
+        world.sync();
+        for item in [1, 2] {
+            assert_eq!(world.item_status(item), "Testing", "{alias:?}");
+        }
+    }
+}
+
+/// An issue without an answer is asked about again at once, and then released without an attempt.
+#[test]
+fn a_fetch_without_an_answer_about_one_issue_counts_no_attempt() {
+    for alias in silences() {
+        let mut world = changed();
+        world.github.nullify("acme/shop#1", 3, alias.clone());
+        let run = world.run(&["sync", "--output", "json"]).exits(75);
+        check_stopped(&run, "GitHub gives no answer about acme/shop#1");
+        let report = run.json();
+        assert_eq!(
+            (
+                &report["items_moved"],
+                &report["given_back"],
+                &report["failed"]
+            ),
+            (&json!(1), &json!(1), &json!(0)),
+            "{alias:?}\n{}",
+            run.all()
+        );
+        let due = "SELECT worker_attempts = 0 AND worker_error IS NULL AND worker_claim IS NULL AND worker_due_at <= now()
+            FROM core_externalissuemapping WHERE id = 1";
+        assert!(world.one::<bool>(due), "{alias:?}\n{}", run.all());
+        world.sync();
+        assert_eq!(world.item_status(1), "Testing", "{alias:?}");
+    }
+}
+
+/// A failure that passes within the run is not noticed.
+#[test]
+fn one_or_two_answers_that_fail_are_repeated_in_the_run() {
+    for (key, count) in [
+        ("acme/shop", 1),
+        ("acme/shop", 2),
+        ("acme/shop#1", 1),
+        ("acme/shop#1", 2),
+    ] {
+        for alias in silences() {
+            let mut world = changed();
+            world.github.nullify(key, count, alias.clone());
+            world.sync();
+            for item in [1, 2] {
+                assert_eq!(world.item_status(item), "Testing", "{key} {alias:?}");
+            }
+        }
+    }
+}
+
+/// Only these types can mean that a repository is hidden, with a path or without one.
+#[test]
+fn a_type_that_names_a_missing_permission_hides_the_repository() {
+    for kind in ["NOT_FOUND", "FORBIDDEN", "INSUFFICIENT_SCOPES"] {
+        for has_path in [true, false] {
+            let mut world = changed();
+            let alias = NullAlias {
+                message: Some("no".to_owned()),
+                kind: Some(kind.to_owned()),
+                has_path,
+            };
+            world.github.nullify("acme/shop", 1, alias);
+            let run = world.run(&["sync", "--output", "json"]).exits(3);
+            run.logs("acme/shop: repository acme/shop cannot be read")
+                .logs("it is polled again after an hour");
+            let resting =
+                "SELECT error_at IS NOT NULL FROM worker_repository WHERE name = 'acme/shop'";
+            assert!(world.one::<bool>(resting), "{kind}");
+        }
+    }
+}
