@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use backon::{BlockingRetryable, ExponentialBuilder};
+use chrono::{DateTime, Utc};
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url, redirect};
@@ -84,6 +85,24 @@ impl Response {
             self.body = body.replace(secret, "(secret)").into_bytes();
         }
         self
+    }
+
+    /// Returns the service's clock (UTC).
+    pub(crate) fn date(&self) -> Option<DateTime<Utc>> {
+        let date = DateTime::parse_from_rfc2822(self.header("date")?).ok()?;
+        Some(date.to_utc())
+    }
+
+    /// Returns the seconds that `Retry-After` names, as a number or as a date of the service's clock
+    /// (RFC 9110, section 10.2.3).
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        let value = self.header("retry-after")?;
+        let seconds = value.parse().or_else(|_| {
+            let until = DateTime::parse_from_rfc2822(value)?;
+            let now = self.date().unwrap_or_else(Utc::now);
+            Ok::<i64, chrono::ParseError>((until.to_utc() - now).num_seconds().max(0))
+        });
+        u64::try_from(seconds.ok()?).ok()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

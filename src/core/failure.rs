@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-/// Longest wait that is accepted, in seconds, so that no time overflows. GitHub's limits end within
-/// an hour.
-const LONGEST_WAIT: u64 = 365 * 24 * 60 * 60;
+/// Longest named wait that is believed, in seconds. GitHub's own limits end within the hour; a
+/// longer wait is a mistake, such as a reset in milliseconds.
+pub const LONGEST_WAIT: u64 = 2 * 60 * 60;
 
 /// The classes of a service's failures, the most restrictive first. All are the environment's
 /// failures, except [`FailureKind::Rejected`] for a request about one mapping.
@@ -193,6 +193,9 @@ pub fn github(response: &GithubResponse<'_>) -> Result<(), FailureKind> {
         429 => Err(FailureKind::RateLimited(response.wait())),
         // GitHub sends these statuses for a request that takes more than ten seconds.
         502 | 504 => Err(FailureKind::TooHeavy),
+        503 if response.retry_after.is_some_and(|seconds| seconds > 0) => {
+            Err(FailureKind::RateLimited(response.wait()))
+        }
         500.. => Err(FailureKind::Unavailable),
         _ => Err(FailureKind::Rejected),
     }

@@ -165,7 +165,9 @@ impl App {
     /// Adopts GitHub's clock from a response that refuses a JWT; returns true if the clocks differ
     /// enough to be the reason.
     fn adopt_clock(&mut self, response: &Response) -> bool {
-        let ahead = response::date(response).map_or(TimeDelta::zero(), |date| date - Utc::now());
+        let ahead = response
+            .date()
+            .map_or(TimeDelta::zero(), |date| date - Utc::now());
         let is_wrong = (ahead - self.clock_ahead).abs() > CLOCK_TOLERANCE;
         if is_wrong {
             let seconds = ahead.num_seconds();
@@ -213,7 +215,9 @@ impl App {
             .into());
         }
         // Both times are GitHub's, so that our clock does not matter.
-        let now = response::date(&response).unwrap_or_else(|| Utc::now() + self.clock_ahead);
+        let now = response
+            .date()
+            .unwrap_or_else(|| Utc::now() + self.clock_ahead);
         let lifetime = (expires_at - now - TOKEN_MARGIN).to_std();
         let now = Instant::now();
         Ok(Installation {

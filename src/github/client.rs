@@ -201,7 +201,7 @@ impl Github {
         let url = self.graphql.clone();
         let (envelope, date) = self.send(
             |client| client.post(&url).json(&body),
-            |response| Ok((response::envelope(&response)?, response::date(&response))),
+            |response| Ok((response::envelope(&response)?, response.date())),
         )?;
         self.answered_at = date.or(self.answered_at);
         if let Ok(limit) = RateLimit::deserialize(&envelope.data["rateLimit"]) {

@@ -1,7 +1,5 @@
 //! Reads and classifies GitHub's responses.
 
-use chrono::{DateTime, Utc};
-
 use super::schema::Envelope;
 use crate::core::failure::{self, FailureKind, GithubResponse, MappingError, ServiceError};
 use crate::core::text::quoted;
@@ -35,12 +33,6 @@ impl From<MappingError> for GithubError {
     fn from(error: MappingError) -> Self {
         Self::Target(error)
     }
-}
-
-/// Returns GitHub's clock (UTC).
-pub(super) fn date(response: &Response) -> Option<DateTime<Utc>> {
-    let date = DateTime::parse_from_rfc2822(response.header("date")?).ok()?;
-    Some(date.to_utc())
 }
 
 /// Fails if the response is a failure of GitHub or of the request.
@@ -89,10 +81,10 @@ pub(super) fn envelope(response: &Response) -> Result<Envelope, ServiceError> {
 
 fn classified<'a>(response: &'a Response, message: &'a str) -> GithubResponse<'a> {
     let number = |name| response.header(name)?.parse::<i64>().ok();
-    let reset = number("x-ratelimit-reset").zip(date(response));
+    let reset = number("x-ratelimit-reset").zip(response.date());
     GithubResponse {
         status: response.status.as_u16(),
-        retry_after: number("retry-after").and_then(|seconds| u64::try_from(seconds).ok()),
+        retry_after: response.retry_after(),
         remaining: response.header("x-ratelimit-remaining"),
         until_reset: reset.and_then(|(reset, date)| reset.checked_sub(date.timestamp())),
         message,

@@ -105,7 +105,14 @@ fn githubs_answers_by_status() {
         (response(500, ""), Err(Unavailable)),
         (response(501, ""), Err(Unavailable)),
         (response(503, "Service unavailable"), Err(Unavailable)),
-        (with_retry_after(503, ""), Err(Unavailable)),
+        (with_retry_after(503, ""), Err(RateLimited(Some(77)))),
+        (
+            GithubResponse {
+                retry_after: Some(0),
+                ..response(503, "")
+            },
+            Err(Unavailable),
+        ),
         (response(599, ""), Err(Unavailable)),
         // Redirects, an unknown or retired version, an invalid query.
         (response(301, ""), Err(Rejected)),

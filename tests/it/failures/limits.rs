@@ -197,9 +197,9 @@ fn pauses_without_a_named_end_double_in_a_row_up_to_two_hours() {
     // A pause with a named end resets the count, and so does a normal response.
     world.github.fail_next(
         1,
-        &Fault::Answer(error_message(429, "Slow down.").header("retry-after", "9000")),
+        &Fault::Answer(error_message(429, "Slow down.").header("retry-after", "6000")),
     );
-    assert_eq!(limited(&mut world), 9000);
+    assert_eq!(limited(&mut world), 6000);
     for _ in 0..2 {
         wait(&mut world);
         world
