@@ -38,6 +38,9 @@ pub struct RepositoryChanges {
     pub pull_requests: Vec<RemoteChange>,
     /// There are more changes than one poll reads.
     pub is_far_behind: bool,
+    /// GitHub's own clock at the first answer (UTC). A change that is later is reported and is no
+    /// cursor.
+    pub answered_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +48,8 @@ pub struct RepositoryChanges {
 struct ChangesPage {
     issues: Option<Connection<Node>>,
     pull_requests: Option<Connection<Node>>,
+    #[serde(skip)]
+    answered_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,12 +121,13 @@ impl Target for PollProgress<'_> {
                 quoted(reason)
             ))
         };
-        let page: ChangesPage =
+        let mut page: ChangesPage =
             serde_json::from_value(value).map_err(|error| unusable(&error.to_string()))?;
         let lacks_issues = self.issues.is_some() && page.issues.is_none();
         if lacks_issues || self.pull_requests.is_some() && page.pull_requests.is_none() {
             return Err(unusable("null in the place of what changed").into());
         }
+        page.answered_at = github.answered_at();
         Ok(page)
     }
 
@@ -148,6 +154,7 @@ impl Target for PollProgress<'_> {
         changes.issues.extend(visible(page.issues).map(change));
         let pull_requests = visible(page.pull_requests).filter(|node| node.updated_at >= since);
         changes.pull_requests.extend(pull_requests.map(change));
+        changes.answered_at = changes.answered_at.or(page.answered_at);
         self.pages += 1;
         if self.pages >= MAX_PAGES && (self.issues.is_some() || self.pull_requests.is_some()) {
             changes.is_far_behind = true;

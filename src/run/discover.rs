@@ -153,11 +153,11 @@ fn result(
         }
         Ok(changes) => {
             // A cursor in the future would hide all changes before that time.
-            let limit = begin + Duration::days(1);
+            let limit = changes.answered_at.unwrap_or(begin);
             let latest = |changes: &[RemoteChange], cursor| {
                 let times = changes.iter().map(|change| change.updated_at);
                 times
-                    .filter(|time| *time < limit)
+                    .filter(|time| *time <= limit)
                     .fold(cursor, DateTime::max)
             };
             result.issues_cursor = latest(&changes.issues, issues_cursor);

@@ -139,6 +139,7 @@ fn cursors_follow_the_polls_and_never_go_back() {
     let mut world = settled(2);
     let before = cursors(&mut world);
     let (closed, merged) = (seconds_from_now(300), seconds_from_now(200));
+    world.github.settings().clock_ahead = 400;
     world.github.close("acme/shop#1", &closed);
     world.github.pull_request("acme/shop#1002", |pull_request| {
         pull_request.updated_at = merged.clone()
@@ -219,6 +220,7 @@ fn all_pages_of_changes_are_read() {
 #[test]
 fn an_issue_that_changes_page_between_two_pages_hides_no_other() {
     let mut world = settled(70);
+    world.github.settings().clock_ahead = 400;
     for number in 1..=70 {
         world.github.issue(&format!("acme/shop#{number}"), |issue| {
             issue.updated_at = seconds_from_now(i64::from(number))

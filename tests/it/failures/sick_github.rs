@@ -1,6 +1,8 @@
 //! A GitHub that fails for a while, partly or endlessly: what the run stores, says and asks again.
 
-use kit::github::NullAlias;
+use chrono::{DateTime, Utc};
+use kit::github::{Fault, NullAlias};
+use kit::http::Response;
 use serde_json::{Value, json};
 
 use crate::fixtures::seconds_from_now;
@@ -165,5 +167,86 @@ fn a_type_that_names_a_missing_permission_hides_the_repository() {
                 "SELECT error_at IS NOT NULL FROM worker_repository WHERE name = 'acme/shop'";
             assert!(world.one::<bool>(resting), "{kind}");
         }
+    }
+}
+
+/// A wait that GitHub names is believed for two hours at most, whatever form it has; a 503 can name
+/// one, too.
+#[test]
+fn a_named_wait_is_believed_for_two_hours_at_most() {
+    let date = "Tue, 24 Nov 2026 04:00:00 GMT";
+    let (in_five_minutes, in_a_year) = (
+        "Tue, 24 Nov 2026 04:05:00 GMT",
+        "Wed, 24 Nov 2027 04:00:00 GMT",
+    );
+    let retry_after = |status, value: &str| {
+        Response::json(status, &json!({ "message": "Slow down." }))
+            .header("date", date)
+            .header("retry-after", value)
+    };
+    let reset = |value: &str| {
+        Response::json(403, &json!({ "message": "Slow down." }))
+            .header("date", date)
+            .header("x-ratelimit-remaining", "0")
+            .header("x-ratelimit-reset", value)
+    };
+    let table = [
+        (retry_after(429, "31536000"), 7200),
+        (retry_after(403, "7201"), 7200),
+        (retry_after(429, "7199"), 7199),
+        (retry_after(429, in_five_minutes), 300),
+        (retry_after(403, in_a_year), 7200),
+        (retry_after(503, "120"), 120),
+        (retry_after(503, in_five_minutes), 300),
+        (retry_after(503, "31536000"), 7200),
+        (reset("1795493100"), 300),
+        (reset("1795493100000"), 7200),
+    ];
+    for (answer, seconds) in table {
+        let mut world = changed();
+        world.github.fail_next(1, &Fault::Answer(answer.clone()));
+        let run = world.run(&["sync", "--output", "json"]).exits(75);
+        assert_eq!(run.json()["stopped_by"], "rate_limit", "{}", run.all());
+        assert_eq!(world.github.requests().len(), 1, "{answer:?}");
+        let stored = format!(
+            "SELECT p.until - interval '{seconds} s' BETWEEN r.started_at AND r.finished_at
+             FROM worker_pause p, worker_run r ORDER BY r.id DESC LIMIT 1"
+        );
+        assert!(world.one::<bool>(&stored), "{answer:?}\n{}", run.all());
+        world.github.clear_log();
+        world.run(&["sync"]).exits(75);
+        assert_eq!(world.github.requests().len(), 0, "{answer:?}");
+    }
+}
+
+/// A change in GitHub's future, such as one made before its clock was corrected, is checked and is
+/// no cursor.
+#[test]
+fn a_change_in_the_future_is_no_cursor_and_hides_no_other() {
+    for (seconds, is_pull_request) in [(120, false), (7200, false), (7200, true), (90_000, false)] {
+        let mut world = changed();
+        let time = seconds_from_now(seconds);
+        match is_pull_request {
+            true => {
+                world.github.pull_request("acme/shop#50", |pull_request| {
+                    pull_request.updated_at = time;
+                });
+            }
+            false => {
+                world.github.issue("acme/shop#51", |issue| {
+                    issue.updated_at = time;
+                });
+            }
+        }
+        world.sync();
+        let cursor = "SELECT greatest(issues_cursor, pull_requests_cursor) FROM worker_repository WHERE name = 'acme/shop'";
+        assert!(
+            world.one::<DateTime<Utc>>(cursor) <= Utc::now(),
+            "{seconds}"
+        );
+        world.github.reopen("acme/shop#1", &seconds_from_now(15));
+        world.sync();
+        let state: String = world.one("SELECT state FROM core_externalissuemapping WHERE id = 1");
+        assert_eq!(state, "open", "{seconds}");
     }
 }
