@@ -8,6 +8,10 @@ use std::fmt;
 /// longer wait is a mistake, such as a reset in milliseconds.
 pub const LONGEST_WAIT: u64 = 2 * 60 * 60;
 
+/// Begin of the message of [`MappingErrorKind::Unanswered`] about an issue or pull request. A mapping
+/// whose stored error begins like this was left to a later run before.
+pub const NO_ANSWER: &str = "GitHub gives no answer about";
+
 /// The classes of a service's failures, the most restrictive first. All are the environment's
 /// failures, except [`FailureKind::Rejected`] for a request about one mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +90,8 @@ pub enum MappingErrorKind {
     Gone,
     /// The repository's failure: it cannot be read with our credentials.
     RepositoryHidden,
-    /// GitHub answers for others and not for this one, without a lasting reason.
+    /// GitHub answers for others and not for this one, without a lasting reason. The next run asks
+    /// again, once without an attempt.
     Unanswered,
     /// Release of the claim without a failure, because the run ends early or another session
     /// changed the data.

@@ -8,7 +8,9 @@ use super::queries;
 use super::response::GithubError;
 use super::schema::*;
 use super::timeline::PullRequestCollector;
-use crate::core::failure::{self, FailureKind, MappingError, MappingErrorKind, ServiceError};
+use crate::core::failure::{
+    self, FailureKind, MappingError, MappingErrorKind, NO_ANSWER, ServiceError,
+};
 use crate::core::model::*;
 use crate::core::text::{quoted, storable};
 
@@ -97,7 +99,7 @@ impl Github {
         };
         let message = match (kind, error_type) {
             (MappingErrorKind::Unanswered, _) => {
-                format!("GitHub gives no answer about {target}: {reason}")
+                format!("{NO_ANSWER} {target}: {reason}")
             }
             (MappingErrorKind::RepositoryHidden, Some("NOT_FOUND")) => format!(
                 "repository {repository} is hidden from {label}: {reason}; give it access, or correct the address"

@@ -57,7 +57,10 @@ pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
         records.successes.push(record);
     }
     add_repositories(run, &pushed)?;
-    let released = write(run, records)?;
+    let mut released = write(run, records)?;
+    let dropped = pushed.rest.dropped.iter();
+    let unanswered = dropped.filter(|one| one.error.kind == MappingErrorKind::Unanswered);
+    released.extend(unanswered.map(|one| one.subject.mapping));
     if let Some(stop) = pushed.rest.stop {
         return Err(stop);
     }
@@ -71,12 +74,9 @@ pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
 /// Adds the record of a mapping that dropped out.
 fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) {
     let (subject, message) = (&dropped.subject, &dropped.error.message);
-    let is_failure = !matches!(
-        dropped.error.kind,
-        MappingErrorKind::Released | MappingErrorKind::Unanswered
-    );
+    let is_failure = dropped.error.kind != MappingErrorKind::Released;
     let mut outcome = Outcome::GivenBack;
-    if is_failure {
+    if is_failure && dropped.error.kind != MappingErrorKind::Unanswered {
         outcome = Outcome::Failed;
         subject.log(Level::Error, format_args!("failed: {message}"));
     }
@@ -118,9 +118,9 @@ pub fn failure_record(run: &Run, mapping: &Mapping, error: &MappingError) -> Fai
             backoff::after_failure(mapping.id, attempts, max_attempts, now),
         ),
         MappingErrorKind::Gone => (attempts, NextAttempt::Park),
-        MappingErrorKind::RepositoryHidden
-        | MappingErrorKind::Unanswered
-        | MappingErrorKind::Released => {
+        // Its due time is the latest one, so that it comes after what is due already.
+        MappingErrorKind::Unanswered => (mapping.attempts, NextAttempt::RetryAt(now)),
+        MappingErrorKind::RepositoryHidden | MappingErrorKind::Released => {
             (mapping.attempts, NextAttempt::RetryAt(now + HIDDEN_DELAY))
         }
     };

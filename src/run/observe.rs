@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::agira_object::{item_key, mapping_key};
-use crate::core::failure::{MappingError, MappingErrorKind};
+use crate::core::failure::{MappingError, MappingErrorKind, NO_ANSWER};
 use crate::core::model::*;
 use crate::core::records::{ObjectState, Records};
 use crate::core::text::quoted;
@@ -106,7 +106,6 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
         Some(error) => rest.stop = Some(run.pause.stop_for(&mut run.db, &run.github, error)),
         None => run.pause.clear(&mut run.db)?,
     }
-    report_unanswered(run, &answers);
     let not_asked = match &rest.stop {
         Some(stop) => stop.to_string(),
         None => "the time budget is used up".to_owned(),
@@ -119,7 +118,7 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
         let index = targets.iter().position(|target| *target == address);
         let result = match index.and_then(|index| answers.get(index)) {
             Some(Ok(snapshot)) => verified(&claimed.mapping, &address, snapshot),
-            Some(Err(error)) => Err(error.clone()),
+            Some(Err(error)) => Err(unanswered(run, &claimed.mapping, error.clone())),
             None => Err(MappingError::released(not_asked.as_str())),
         };
         match result {
@@ -131,15 +130,22 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
     Ok((snapshots, rest))
 }
 
-/// Reports the issues and pull requests that GitHub gave no answer about.
-fn report_unanswered(run: &mut Run, answers: &[Result<Snapshot, MappingError>]) {
-    for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-        if error.kind == MappingErrorKind::Unanswered {
-            let reason = format!("{}; the next run asks again", error.message);
-            log::warn!("{reason}");
-            run.report.stop(StoppedBy::Github, &reason);
-        }
+/// Reports an issue or pull request that GitHub gave no answer about. If the run before met the
+/// same, it is the mapping's own failure, so that it neither comes first nor ends all runs with the
+/// exit code of an outage.
+fn unanswered(run: &mut Run, mapping: &Mapping, mut error: MappingError) -> MappingError {
+    if error.kind != MappingErrorKind::Unanswered {
+        return error;
     }
+    let stored = mapping.error.as_deref().unwrap_or_default();
+    if stored.starts_with(NO_ANSWER) {
+        error.kind = MappingErrorKind::Failed;
+    } else {
+        let reason = format!("{}; the next run asks again", error.message);
+        log::warn!("{reason}");
+        run.report.stop(StoppedBy::Github, &reason);
+    }
+    error
 }
 
 /// Returns the snapshot if it is of the issue or pull request that the mapping means.

@@ -120,12 +120,42 @@ fn a_fetch_without_an_answer_about_one_issue_counts_no_attempt() {
             "{alias:?}\n{}",
             run.all()
         );
-        let due = "SELECT worker_attempts = 0 AND worker_error IS NULL AND worker_claim IS NULL AND worker_due_at <= now()
-            FROM core_externalissuemapping WHERE id = 1";
+        let due = "SELECT worker_attempts = 0 AND worker_error LIKE 'GitHub gives no answer about acme/shop#1: %'
+            AND worker_claim IS NULL AND worker_due_at <= now() FROM core_externalissuemapping WHERE id = 1";
         assert!(world.one::<bool>(due), "{alias:?}\n{}", run.all());
         world.sync();
         assert_eq!(world.item_status(1), "Testing", "{alias:?}");
+        let error: Option<String> =
+            world.one("SELECT worker_error FROM core_externalissuemapping WHERE id = 1");
+        assert_eq!(error, None, "{alias:?}");
     }
+}
+
+/// An issue without an answer goes to the end of the queue, and a second run without one counts.
+#[test]
+fn an_issue_that_github_never_answers_neither_comes_first_nor_ends_every_run() {
+    let mut world = World::new();
+    for number in 1..=5 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+        world
+            .github
+            .close(&format!("acme/shop#{number}"), &seconds_from_now(-5));
+    }
+    world
+        .github
+        .nullify("acme/shop#1", 99, silences().remove(1));
+    let limited = &["sync", "--limit", "2", "--output", "json"];
+    world.run(limited).exits(75);
+    world.run(limited).exits(0);
+    for item in 2..=4 {
+        assert_eq!(world.item_status(item), "Testing", "{item}");
+    }
+    let row = "SELECT json_build_array(worker_attempts, worker_due_at > now(), worker_claim)
+        FROM core_externalissuemapping WHERE id = 1";
+    let run = world.run(limited).exits(3);
+    assert_eq!(run.json()["stopped_by"], Value::Null, "{}", run.all());
+    assert_eq!(world.one::<Value>(row), json!([1, true, null]));
+    world.run(limited).exits(0);
 }
 
 /// A failure that passes within the run is not noticed.
