@@ -116,7 +116,8 @@ fn a_move_writes_status_updated_at_and_one_activity_row_as_agira_does() {
             ),
         ]
     );
-    let by_system = "SELECT count(*) FROM core_activity WHERE actor_id IS NULL AND created_at = $1::timestamptz + interval '1 microsecond'";
+    let by_system = "SELECT count(*) FROM core_activity WHERE actor_id IS NULL
+         AND created_at IN ($1::timestamptz, $1::timestamptz + interval '1 microsecond')";
     let now = bench.at(3);
     assert_eq!(
         bench
