@@ -45,6 +45,33 @@ BEGIN
 END
 $$;
 
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'core_externalissuemapping'::regclass AND conname = 'worker_mapping_finite') THEN
+        -- A row with -infinity or infinity gets a time that a person may have meant. What was recorded is asked for again.
+        UPDATE core_externalissuemapping SET
+            worker_due_at = CASE WHEN NOT isfinite(worker_due_at) THEN now() ELSE worker_due_at END,
+            worker_recheck_at = CASE WHEN NOT isfinite(worker_recheck_at) THEN now() ELSE worker_recheck_at END,
+            worker_claimed_until = CASE WHEN NOT isfinite(worker_claimed_until) THEN now() ELSE worker_claimed_until END,
+            worker_error_at = CASE WHEN NOT isfinite(worker_error_at) THEN now() ELSE worker_error_at END,
+            worker_checked_at = CASE WHEN isfinite(worker_checked_at) THEN worker_checked_at END,
+            worker_external_updated_at = CASE WHEN isfinite(worker_external_updated_at) THEN worker_external_updated_at END,
+            worker_closed_at = CASE WHEN isfinite(worker_closed_at) THEN worker_closed_at END,
+            worker_pushed_at = CASE WHEN isfinite(worker_pushed_at) THEN worker_pushed_at END
+        WHERE NOT isfinite(worker_due_at) OR NOT isfinite(worker_recheck_at) OR NOT isfinite(worker_claimed_until)
+            OR NOT isfinite(worker_error_at) OR NOT isfinite(worker_checked_at) OR NOT isfinite(worker_external_updated_at)
+            OR NOT isfinite(worker_closed_at) OR NOT isfinite(worker_pushed_at);
+        -- A claim without an end would never become a suspect, and a due time without an end would never come.
+        ALTER TABLE core_externalissuemapping
+            ADD CONSTRAINT worker_mapping_finite CHECK (
+                isfinite(worker_due_at) AND isfinite(worker_recheck_at) AND isfinite(worker_claimed_until)
+                AND isfinite(worker_error_at) AND isfinite(worker_checked_at) AND isfinite(worker_external_updated_at)
+                AND isfinite(worker_closed_at) AND isfinite(worker_pushed_at)
+            );
+    END IF;
+END
+$$;
+
 -- One partial index for each part of the claim, and one for each other set of rows that a run or `status` selects.
 CREATE INDEX IF NOT EXISTS worker_mapping_due ON core_externalissuemapping (worker_due_at, id)
     WHERE worker_claim IS NULL AND worker_due_at IS NOT NULL;

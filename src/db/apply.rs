@@ -160,7 +160,7 @@ impl Db {
     /// Locks the mapping's row. Fails if the row has changed since the plan was made.
     fn lock(&mut self, mapping: &Mapping, lease: Lease) -> Result<(), ApplyError> {
         let (id, item, closed_at) = (mapping.id.0, mapping.item_id.0, &mapping.handled_closed_at);
-        let sql = "/* apply_lock */ SELECT FROM core_externalissuemapping WHERE id = $1 AND worker_claim = $2 AND item_id = $3
+        let sql = "/* apply_lock */ SELECT FROM core_externalissuemapping WHERE id = $1::bigint AND worker_claim = $2 AND item_id = $3::bigint
              AND worker_closed_at IS NOT DISTINCT FROM $4 AND state = $5 FOR UPDATE";
         let state = &mapping.state;
         let rows = self.query(sql, &[&id, &lease.run, &item, closed_at, state])?;
@@ -172,8 +172,9 @@ impl Db {
     }
 
     fn set_github_id(&mut self, row: MappingId, from: GithubId, to: GithubId) -> Result<(), Error> {
-        let sql = "/* apply_github_id */ UPDATE core_externalissuemapping SET github_id = $3
-             WHERE id = $1 AND github_id = $2";
+        let sql =
+            "/* apply_github_id */ UPDATE core_externalissuemapping SET github_id = $3::bigint
+             WHERE id = $1::bigint AND github_id = $2::bigint";
         self.execute(sql, &[&row.0, &from.0, &to.0]).map(drop)
     }
 
@@ -189,7 +190,7 @@ impl Db {
     ) -> Result<bool, Error> {
         let summary = format!("Status: {from} → {to}");
         let sql = "/* apply_move_item */ WITH moved AS (
-                UPDATE core_item SET status = $3, updated_at = $4 WHERE id = $1 AND status = $2 RETURNING id
+                UPDATE core_item SET status = $3, updated_at = $4 WHERE id = $1::bigint AND status = $2 RETURNING id
              )
              INSERT INTO core_activity (target_content_type_id, target_object_id, verb, summary, created_at, actor_id)
              SELECT t.id, moved.id::text, 'item.status_changed', $5, $4 + interval '1 microsecond', NULL
@@ -211,7 +212,7 @@ impl Db {
         let urls = column(pull_requests, |one| one.url.as_str());
         let sql = "/* apply_insert */ INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url,
                 last_synced_at, item_id, pr_body, merge_commit_sha, merged_at, worker_due_at, worker_claim, worker_claimed_until)
-             SELECT t.github_id, t.number, 'PR', t.state, t.url, $5, $6, '', '', NULL, $5, $7, $8
+             SELECT t.github_id, t.number, 'PR', t.state, t.url, $5, $6::bigint, '', '', NULL, $5, $7, $8
              FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[]) AS t(github_id, number, state, url)
              ON CONFLICT (github_id) DO NOTHING RETURNING id";
         let (item, Lease { run, until }) = (item_id.0, lease);
@@ -219,7 +220,9 @@ impl Db {
             sql,
             &[&ids, &numbers, &states, &urls, &now, &item, &run, &until],
         )?;
-        Ok(rows.iter().map(|row| MappingId(row.get(0))).collect())
+        rows.iter()
+            .map(|row| row.first::<i64>().map(MappingId))
+            .collect()
     }
 
     fn link(
@@ -257,11 +260,11 @@ impl Db {
         };
         let outbox = outbox.map(postgres_json);
         let sql = "/* apply_record */ WITH own AS (
-                UPDATE core_externalissuemapping SET github_id = coalesce($11, github_id), state = coalesce($2, state),
+                UPDATE core_externalissuemapping SET github_id = coalesce($11::bigint, github_id), state = coalesce($2, state),
                     worker_closed_at = coalesce($3, worker_closed_at), pr_body = coalesce($4, pr_body),
                     merge_commit_sha = coalesce($5, merge_commit_sha), merged_at = coalesce($6, merged_at),
                     worker_outbox = $7
-                WHERE id = $1 RETURNING item_id
+                WHERE id = $1::bigint RETURNING item_id
              )
              INSERT INTO core_activity (target_content_type_id, target_object_id, verb, summary, created_at, actor_id)
              SELECT t.id, own.item_id::text, $8, $9, $10, NULL

@@ -70,7 +70,7 @@ impl Db {
                 &limit, projects, mappings, &after, &now, excluded, run, until,
             ],
         )?;
-        Ok(Claimed::in_order(&rows))
+        Claimed::in_order(&rows)
     }
 
     /// Claims one mapping whose claim expired, the one with the fewest attempts first, and counts
@@ -108,8 +108,8 @@ impl Db {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        let claimed = Claimed::from_row(row);
-        if !row.get::<_, bool>("is_taken") {
+        let claimed = Claimed::from_row(row)?;
+        if !row.get::<bool>("is_taken")? {
             return Ok(Some(Suspect::Parked(claimed)));
         }
         self.suspects.insert(claimed.mapping.id);
@@ -130,10 +130,10 @@ impl Db {
         let sql = |lock: &str| {
             format!(
                 "UPDATE core_externalissuemapping m SET
-                    worker_claim = CASE WHEN m.id = ANY($3) THEN m.worker_claim END,
-                    worker_claimed_until = CASE WHEN m.id = ANY($3) THEN m.worker_error_at END,
-                    worker_attempts = m.worker_attempts - CASE WHEN m.id = ANY($3) THEN 1 ELSE 0 END
-                 WHERE (m.id <> ALL($3) OR m.worker_claimed_until > m.worker_error_at) AND {HELD} {lock})) RETURNING m.id"
+                    worker_claim = CASE WHEN m.id = ANY($3::bigint[]) THEN m.worker_claim END,
+                    worker_claimed_until = CASE WHEN m.id = ANY($3::bigint[]) THEN m.worker_error_at END,
+                    worker_attempts = m.worker_attempts - CASE WHEN m.id = ANY($3::bigint[]) THEN 1 ELSE 0 END
+                 WHERE (m.id <> ALL($3::bigint[]) OR m.worker_claimed_until > m.worker_error_at) AND {HELD} {lock})) RETURNING m.id"
             )
         };
         let ids = numbers(ids);

@@ -1,10 +1,10 @@
-//! Connects to PostgreSQL, and checks that the database is Agira's and has our schema.
+//! Connects to PostgreSQL.
 
 use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use postgres::config::{Host, SslMode};
 use postgres::error::SqlState;
@@ -12,10 +12,10 @@ use secrecy::ExposeSecret;
 use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
 use super::error::is_transient;
-use super::privileges::privileges;
 use super::server::{addresses, set_timeouts};
 use super::session::{Access, Db};
 use super::tls::Tls;
+use super::value::Row;
 use crate::core::text::Printable;
 
 /// The settings of each session. `examples/sql/role.sql` sets them for the role, too, because a
@@ -44,53 +44,6 @@ impl Db {
         let mut db = Self::new(client, access);
         db.check_schema()?;
         Ok((db, now))
-    }
-
-    /// Checks that the database has every column that a statement needs.
-    fn check_schema(&mut self) -> Result<()> {
-        let pairs = privileges().flat_map(|needed| {
-            let pair = move |column| (needed.table, column);
-            needed.columns.into_iter().map(pair)
-        });
-        let (tables, columns): (Vec<&str>, Vec<&str>) = pairs.unzip();
-        let sql = "/* check_schema */ SELECT t.name || '.' || t.col
-             FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(name, col, position)
-             LEFT JOIN pg_attribute a ON a.attrelid = to_regclass(t.name) AND a.attname = t.col AND NOT a.attisdropped
-             WHERE a.attnum IS NULL ORDER BY position";
-        let rows = self
-            .query(sql, &[&tables, &columns])
-            .context("cannot read the database's catalogue")?;
-        let is_ours = |name: &str| name.contains(".worker_") || name.starts_with("worker_");
-        let missing = rows.iter().map(|row| row.get::<_, String>(0));
-        let (ours, agiras): (Vec<String>, Vec<String>) = missing.partition(|name| is_ours(name));
-        if let Some(first) = agiras.first() {
-            let names = tables.iter().zip(&columns);
-            let names = names.map(|(table, column)| format!("{table}.{column}"));
-            if agiras.len() == names.filter(|name| !is_ours(name)).count() {
-                bail!(
-                    "this is not Agira's database: it lacks {first}; check DATABASE_URL (database name, search_path)"
-                );
-            }
-            bail!(
-                "Agira's database lacks {first}: run Agira's migrations; if they removed it, use a version of agira-worker \
-                 that supports this version of Agira"
-            );
-        }
-        if let Some(first) = ours.first() {
-            bail!(
-                "the database lacks {first}; run: psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql"
-            );
-        }
-        let sql = "/* check_content_type */ SELECT FROM django_content_type WHERE app_label = 'core' AND model = 'item'";
-        let item_type = self
-            .query(sql, &[])
-            .context("cannot read django_content_type")?;
-        if item_type.is_empty() {
-            bail!(
-                "django_content_type has no row for core.item, which activities need; run Agira's migrations"
-            );
-        }
-        Ok(())
     }
 }
 
@@ -147,10 +100,11 @@ fn within<T: Send + 'static>(
 
 /// Applies `SETTINGS` to the session, and returns PostgreSQL's time (UTC).
 fn begin(mut client: postgres::Client) -> Result<(postgres::Client, DateTime<Utc>)> {
+    let sql = settings();
     let row = client
-        .query_one(&settings(), &[])
+        .query_one(&sql, &[])
         .context("PostgreSQL does not accept the settings of this session")?;
-    let now = row.get(0);
+    let now = Row::new(&sql, row).get("now")?;
     Ok((client, now))
 }
 
@@ -158,7 +112,7 @@ fn begin(mut client: postgres::Client) -> Result<(postgres::Client, DateTime<Utc
 fn settings() -> String {
     let values = SETTINGS.map(|(name, value)| format!("('{name}', '{value}')"));
     format!(
-        "/* settings */ SELECT now(), (SELECT count(set_config(name, value, false)) FROM (VALUES {}) AS t(name, value)
+        "/* settings */ SELECT now() AS now, (SELECT count(set_config(name, value, false)) FROM (VALUES {}) AS t(name, value)
             WHERE current_setting(name, true) IS NOT NULL)",
         values.join(", ")
     )

@@ -44,7 +44,7 @@ impl Db {
         let doing = format!("reading the history of mapping {id}");
         let sql = "/* history */ SELECT worker_checked_at, worker_external_updated_at, worker_pushed_at, worker_error_at,
                 worker_outbox
-             FROM core_externalissuemapping WHERE id = $1";
+             FROM core_externalissuemapping WHERE id = $1::bigint";
         let rows = self.rows(&doing, sql, &[&id])?;
         let Some(row) = rows.first() else {
             return Ok(None);
@@ -52,22 +52,23 @@ impl Db {
         let sql = "/* history_links */ SELECT mapping_id FROM worker_pull_request_link WHERE issue_mapping_id = $1
              UNION SELECT issue_mapping_id FROM worker_pull_request_link WHERE mapping_id = $1 ORDER BY 1";
         let linked = self.rows(&doing, sql, &[&id])?;
+        let linked = linked.iter().map(|row| row.first().map(MappingId));
         let sql = "/* history_duplicates */ SELECT to_jsonb(t) FROM (
              SELECT id, item_id, true AS same_address FROM core_externalissuemapping
-             WHERE lower(html_url) = lower($2::text) AND $2::text <> '' AND id <> $1
+             WHERE lower(html_url) = lower($2::text) AND $2::text <> '' AND id <> $1::bigint
              UNION ALL SELECT id, item_id, false FROM core_externalissuemapping
-             WHERE item_id = $3 AND number = $4 AND kind = $5 AND lower(html_url) <> lower($2::text) AND id <> $1
+             WHERE item_id = $3::bigint AND number = $4::int AND kind = $5 AND lower(html_url) <> lower($2::text) AND id <> $1::bigint
              ORDER BY 1) t";
         let (url, item, kind) = (&mapping.html_url, mapping.item_id.0, mapping.kind.as_str());
         let parameters: Parameters<'_> = &[&id, url, &item, &mapping.number, &kind];
         let duplicates = self.decoded(&doing, sql, parameters)?;
         Ok(Some(MappingHistory {
-            checked_at: row.get("worker_checked_at"),
-            external_updated_at: row.get("worker_external_updated_at"),
-            pushed_at: row.get("worker_pushed_at"),
-            error_at: row.get("worker_error_at"),
-            outbox: row.get("worker_outbox"),
-            linked: linked.iter().map(|row| MappingId(row.get(0))).collect(),
+            checked_at: row.get("worker_checked_at")?,
+            external_updated_at: row.get("worker_external_updated_at")?,
+            pushed_at: row.get("worker_pushed_at")?,
+            error_at: row.get("worker_error_at")?,
+            outbox: row.get("worker_outbox")?,
+            linked: linked.collect::<Result<_, postgres::Error>>()?,
             duplicates,
         }))
     }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::row::{COLUMNS, Claimed, TABLES, column, item, numbers};
 use super::session::Db;
+use super::value::Row;
 use crate::core::model::*;
 use crate::core::records::{Link, MappingRow};
 
@@ -24,56 +25,63 @@ impl Db {
         let slice = numbers(slice);
         let (items, github_ids) = (column(items, |id| id.0), column(github_ids, |id| id.0));
         let sql = "/* related */ SELECT m.id, m.item_id, m.github_id, m.kind, m.number, m.state, m.html_url,
-                m.worker_due_at IS NOT NULL OR m.worker_claim IS NOT DISTINCT FROM $4 OR m.id = ANY($1) AS is_scheduled
+                m.worker_due_at IS NOT NULL OR m.worker_claim IS NOT DISTINCT FROM $4 OR m.id = ANY($1::bigint[]) AS is_scheduled
              FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
                 SELECT unnest($1::bigint[])
-                UNION SELECT id FROM core_externalissuemapping WHERE item_id = ANY($2) AND kind = 'PR'
-                UNION SELECT id FROM core_externalissuemapping WHERE github_id = ANY($3)))
+                UNION SELECT id FROM core_externalissuemapping WHERE item_id = ANY($2::bigint[]) AND kind = 'PR'
+                UNION SELECT id FROM core_externalissuemapping WHERE github_id = ANY($3::bigint[])))
              ORDER BY m.id";
         let rows = self.rows(
             "reading the rows of pull requests",
             sql,
             &[&slice, &items, &github_ids, &run],
         )?;
-        let rows = rows.iter().map(|row| MappingRow {
-            id: MappingId(row.get("id")),
-            item_id: ItemId(row.get("item_id")),
-            github_id: GithubId(row.get("github_id")),
-            kind: Kind::parse(row.get("kind")),
-            number: row.get("number"),
-            state: row.get("state"),
-            html_url: row.get("html_url"),
-            is_scheduled: row.get("is_scheduled"),
+        let rows = rows.iter().map(|row| {
+            Ok(MappingRow {
+                id: MappingId(row.get("id")?),
+                item_id: ItemId(row.get("item_id")?),
+                github_id: GithubId(row.get("github_id")?),
+                kind: Kind::parse(&row.get::<String>("kind")?),
+                number: row.get("number")?,
+                state: row.get("state")?,
+                html_url: row.get("html_url")?,
+                is_scheduled: row.get("is_scheduled")?,
+            })
         });
         let sql = "/* links */ SELECT issue_mapping_id, mapping_id, item_id, relation FROM worker_pull_request_link
              WHERE issue_mapping_id = ANY($1) ORDER BY issue_mapping_id, mapping_id";
         let links = self.rows("reading the links of pull requests", sql, &[&slice])?;
-        let links = links.iter().map(|row| Link {
-            issue: MappingId(row.get("issue_mapping_id")),
-            pull_request: MappingId(row.get("mapping_id")),
-            item_id: ItemId(row.get("item_id")),
-            relation: Relation::parse(row.get("relation")),
+        let links = links.iter().map(|row| {
+            Ok(Link {
+                issue: MappingId(row.get("issue_mapping_id")?),
+                pull_request: MappingId(row.get("mapping_id")?),
+                item_id: ItemId(row.get("item_id")?),
+                relation: Relation::parse(&row.get::<String>("relation")?),
+            })
         });
-        Ok((rows.collect(), links.collect()))
+        Ok((rows.collect::<Result<_>>()?, links.collect::<Result<_>>()?))
     }
 
     /// Reads mappings with their items, in the order of their ids; ids without a row are left out.
     pub fn mappings(&mut self, ids: &[MappingId]) -> Result<Vec<Claimed>> {
         let sql = format!(
-            "/* mappings */ SELECT {COLUMNS} FROM {TABLES} WHERE m.id = ANY($1) ORDER BY m.id"
+            "/* mappings */ SELECT {COLUMNS} FROM {TABLES} WHERE m.id = ANY($1::bigint[]) ORDER BY m.id"
         );
         let rows = self.rows("reading mappings", &sql, &[&numbers(ids)])?;
-        Ok(rows.iter().map(Claimed::from_row).collect())
+        Claimed::all(&rows)
     }
 
     /// Reads items as they are now, to compose their objects; ids without a row are left out.
     pub fn items(&mut self, ids: &[ItemId]) -> Result<HashMap<ItemId, Item>> {
         let sql = "/* items */ SELECT i.id, i.title, i.description, i.solution_description, i.status, i.project_id,
                 i.organisation_id, i.created_at, i.updated_at
-             FROM core_item i WHERE i.id = ANY($1)";
+             FROM core_item i WHERE i.id = ANY($1::bigint[])";
         let rows = self.rows("reading items", sql, &[&column(ids, |id| id.0)])?;
-        let ids = rows.iter().map(|row| (row, ItemId(row.get("id"))));
-        Ok(ids.map(|(row, id)| (id, item(row, id, None))).collect())
+        let items = rows.iter().map(|row| {
+            let id = ItemId(row.get("id")?);
+            Ok((id, item(row, id, None)?))
+        });
+        items.collect()
     }
 
     /// Returns the ids that Agira's tables lack, each as a text such as `project 7`.
@@ -88,6 +96,7 @@ impl Db {
             sql,
             &[&projects, &mappings],
         )?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let unknown: Result<_, postgres::Error> = rows.iter().map(Row::first).collect();
+        Ok(unknown?)
     }
 }

@@ -33,7 +33,7 @@ impl Db {
         let sql = "/* mark */ UPDATE core_externalissuemapping m SET worker_due_at = CASE
                 WHEN m.worker_claim IS NULL AND m.worker_recheck_at IS NULL
                 THEN GREATEST($2, m.worker_error_at + interval '6 hours') ELSE $2 END
-             WHERE m.id = ANY(ARRAY(SELECT id FROM core_externalissuemapping WHERE id = ANY($1)
+             WHERE m.id = ANY(ARRAY(SELECT id FROM core_externalissuemapping WHERE id = ANY($1::bigint[])
                 AND (worker_claim IS NOT NULL OR worker_due_at IS NULL) ORDER BY id FOR UPDATE))";
         self.execute(sql, &[&numbers(ids), &now]).map(drop)
     }
@@ -51,22 +51,22 @@ impl Db {
             "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at > $1";
         let sql = format!(
             "/* recheck_now */ WITH batch AS MATERIALIZED (
-                SELECT m.id FROM core_externalissuemapping m WHERE m.id > $3 AND {waiting}
-                AND ($2::bigint[] = '{{}}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))
+                SELECT m.id FROM core_externalissuemapping m WHERE m.id > $3::bigint AND {waiting}
+                AND ($2::bigint[] = '{{}}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2::bigint[])))
                 ORDER BY m.id LIMIT {RECHECKS}
              ), done AS (
                 UPDATE core_externalissuemapping SET worker_recheck_at = $1
                 WHERE id = ANY(ARRAY(SELECT m.id FROM core_externalissuemapping m
                     WHERE m.id = ANY(ARRAY(SELECT id FROM batch)) AND {waiting} ORDER BY m.id {LOCK})) RETURNING id
-             ) SELECT (SELECT count(*) FROM done), count(*), max(id) FROM batch"
+             ) SELECT (SELECT count(*) FROM done) AS set, count(*) AS count, max(id) AS last FROM batch"
         );
         let parameters: Parameters<'_> = &[&now, &projects, &after.0];
-        let rows = self.rows("setting the recheck times", &sql, parameters)?;
-        let (set, count): (i64, i64) = (rows[0].get(0), rows[0].get(1));
+        let row = self.row("setting the recheck times", &sql, parameters)?;
+        let (set, count): (i64, i64) = (row.get("set")?, row.get("count")?);
         Ok(RecheckBatch {
             set,
             held: count - set,
-            last: rows[0].get::<_, Option<i64>>(2).map(MappingId),
+            last: row.get::<Option<i64>>("last")?.map(MappingId),
         })
     }
 }

@@ -15,10 +15,12 @@ mod privileges;
 mod repositories;
 mod row;
 mod run;
+mod schema;
 mod select;
 mod server;
 mod session;
 mod tls;
+mod value;
 
 pub use crate::core::pause::Pause;
 pub use apply::{ApplyError, ApplyOutcome};

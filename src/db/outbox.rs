@@ -32,7 +32,7 @@ impl Db {
              FROM core_item i JOIN core_project p ON p.id = i.project_id
              WHERE m.id = ANY(ARRAY(
                 SELECT m.id FROM core_externalissuemapping m
-                WHERE m.worker_outbox IS NOT NULL AND m.worker_claim IS NULL AND m.id > $4 AND {NARROWED}
+                WHERE m.worker_outbox IS NOT NULL AND m.worker_claim IS NULL AND m.id > $4::bigint AND {NARROWED}
                 ORDER BY m.id LIMIT $1 {LOCK})) AND i.id = m.item_id
              RETURNING {COLUMNS}, m.worker_outbox"
         );
@@ -44,12 +44,15 @@ impl Db {
             &sql,
             &[&limit, projects, mappings, &after.0, run, until],
         )?;
-        let outboxes = rows.iter().map(|row| ClaimedOutbox {
-            claimed: Claimed::from_row(row),
-            outbox: serde_json::from_value(row.get("worker_outbox"))
-                .map_err(|error| error.to_string()),
+        let outboxes = rows.iter().map(|row| {
+            let outbox = row.get("worker_outbox");
+            let outbox = outbox.and_then(|outbox| Ok(serde_json::from_value(outbox)?));
+            Ok(ClaimedOutbox {
+                claimed: Claimed::from_row(row)?,
+                outbox: outbox.map_err(|error| format!("{error:#}")),
+            })
         });
-        let mut outboxes: Vec<ClaimedOutbox> = outboxes.collect();
+        let mut outboxes = outboxes.collect::<Result<Vec<ClaimedOutbox>>>()?;
         outboxes.sort_by_key(|one| one.claimed.mapping.id);
         Ok(outboxes)
     }

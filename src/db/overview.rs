@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::row::TABLES;
 use super::session::Db;
+use super::value::Row;
 use crate::core::model::{Address, Kind};
 
 /// The number of mappings in each class (design.md, "Data"). The five classes add up to `total`.
@@ -173,12 +174,12 @@ fn some_counted(narrowed: &str) -> String {
 fn narrowed(projects: &[i64], mappings: &[i64]) -> &'static str {
     match (projects.is_empty(), mappings.is_empty()) {
         (true, true) => "$1::bigint[] = '{}' AND $2::bigint[] = '{}'",
-        (true, false) => "$1::bigint[] = '{}' AND m.id = ANY($2)",
+        (true, false) => "$1::bigint[] = '{}' AND m.id = ANY($2::bigint[])",
         (false, true) => {
-            "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1)) AND $2::bigint[] = '{}'"
+            "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1::bigint[])) AND $2::bigint[] = '{}'"
         }
         (false, false) => {
-            "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1)) AND m.id = ANY($2)"
+            "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1::bigint[])) AND m.id = ANY($2::bigint[])"
         }
     }
 }
@@ -227,10 +228,10 @@ impl Db {
             true => all_counted(),
             false => some_counted(narrowed(projects, mappings)),
         };
-        let rows = self.rows("counting mappings", &sql, &[&projects, &mappings, &now])?;
-        let count = |name| rows[0].get::<_, i64>(name);
-        let [total, in_work, due, backing_off, parked] =
-            ["total", "in_work", "due", "backing_off", "parked"].map(count);
+        let row = self.row("counting mappings", &sql, &[&projects, &mappings, &now])?;
+        let count = |name| row.get::<i64>(name);
+        let (total, parked) = (count("total")?, count("parked")?);
+        let (in_work, due, backing_off) = (count("in_work")?, count("due")?, count("backing_off")?);
         let totals = Totals {
             total,
             due,
@@ -242,10 +243,10 @@ impl Db {
         };
         Ok(Counts {
             totals,
-            never_synced: count("never_synced"),
-            to_recheck: count("to_recheck"),
+            never_synced: count("never_synced")?,
+            to_recheck: count("to_recheck")?,
             weaviate: Pending {
-                pending: count("outboxes"),
+                pending: count("outboxes")?,
             },
         })
     }
@@ -259,8 +260,8 @@ impl Db {
     pub fn due(&mut self, now: DateTime<Utc>) -> Result<i64> {
         let sql = "/* count_due */ SELECT count(*) FROM core_externalissuemapping
              WHERE worker_claim IS NULL AND worker_due_at <= $1";
-        let rows = self.rows("counting due mappings", sql, &[&now])?;
-        Ok(rows[0].get(0))
+        let row = self.row("counting due mappings", sql, &[&now])?;
+        Ok(row.first()?)
     }
 
     /// Reads the mappings with an error, the latest first.
@@ -273,26 +274,30 @@ impl Db {
         );
         let rows = self.rows("reading the failures", &sql, &[&projects, &mappings])?;
         let failures = rows.iter().map(|row| {
-            let address = Address::parse(row.get("html_url"));
-            let (owner, name): (&str, &str) = (row.get("github_owner"), row.get("github_repo"));
+            let address = Address::parse(&row.get::<String>("html_url")?);
+            let owner: String = row.get("github_owner")?;
+            let name: String = row.get("github_repo")?;
             let of_project = !owner.is_empty() && !name.is_empty();
             let of_project = of_project.then(|| format!("{owner}/{name}"));
             let repository = address
                 .as_ref()
                 .map(|address| address.repository.to_string());
-            FailedMapping {
-                mapping_id: row.get("id"),
-                item_id: row.get("item_id"),
-                kind: Kind::parse(row.get("kind")),
+            Ok(FailedMapping {
+                mapping_id: row.get("id")?,
+                item_id: row.get("item_id")?,
+                kind: Kind::parse(&row.get::<String>("kind")?),
                 repository: repository.or(of_project),
-                number: address.map_or_else(|| row.get("number"), |address| address.number),
-                attempts: row.get("worker_attempts"),
-                error: row.get("worker_error"),
-                error_at: row.get("worker_error_at"),
-                next_attempt_at: row.get("worker_due_at"),
-            }
+                number: match address {
+                    Some(address) => address.number,
+                    None => row.get("number")?,
+                },
+                attempts: row.get("worker_attempts")?,
+                error: row.get("worker_error")?,
+                error_at: row.get("worker_error_at")?,
+                next_attempt_at: row.get("worker_due_at")?,
+            })
         });
-        Ok(failures.collect())
+        failures.collect()
     }
 
     fn shared(&mut self, projects: &[i64], mappings: &[i64]) -> Result<Vec<SharedAddress>> {
@@ -338,6 +343,6 @@ impl Db {
         let sql = "/* last_end */ SELECT finished_at FROM worker_run WHERE command = $1
              AND (exit_code IN (0, 3) OR $2 AND exit_code = 75 AND stopped_by = 'rate_limit') ORDER BY id DESC LIMIT 1";
         let rows = self.rows("reading the last success", sql, &[&command, &or_limited])?;
-        Ok(rows.first().map(|row| row.get(0)))
+        Ok(rows.first().map(Row::first).transpose()?)
     }
 }

@@ -77,7 +77,7 @@ impl Db {
                 columns.push(column);
             }
         }
-        let sql = "/* check_privileges */ SELECT current_user::text, t.privilege, concat_ws('.', t.name, t.col)
+        let sql = "/* check_privileges */ SELECT current_user::text AS role, t.privilege, concat_ws('.', t.name, t.col) AS subject
              FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS t(name, privilege, col, position)
              WHERE NOT CASE WHEN t.col IS NULL THEN has_table_privilege(t.name, t.privilege)
                 ELSE has_column_privilege(t.name, t.col, t.privilege) END
@@ -86,7 +86,8 @@ impl Db {
             .query(sql, &[&tables, &verbs, &columns])
             .context("cannot read the privileges of this role of the database")?;
         if let Some(row) = rows.first() {
-            let (role, verb, subject): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
+            let (role, verb): (String, String) = (row.get("role")?, row.get("privilege")?);
+            let subject: String = row.get("subject")?;
             bail!(
                 "the database role {role} lacks {verb} on {subject}; examples/sql/role.sql, run as the owner of Agira's \
                  tables, grants everything that is needed to the role agira_worker"

@@ -53,13 +53,15 @@ impl Db {
                 WHERE github_owner <> '' AND github_repo <> ''
              ) p USING (name) ORDER BY name";
         let rows = self.rows("reading the repositories", sql, &[&(now - FAILED_FOR)])?;
-        let cursors = rows.iter().map(|row| RepositoryCursors {
-            name: row.get("name"),
-            cursors: Option::zip(row.get("issues_cursor"), row.get("pull_requests_cursor")),
-            polled_at: row.get("polled_at"),
-            is_resting: row.get("is_resting"),
+        let cursors = rows.iter().map(|row| {
+            Ok(RepositoryCursors {
+                name: row.get("name")?,
+                cursors: Option::zip(row.get("issues_cursor")?, row.get("pull_requests_cursor")?),
+                polled_at: row.get("polled_at")?,
+                is_resting: row.get("is_resting")?,
+            })
         });
-        Ok(cursors.collect())
+        cursors.collect()
     }
 
     /// Reads the mappings with these GitHub ids or these addresses in lower case.
@@ -68,18 +70,20 @@ impl Db {
                 m.worker_checked_at,
                 m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AS is_parked
              FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
-                SELECT id FROM core_externalissuemapping WHERE github_id = ANY($1)
+                SELECT id FROM core_externalissuemapping WHERE github_id = ANY($1::bigint[])
                 UNION SELECT id FROM core_externalissuemapping WHERE lower(html_url) = ANY($2)))";
         let rows = self.rows("reading the mappings of what changed", sql, &[&ids, &urls])?;
-        let candidates = rows.iter().map(|row| Candidate {
-            id: MappingId(row.get("id")),
-            github_id: GithubId(row.get("github_id")),
-            url: row.get("url"),
-            updated_at: row.get("worker_external_updated_at"),
-            checked_at: row.get("worker_checked_at"),
-            is_parked: row.get("is_parked"),
+        let candidates = rows.iter().map(|row| {
+            Ok(Candidate {
+                id: MappingId(row.get("id")?),
+                github_id: GithubId(row.get("github_id")?),
+                url: row.get("url")?,
+                updated_at: row.get("worker_external_updated_at")?,
+                checked_at: row.get("worker_checked_at")?,
+                is_parked: row.get("is_parked")?,
+            })
         });
-        Ok(candidates.collect())
+        candidates.collect()
     }
 
     /// Stores marks and cursors in one transaction, so that no change is lost. If another session

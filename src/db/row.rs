@@ -1,9 +1,10 @@
 //! Rows of mappings as the statements read them, and the pieces of SQL that several statements
 //! share.
 
+use anyhow::Result;
 use chrono::{DateTime, Utc};
-use postgres::Row;
 
+use super::value::Row;
 use crate::core::model::*;
 
 /// A mapping with its item, which this run has claimed or, in a dry run, would claim.
@@ -27,8 +28,8 @@ pub(super) const TABLES: &str = "core_externalissuemapping m JOIN core_item i ON
     JOIN core_project p ON p.id = i.project_id";
 
 /// The condition on `m` for projects $2 and mappings $3; an empty array stands for all of them.
-pub(super) const NARROWED: &str = "($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2)))
-    AND ($3::bigint[] = '{}' OR m.id = ANY($3))";
+pub(super) const NARROWED: &str = "($2::bigint[] = '{}' OR EXISTS (SELECT FROM core_item i WHERE i.id = m.item_id AND i.project_id = ANY($2::bigint[])))
+    AND ($3::bigint[] = '{}' OR m.id = ANY($3::bigint[]))";
 
 /// The locking clause of a claim, which does not wait for rows that another session has locked.
 pub(super) const LOCK: &str = "FOR UPDATE OF m SKIP LOCKED";
@@ -36,40 +37,46 @@ pub(super) const LOCK: &str = "FOR UPDATE OF m SKIP LOCKED";
 /// The condition on `m` for the rows $2 that run $1 holds, in id order; a locking clause and two
 /// brackets must follow.
 pub(super) const HELD: &str = "m.id = ANY(ARRAY(
-    SELECT h.id FROM core_externalissuemapping h WHERE h.id = ANY($2) AND h.worker_claim = $1 ORDER BY h.id";
+    SELECT h.id FROM core_externalissuemapping h WHERE h.id = ANY($2::bigint[]) AND h.worker_claim = $1 ORDER BY h.id";
 
 impl Claimed {
-    pub(super) fn from_row(row: &Row) -> Self {
+    pub(super) fn from_row(row: &Row) -> Result<Self> {
         let mapping = Mapping {
-            id: MappingId(row.get("id")),
-            item_id: ItemId(row.get("item_id")),
-            github_id: GithubId(row.get("github_id")),
-            number: row.get("number"),
-            kind: Kind::parse(row.get("kind")),
-            state: row.get("state"),
-            html_url: row.get("html_url"),
-            pr_body: row.get("pr_body"),
-            merge_commit_sha: row.get("merge_commit_sha"),
-            merged_at: row.get("merged_at"),
-            due_at: row.get("worker_due_at"),
-            recheck_at: row.get("worker_recheck_at"),
-            attempts: row.get("worker_attempts"),
-            error: row.get("worker_error"),
-            handled_closed_at: row.get("worker_closed_at"),
-            has_outbox: row.get("has_outbox"),
-            claimed_until: row.get("worker_claimed_until"),
+            id: MappingId(row.get("id")?),
+            item_id: ItemId(row.get("item_id")?),
+            github_id: GithubId(row.get("github_id")?),
+            number: row.get("number")?,
+            kind: Kind::parse(&row.get::<String>("kind")?),
+            state: row.get("state")?,
+            html_url: row.get("html_url")?,
+            pr_body: row.get("pr_body")?,
+            merge_commit_sha: row.get("merge_commit_sha")?,
+            merged_at: row.get("merged_at")?,
+            due_at: row.get("worker_due_at")?,
+            recheck_at: row.get("worker_recheck_at")?,
+            attempts: row.get("worker_attempts")?,
+            error: row.get("worker_error")?,
+            handled_closed_at: row.get("worker_closed_at")?,
+            has_outbox: row.get("has_outbox")?,
+            claimed_until: row.get("worker_claimed_until")?,
         };
-        let (owner, name): (&str, &str) = (row.get("github_owner"), row.get("github_repo"));
+        let owner: String = row.get("github_owner")?;
+        let name: String = row.get("github_repo")?;
         let project_repository = Repository::parse(&format!("{owner}/{name}"));
-        let item = item(row, mapping.item_id, project_repository);
-        Self { mapping, item }
+        let item = item(row, mapping.item_id, project_repository)?;
+        Ok(Self { mapping, item })
+    }
+
+    /// Reads rows.
+    pub(super) fn all(rows: &[Row]) -> Result<Vec<Self>> {
+        rows.iter().map(Self::from_row).collect()
     }
 
     /// Reads rows and sorts them in the order of work.
-    pub(super) fn in_order(rows: &[Row]) -> Vec<Self> {
-        let mut claimed: Vec<Self> = rows.iter().map(Self::from_row).collect();
+    pub(super) fn in_order(rows: &[Row]) -> Result<Vec<Self>> {
+        let mut claimed = Self::all(rows)?;
         claimed.sort_by_key(Self::order);
-        claimed
+        Ok(claimed)
     }
 
     pub(super) fn order(&self) -> (bool, Option<DateTime<Utc>>, MappingId) {
@@ -80,19 +87,19 @@ impl Claimed {
 }
 
 /// Reads an item's columns, except for its id, which has another name in each statement.
-pub(super) fn item(row: &Row, id: ItemId, project_repository: Option<Repository>) -> Item {
-    Item {
+pub(super) fn item(row: &Row, id: ItemId, project_repository: Option<Repository>) -> Result<Item> {
+    Ok(Item {
         id,
-        title: row.get("title"),
-        description: row.get("description"),
-        solution_description: row.get("solution_description"),
-        status: ItemStatus(row.get("status")),
-        project_id: row.get("project_id"),
-        organisation_id: row.get("organisation_id"),
-        created_at: row.get("created_at"),
-        updated_at: row.get("updated_at"),
+        title: row.get("title")?,
+        description: row.get("description")?,
+        solution_description: row.get("solution_description")?,
+        status: ItemStatus(row.get("status")?),
+        project_id: row.get("project_id")?,
+        organisation_id: row.get("organisation_id")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
         project_repository,
-    }
+    })
 }
 
 /// Returns one value of each record, as an array parameter of a statement.

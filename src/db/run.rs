@@ -32,11 +32,14 @@ impl Db {
         let sql =
             "/* pause */ SELECT scope, until, reason, count FROM worker_pause WHERE scope = $1";
         let rows = self.rows("reading the pauses", sql, &[&scope])?;
-        Ok(rows.first().map(|row| Pause {
-            scope: row.get("scope"),
-            until: row.get("until"),
-            reason: row.get("reason"),
-            count: row.get("count"),
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        Ok(Some(Pause {
+            scope: row.get("scope")?,
+            until: row.get("until")?,
+            reason: row.get("reason")?,
+            count: row.get("count")?,
         }))
     }
 

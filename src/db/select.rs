@@ -47,7 +47,7 @@ impl MappingFilter {
     pub(super) fn ids(&self, lock: &str) -> String {
         let unclaimed = format!(
             "SELECT m.id FROM core_externalissuemapping m WHERE m.worker_claim IS NULL AND m.id <> ALL($6::bigint[])
-             AND m.id > $4 AND $5::timestamptz IS NOT NULL AND {NARROWED}"
+             AND m.id > $4::bigint AND $5::timestamptz IS NOT NULL AND {NARROWED}"
         );
         let condition = match self.selection {
             Selection::Due => {
@@ -67,7 +67,7 @@ impl MappingFilter {
             }
             Selection::NeverPushed => "m.worker_pushed_at IS NULL AND m.worker_error IS NULL",
             // Unlike the condition of NARROWED, this one has an index.
-            Selection::Named => "m.id = ANY($3)",
+            Selection::Named => "m.id = ANY($3::bigint[])",
         };
         format!("{unclaimed} AND {condition} ORDER BY m.id LIMIT $1 {lock}")
     }
@@ -118,7 +118,7 @@ impl Db {
         let sql = format!(
             "/* select */ SELECT {COLUMNS} FROM {TABLES} WHERE m.id = ANY(ARRAY({}) || ARRAY(
                 SELECT m.id FROM core_externalissuemapping m
-                WHERE m.id = ANY($7::bigint[]) AND m.id <> ALL($6) AND m.worker_claim IS NULL AND m.worker_due_at IS NULL
+                WHERE m.id = ANY($7::bigint[]) AND m.id <> ALL($6::bigint[]) AND m.worker_claim IS NULL AND m.worker_due_at IS NULL
                 AND (m.worker_recheck_at IS NOT NULL OR m.worker_error_at + interval '6 hours' <= $5) AND {NARROWED}))",
             filter.ids("")
         );
@@ -129,7 +129,7 @@ impl Db {
             &sql,
             &[&limit, projects, mappings, &after, &now, excluded, &marked],
         )?;
-        let mut unclaimed: Vec<Claimed> = rows.iter().map(Claimed::from_row).collect();
+        let mut unclaimed: Vec<Claimed> = Claimed::all(&rows)?;
         for Claimed { mapping, .. } in &mut unclaimed {
             if marked.contains(&mapping.id.0) {
                 mapping.due_at = mapping.due_at.or(Some(now));
@@ -171,12 +171,12 @@ impl Db {
             filter.ids("")
         );
         let after = filter.after(after);
-        let rows = self.rows(
+        let row = self.row(
             "selecting mappings",
             &sql,
             &[&1_i64, projects, mappings, &after, &now, excluded],
         )?;
-        Ok(rows[0].get(0))
+        Ok(row.first()?)
     }
 
     /// Reads the named mappings that another run holds, or held when it died.

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use anyhow::Context;
-use postgres::types::{Json, ToSql};
-use postgres::{Error, Row, Statement};
+use postgres::types::ToSql;
+use postgres::{Error, Statement};
 use serde::de::DeserializeOwned;
 
 use super::error::{describe, is_conflict};
+use super::value::Row;
 use crate::core::model::MappingId;
 
 /// A connection that prepares each statement once and counts what it sends.
@@ -77,7 +78,7 @@ impl Db {
         self.repeated(|db| {
             let statement = db.prepare(sql)?;
             db.statements += 1;
-            db.client.query(&statement, parameters)
+            Ok(Row::all(sql, db.client.query(&statement, parameters)?))
         })
     }
 
@@ -105,6 +106,18 @@ impl Db {
         rows.with_context(|| format!("{doing} failed"))
     }
 
+    /// Runs one statement like [`Db::rows`] that always returns a row.
+    pub(super) fn row(
+        &mut self,
+        doing: &str,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> anyhow::Result<Row> {
+        let rows = self.rows(doing, sql, parameters)?.into_iter();
+        let row = rows.last();
+        row.with_context(|| format!("{doing} failed: PostgreSQL returned no row"))
+    }
+
     /// Runs one statement like [`Db::rows`] whose only column is JSON, and decodes each row.
     pub(super) fn decoded<T: DeserializeOwned>(
         &mut self,
@@ -113,8 +126,7 @@ impl Db {
         parameters: Parameters<'_>,
     ) -> anyhow::Result<Vec<T>> {
         let rows = self.rows(doing, sql, parameters)?;
-        let decoded = rows.iter().map(|row| Ok(row.try_get::<_, Json<T>>(0)?.0));
-        let decoded: anyhow::Result<Vec<T>> = decoded.collect();
+        let decoded: Result<Vec<T>, Error> = rows.iter().map(Row::decoded).collect();
         decoded.with_context(|| format!("{doing} failed"))
     }
 
@@ -164,13 +176,14 @@ impl Db {
         let counting = |tag: &str, lock: &str| {
             format!(
                 "/* {tag} */ WITH ended AS ({}) SELECT (SELECT count(*) FROM core_externalissuemapping
-                    WHERE id = ANY($2) AND worker_claim = $1) > (SELECT count(*) FROM ended)",
+                    WHERE id = ANY($2::bigint[]) AND worker_claim = $1) > (SELECT count(*) FROM ended)",
                 sql(lock)
             )
         };
         let free = counting(tag, "FOR UPDATE SKIP LOCKED");
         let result = self.repeated(|db| {
-            if db.query(&free, parameters)?[0].get(0) {
+            let rows = db.query(&free, parameters)?;
+            if rows.first().map(Row::first).transpose()? == Some(true) {
                 db.query(
                     &counting(&format!("{tag}_locked"), "FOR UPDATE"),
                     parameters,

@@ -143,6 +143,15 @@ fn the_next_run_works_after_agiras_migrations() {
         "ALTER TABLE core_externalissuemapping ALTER COLUMN html_url TYPE varchar(500)",
         "ALTER TABLE core_externalissuemapping ALTER COLUMN number TYPE bigint USING number::bigint;
          ALTER TABLE core_externalissuemapping ALTER COLUMN number TYPE integer USING number::integer",
+        "ALTER TABLE core_externalissuemapping ALTER COLUMN number TYPE bigint",
+        "ALTER TABLE core_externalissuemapping ALTER COLUMN number TYPE smallint, ALTER COLUMN id TYPE integer,
+             ALTER COLUMN item_id TYPE integer;
+         ALTER TABLE core_item ALTER COLUMN id TYPE integer, ALTER COLUMN project_id TYPE integer,
+             ALTER COLUMN organisation_id TYPE integer;
+         ALTER TABLE core_project ALTER COLUMN id TYPE integer",
+        "ALTER TABLE core_item ALTER COLUMN status TYPE text, ALTER COLUMN title TYPE varchar(500);
+         CREATE DOMAIN kind AS varchar(20);
+         ALTER TABLE core_externalissuemapping ALTER COLUMN kind TYPE kind, ALTER COLUMN html_url DROP NOT NULL",
         "ALTER TABLE core_item DROP COLUMN epic_order CASCADE",
         "ALTER TABLE core_item RENAME COLUMN user_input TO original_text",
         "CREATE INDEX core_mapping_state ON core_externalissuemapping (state);
@@ -218,6 +227,70 @@ fn a_needed_column_that_was_removed_is_named_before_any_request() {
 }
 
 /// A form that was opened before the run and saved after it writes the old values of all columns.
+#[test]
+fn a_column_of_an_unknown_type_is_named_before_any_request() {
+    for (table, column, kind, expected) in [
+        (
+            "core_externalissuemapping",
+            "number",
+            "text",
+            "bigint or integer or smallint",
+        ),
+        (
+            "core_item",
+            "created_at",
+            "timestamp without time zone",
+            "timestamp with time zone",
+        ),
+        (
+            "core_externalissuemapping",
+            "worker_outbox",
+            "text",
+            "jsonb or json",
+        ),
+    ] {
+        let mut life = after_a_run();
+        life.migrate(&format!(
+            "DROP INDEX worker_mapping_outbox; ALTER TABLE {table} ALTER COLUMN {column} TYPE {kind}"
+        ));
+        life.world.github.clear_log();
+        for command in ["sync", "status"] {
+            life.world.run(&[command]).exits(1).logs(&format!(
+                "column {column} of table {table} has type {kind}, expected {expected}: this version of agira-worker does not \
+                 know that version of"
+            ));
+        }
+        assert!(life.world.github.requests().is_empty());
+    }
+}
+
+#[test]
+fn an_upgrade_gives_times_without_end_an_end() {
+    let mut life = after_a_run();
+    life.migrate("ALTER TABLE core_externalissuemapping DROP CONSTRAINT worker_mapping_finite");
+    life.world.execute(&format!(
+        "UPDATE core_externalissuemapping SET worker_due_at = '-infinity', worker_checked_at = 'infinity' WHERE id = {open};
+         UPDATE core_externalissuemapping SET worker_recheck_at = 'infinity' WHERE id = {closed}",
+        open = life.open.mapping,
+        closed = life.closed.mapping
+    ));
+    life.world
+        .run(&["status", "--mapping", &life.open.mapping.to_string()])
+        .exits(0);
+    life.world.run(&["sync", "--dry-run"]).exits(0);
+    for _ in 0..2 {
+        life.world.database.install();
+        let repaired = "SELECT count(*) FROM core_externalissuemapping
+            WHERE worker_due_at <= now() AND worker_checked_at IS NULL OR worker_recheck_at <= now() AND worker_due_at IS NULL";
+        assert_eq!(life.world.one::<i64>(repaired), 2);
+    }
+    let endless = "UPDATE core_externalissuemapping SET worker_due_at = 'infinity'";
+    let refused = life.world.client.batch_execute(endless).unwrap_err();
+    let constraint = refused.as_db_error().and_then(|error| error.constraint());
+    assert_eq!(constraint, Some("worker_mapping_finite"));
+    life.still_works();
+}
+
 #[test]
 fn a_stale_form_counts_as_a_decision_for_an_item_and_is_corrected_for_a_mapping() {
     let mut life = after_a_run();

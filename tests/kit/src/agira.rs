@@ -166,7 +166,10 @@ pub fn mapping(
 /// Returns the status of an item.
 pub fn item_status(client: &mut Client, item_id: i64) -> String {
     client
-        .query_one("SELECT status FROM core_item WHERE id = $1", &[&item_id])
+        .query_one(
+            "SELECT status FROM core_item WHERE id = $1::bigint",
+            &[&item_id],
+        )
         .expect("an item")
         .get(0)
 }

@@ -9,6 +9,21 @@ use crate::harness::{Linked, World};
 
 const ISSUE: &str = "acme/shop#12";
 
+/// Years that PostgreSQL knows and Rust, JSON or Weaviate do not.
+#[test]
+fn times_beyond_all_calendars_are_the_first_or_the_last_ones() {
+    let (mut world, strange, good) = changed(
+        "UPDATE core_item SET created_at = '-infinity', updated_at = '200000-01-01' WHERE id = $item;
+         UPDATE core_externalissuemapping SET merged_at = 'infinity' WHERE id = $mapping",
+    );
+    world.sync().prints("2 items moved");
+    for one in [&strange, &good] {
+        assert_eq!(world.item_status(one.item), "Testing");
+    }
+    let created = &world.properties(Item, strange.item)["created_at"];
+    assert_eq!(created, "0001-01-01T00:00:00Z");
+}
+
 /// Returns two closed issues, each with an item. `change` is applied to the row of the first one.
 fn changed(change: &str) -> (World, Linked, Linked) {
     let mut world = World::new();

@@ -1,0 +1,120 @@
+//! Checks that the database is Agira's, has our schema, and has columns of the types that the
+//! statements read and write.
+
+use anyhow::{Context, Result, bail};
+
+use super::privileges::privileges;
+use super::session::Db;
+
+/// Returns the types that a column of this name may have, separated by `|`.
+fn types(column: &str) -> &'static str {
+    match column {
+        "target_object_id" => TEXT,
+        "id" | "number" | "count" | "exit_code" => INTEGER,
+        "worker_claim" | "run" => "uuid",
+        "worker_outbox" | "counts" => "jsonb|json",
+        "until" => TIME,
+        _ if column.ends_with("_id") || column.ends_with("_attempts") => INTEGER,
+        _ if ["_at", "_until", "_cursor"]
+            .iter()
+            .any(|end| column.ends_with(end)) =>
+        {
+            TIME
+        }
+        _ => TEXT,
+    }
+}
+
+const INTEGER: &str = "bigint|integer|smallint";
+const TEXT: &str = "text|character varying|character|citext";
+const TIME: &str = "timestamp with time zone";
+
+impl Db {
+    /// Checks that the database has every column that a statement needs, with a type that it knows.
+    pub(super) fn check_schema(&mut self) -> Result<()> {
+        let pairs = privileges().flat_map(|needed| {
+            let pair = move |column| (needed.table, column);
+            needed.columns.into_iter().map(pair)
+        });
+        let (tables, columns): (Vec<&str>, Vec<&str>) = pairs.unzip();
+        let expected: Vec<&str> = columns.iter().map(|column| types(column)).collect();
+        // A domain is read like the type on which it is based.
+        let sql = "/* check_schema */ SELECT t.name || '.' || t.col AS name, format_type(y.type, NULL) AS type, t.expected
+             FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS t(name, col, expected, position)
+             LEFT JOIN pg_attribute a ON a.attrelid = to_regclass(t.name) AND a.attname = t.col AND NOT a.attisdropped
+             LEFT JOIN LATERAL (SELECT CASE WHEN typtype = 'd' THEN typbasetype ELSE oid END AS type
+                FROM pg_type WHERE oid = a.atttypid) y ON true
+             WHERE a.attnum IS NULL OR format_type(y.type, NULL) <> ALL(string_to_array(t.expected, '|'))
+             ORDER BY position";
+        let rows = self
+            .query(sql, &[&tables, &columns, &expected])
+            .context("cannot read the database's catalogue")?;
+        let (mut missing, mut unfit) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let name: String = row.get("name")?;
+            match row.get::<Option<String>>("type")? {
+                None => missing.push(name),
+                Some(kind) => unfit.push((name, kind, row.get::<String>("expected")?)),
+            }
+        }
+        let names = tables.iter().zip(&columns);
+        let names = names.map(|(table, column)| format!("{table}.{column}"));
+        check_missing(&missing, names.filter(|name| !is_ours(name)).count())?;
+        if let Some((name, kind, expected)) = unfit.first() {
+            let (table, column) = name.split_once('.').unwrap_or_default();
+            let (expected, whose) = (expected.replace('|', " or "), owner(name));
+            bail!(
+                "column {column} of table {table} has type {kind}, expected {expected}: this version of agira-worker does not \
+                 know that version of {whose}"
+            );
+        }
+        self.check_content_type()
+    }
+
+    fn check_content_type(&mut self) -> Result<()> {
+        let sql = "/* check_content_type */ SELECT FROM django_content_type WHERE app_label = 'core' AND model = 'item'";
+        let item_type = self
+            .query(sql, &[])
+            .context("cannot read django_content_type")?;
+        if item_type.is_empty() {
+            bail!(
+                "django_content_type has no row for core.item, which activities need; run Agira's migrations"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.contains(".worker_") || name.starts_with("worker_")
+}
+
+fn owner(name: &str) -> &'static str {
+    match is_ours(name) {
+        true => "its own columns; use the version that made them",
+        false => "Agira's schema; use a version of agira-worker that does",
+    }
+}
+
+/// Reports the first missing column; `agiras` is the number of Agira's columns that are needed.
+fn check_missing(missing: &[String], agiras: usize) -> Result<()> {
+    let (ours, lacking): (Vec<&String>, Vec<&String>) =
+        missing.iter().partition(|name| is_ours(name));
+    if let Some(first) = lacking.first() {
+        if lacking.len() == agiras {
+            bail!(
+                "this is not Agira's database: it lacks {first}; check DATABASE_URL (database name, search_path)"
+            );
+        }
+        bail!(
+            "Agira's database lacks {first}: run Agira's migrations; if they removed it, use a version of agira-worker \
+             that supports this version of Agira"
+        );
+    }
+    if let Some(first) = ours.first() {
+        bail!(
+            "the database lacks {first}; run: psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql"
+        );
+    }
+    Ok(())
+}
