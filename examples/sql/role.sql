@@ -37,6 +37,17 @@ BEGIN
 END
 $$;
 
+-- Without USAGE on their schema, Agira's tables would seem to be missing. Everybody has it on PostgreSQL's own schema public.
+DO $$
+DECLARE
+    name text := (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = 'core_externalissuemapping'::regclass);
+BEGIN
+    IF NOT has_schema_privilege('agira_worker', name, 'USAGE') THEN
+        EXECUTE 'GRANT USAGE ON SCHEMA ' || name || ' TO agira_worker';
+    END IF;
+END
+$$;
+
 -- Rights that an earlier version of this file granted are revoked first.
 REVOKE ALL ON core_externalissuemapping, core_item, core_project, core_activity, django_content_type,
     worker_pull_request_link, worker_repository, worker_run, worker_pause FROM agira_worker;

@@ -77,17 +77,30 @@ impl Db {
                 columns.push(column);
             }
         }
-        let sql = "/* check_privileges */ SELECT current_user::text AS role, t.privilege, concat_ws('.', t.name, t.col) AS subject
-             FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS t(name, privilege, col, position)
-             WHERE NOT CASE WHEN t.col IS NULL THEN has_table_privilege(t.name, t.privilege)
-                ELSE has_column_privilege(t.name, t.col, t.privilege) END
-             ORDER BY position LIMIT 1";
+        // Without a policy for this role, row-level security hides every row and reports no error.
+        let sql = "/* check_privileges */ SELECT current_user::text AS role, t.privilege, concat_ws('.', t.name, t.col) AS subject,
+                t.is_granted
+             FROM (SELECT *, CASE WHEN t.col IS NULL THEN has_table_privilege(t.name, t.privilege)
+                ELSE has_column_privilege(t.name, t.col, t.privilege) END AS is_granted
+                FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS t(name, privilege, col, position)) t
+             WHERE NOT t.is_granted OR row_security_active(t.name) AND NOT EXISTS (
+                SELECT FROM pg_policy p WHERE p.polrelid = t.name::regclass AND p.polpermissive
+                AND p.polcmd::text IN ('*', CASE t.privilege WHEN 'SELECT' THEN 'r' WHEN 'INSERT' THEN 'a' WHEN 'UPDATE' THEN 'w' ELSE 'd' END)
+                AND EXISTS (SELECT FROM unnest(p.polroles) AS r(id) WHERE CASE WHEN r.id = 0 THEN true ELSE pg_has_role(r.id, 'USAGE') END))
+             ORDER BY t.is_granted, position LIMIT 1";
         let rows = self
             .query(sql, &[&tables, &verbs, &columns])
             .context("cannot read the privileges of this role of the database")?;
         if let Some(row) = rows.first() {
             let (role, verb): (String, String) = (row.get("role")?, row.get("privilege")?);
             let subject: String = row.get("subject")?;
+            if row.get("is_granted")? {
+                let table = subject.split('.').next().unwrap_or_default();
+                bail!(
+                    "row-level security hides the rows of {table} from the database role {role}, because no policy allows it \
+                     {verb}; as the owner of the table, run: CREATE POLICY agira_worker ON {table} TO {role} USING (true)"
+                );
+            }
             bail!(
                 "the database role {role} lacks {verb} on {subject}; examples/sql/role.sql, run as the owner of Agira's \
                  tables, grants everything that is needed to the role agira_worker"

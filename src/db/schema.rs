@@ -59,7 +59,11 @@ impl Db {
         }
         let names = tables.iter().zip(&columns);
         let names = names.map(|(table, column)| format!("{table}.{column}"));
-        check_missing(&missing, names.filter(|name| !is_ours(name)).count())?;
+        let agiras = names.filter(|name| !is_ours(name)).count();
+        if missing.len() >= agiras {
+            self.check_usage()?;
+        }
+        check_missing(&missing, agiras)?;
         if let Some((name, kind, expected)) = unfit.first() {
             let (table, column) = name.split_once('.').unwrap_or_default();
             let (expected, whose) = (expected.replace('|', " or "), owner(name));
@@ -69,6 +73,24 @@ impl Db {
             );
         }
         self.check_content_type()
+    }
+
+    /// Checks that this role may use the schema of Agira's tables, without which they seem to be
+    /// missing.
+    fn check_usage(&mut self) -> Result<()> {
+        let sql = "/* check_usage */ SELECT current_user::text AS role, n.oid::regnamespace::text AS schema
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relname = 'core_externalissuemapping' AND NOT has_schema_privilege(n.oid, 'USAGE')";
+        let rows = self.query(sql, &[]);
+        let rows = rows.context("cannot read the database's catalogue")?;
+        if let Some(row) = rows.first() {
+            let (role, schema): (String, String) = (row.get("role")?, row.get("schema")?);
+            bail!(
+                "the database role {role} lacks USAGE on schema {schema}; examples/sql/role.sql, run as the owner of \
+                 Agira's tables, grants it to the role agira_worker"
+            );
+        }
+        Ok(())
     }
 
     fn check_content_type(&mut self) -> Result<()> {

@@ -220,3 +220,39 @@ fn the_role_can_be_removed_completely() {
         AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
     assert_eq!(world.one::<i64>(left), 0);
 }
+
+#[test]
+fn row_level_security_without_a_policy_is_reported_before_any_request() {
+    let mut world = World::new();
+    world.closed_issue("acme/shop#1");
+    world.execute("ALTER TABLE core_item ENABLE ROW LEVEL SECURITY");
+    for args in [&["sync"][..], &["status"], &["sync", "--dry-run"]] {
+        world.run(args).exits(1).logs(
+            "row-level security hides the rows of core_item from the database role agira_worker, because no policy allows it \
+             SELECT; as the owner of the table, run: CREATE POLICY agira_worker ON core_item TO agira_worker USING (true)",
+        );
+    }
+    assert_eq!(world.github.requests().len(), 0);
+    // A policy of another role or for another statement is not enough.
+    world.execute("CREATE POLICY a ON core_item FOR SELECT TO agira_worker USING (true)");
+    world
+        .run(&["sync"])
+        .exits(1)
+        .logs("no policy allows it UPDATE");
+    world.run(&["status"]).exits(0);
+    world.execute("CREATE POLICY agira_worker ON core_item TO agira_worker USING (true)");
+    world.run(&["sync"]).exits(0).prints("1 items moved");
+}
+
+#[test]
+fn a_schema_that_the_role_may_not_use_is_named() {
+    let mut world = World::new();
+    let role = std::fs::read_to_string(role_sql()).unwrap();
+    world.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC");
+    world
+        .run(&["sync"])
+        .exits(1)
+        .logs("the database role agira_worker lacks USAGE on schema public; examples/sql/role.sql, run as the owner of");
+    world.execute(&role);
+    world.run(&["sync"]).exits(0);
+}
