@@ -93,6 +93,10 @@ CREATE INDEX IF NOT EXISTS worker_mapping_never_synced ON core_externalissuemapp
 DROP INDEX IF EXISTS worker_mapping_address;
 CREATE INDEX IF NOT EXISTS worker_mapping_url ON core_externalissuemapping (lower(html_url)) INCLUDE (html_url);
 
+-- What people decided about an item: their changes of its status have an actor.
+CREATE INDEX IF NOT EXISTS worker_activity_decision ON core_activity (target_object_id, created_at)
+    WHERE verb = 'item.status_changed' AND actor_id IS NOT NULL;
+
 -- Links: the last check of the issue showed that the pull request belongs to it. item_id is the issue's item.
 CREATE TABLE IF NOT EXISTS worker_pull_request_link (
     issue_mapping_id bigint NOT NULL REFERENCES core_externalissuemapping (id) ON DELETE CASCADE,

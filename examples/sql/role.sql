@@ -70,8 +70,9 @@ GRANT SELECT (id, title, description, solution_description, status, project_id, 
 GRANT SELECT (id, github_owner, github_repo) ON core_project TO agira_worker;
 GRANT SELECT (id, app_label, model) ON django_content_type TO agira_worker;
 
--- Every change of a state or a status gets an activity row.
-GRANT INSERT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id) ON core_activity TO agira_worker;
+-- Every change of a state or a status gets an activity row. Those of people show what a person decided after a closing.
+GRANT SELECT (id, verb, actor_id, target_object_id, created_at),
+    INSERT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id) ON core_activity TO agira_worker;
 
 GRANT SELECT (issue_mapping_id, mapping_id, item_id, relation),
     INSERT (issue_mapping_id, mapping_id, item_id, relation, linked_at),

@@ -25,6 +25,8 @@ pub enum Question {
     CloseReason,
     /// The issue was closed before `--ignore-closed-before`.
     ClosedBefore,
+    /// A person set the item's status after the closing.
+    DecidedAfter,
     /// The item gets another status.
     ItemMoves,
     /// The issue was reopened.
@@ -64,6 +66,7 @@ impl fmt::Display for Question {
             Self::KeepStatus => "status is kept by --keep-status",
             Self::CloseReason => "reason is excluded by --close-reason",
             Self::ClosedBefore => "closing is excluded by --ignore-closed-before",
+            Self::DecidedAfter => "a person decided after the closing",
             Self::ItemMoves => "item moves",
             Self::Reopened => "issue was reopened",
             Self::PullRequest => "issue has a pull request",

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::agira_object::ObjectKey;
@@ -68,6 +69,15 @@ pub struct Link {
     pub relation: Relation,
 }
 
+/// The latest status that a person set on an item after its issue was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Primary key of the activity.
+    pub activity: i64,
+    /// Time of the activity (UTC).
+    pub at: DateTime<Utc>,
+}
+
 /// The rows, links, items and Weaviate objects that the plans of a slice depend on.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
@@ -77,6 +87,8 @@ pub struct Records {
     pub rows: Vec<MappingRow>,
     /// Links of the slice's issues.
     pub links: Vec<Link>,
+    /// Decisions of people since the close events of the slice.
+    pub decisions: HashMap<ItemId, Decision>,
     /// Objects in Weaviate; empty if Weaviate cannot be asked.
     pub objects: HashMap<Uuid, ObjectState>,
 }

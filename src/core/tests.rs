@@ -341,6 +341,7 @@ fn overlay_puts_earlier_changes_over_what_was_read() {
         ..item()
     };
     let carried = Records {
+        decisions: std::collections::HashMap::new(),
         items: [(ItemId(7), moved)].into(),
         rows: vec![
             MappingRow {

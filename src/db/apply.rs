@@ -123,7 +123,9 @@ impl Db {
                     own.merged_at = *merged_at;
                 }
                 Action::MoveItem { from, to } => {
-                    outcome.moved = Some(self.move_item(mapping.item_id, from, to, now)?)
+                    let closed_at = closing(plan);
+                    outcome.moved =
+                        Some(self.move_item(mapping.item_id, [from, to], closed_at, now)?)
                 }
                 Action::RememberClose { closed_at } => own.closed_at = Some(*closed_at),
                 Action::InsertPullRequest { pull_request } => inserts.push(pull_request),
@@ -178,24 +180,27 @@ impl Db {
         self.execute(sql, &[&row.0, &from.0, &to.0]).map(drop)
     }
 
-    /// Moves the item if it still has the status `from`; returns true if it moved. The activity is a
+    /// Moves the item if it still has the first status and no person has set one since the closing;
+    /// returns true if it moved. The activity is a
     /// microsecond later than that of the state, because Agira's list sorts by time alone and the
     /// closing is the cause.
     fn move_item(
         &mut self,
         id: ItemId,
-        from: &ItemStatus,
-        to: &ItemStatus,
+        [from, to]: [&ItemStatus; 2],
+        closed_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let summary = format!("Status: {from} → {to}");
         let sql = "/* apply_move_item */ WITH moved AS (
-                UPDATE core_item SET status = $3, updated_at = $4 WHERE id = $1::bigint AND status = $2 RETURNING id
+                UPDATE core_item SET status = $3, updated_at = $4 WHERE id = $1::bigint AND status = $2 AND NOT EXISTS (
+                    SELECT FROM core_activity WHERE verb = 'item.status_changed' AND actor_id IS NOT NULL
+                    AND target_object_id = $1::bigint::text AND created_at > $6) RETURNING id
              )
              INSERT INTO core_activity (target_content_type_id, target_object_id, verb, summary, created_at, actor_id)
              SELECT t.id, moved.id::text, 'item.status_changed', $5, $4 + interval '1 microsecond', NULL
              FROM moved, django_content_type t WHERE t.app_label = 'core' AND t.model = 'item'";
-        let moved = self.execute(sql, &[&id.0, &from.0, &to.0, &now, &summary])?;
+        let moved = self.execute(sql, &[&id.0, &from.0, &to.0, &now, &summary, &closed_at])?;
         Ok(moved == 1)
     }
 
@@ -285,6 +290,14 @@ impl Db {
         ];
         self.execute(sql, parameters).map(drop)
     }
+}
+
+/// Returns the time of the close event that a plan handles.
+fn closing(plan: &Plan) -> Option<DateTime<Utc>> {
+    plan.actions.iter().find_map(|action| match action {
+        Action::RememberClose { closed_at } => Some(*closed_at),
+        _ => None,
+    })
 }
 
 fn postgres_json(outbox: &Outbox) -> serde_json::Value {

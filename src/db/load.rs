@@ -1,6 +1,7 @@
 //! Reads the rows and links that plans need, and the items that a push needs.
 
 use anyhow::Result;
+use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use super::row::{COLUMNS, Claimed, TABLES, column, item, numbers};
 use super::session::Db;
 use super::value::Row;
 use crate::core::model::*;
-use crate::core::records::{Link, MappingRow};
+use crate::core::records::{Decision, Link, MappingRow};
 
 impl Db {
     /// Reads the rows that the plans of a slice depend on, and the links of its issues. The rows
@@ -69,6 +70,30 @@ impl Db {
         );
         let rows = self.rows("reading mappings", &sql, &[&numbers(ids)])?;
         Claimed::all(&rows)
+    }
+
+    /// Reads the latest status that a person set on each of these items after the time in `since`
+    /// (UTC); items without one are left out. A person's change in Agira has an actor.
+    pub fn decisions(
+        &mut self,
+        since: &HashMap<ItemId, DateTime<Utc>>,
+    ) -> Result<HashMap<ItemId, Decision>> {
+        let (items, times): (Vec<i64>, Vec<DateTime<Utc>>) =
+            since.iter().map(|(item, time)| (item.0, *time)).unzip();
+        let sql = "/* decisions */ SELECT t.item, a.id AS activity, a.created_at
+             FROM unnest($1::bigint[], $2::timestamptz[]) AS t(item, since)
+             CROSS JOIN LATERAL (SELECT id, created_at FROM core_activity
+                WHERE verb = 'item.status_changed' AND actor_id IS NOT NULL AND target_object_id = t.item::text
+                AND created_at > t.since ORDER BY created_at DESC LIMIT 1) a";
+        let rows = self.rows("reading what people decided", sql, &[&items, &times])?;
+        let decisions = rows.iter().map(|row| {
+            let decision = Decision {
+                activity: row.get("activity")?,
+                at: row.get("created_at")?,
+            };
+            Ok((ItemId(row.get("item")?), decision))
+        });
+        decisions.collect()
     }
 
     /// Reads items as they are now, to compose their objects; ids without a row are left out.

@@ -30,6 +30,7 @@ const PRIVILEGES: &str = "
     core_item UPDATE status updated_at;
     core_project SELECT id github_owner github_repo;
     django_content_type SELECT id app_label model;
+    core_activity SELECT id verb actor_id target_object_id created_at;
     core_activity INSERT target_content_type_id target_object_id verb summary created_at actor_id;
     worker_pull_request_link SELECT issue_mapping_id mapping_id item_id relation;
     worker_pull_request_link INSERT issue_mapping_id mapping_id item_id relation linked_at;

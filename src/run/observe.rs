@@ -6,12 +6,13 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::job::Scope;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::agira_object::{item_key, mapping_key};
 use crate::core::failure::{MappingError, MappingErrorKind, NO_ANSWER};
 use crate::core::model::*;
-use crate::core::records::{ObjectState, Records};
+use crate::core::records::{Decision, ObjectState, Records};
 use crate::core::text::quoted;
 use crate::db::Claimed;
 use crate::github::Fetched;
@@ -184,6 +185,7 @@ fn read_rows(run: &mut Run, observed: &mut Observed) -> Result<(), Stop> {
         .flat_map(|(_, snapshot)| github_ids(snapshot))
         .collect();
     let (rows, links) = run.db.related(run.id, &slice, &items, &github_ids)?;
+    let decisions = read_decisions(run, &observed.snapshots)?;
     let items = claimed()
         .map(|claimed| (claimed.item.id, claimed.item.clone()))
         .collect();
@@ -191,9 +193,29 @@ fn read_rows(run: &mut Run, observed: &mut Observed) -> Result<(), Stop> {
         items,
         rows,
         links,
+        decisions,
         objects: HashMap::new(),
     };
     Ok(())
+}
+
+/// Reads what people decided about the items of new close events.
+fn read_decisions(
+    run: &mut Run,
+    snapshots: &[(Claimed, Snapshot)],
+) -> Result<HashMap<ItemId, Decision>, Stop> {
+    let mut since: HashMap<ItemId, DateTime<Utc>> = HashMap::new();
+    for (Claimed { mapping, item }, snapshot) in snapshots {
+        let closed_at = closed_at(snapshot).filter(|_| snapshot.state == State::Closed);
+        if let Some(at) = closed_at.filter(|_| mapping.handled_closed_at != closed_at) {
+            let earliest = since.entry(item.id).or_insert(at);
+            *earliest = at.min(*earliest);
+        }
+    }
+    match since.is_empty() || run.scope == Scope::WeaviateOnly {
+        true => Ok(HashMap::new()),
+        false => Ok(run.db.decisions(&since)?),
+    }
 }
 
 /// Reads the state of each object of the slice. The states stay unknown if Weaviate cannot be

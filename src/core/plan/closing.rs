@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 
 use super::super::model::{CloseReason, ItemStatus, State};
 use super::super::note::Question;
+use super::super::records::Decision;
 use super::super::text::{Printable, timestamp};
 use super::action::{Action, Plan};
-use super::input::{PlanInput, Policy};
+use super::input::PlanInput;
 
 /// Decides what a close event does, and returns the status that the item gets if it moves.
 pub(super) fn close_event(
@@ -63,7 +64,7 @@ fn move_item(
 ) -> Option<ItemStatus> {
     let (from, to) = (&input.item.status, ItemStatus::testing());
     let status = Printable(&from.0);
-    for (question, exception) in exceptions(input.policy, from, closed_at, reason) {
+    for (question, exception) in exceptions(input, closed_at, reason) {
         match exception {
             Ok(facts) => plan.no(question, facts),
             Err(why) => {
@@ -82,11 +83,12 @@ fn move_item(
 /// Returns the exceptions from moving the item of a closed issue, in the order of the table. `Err`
 /// is the reason to leave the item; `Ok` explains why the exception does not apply.
 fn exceptions(
-    policy: &Policy,
-    status: &ItemStatus,
+    input: &PlanInput<'_>,
     closed_at: DateTime<Utc>,
     reason: Option<CloseReason>,
-) -> [(Question, Result<String, String>); 4] {
+) -> [(Question, Result<String, String>); 5] {
+    let PlanInput { item, policy, .. } = input;
+    let status = &item.status;
     let protected = ItemStatus::PROTECTED;
     let protected = match protected.contains(&status.0.as_str()) {
         true => Err("a closed issue does not change this status".to_owned()),
@@ -119,10 +121,19 @@ fn exceptions(
         }
         Some(limit) => Ok(format!("it is {}", timestamp(limit))),
     };
+    let decision = input.records.decisions.get(&item.id);
+    let decided = match decision.filter(|decision| decision.at > closed_at) {
+        None => Ok("no person set its status since".to_owned()),
+        Some(Decision { activity, at }) => Err(format!(
+            "a person set its status at {}, after the closing (activity {activity})",
+            timestamp(*at)
+        )),
+    };
     [
         (Question::ProtectedStatus, protected),
         (Question::KeepStatus, kept),
         (Question::CloseReason, excluded),
         (Question::ClosedBefore, too_old),
+        (Question::DecidedAfter, decided),
     ]
 }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Duration, Utc};
 use super::super::agira_object::{self, AgiraObject, ObjectType};
 use super::super::model::*;
 use super::super::note::{Attention, Note, Question};
-use super::super::records::{Link, MappingRow, ObjectState, Records};
+use super::super::records::{Decision, Link, MappingRow, ObjectState, Records};
 use super::*;
 
 /// Everything that a plan depends on, owned, so that a case can change it.
@@ -124,6 +124,7 @@ fn world(mapping: Mapping, state: State, details: Details) -> World {
         details,
     };
     let records = Records {
+        decisions: HashMap::new(),
         items: HashMap::from([(item.id, item.clone())]),
         rows: vec![row(&mapping)],
         links: Vec::new(),
@@ -481,6 +482,24 @@ fn a_closing_before_the_limit_moves_nothing() {
     let mut world = closed();
     world.policy.ignore_closed_before = Some(closing());
     check(world, &MOVED);
+}
+
+/// Invariant 4: what a person decides after a closing is never overwritten.
+#[test]
+fn a_decision_after_the_closing_moves_nothing() {
+    let decided = |at| {
+        let mut world = closed();
+        let decision = Decision { activity: 17, at };
+        world.records.decisions.insert(ItemId(7), decision);
+        world
+    };
+    let plan = check(decided(closing() + Duration::microseconds(1)), &[MOVED[1]]);
+    check_note(
+        &plan,
+        "item left in Working: a person set its status at 2026-03-01T10:00:00Z, after the closing (activity 17)",
+    );
+    check(decided(closing()), &MOVED);
+    check(decided(closing() - Duration::days(1)), &MOVED);
 }
 
 /// Invariant 4: a status that a person set after the close event was handled is never changed by
@@ -982,6 +1001,7 @@ fn every_answer_that_moves_an_item_is_noted() {
             "status is kept by --keep-status: no, it is not set",
             "reason is excluded by --close-reason: no, it is not set",
             "closing is excluded by --ignore-closed-before: no, it is not set",
+            "a person decided after the closing: no, no person set its status since",
             "item moves: yes, Working => Testing, unless a person moves it before the run does",
             "issue has a pull request: no, GitHub names none",
             "link to remove: no, GitHub confirms every stored link",
@@ -1034,6 +1054,7 @@ fn the_first_exception_ends_the_questions() {
             unkept,
             "reason is excluded by --close-reason: no, it names not_planned, completed",
             "closing is excluded by --ignore-closed-before: no, it is 2026-02-28T10:00:00Z",
+            "a person decided after the closing: no, no person set its status since",
             "item moves: yes, Working => Testing, unless a person moves it before the run does",
         ],
     );

@@ -174,9 +174,14 @@ pub fn item_status(client: &mut Client, item_id: i64) -> String {
         .get(0)
 }
 
-/// Sets the status of an item as a person does in Agira: `updated_at` changes, and an activity row is written.
+/// Sets the status of an item as a person does on Agira's board: `updated_at` changes, and an activity row that names the
+/// person is written.
 pub fn person_sets_status(client: &mut Client, item_id: i64, status: &str) {
     let before = item_status(client, item_id);
+    let person = "INSERT INTO core_user (password, is_superuser, username, email, name, role, active, is_staff, date_joined,
+            github_pat, claude_api_key, claude_oauth_token)
+         VALUES ('', false, 'anna', 'anna@example.org', 'Anna', '', true, false, now(), '', '', '') ON CONFLICT DO NOTHING";
+    client.batch_execute(person).expect("a person");
     client
         .execute(
             "UPDATE core_item SET status = $2, updated_at = now() WHERE id = $1",
@@ -186,7 +191,8 @@ pub fn person_sets_status(client: &mut Client, item_id: i64, status: &str) {
     client
         .execute(
             "INSERT INTO core_activity (target_object_id, verb, summary, created_at, actor_id, target_content_type_id)
-             SELECT $1::bigint::text, 'item.status_changed', $2, now(), NULL, id FROM django_content_type
+             SELECT $1::bigint::text, 'item.status_changed', $2, now(), (SELECT id FROM core_user WHERE username = 'anna'), id
+             FROM django_content_type
              WHERE app_label = 'core' AND model = 'item'",
             &[&item_id, &format!("Status: {before} → {status}")],
         )

@@ -41,6 +41,8 @@ fn an_item_that_a_person_moves_back_stays_there_as_long_as_the_issue_stays_close
         // The object of the item follows the person's change, because its status changed.
         assert_eq!(world.properties(Item, linked.item)["status"], status);
     }
+    // The next closing is later than these decisions.
+    world.execute(&format!("UPDATE core_activity SET created_at = '{LATER}'"));
     world.github.reopen(ISSUE, LATER);
     world
         .run(&["sync", "--recheck-now"])
@@ -56,14 +58,68 @@ fn an_item_that_a_person_moves_back_stays_there_as_long_as_the_issue_stays_close
     );
 }
 
+/// Defect "a tester rejects between the webhook's move and the first look of a run", and invariant 4.
+#[test]
+fn an_item_that_a_person_moves_back_before_the_first_run_stays_there() {
+    let (mut world, linked) = merged();
+    agira::person_sets_status(&mut world.client, linked.item, "Testing");
+    agira::person_sets_status(&mut world.client, linked.item, "Working");
+    let dry = world.run(&[
+        "sync",
+        "--mapping",
+        &linked.mapping.to_string(),
+        "--dry-run",
+    ]);
+    dry.exits(0)
+        .prints("a person decided after the closing: yes");
+    world
+        .sync()
+        .logs("item left in Working: a person set its status at ");
+    assert_eq!(world.item_status(linked.item), "Working");
+    assert_eq!(world.properties(Item, linked.item)["status"], "Working");
+    world.run(&["sync", "--recheck-now"]).exits(0);
+    assert_eq!(world.item_status(linked.item), "Working");
+}
+
+/// The item has the status that the run read, and yet a person decided meanwhile.
+#[test]
+fn an_item_that_a_person_moves_and_moves_back_during_the_run_stays_there() {
+    let (mut world, linked) = merged();
+    let (mut client, item) = (world.database.client(), linked.item);
+    world.github.meanwhile(move || {
+        agira::person_sets_status(&mut client, item, "Testing");
+        agira::person_sets_status(&mut client, item, "Working");
+    });
+    world.sync();
+    assert_eq!(world.item_status(linked.item), "Working");
+}
+
+/// What stood before the closing does not keep the item, whoever set it; what the webhook does has no actor.
+#[test]
+fn a_status_that_a_person_set_before_the_closing_does_not_keep_the_item() {
+    let (mut world, linked) = merged();
+    agira::person_sets_status(&mut world.client, linked.item, "Inbox");
+    world.execute(&format!(
+        "UPDATE core_activity SET created_at = '{CLOSED_AT}'"
+    ));
+    agira::person_sets_status(&mut world.client, linked.item, "Working");
+    world.execute(
+        "UPDATE core_activity SET actor_id = NULL WHERE created_at > now() - interval '1 hour'",
+    );
+    world.sync();
+    assert_eq!(world.item_status(linked.item), "Testing");
+}
+
 /// Defect "item closed by a person during the run".
 #[test]
 fn an_item_that_a_person_closes_during_the_run_stays_closed() {
     let (mut world, linked) = merged();
     let (mut client, item) = (world.database.client(), linked.item);
-    world
-        .github
-        .meanwhile(move || agira::person_sets_status(&mut client, item, "Closed"));
+    world.github.meanwhile(move || {
+        let by_form =
+            format!("UPDATE core_item SET status = 'Closed', updated_at = now() WHERE id = {item}");
+        client.batch_execute(&by_form).unwrap();
+    });
     world
         .sync()
         .logs("item left: somebody changed its status meanwhile");

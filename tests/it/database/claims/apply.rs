@@ -351,3 +351,22 @@ fn pull_requests_are_inserted_and_linked_once() {
         2
     );
 }
+
+/// The item has the status that the plan read, and yet a person decided meanwhile.
+#[test]
+fn an_item_that_a_person_moved_and_moved_back_since_the_plan_stays() {
+    let mut bench = Bench::new();
+    let id = bench.issue();
+    let claimed = bench.take(id, 2);
+    let item = claimed.mapping.item_id;
+    for status in ["Testing", "Working"] {
+        agira::person_sets_status(&mut bench.client, item.0, status);
+    }
+    let applied = bench.try_apply(&claimed, close("Working"), 3).unwrap();
+    assert_eq!(applied.moved, Some(false));
+    assert_eq!(bench.item(item).0, "Working");
+    assert_eq!(
+        bench.row(id)["worker_closed_at"],
+        "2026-03-01T10:00:00+00:00"
+    );
+}

@@ -46,6 +46,8 @@ fn all_outputs() -> String {
         .close_by("acme/shop#4", CLOSED_AT, "NOT_PLANNED", Closer::Nobody);
     world.github.close("acme/shop#5", LONG_AGO);
     world.github.delete("acme/shop#7");
+    let rejected = world.closed_issue("acme/shop#9");
+    agira::person_sets_status(&mut world.client, rejected.item, "Working");
     let policy = [
         "--keep-status=Review",
         "--close-reason=completed",
@@ -57,9 +59,10 @@ fn all_outputs() -> String {
 
     let overtaken = world.closed_issue("acme/shop#6");
     let (mut client, item) = (world.database.client(), overtaken.item);
-    world
-        .github
-        .meanwhile(move || agira::person_sets_status(&mut client, item, "Inbox"));
+    world.github.meanwhile(move || {
+        let by_form = format!("UPDATE core_item SET status = 'Inbox' WHERE id = {item}");
+        client.batch_execute(&by_form).unwrap();
+    });
     keep(run(&world, &[]).exits(0));
 
     // An issue is reopened, a link is not confirmed, and a pull request's row is stale.
