@@ -2,7 +2,7 @@
 //! retries within the run.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use backon::{BlockingRetryable, ExponentialBuilder};
@@ -142,6 +142,8 @@ pub(crate) struct Http {
     pub(crate) requests: u64,
     pub(crate) timeouts: Timeouts,
     pub(crate) signals: Signals,
+    /// Time after which no request begins.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl Http {
@@ -170,7 +172,13 @@ impl Http {
             requests: 0,
             timeouts: Timeouts::default(),
             signals: Signals::default(),
+            deadline: None,
         })
+    }
+
+    /// Returns true after the deadline.
+    pub(crate) fn is_out_of_time(&self) -> bool {
+        is_reached(self.deadline, Duration::ZERO)
     }
 
     pub(crate) fn authorize(&mut self, authorization: HeaderValue) {
@@ -178,7 +186,8 @@ impl Http {
     }
 
     /// Sends the request that `build` returns and hands the response to `read`. Retries a few times
-    /// while `read`, or the connection, reports [`FailureKind::Unavailable`].
+    /// while `read`, or the connection, reports [`FailureKind::Unavailable`]. Sends nothing after a
+    /// signal or the deadline.
     pub(crate) fn send<T>(
         &mut self,
         build: impl Fn(&Client) -> RequestBuilder,
@@ -186,11 +195,18 @@ impl Http {
     ) -> Result<T, ServiceError> {
         let (client, requests, timeouts) = (&self.client, &mut self.requests, self.timeouts);
         let (authorization, signals) = (self.authorization.as_ref(), &self.signals);
+        let deadline = self.deadline;
         let secret = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let once = || {
             // Only one request fits into the grace period after a signal.
             if let Some(signal) = signals.caught() {
                 return Err(interrupted(signal));
+            }
+            if is_reached(deadline, Duration::ZERO) {
+                return Err(ServiceError::new(
+                    FailureKind::OutOfTime,
+                    "the time budget is used up",
+                ));
             }
             *requests += 1;
             let mut request = build(client);
@@ -215,13 +231,21 @@ impl Http {
             .with_max_times(2)
             .with_jitter();
         once.retry(backoff)
-            .when(|error| error.kind == FailureKind::Unavailable)
+            .when(|error| {
+                // The longest delay is three times the first one.
+                error.kind == FailureKind::Unavailable && !is_reached(deadline, timeouts.retry * 3)
+            })
             .notify(|error, delay| log::debug!("{error}; trying again in {delay:?}"))
             .call()
     }
 }
 
-pub(crate) fn interrupted(signal: Signal) -> ServiceError {
+/// Returns true if less than `wait` is left until the deadline.
+fn is_reached(deadline: Option<Instant>, wait: Duration) -> bool {
+    deadline.is_some_and(|deadline| deadline.saturating_duration_since(Instant::now()) <= wait)
+}
+
+fn interrupted(signal: Signal) -> ServiceError {
     ServiceError::new(
         FailureKind::Interrupted,
         format!("stopped by {}", signal.as_str()),

@@ -30,6 +30,15 @@ pub enum FailureKind {
     Rejected,
     /// Nothing was sent, because a signal asks this process to end.
     Interrupted,
+    /// Nothing was sent, because the time budget of the run is used up.
+    OutOfTime,
+}
+
+impl FailureKind {
+    /// Returns true if the run ends before the request, whatever the service would answer.
+    pub fn is_unsent(self) -> bool {
+        matches!(self, Self::Interrupted | Self::OutOfTime)
+    }
 }
 
 /// A request that a service did not fulfil.
@@ -73,7 +82,7 @@ impl fmt::Display for ServiceError {
                 write!(out, "request rejected with status {status}: ")?;
             }
             (FailureKind::Rejected, None) => out.write_str("request rejected: ")?,
-            (FailureKind::Interrupted, _) => {}
+            (FailureKind::Interrupted | FailureKind::OutOfTime, _) => {}
         }
         out.write_str(&self.message)
     }

@@ -19,8 +19,13 @@ pub(super) type AliasAnswer = Result<Value, GraphqlError>;
 /// The latest reason why GitHub gave no answer about a target, and how often it gave none.
 type Silence = (usize, Option<MappingError>);
 
-/// One part of a response for each target of a batch.
-type Parts<T> = Vec<Result<<T as Target>::Part, MappingError>>;
+/// The result of one request about a batch.
+struct Answers<T: Target> {
+    /// A part or an error for each target. A target has none if the failure came before its turn.
+    parts: Vec<Option<Result<T::Part, MappingError>>>,
+    /// The failure of GitHub as a whole, after which no request may follow.
+    ended_by: Option<ServiceError>,
+}
 
 /// One issue, pull request or repository that a batched query asks about.
 pub(super) trait Target {
@@ -52,15 +57,15 @@ pub(super) trait Target {
 
 impl Github {
     /// Sends requests until no target is open. The targets of one request have the same
-    /// [`Github::batch_key`]. After each request, `go_on` gets the number of targets that were
-    /// recorded, and returns true if another request may follow.
+    /// [`Github::batch_key`]. After each request, `progress` gets the number of targets that were
+    /// recorded.
     pub(super) fn query_all<T: Target>(
         &mut self,
         targets: &mut [T],
-        go_on: &dyn Fn(usize) -> bool,
+        progress: &dyn Fn(usize),
     ) -> Result<(), ServiceError> {
         let mut silences: Vec<Silence> = vec![(0, None); targets.len()];
-        let result = self.query_open(targets, &mut silences, go_on);
+        let result = self.query_open(targets, &mut silences, progress);
         for (target, (_, error)) in targets.iter_mut().zip(silences) {
             if let Some(error) = error.filter(|_| target.is_open()) {
                 target.record(Err(error));
@@ -73,7 +78,7 @@ impl Github {
         &mut self,
         targets: &mut [T],
         silences: &mut [Silence],
-        go_on: &dyn Fn(usize) -> bool,
+        progress: &dyn Fn(usize),
     ) -> Result<(), ServiceError> {
         loop {
             let key_of = |target: &T| self.batch_key(target.repository().owner());
@@ -90,10 +95,14 @@ impl Github {
             if batch.is_empty() {
                 return Ok(());
             }
-            let parts = GithubError::split(self.query_batch(&batch))?
-                .unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone())).collect());
+            let answers = GithubError::split(self.query_batch(&batch))?;
+            let Answers { parts, ended_by } = answers.unwrap_or_else(|error| Answers {
+                parts: batch.iter().map(|_| Some(Err(error.clone()))).collect(),
+                ended_by: None,
+            });
             let (mut count, mut repeats) = (0, false);
             for ((target, (tries, silence)), part) in batch.into_iter().zip(silences).zip(parts) {
+                let Some(part) = part else { continue };
                 *silence = part
                     .as_ref()
                     .err()
@@ -107,8 +116,9 @@ impl Github {
                     count += 1;
                 }
             }
-            if !go_on(count) {
-                return Ok(());
+            progress(count);
+            if let Some(error) = ended_by {
+                return Err(error);
             }
             if repeats {
                 self.wait_for_retry();
@@ -117,25 +127,28 @@ impl Github {
     }
 
     /// Returns a part for each target, or no parts if a smaller request has to follow.
-    fn query_batch<T: Target>(&mut self, batch: &[&mut T]) -> Result<Parts<T>, GithubError> {
+    fn query_batch<T: Target>(&mut self, batch: &[&mut T]) -> Result<Answers<T>, GithubError> {
         if let Some(first) = batch.first() {
             self.authorize_for(first.repository().owner())?;
         }
         match self.query_once(batch) {
-            Ok(parts) => {
-                if T::GROWS && parts.len() == self.targets_per_request {
+            Ok(answers) => {
+                if T::GROWS && batch.len() == self.targets_per_request {
                     self.grow_batch();
                 }
-                Ok(parts)
+                Ok(answers)
             }
             Err(error) => {
                 self.handle_no_answer(batch.len(), error)?;
-                Ok(Vec::new())
+                Ok(Answers {
+                    parts: Vec::new(),
+                    ended_by: None,
+                })
             }
         }
     }
 
-    fn query_once<T: Target>(&mut self, batch: &[&mut T]) -> Result<Parts<T>, ServiceError> {
+    fn query_once<T: Target>(&mut self, batch: &[&mut T]) -> Result<Answers<T>, ServiceError> {
         let mut variables = Map::new();
         for (index, target) in batch.iter().enumerate() {
             let repository = target.repository();
@@ -146,13 +159,26 @@ impl Github {
             }
         }
         let (mut data, errors) = self.query(&T::DOCUMENT(batch.len()), &variables.into())?;
-        let mut parts = Vec::with_capacity(batch.len());
+        let (mut parts, mut ended_by) = (Vec::with_capacity(batch.len()), None);
         for (index, target) in batch.iter().enumerate() {
             let alias = format!("{}{index}", T::ALIAS);
             let answer = alias_answer(&mut data, &errors, &alias);
-            parts.push(GithubError::split(target.read(self, answer))?);
+            match GithubError::split(target.read(self, answer)) {
+                Ok(part) => parts.push(Some(part)),
+                // A smaller request may succeed.
+                Err(error) if is_no_answer(&error) => return Err(error),
+                Err(error) => {
+                    parts.push(None);
+                    // Targets without further pages need no request, which could be sent no more.
+                    let may_go_on = error.kind.is_unsent();
+                    ended_by.get_or_insert(error);
+                    if !may_go_on {
+                        break;
+                    }
+                }
+            }
         }
-        Ok(parts)
+        Ok(Answers { parts, ended_by })
     }
 
     /// Handles a request about `count` targets that GitHub could not answer. Makes the requests of

@@ -1,5 +1,7 @@
 //! Requests to GitHub: GraphQL and REST, with a token or as a GitHub App.
 
+use std::time::Instant;
+
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use reqwest::blocking::{Client, RequestBuilder};
@@ -118,6 +120,11 @@ impl Github {
     pub fn with_signals(mut self, signals: Signals) -> Self {
         self.http.signals = signals;
         self
+    }
+
+    /// Starts no request after `deadline`.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.http.deadline = Some(deadline);
     }
 
     /// Replaces the default waiting times.

@@ -14,16 +14,17 @@ use crate::core::failure::{
 use crate::core::model::*;
 use crate::core::text::{quoted, storable};
 
-/// Largest number of pages to read of one target. No issue has that many, and a circle of cursors
-/// must not last forever.
-const MAX_PAGES: usize = 1000;
+/// Largest number of pages to read of each connection of one target. Hardly an issue has that many,
+/// and a circle of cursors must not last forever.
+const MAX_PAGES: usize = 40;
 
 /// The result of fetching many issues and pull requests.
 #[derive(Debug)]
 pub struct Fetched {
-    /// One answer for each target that GitHub was asked about, in the order of the targets.
-    pub answers: Vec<Result<Snapshot, MappingError>>,
-    /// The failure of GitHub as a whole that left the other targets unanswered.
+    /// One answer for each target, in the order of the targets; `None` if its turn did not come.
+    pub answers: Vec<Option<Result<Snapshot, MappingError>>>,
+    /// The failure of GitHub as a whole, or the end of the run, that left targets without an
+    /// answer.
     pub ended_by: Option<ServiceError>,
 }
 
@@ -66,9 +67,8 @@ impl Target for Fetch<'_> {
 impl Github {
     /// Fetches issues and pull requests. `targets` must not contain one twice, and should be sorted
     /// by [`Github::batch_key`]. A failure of one target never affects the others. After each
-    /// request, `go_on` gets the number of its answers, and returns true if another request may
-    /// follow.
-    pub fn fetch(&mut self, targets: &[Address], go_on: &dyn Fn(usize) -> bool) -> Fetched {
+    /// request, `progress` gets the number of its answers.
+    pub fn fetch(&mut self, targets: &[Address], progress: &dyn Fn(usize)) -> Fetched {
         let mut fetches: Vec<Fetch<'_>> = targets
             .iter()
             .map(|address| Fetch {
@@ -76,12 +76,9 @@ impl Github {
                 answer: None,
             })
             .collect();
-        let ended_by = self.query_all(&mut fetches, go_on).err();
+        let ended_by = self.query_all(&mut fetches, progress).err();
         Fetched {
-            answers: fetches
-                .into_iter()
-                .map_while(|fetch| fetch.answer)
-                .collect(),
+            answers: fetches.into_iter().map(|fetch| fetch.answer).collect(),
             ended_by,
         }
     }
@@ -187,10 +184,17 @@ impl Github {
         };
         let mut labels = Vec::new();
         let mut related = PullRequestCollector::new(address.clone());
-        self.read_pages(node.pages, target, |page| {
+        let cut = self.read_pages(node.pages, target, |page| {
             related.add_page(&page);
             labels.extend(visible(page.labels).map(|label| storable(label.text)));
         })?;
+        if let Some(reason) = cut {
+            related.some_hidden = true;
+            log::warn!(
+                "{target}: not all labels and pull requests were read, because {reason}; its links stay, \
+                 and the next recheck asks again"
+            );
+        }
         Ok(Snapshot {
             github_id,
             address,
@@ -206,24 +210,27 @@ impl Github {
     }
 
     /// Passes the first and all following pages to `read`. Each request asks for the next page of
-    /// every connection that has one.
+    /// every connection that has one. Returns the reason why pages are left, if some are.
     fn read_pages(
         &mut self,
         first: Pages,
         target: &Address,
         mut read: impl FnMut(Pages),
-    ) -> Result<(), GithubError> {
+    ) -> Result<Option<String>, GithubError> {
         let failed = |reason: &str| {
             MappingError::failed(format!("a further page of {target} failed: {reason}"))
         };
         let mut pages = first;
-        for _ in 0..MAX_PAGES {
+        for count in 1.. {
             let labels = next(&pages.labels);
             let references = next(&pages.closed_by_pull_requests_references);
             let timeline = next(&pages.timeline_items);
             read(pages);
             if labels.is_none() && references.is_none() && timeline.is_none() {
-                return Ok(());
+                break;
+            }
+            if count == MAX_PAGES {
+                return Ok(Some(format!("it has more than {MAX_PAGES} pages")));
             }
             let variables = json!({
                 "owner": target.repository.owner(), "name": target.repository.name(), "number": target.number,
@@ -231,7 +238,13 @@ impl Github {
                 "moreReferences": references.is_some(), "references": references,
                 "moreTimeline": timeline.is_some(), "timeline": timeline,
             });
-            let (mut data, errors) = self.query(&queries::pages_query(), &variables)?;
+            let (mut data, errors) = match self.query(&queries::pages_query(), &variables) {
+                // Whoever has more pages than a run has time for would never be recorded.
+                Err(error) if error.kind == FailureKind::OutOfTime && count > 1 => {
+                    return Ok(Some(error.message));
+                }
+                answer => answer?,
+            };
             let mut value = alias_answer(&mut data, &errors, "repository").map_err(|error| {
                 let is_repository = error.path.len() <= 1;
                 let kind = failure::graphql_path(error.kind.as_deref(), is_repository);
@@ -245,7 +258,7 @@ impl Github {
             pages = serde_json::from_value(value["issueOrPullRequest"].take())
                 .map_err(|error| failed(&quoted(&error.to_string())))?;
         }
-        Err(failed(&format!("it has more than {MAX_PAGES}")).into())
+        Ok(None)
     }
 }
 

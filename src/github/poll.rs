@@ -181,7 +181,7 @@ impl Github {
                 pages: 0,
             })
             .collect();
-        self.query_all(&mut targets, &|_| true)?;
+        self.query_all(&mut targets, &|_| {})?;
         Ok(targets.into_iter().map(|target| target.result).collect())
     }
 }

@@ -2,6 +2,7 @@
 //! rechecks first, then suspects, one at a time. Releases mappings that were not finished.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use log::Level;
 
@@ -15,6 +16,9 @@ use crate::report::{MappingReport, Outcome, StoppedBy, Subject, schedule};
 
 /// Largest number of mappings that go through the steps together.
 pub const SLICE: usize = 100;
+
+/// Time for the first suspect of a run that has used up its time budget.
+const SUSPECT_TIME: Duration = Duration::from_secs(15);
 
 /// Sets the recheck time of all waiting mappings of the job to now, if the job demands it.
 pub fn recheck_now(run: &mut Run, job: &Job) -> Result<(), Stop> {
@@ -189,6 +193,10 @@ impl Queue {
         if is_over || self.limit == 0 {
             self.stage = self.end(run)?;
             return Ok(());
+        }
+        if run.budget.exhausted().is_some() {
+            // The first suspect has its turn even if the others used up the time.
+            run.set_deadline(Instant::now() + SUSPECT_TIME);
         }
         self.limit -= 1;
         self.has_suspect = true;

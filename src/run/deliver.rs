@@ -19,6 +19,10 @@ use crate::report::{MappingReport, Outcome, Subject};
 
 /// Delivers outboxes up to the job's limit; returns how many mappings the job may still claim.
 pub fn outboxes(run: &mut Run, job: &Job) -> Result<usize, Stop> {
+    if job.scope == Scope::Everything {
+        // Slow deliveries must not use up the time for what changed on GitHub.
+        run.index.set_deadline(run.budget.half_time());
+    }
     let (mut count, mut after) = (0, MappingId(0));
     while count < job.limit && run.budget.exhausted().is_none() && !run.index.is_down() {
         let (batch_limit, lease) = ((job.limit - count).min(SLICE), run.lease());
@@ -35,6 +39,7 @@ pub fn outboxes(run: &mut Run, job: &Job) -> Result<usize, Stop> {
         run.db.release(run.id, &ids)?;
         result?;
     }
+    run.index.set_deadline(run.budget.deadline());
     Ok(match job.scope {
         // `push-weaviate` has one limit for deliveries and claims.
         Scope::WeaviateOnly if run.index.is_down() => 0,

@@ -10,7 +10,7 @@ use super::job::Scope;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::agira_object::{item_key, mapping_key};
-use crate::core::failure::{MappingError, MappingErrorKind, NO_ANSWER};
+use crate::core::failure::{FailureKind, MappingError, MappingErrorKind, NO_ANSWER};
 use crate::core::model::*;
 use crate::core::records::{Decision, ObjectState, Records};
 use crate::core::text::quoted;
@@ -97,12 +97,13 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
         return Ok((Vec::new(), rest));
     }
     targets.sort_by_cached_key(|target| run.github.batch_key(target.repository.owner()));
-    let (progress, budget) = (run.progress.clone(), run.budget.clone());
-    let Fetched { answers, ended_by } = run.github.fetch(&targets, &|count| {
-        progress.inc(count as u64);
-        budget.exhausted() != Some(StoppedBy::TimeBudget)
-    });
+    let Fetched { answers, ended_by } = run
+        .github
+        .fetch(&targets, &|count| run.progress.inc(count as u64));
     match ended_by {
+        Some(error) if error.kind == FailureKind::OutOfTime => {
+            run.report.stop(StoppedBy::TimeBudget, "");
+        }
         // The run still finishes the mappings for which GitHub has answered.
         Some(error) => rest.stop = Some(run.pause.stop_for(&mut run.db, &run.github, error)),
         None => run.pause.clear(&mut run.db)?,
@@ -111,13 +112,10 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
         Some(stop) => stop.to_string(),
         None => "the time budget is used up".to_owned(),
     };
-    if rest.stop.is_none() && answers.len() < targets.len() {
-        run.report.stop(StoppedBy::TimeBudget, "");
-    }
     let mut snapshots = Vec::with_capacity(addressed.len());
     for (claimed, address) in addressed {
         let index = targets.iter().position(|target| *target == address);
-        let result = match index.and_then(|index| answers.get(index)) {
+        let result = match index.and_then(|index| answers.get(index)?.as_ref()) {
             Some(Ok(snapshot)) => verified(&claimed.mapping, &address, snapshot),
             Some(Err(error)) => Err(unanswered(run, &claimed.mapping, error.clone())),
             None => Err(MappingError::released(not_asked.as_str())),

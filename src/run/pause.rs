@@ -76,6 +76,7 @@ impl GithubPause {
                 .budget
                 .interrupted()
                 .unwrap_or_else(|| Stop::Later(StoppedBy::Github, error.to_string())),
+            FailureKind::OutOfTime => Stop::Later(StoppedBy::TimeBudget, error.to_string()),
             FailureKind::Refused => {
                 let (refused, check) = github.refusal();
                 Stop::Fatal(anyhow!("{refused} ({message}); check {check}"))

@@ -40,7 +40,8 @@ pub fn open(job: &Job, start: Start, progress: ProgressBar) -> anyhow::Result<Ru
         .context("cannot read whether GitHub is paused")?;
     let mut report = Report::new(job.command, job.dry_run, job.format);
     report.started_at = Some(now);
-    Ok(Run {
+    let deadline = budget.deadline();
+    let mut run = Run {
         id,
         db,
         github: github
@@ -56,7 +57,9 @@ pub fn open(job: &Job, start: Start, progress: ProgressBar) -> anyhow::Result<Ru
         progress,
         inserted: HashSet::new(),
         repositories: HashSet::new(),
-    })
+    };
+    run.set_deadline(deadline);
+    Ok(run)
 }
 
 /// Checks that the mappings and projects of the command line exist.

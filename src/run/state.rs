@@ -2,6 +2,7 @@
 //! far.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
@@ -42,6 +43,12 @@ impl Run {
     /// Returns the time now (UTC).
     pub fn now(&self) -> DateTime<Utc> {
         self.budget.now()
+    }
+
+    /// Lets the services be asked until `deadline`.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.github.set_deadline(deadline);
+        self.index.set_deadline(deadline);
     }
 
     /// Returns the lease of claims that are made now.

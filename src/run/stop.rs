@@ -85,6 +85,16 @@ impl Budget {
         self.now() + self.time_budget + LEASE_MARGIN
     }
 
+    /// Returns the time after which no request may begin.
+    pub fn deadline(&self) -> Instant {
+        self.started + self.time_budget
+    }
+
+    /// Returns the time at which half of the time budget is used up.
+    pub fn half_time(&self) -> Instant {
+        self.started + self.time_budget / 2
+    }
+
     /// Returns the reason why the run must not start further work: a signal, or a time budget that
     /// is used up.
     pub fn exhausted(&self) -> Option<StoppedBy> {

@@ -2,6 +2,7 @@
 //! on; objects wait in the outboxes, and a later run delivers them.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use anyhow::anyhow;
 use serde_json::Value;
@@ -51,9 +52,14 @@ impl Index {
         }
     }
 
-    /// Returns true if Weaviate failed in this run.
+    /// Lets Weaviate be asked until `deadline`.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.client.set_deadline(deadline);
+    }
+
+    /// Returns true if Weaviate failed in this run, or must not be asked any more.
     pub fn is_down(&self) -> bool {
-        self.readiness == Readiness::Down
+        self.readiness == Readiness::Down || self.client.is_out_of_time()
     }
 
     /// Returns true if Weaviate has no class of our name.
@@ -139,8 +145,11 @@ impl Index {
     }
 
     fn fail(&mut self, error: &ServiceError, report: &mut Report) {
-        self.readiness = Readiness::Down;
+        if error.kind != FailureKind::OutOfTime {
+            self.readiness = Readiness::Down;
+        }
         match error.kind {
+            FailureKind::OutOfTime => report.stop(StoppedBy::TimeBudget, ""),
             FailureKind::Refused | FailureKind::Rejected => {
                 let error = format!(
                     "Weaviate: {error}; check WEAVIATE_URL, WEAVIATE_API_KEY and the key's permissions"

@@ -1,5 +1,7 @@
 //! Requests to Weaviate, and the classes of their failures.
 
+use std::time::Instant;
+
 use anyhow::Context;
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::HeaderMap;
@@ -54,6 +56,16 @@ impl Weaviate {
     pub fn with_signals(mut self, signals: Signals) -> Self {
         self.http.signals = signals;
         self
+    }
+
+    /// Starts no request after `deadline`.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.http.deadline = Some(deadline);
+    }
+
+    /// Returns true if no request may begin any more.
+    pub fn is_out_of_time(&self) -> bool {
+        self.http.is_out_of_time()
     }
 
     /// Replaces the default waiting times.

@@ -7,7 +7,7 @@ mod published_schema;
 mod relations;
 mod too_heavy;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agira_worker::core::failure::{FailureKind, MappingError, MappingErrorKind, ServiceError};
 use agira_worker::core::model::{
@@ -48,8 +48,9 @@ fn address(key: &str) -> Address {
 
 fn fetch_with(client: &mut Github, keys: &[impl AsRef<str>]) -> Result<Vec<Fetched>, ServiceError> {
     let targets: Vec<Address> = keys.iter().map(|key| address(key.as_ref())).collect();
-    let fetched = client.fetch(&targets, &|_| true);
-    fetched.ended_by.map_or(Ok(fetched.answers), Err)
+    let fetched = client.fetch(&targets, &|_| {});
+    let answers = fetched.answers.into_iter().flatten().collect();
+    fetched.ended_by.map_or(Ok(answers), Err)
 }
 
 /// Fetches these; GitHub itself must answer.
@@ -69,6 +70,11 @@ fn fetch_one(simulator: &Simulator, key: &str) -> Snapshot {
 #[track_caller]
 fn refused(client: &mut Github) -> ServiceError {
     fetch_with(client, &["acme/shop#1", "acme/shop#2"]).expect_err("GitHub does not answer")
+}
+
+/// Returns the number of targets that have an answer.
+fn count(fetched: &agira_worker::github::Fetched) -> usize {
+    fetched.answers.iter().flatten().count()
 }
 
 /// Starts a GitHub with these issues.
@@ -164,30 +170,30 @@ fn a_fetch_reports_its_progress() {
     let simulator = with_issues(&keys);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
     let done = std::cell::RefCell::new(Vec::new());
-    let fetched = client(&simulator).fetch(&targets, &|count| {
-        done.borrow_mut().push(count);
-        true
-    });
+    let fetched = client(&simulator).fetch(&targets, &|count| done.borrow_mut().push(count));
     assert_eq!(
-        (done.into_inner(), fetched.answers.len(), fetched.ended_by),
+        (done.into_inner(), count(&fetched), fetched.ended_by),
         (vec![25, 1], 26, None)
     );
 }
 
 #[test]
-fn the_caller_can_stop_between_two_requests_and_keeps_the_results() {
+fn no_request_begins_after_the_deadline_and_earlier_results_count() {
     let keys = shop(1..=60);
     let simulator = with_issues(&keys);
+    // This one has further pages, which cannot be read any more.
+    simulator.issue("acme/shop#3", |issue| {
+        issue.labels = vec!["bug".to_owned(); 101]
+    });
+    simulator.settings().latency = Duration::from_millis(300);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
-    let fetched = client(&simulator).fetch(&targets, &|_| false);
-    assert_eq!(
-        (
-            fetched.answers.len(),
-            fetched.ended_by,
-            simulator.requests().len()
-        ),
-        (25, None, 1)
-    );
+    let mut client = client(&simulator);
+    client.set_deadline(Instant::now() + Duration::from_millis(150));
+    let fetched = client.fetch(&targets, &|_| {});
+    assert_eq!((count(&fetched), simulator.requests().len()), (24, 1));
+    assert!(fetched.answers[2].is_none(), "{:?}", fetched.answers[2]);
+    let kind = fetched.ended_by.map(|error| error.kind);
+    assert_eq!(kind, Some(FailureKind::OutOfTime));
 }
 
 #[test]
@@ -196,8 +202,8 @@ fn a_failure_of_github_keeps_earlier_results() {
     let simulator = with_issues(&keys);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
     simulator.settings().points = 10;
-    let fetched = client(&simulator).fetch(&targets, &|_| true);
-    assert_eq!(fetched.answers.len(), 25);
+    let fetched = client(&simulator).fetch(&targets, &|_| {});
+    assert_eq!(count(&fetched), 25);
     assert!(
         matches!(
             &fetched.ended_by,

@@ -1,11 +1,14 @@
 //! A GitHub that fails for a while, partly or endlessly: what the run stores, says and asks again.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
-use kit::github::{Fault, NullAlias};
+use kit::github::{Event, Fault, NullAlias};
 use kit::http::Response;
+use kit::weaviate::{GraphQl, Settings};
 use serde_json::{Value, json};
 
-use crate::fixtures::seconds_from_now;
+use crate::fixtures::{closed_issues, seconds_from_now};
 use crate::harness::{Run, World};
 
 const WRONG: &str = "Something went wrong while executing your query. Please include `ABCD:1` when reporting this issue.";
@@ -279,4 +282,109 @@ fn a_change_in_the_future_is_no_cursor_and_hides_no_other() {
         let state: String = world.one("SELECT state FROM core_externalissuemapping WHERE id = 1");
         assert_eq!(state, "open", "{seconds}");
     }
+}
+
+/// Returns so many plain mentions, 50 on each page of the timeline.
+fn mentions(count: usize) -> Vec<Event> {
+    let mention = Event::CrossReferenced {
+        source: "acme/shop#99".to_owned(),
+        will_close: false,
+    };
+    vec![mention; count]
+}
+
+/// At most 40 pages of a timeline are read. The links stay, and the issue is named.
+#[test]
+fn the_rest_of_an_endless_timeline_counts_as_hidden() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.issue("acme/shop#2", "Working");
+    world.closing_pull_request("acme/shop#1", "acme/shop#7");
+    world.sync();
+    world.github.issue("acme/shop#1", |issue| {
+        issue.references = Vec::new();
+        issue.timeline = mentions(50_000);
+    });
+    for key in ["acme/shop#1", "acme/shop#2"] {
+        world.github.close(key, &seconds_from_now(5));
+    }
+    world.github.clear_log();
+    let run = world.run(&["sync"]).exits(0);
+    run.logs("acme/shop#1: not all labels and pull requests were read, because it has more than 40 pages");
+    // The poll, the fetch of both, and 39 further pages.
+    assert_eq!(world.github.requests().len(), 41);
+    for item in [1, 2] {
+        assert_eq!(world.item_status(item), "Testing");
+    }
+    let links = "SELECT count(*) FROM worker_pull_request_link";
+    assert_eq!(world.one::<i64>(links), 1);
+}
+
+/// The time budget ends the reading of pages, and nobody else pays for it: what GitHub answered is recorded.
+#[test]
+fn an_endless_timeline_does_not_outlast_the_time_budget() {
+    let mut world = World::new();
+    for number in 1..=30 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+        world
+            .github
+            .close(&format!("acme/shop#{number}"), &seconds_from_now(-5));
+    }
+    world.github.issue("acme/shop#1", |issue| {
+        issue.timeline.extend(mentions(50_000));
+    });
+    world.github.settings().latency = Duration::from_millis(300);
+    let begin = Instant::now();
+    let args = &["sync", "--time-budget", "3s", "--output", "json"];
+    let run = world.run(args).exits(0);
+    assert!(begin.elapsed() < Duration::from_secs(10), "{}", run.all());
+    let report = run.json();
+    let counts = ["stopped_by", "synced", "given_back"].map(|name| report[name].clone());
+    assert_eq!(
+        counts,
+        [json!("time_budget"), json!(25), json!(5)],
+        "{}",
+        run.all()
+    );
+    world.run(args).exits(0);
+    for item in 1..=30 {
+        assert_eq!(world.item_status(item), "Testing", "{item}");
+    }
+}
+
+/// Two hundred objects are read with a slow request each, and then GitHub is asked all the same.
+#[test]
+fn slow_requests_to_weaviate_do_not_outlast_the_time_budget() {
+    let mut world = closed_issues(
+        Settings {
+            graphql: GraphQl::Disabled422,
+            latency: Duration::from_millis(100),
+            ..Settings::default()
+        },
+        101,
+    );
+    let args = &[
+        "sync",
+        "--limit",
+        "150",
+        "--time-budget",
+        "3s",
+        "--output",
+        "json",
+    ];
+    for moved in [100, 1] {
+        let begin = Instant::now();
+        let run = world.run(args).exits(0);
+        assert!(begin.elapsed() < Duration::from_secs(8), "{}", run.all());
+        let report = run.json();
+        assert_eq!(report["stopped_by"], "time_budget", "{}", run.all());
+        assert_eq!(report["items_moved"], moved, "{}", run.all());
+        assert!(!run.stderr.contains("WARN"), "{}", run.all());
+    }
+    // The objects of the last issue had the other half of the time.
+    let waiting = "SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL";
+    assert_eq!(world.one::<i64>(waiting), 100);
+    world.weaviate.settings().latency = Duration::ZERO;
+    world.run(args).exits(0);
+    assert_eq!(world.one::<i64>(waiting), 0);
 }
