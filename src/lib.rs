@@ -12,38 +12,55 @@ mod report;
 mod run;
 mod secret;
 pub mod signal;
+mod watchdog;
 pub mod weaviate;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use cli::Cli;
+use report::LastWord;
 use signal::Signals;
 
 pub use report::{EXIT_CODES, METRICS};
 
 /// Runs one command and returns its exit code.
 pub fn main(cli: Cli) -> ExitCode {
+    ExitCode::from(command(&cli, &config::environment))
+}
+
+fn command(cli: &Cli, environment: &Environment<'_>) -> u8 {
     let (format, allow_http) = (cli.output.output, cli.allow_http);
     let id = Uuid::new_v4();
     let progress = logging::init(&cli.output, id);
     secret::keep_memory_private();
+    let last_word = LastWord::default();
+    watchdog::catch_panics(last_word.clone());
     let job = match cli.command.job(format) {
         Ok(job) => job,
         Err(status) => {
-            let database_url = config::database_url(&config::environment);
-            return ExitCode::from(commands::status(status, format, database_url));
+            watchdog::start(Duration::ZERO, Signals::default(), last_word.clone());
+            let database_url = || config::database_url(environment);
+            return commands::status(status, format, database_url, &last_word);
         }
     };
     let start = || {
-        let settings = config::settings(&config::environment, allow_http)?;
-        Ok((settings, Signals::watch()?, id))
+        let signals = Signals::watch()?;
+        watchdog::start(job.time_budget, signals.clone(), last_word.clone());
+        let settings = config::settings(environment, allow_http)?;
+        Ok((settings, signals, id))
     };
-    ExitCode::from(run::execute(&job, start(), progress).print())
+    let mut report = run::execute(&job, start, progress, last_word.clone());
+    last_word.take();
+    report.print()
 }
 
-/// Access for the property tests of this package, which make thousands of runs in one process.
+type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
+
+/// Access for the tests of this package, some of which make thousands of runs in one process.
 #[doc(hidden)]
 pub mod testing {
     use std::ffi::OsString;
@@ -54,11 +71,18 @@ pub mod testing {
 
     use crate::cli::Cli;
     use crate::config;
+    use crate::report::LastWord;
     use crate::signal::Signals;
 
     /// Returns the logger of a run with this command line.
     pub fn logger(cli: &Cli) -> env_logger::Builder {
         crate::logging::logger(cli.output.log_format, false, Uuid::nil())
+    }
+
+    /// Carries out a command as the program does, with an environment of its own. A panic of
+    /// `environment` stands for a bug: it ends the process.
+    pub fn main(cli: &Cli, environment: &dyn Fn(&str) -> Option<OsString>) -> u8 {
+        crate::command(cli, environment)
     }
 
     /// Makes one run with an environment of its own; returns the exit code and the JSON report.
@@ -75,9 +99,12 @@ pub mod testing {
             anyhow::bail!("status makes no run");
         };
         job.timeouts.retry = retry;
-        let start = config::settings(environment, cli.allow_http)
-            .map(|settings| (settings, Signals::default(), Uuid::new_v4()));
-        let mut report = crate::run::execute(&job, start, ProgressBar::hidden());
+        let start = || {
+            let settings = config::settings(environment, cli.allow_http)?;
+            Ok((settings, Signals::default(), Uuid::new_v4()))
+        };
+        let hidden = ProgressBar::hidden();
+        let mut report = crate::run::execute(&job, start, hidden, LastWord::default());
         Ok((report.exit_code(), serde_json::to_string(&report)?))
     }
 }

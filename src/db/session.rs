@@ -10,12 +10,15 @@ use serde::de::DeserializeOwned;
 use super::error::{describe, is_conflict};
 use super::value::Row;
 use crate::core::model::MappingId;
+use crate::signal::Signals;
 
 /// A connection that prepares each statement once and counts what it sends.
 pub struct Db {
     client: postgres::Client,
     pub(super) access: Access,
     prepared: HashMap<String, Statement>,
+    /// After a signal, nothing is repeated.
+    signals: Signals,
     statements: u64,
     /// A transaction is in progress, which is repeated as a whole: its statements are not repeated
     /// alone.
@@ -58,11 +61,17 @@ impl Db {
             client,
             access,
             prepared: HashMap::new(),
+            signals: Signals::default(),
             // The settings were the first statement.
             statements: 1,
             is_repeating: false,
             suspects: HashSet::new(),
         }
+    }
+
+    /// Makes these signals end the repeating after a conflict.
+    pub fn stop_at(&mut self, signals: Signals) {
+        self.signals = signals;
     }
 
     /// Returns the number of statements sent so far, including those of transaction control.
@@ -207,7 +216,9 @@ impl Db {
         let result = loop {
             let result = work(self);
             match result.as_ref().err().and_then(Repeatable::conflict) {
-                Some(reason) if tries < TRIES => log::debug!("{reason}; trying again"),
+                Some(reason) if tries < TRIES && self.signals.caught().is_none() => {
+                    log::debug!("{reason}; trying again")
+                }
                 _ => break result,
             }
             tries += 1;

@@ -70,7 +70,7 @@ impl<'a> MappingReport<'a> {
 }
 
 /// Requests to Weaviate and the results of its objects.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct WeaviateCounts {
     pub requests: u64,
     /// Objects that were missing.
@@ -98,7 +98,7 @@ impl WeaviateCounts {
 }
 
 /// Requests to GitHub and the state of the GraphQL budget.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct GithubCounts {
     pub requests: u64,
     /// GraphQL points that this run spent.
@@ -110,7 +110,7 @@ pub struct GithubCounts {
 }
 
 /// Statements sent to PostgreSQL.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct DatabaseCounts {
     pub statements: u64,
 }

@@ -7,12 +7,13 @@ use crate::signal::Signal;
 /// All exit codes with their meaning. If several apply, the first in the table of design.md counts
 /// ("Command line and output").
 #[rustfmt::skip]
-pub const EXIT_CODES: [(u8, &str); 9] = [
+pub const EXIT_CODES: [(u8, &str); 10] = [
     (DONE, "done, or nothing to do; mappings beyond the limit or the time budget stay due"),
     (CANNOT_RUN, "cannot run: configuration, database, schema or credentials; a person has to act"),
     (2, "usage: unknown flag or value"),
     (SOME_FAILED, "done, but some mappings failed; they wait for their retry or are parked"),
     (UNHEALTHY, "`status --check` only: too many parked mappings, or no recent sync did its work"),
+    (CRASHED, "a bug stopped the run: report the last line of the log; nothing is lost, and the next run goes on"),
     (TRY_LATER, "try later: rate limit, or GitHub, Weaviate or PostgreSQL is down; nothing is lost"),
     (129, "stopped by SIGHUP: the rest was released; a second signal stops at once"),
     (130, "the same by SIGINT"),
@@ -25,6 +26,8 @@ pub const CANNOT_RUN: u8 = 1;
 pub(super) const SOME_FAILED: u8 = 3;
 /// Exit code of `status --check` if a person should act.
 pub const UNHEALTHY: u8 = 4;
+/// Exit code of a process that panicked (`EX_SOFTWARE` of sysexits.h).
+pub const CRASHED: u8 = 70;
 /// Exit code of a command that a later one can complete (`EX_TEMPFAIL` of sysexits.h).
 pub const TRY_LATER: u8 = 75;
 

@@ -1,15 +1,17 @@
 //! The report of one run, and the one place that decides its exit code.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::counts::{DatabaseCounts, GithubCounts, MappingReport, Outcome, WeaviateCounts};
-use super::exit_code::{CANNOT_RUN, DONE, SOME_FAILED, Severity, StoppedBy, TRY_LATER};
+use super::exit_code::{CANNOT_RUN, CRASHED, DONE, SOME_FAILED, Severity, StoppedBy, TRY_LATER};
 use super::format::Format;
+use super::last_word::Ending;
 use crate::core::model::MappingId;
 use crate::core::pause::Pause;
 use crate::core::text::Printable;
@@ -26,7 +28,7 @@ const NOT_IN_COUNTS: [&str; 7] = [
 ];
 
 /// The report of one run. Field names are stable: scripts depend on them.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
     schema_version: u32,
     pub(super) command: &'static str,
@@ -61,13 +63,35 @@ pub struct Report {
     pub github: GithubCounts,
     pub database: DatabaseCounts,
     /// Entries as JSON text, which takes a tenth of their memory; empty if the output is text.
-    mappings: Vec<Box<RawValue>>,
+    mappings: Entries,
     #[serde(skip)]
     reported: HashSet<MappingId>,
     #[serde(skip)]
     pub(super) planned: u64,
     #[serde(skip)]
     pub(super) format: Format,
+}
+
+/// The entries of a report. Copies of the report share the list, of which each knows its own part.
+#[derive(Debug, Clone, Default)]
+struct Entries {
+    list: Arc<Mutex<Vec<Box<RawValue>>>>,
+    count: usize,
+}
+
+impl Entries {
+    fn add(&mut self, entry: Box<RawValue>) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.push(entry);
+        self.count = list.len();
+    }
+}
+
+impl Serialize for Entries {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        serializer.collect_seq(list.iter().take(self.count))
+    }
 }
 
 impl Report {
@@ -113,6 +137,30 @@ impl Report {
         self.error = Some(Printable(error).to_string());
     }
 
+    /// Records that another thread ends the process.
+    pub fn end(&mut self, ending: &Ending) {
+        match ending {
+            Ending::Blocked { signal, reason } => {
+                let by = signal.map_or(StoppedBy::Database, StoppedBy::Signal);
+                self.stop(by, reason);
+                self.error
+                    .get_or_insert_with(|| Printable(reason).to_string());
+            }
+            Ending::Panicked(reason) => {
+                self.fail(reason);
+                self.exit_code = CRASHED;
+            }
+        }
+    }
+
+    /// Returns a copy of what the report says now, in constant time.
+    pub fn snapshot(&mut self) -> Self {
+        let reported = std::mem::take(&mut self.reported);
+        let snapshot = self.clone();
+        self.reported = reported;
+        snapshot
+    }
+
     /// Records that stdout did not take the whole result.
     pub(super) fn result_is_lost(&mut self) {
         self.exit_code = CANNOT_RUN;
@@ -135,7 +183,9 @@ impl Report {
         self.reported.extend(entry.mapping_id.map(MappingId));
         if !self.is_text() {
             // Entries consist of texts, numbers and lists, which JSON can always represent.
-            self.mappings.extend(to_raw_value(entry));
+            if let Ok(entry) = to_raw_value(entry) {
+                self.mappings.add(entry);
+            }
         }
     }
 
@@ -148,6 +198,7 @@ impl Report {
     pub fn exit_code(&mut self) -> u8 {
         let failures = self.failed + self.repositories_failed;
         self.exit_code = match self.stopped_by {
+            _ if self.exit_code == CRASHED => CRASHED,
             Some(StoppedBy::Signal(signal)) => signal.exit_code(),
             _ if self.exit_code != DONE => self.exit_code,
             Some(by) if by.severity() == Severity::Outage => TRY_LATER,
@@ -184,16 +235,8 @@ mod tests {
     use crate::core::model::{Item, ItemId, ItemStatus, Kind, Mapping};
     use crate::core::plan::Action;
 
-    fn report_of_one(format: Format) -> Report {
-        let mapping = Mapping {
-            id: MappingId(1),
-            item_id: ItemId(7),
-            number: 12,
-            kind: Kind::Issue,
-            html_url: "https://github.com/acme/shop/issues/12".to_owned(),
-            ..Mapping::default()
-        };
-        let item = Item {
+    fn item() -> Item {
+        Item {
             id: ItemId(7),
             title: String::new(),
             description: String::new(),
@@ -204,7 +247,19 @@ mod tests {
             created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
             project_repository: None,
+        }
+    }
+
+    fn report_of_one(format: Format) -> Report {
+        let mapping = Mapping {
+            id: MappingId(1),
+            item_id: ItemId(7),
+            number: 12,
+            kind: Kind::Issue,
+            html_url: "https://github.com/acme/shop/issues/12".to_owned(),
+            ..Mapping::default()
         };
+        let item = item();
         let mut report = Report::new("sync", false, format);
         let actions = [Action::Unlink { row: MappingId(3) }];
         let entry = MappingReport::new(&Subject::new(&mapping, &item), Outcome::Synced);
@@ -218,8 +273,24 @@ mod tests {
     #[test]
     fn entries_that_are_not_printed_are_counted_and_not_kept() {
         let report = report_of_one(Format::Text);
-        assert_eq!((report.mappings.len(), report.synced), (0, 1));
+        assert_eq!((report.mappings.count, report.synced), (0, 1));
         assert!(report.has(MappingId(1)) && !report.has(MappingId(2)));
+    }
+
+    #[test]
+    fn a_snapshot_does_not_change_any_more() {
+        let mut report = report_of_one(Format::Json);
+        let snapshot = report.snapshot();
+        report.add(&MappingReport {
+            mapping_id: Some(2),
+            ..MappingReport::new(&Subject::new(&Mapping::default(), &item()), Outcome::Failed)
+        });
+        assert!(report.has(MappingId(1)) && report.has(MappingId(2)));
+        for (report, failed, entries) in [(snapshot, 0, 1), (report, 1, 2)] {
+            let json = serde_json::to_value(&report).unwrap();
+            assert_eq!(json["failed"], failed);
+            assert_eq!(json["mappings"].as_array().unwrap().len(), entries);
+        }
     }
 
     #[test]

@@ -11,18 +11,23 @@ use super::terminal::{Screen, is_result_lost};
 impl Report {
     /// Prints the result and returns the exit code.
     pub fn print(&mut self) -> u8 {
-        match self.format {
-            Format::Json => {
-                // The log has one summary line per run; with text, stdout has it.
-                log::info!("{}", self.summary());
-                print_json(self);
-            }
-            Format::Text => Screen::of_stdout().print_wrapped(None, &self.summary()),
+        if self.format == Format::Json {
+            // The log has one summary line per run; with text, stdout has it.
+            log::info!("{}", self.summary());
         }
+        self.print_result();
         if is_result_lost() {
             self.result_is_lost();
         }
         self.exit_code()
+    }
+
+    /// Prints the result and logs nothing.
+    pub fn print_result(&self) {
+        match self.format {
+            Format::Json => print_json(self),
+            Format::Text => Screen::of_stdout().print_wrapped(None, &self.summary()),
+        }
     }
 
     fn summary(&self) -> String {

@@ -8,6 +8,7 @@ use log::Level;
 
 use super::finish::Finished;
 use super::job::{Job, Scope};
+use super::record;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::model::MappingId;
@@ -92,6 +93,7 @@ impl Queue {
     /// Returns the next slice, or `None` at the end of the run.
     pub fn next(&mut self, run: &mut Run) -> Result<Option<Vec<Claimed>>, Stop> {
         self.current.clear();
+        record::prepare(run);
         if let Some(by) = run.budget.exhausted().filter(|_| !self.waiting.is_empty()) {
             run.report.stop(by, "");
             self.release(run);

@@ -8,6 +8,7 @@ mod discover;
 mod dry_run;
 mod finish;
 mod job;
+mod last_result;
 mod observe;
 mod pause;
 mod plan;
@@ -21,8 +22,9 @@ mod writer;
 
 use indicatif::ProgressBar;
 
-use crate::report::{Report, metrics};
+use crate::report::{LastWord, Report, metrics};
 use claim::Queue;
+use last_result::LastResult;
 use state::Run;
 
 pub use job::{Job, Scope, Start};
@@ -61,24 +63,37 @@ fn slices(run: &mut Run, queue: &mut Queue) -> Result<(), Stop> {
 
 /// Carries out a job and writes its metrics. Returns the report, also of a run that could not
 /// start.
-pub fn execute(job: &Job, start: anyhow::Result<Start>, progress: ProgressBar) -> Report {
+pub fn execute(
+    job: &Job,
+    start: impl FnOnce() -> anyhow::Result<Start>,
+    progress: ProgressBar,
+    last_word: LastWord,
+) -> Report {
     let (mut report, mut state) = (Report::new(job.command, job.dry_run, job.format), None);
-    let metrics_file = job.metrics_file.as_deref().filter(|_| !job.dry_run);
-    match start.and_then(|start| start::open(job, start, progress)) {
+    let result = LastResult::new(job, last_word);
+    result.prepare(&mut report, None);
+    let start = start();
+    let signals = start.as_ref().map(|(_, signals, _)| signals.clone());
+    let signals = signals.unwrap_or_default();
+    let metrics_file = result.metrics_file.clone();
+    match start.and_then(|start| start::open(job, start, progress, result)) {
         Ok(mut opened) => {
+            record::prepare(&mut opened);
             let result = match job.dry_run {
                 true => dry_run::run(&mut opened, job),
                 false => run(&mut opened, job),
             };
             record::end(&mut opened, result);
-            state = metrics_file.and_then(|_| record::database_state(&mut opened));
+            state = metrics_file
+                .as_ref()
+                .and_then(|_| record::database_state(&mut opened));
             report = opened.report;
         }
-        Err(error) => record::stop(&mut report, error.into()),
+        Err(error) => record::stop(&mut report, error.into(), &signals),
     }
     report.exit_code();
     if let Some(path) = metrics_file {
-        metrics::write(path, &mut report, state.as_ref());
+        metrics::write(&path, &mut report, state.as_ref());
     }
     report
 }

@@ -8,27 +8,40 @@ use super::stop::Stop;
 use crate::db::RunRecord;
 use crate::report::metrics::DatabaseState;
 use crate::report::{Report, StoppedBy};
+use crate::signal::Signals;
 
-/// Completes the report and records the run.
-pub fn end(run: &mut Run, result: Result<(), Stop>) {
-    run.progress.finish_and_clear();
-    if let Err(reason) = result {
-        stop(&mut run.report, reason);
-    }
-    let (now, is_dry) = (run.now(), run.is_dry());
-    let limits = run.github.limits();
-    let report = &mut run.report;
-    report.remaining_due = run.db.due(now).ok();
+/// Prepares the result of this run in case that another thread ends the process.
+pub fn prepare(run: &mut Run) {
+    count(run);
+    run.last_result.prepare(&mut run.report, Some(&run.budget));
+}
+
+/// Copies the counts of the clients into the report.
+fn count(run: &mut Run) {
+    let (limits, report) = (run.github.limits(), &mut run.report);
     report.pause = run.pause.active().cloned();
     report.github.requests = run.github.requests();
     report.github.points = limits.points;
     report.github.remaining = limits.remaining;
     report.github.reset_at = limits.reset_at;
     report.weaviate.requests = run.index.requests();
-    report.finished_at = Some(now);
-    let exit_code = i32::from(report.exit_code());
+    report.database.statements = run.db.statements();
+}
+
+/// Completes the report and records the run.
+pub fn end(run: &mut Run, result: Result<(), Stop>) {
+    run.progress.finish_and_clear();
+    if let Err(reason) = result {
+        stop(&mut run.report, reason, run.budget.signals());
+    }
+    prepare(run);
+    let (now, is_dry) = (run.now(), run.is_dry());
+    run.report.remaining_due = run.db.due(now).ok();
+    count(run);
     // The record itself is a statement, too.
-    report.database.statements = run.db.statements() + u64::from(!is_dry);
+    run.report.database.statements += u64::from(!is_dry);
+    run.report.finished_at = Some(now);
+    let exit_code = i32::from(run.report.exit_code());
     if !is_dry {
         let counts = run.report.counts();
         let record = RunRecord {
@@ -46,12 +59,16 @@ pub fn end(run: &mut Run, result: Result<(), Stop>) {
     }
 }
 
-/// Logs and reports the reason why the run went no further.
-pub fn stop(report: &mut Report, reason: Stop) {
+/// Logs and reports the reason why the run went no further. After a signal, the signal is the
+/// reason: what the run waited for would have passed.
+pub fn stop(report: &mut Report, reason: Stop, signals: &Signals) {
     match reason {
         Stop::Later(by, reason) => {
             log::warn!("{reason}");
             report.stop(by, &reason);
+            if let Some(signal) = signals.caught() {
+                report.stop(StoppedBy::Signal(signal), "");
+            }
         }
         Stop::Fatal(error) => {
             log::error!("{error:#}");

@@ -7,6 +7,7 @@ use indicatif::ProgressBar;
 use secrecy::ExposeSecret;
 
 use super::job::{Job, Start};
+use super::last_result::LastResult;
 use super::pause::GithubPause;
 use super::state::Run;
 use super::stop::Budget;
@@ -18,7 +19,12 @@ use crate::report::Report;
 use crate::weaviate::Weaviate;
 
 /// Opens the database and sets up the clients; no service is asked yet.
-pub fn open(job: &Job, start: Start, progress: ProgressBar) -> anyhow::Result<Run> {
+pub fn open(
+    job: &Job,
+    start: Start,
+    progress: ProgressBar,
+    last_result: LastResult,
+) -> anyhow::Result<Run> {
     let (settings, signals, id) = start;
     let github = match settings.github_login {
         GithubLogin::Token(token) => Github::new(&settings.github_url, token.expose_secret())?,
@@ -33,6 +39,7 @@ pub fn open(job: &Job, start: Start, progress: ProgressBar) -> anyhow::Result<Ru
         .with_signals(signals.clone());
     let access = job.access();
     let (mut db, now) = Db::connect(settings.database_url.expose_secret(), access)?;
+    db.stop_at(signals.clone());
     db.check_privileges()?;
     check_ids(&mut db, job)?;
     let budget = Budget::start(now, job.time_budget, signals.clone());
@@ -55,6 +62,7 @@ pub fn open(job: &Job, start: Start, progress: ProgressBar) -> anyhow::Result<Ru
         access,
         report,
         progress,
+        last_result,
         inserted: HashSet::new(),
         repositories: HashSet::new(),
     };

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use uuid::Uuid;
 
 use super::job::Scope;
+use super::last_result::LastResult;
 use super::pause::GithubPause;
 use super::stop::Budget;
 use super::weaviate::Index;
@@ -32,6 +33,7 @@ pub struct Run {
     pub access: Access,
     pub report: Report,
     pub progress: ProgressBar,
+    pub last_result: LastResult,
     /// Rows that this run inserted: Weaviate cannot have objects for them.
     pub inserted: HashSet<MappingId>,
     /// Repositories that this run has read from or added to the database (`owner/name`, lower

@@ -75,6 +75,11 @@ impl Budget {
         }
     }
 
+    /// Returns the signals of this run.
+    pub fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
     /// Returns the time now (UTC).
     pub fn now(&self) -> DateTime<Utc> {
         self.started_at + self.started.elapsed()

@@ -7,19 +7,23 @@ use secrecy::{ExposeSecret, SecretString};
 use super::data::{Status, StatusArgs};
 use super::{details, text};
 use crate::core::model::MappingId;
-use crate::core::text::timestamp;
+use crate::core::text::{Printable, timestamp};
 use crate::db::{Access, Db};
-use crate::report::{CANNOT_RUN, Format, TRY_LATER, UNHEALTHY, is_result_lost, print_json};
+use crate::report::{
+    CANNOT_RUN, Ending, Format, LastWord, TRY_LATER, UNHEALTHY, is_result_lost, print_json,
+};
 use crate::run::{GITHUB, Stop};
 
 /// Prints the status and returns the exit code.
-pub fn status(args: &StatusArgs, format: Format, database_url: anyhow::Result<SecretString>) -> u8 {
-    let mut status = Status {
-        schema_version: 1,
-        command: "status",
-        ..Status::default()
-    };
-    let details = match database_url.and_then(|url| read(args, &url, &mut status)) {
+pub fn status(
+    args: &StatusArgs,
+    format: Format,
+    database_url: impl FnOnce() -> anyhow::Result<SecretString>,
+    last_word: &LastWord,
+) -> u8 {
+    let mut status = Status::new();
+    last_word.prepare(move |ending| ended(ending, format));
+    let details = match database_url().and_then(|url| read(args, &url, &mut status)) {
         Ok(details) => details,
         Err(error) => {
             let stop = Stop::from(error);
@@ -32,6 +36,7 @@ pub fn status(args: &StatusArgs, format: Format, database_url: anyhow::Result<Se
             Vec::new()
         }
     };
+    last_word.take();
     match format {
         Format::Json => print_json(&status),
         Format::Text if status.error.is_some() => {}
@@ -41,6 +46,19 @@ pub fn status(args: &StatusArgs, format: Format, database_url: anyhow::Result<Se
         true => CANNOT_RUN,
         false => status.exit_code,
     }
+}
+
+/// Prints the result of a status that another thread ends.
+fn ended(ending: &Ending, format: Format) -> u8 {
+    let status = Status {
+        exit_code: ending.exit_code(),
+        error: Some(Printable(ending.reason()).to_string()),
+        ..Status::new()
+    };
+    if format == Format::Json {
+        print_json(&status);
+    }
+    status.exit_code
 }
 
 /// Fills in the status; returns sentences about the mappings that `--mapping` names.

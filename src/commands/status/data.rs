@@ -41,3 +41,14 @@ pub(super) struct Status {
     /// Reasons of `--check` to raise an alarm; empty if all is well, null without `--check`.
     pub unhealthy: Option<Vec<String>>,
 }
+
+impl Status {
+    /// Returns an empty status.
+    pub(super) fn new() -> Self {
+        Self {
+            schema_version: 1,
+            command: "status",
+            ..Self::default()
+        }
+    }
+}

@@ -10,5 +10,6 @@ mod poison;
 mod polls;
 mod sick_edge;
 mod sick_github;
+mod sick_process;
 mod signals;
 mod wire_faults;

@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "lib",
         &[
-            "cli", "commands", "config", "logging", "run", "report", "secret", "signal",
+            "cli", "commands", "config", "logging", "run", "report", "secret", "signal", "watchdog",
         ],
     ),
     ("cli", &["commands", "report", "run"]),
@@ -48,8 +48,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("report", &["core", "signal"]),
     ("config", &["github", "secret"]),
+    ("watchdog", &["report", "signal"]),
     ("logging", &["commands", "core", "report"]),
-    ("db", &["core", "secret"]),
+    ("db", &["core", "secret", "signal"]),
     ("github", &["http", "core", "signal"]),
     ("weaviate", &["http", "core", "signal"]),
     ("http", &["core", "signal"]),

@@ -35,6 +35,8 @@ pub enum Then {
     Pass,
     /// The message is lost: PostgreSQL's connection is cut, or a request gets no response.
     Lose,
+    /// PostgreSQL keeps the connection and says nothing any more. A request gets no response.
+    Silence,
     /// PostgreSQL raises an error with this SQLSTATE instead of executing the statement. This is only possible before a
     /// statement.
     Raise(&'static str),

@@ -116,6 +116,9 @@ fn converse(
 ) -> io::Result<()> {
     let connect = "PostgreSQL: connect";
     let (index, then) = boundaries.before(connect);
+    if then == Then::Silence {
+        return silence(client);
+    }
     if then != Then::Pass {
         return Ok(());
     }
@@ -143,19 +146,27 @@ fn converse(
         match then {
             Then::Pass => server.write_all(&bytes(&asked))?,
             Then::Lose => return Ok(()),
+            Then::Silence => return silence(client),
             Then::Raise(state) => server.write_all(&raising(
                 state,
                 executed.as_deref() == Some("PostgreSQL: COMMIT"),
             ))?,
         }
         let answer = self::answer(server)?;
-        if let Some(what) = &executed
-            && boundaries.after(index, what) != Then::Pass
-        {
-            return Ok(());
+        if let Some(what) = &executed {
+            match boundaries.after(index, what) {
+                Then::Pass => {}
+                Then::Silence => return silence(client),
+                Then::Lose | Then::Raise(_) => return Ok(()),
+            }
         }
         client.write_all(&answer)?;
     }
+}
+
+/// Keeps the connection until the client or the test ends it.
+fn silence(client: &mut TcpStream) -> io::Result<()> {
+    io::copy(client, &mut io::sink()).map(drop)
 }
 
 /// Returns the server's messages up to ReadyForQuery.

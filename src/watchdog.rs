@@ -1,0 +1,83 @@
+//! The end of a process that does not end by itself, because something blocks it or because of a bug
+//! (design.md, "Failure model"). Its claims expire, as after a kill.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::report::{Ending, LastWord};
+use crate::signal::Signals;
+
+/// Time from the first signal to the end of the process. The promise is 20 s.
+const AFTER_SIGNAL: Duration = Duration::from_secs(18);
+
+/// Time by which a process may outlast its time budget. The promise is 60 s.
+const AFTER_BUDGET: Duration = Duration::from_secs(55);
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// Time for log, result and metrics, which may be blocked, too.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Starts a thread that ends the process some time after its time budget or the first signal.
+pub fn start(time_budget: Duration, signals: Signals, last_word: LastWord) {
+    let started = Instant::now();
+    std::thread::spawn(move || {
+        let mut signaled = None;
+        loop {
+            std::thread::sleep(POLL);
+            let signal = signals.caught();
+            let since = signal.map(|_| *signaled.get_or_insert_with(Instant::now));
+            let is_over = match since {
+                Some(since) => since.elapsed() >= AFTER_SIGNAL,
+                None => started.elapsed() >= time_budget + AFTER_BUDGET,
+            };
+            if is_over {
+                let reason = match (signal, time_budget.is_zero()) {
+                    (Some(signal), _) => {
+                        format!("{} s after {}", AFTER_SIGNAL.as_secs(), signal.as_str())
+                    }
+                    (None, true) => format!("after {} s", AFTER_BUDGET.as_secs()),
+                    (None, false) => format!("{} s after its time budget", AFTER_BUDGET.as_secs()),
+                };
+                let reason = format!(
+                    "stopped {reason}, because something blocks it: a server that does not answer, or a lock; see whether \
+                     PostgreSQL and DNS answer; claims that were not released expire"
+                );
+                end(&last_word, Ending::Blocked { signal, reason });
+            }
+        }
+    });
+}
+
+/// Makes a panic of any thread end the process with one line in the log and one result.
+pub fn catch_panics(last_word: LastWord) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let payload = panic.payload();
+        let message = payload.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let place = panic.location().map(ToString::to_string);
+        let reason = format!(
+            "a bug stopped it at {}: {}; please report this line; claims that were not released expire",
+            place.unwrap_or_default(),
+            message.unwrap_or("no message")
+        );
+        end(&last_word, Ending::Panicked(reason));
+    }));
+}
+
+/// Logs and prints in another thread, because whatever blocks this process may hold the locks of the
+/// outputs, too.
+fn end(last_word: &LastWord, ending: Ending) -> ! {
+    let code = ending.exit_code();
+    let (sender, receiver) = mpsc::channel();
+    let last_word = last_word.clone();
+    std::thread::spawn(move || {
+        match &ending {
+            Ending::Blocked { .. } => log::warn!("{}", ending.reason()),
+            Ending::Panicked(_) => log::error!("{}", ending.reason()),
+        }
+        sender.send(last_word.end(&ending))
+    });
+    let code = receiver.recv_timeout(LAST_WORDS).unwrap_or(code);
+    std::process::exit(code.into())
+}
