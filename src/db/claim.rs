@@ -116,6 +116,18 @@ impl Db {
         Ok(Some(Suspect::Taken(claimed)))
     }
 
+    /// Sets the end of all claims that a run holds and that have not expired. A row that another
+    /// session has locked keeps its end.
+    pub fn renew(&mut self, lease: Lease, now: DateTime<Utc>) -> Result<()> {
+        let sql = "/* renew */ UPDATE core_externalissuemapping m SET worker_claimed_until = $3
+             WHERE m.id = ANY(ARRAY(SELECT h.id FROM core_externalissuemapping h
+                WHERE h.worker_claim IS NOT NULL AND h.worker_claim = $1 AND h.worker_claimed_until > $2
+                ORDER BY h.id FOR UPDATE SKIP LOCKED))";
+        let Lease { run, until } = &lease;
+        self.write("renewing claims", sql, &[run, &now, until])
+            .map(drop)
+    }
+
     /// Releases those of `ids` that this run holds. A mapping that was taken over as a suspect also
     /// loses the attempt that was counted then. Its claim keeps the id of this run, so that this
     /// run does not claim it again, and is set to expired, so that it stays a suspect for later

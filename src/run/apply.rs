@@ -80,6 +80,7 @@ fn apply(
         run.report.stop(by, "");
         return Ok(Err(MappingError::released(reason)));
     }
+    run.renew_claims()?;
     let (now, lease) = (run.now(), run.lease());
     let outbox = plan.outbox(now);
     let outcome = match run.db.apply(claimed, plan, outbox.as_ref(), now, lease) {

@@ -94,6 +94,7 @@ impl Queue {
     pub fn next(&mut self, run: &mut Run) -> Result<Option<Vec<Claimed>>, Stop> {
         self.current.clear();
         record::prepare(run);
+        run.renew_claims()?;
         if let Some(by) = run.budget.exhausted().filter(|_| !self.waiting.is_empty()) {
             run.report.stop(by, "");
             self.release(run);

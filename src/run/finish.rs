@@ -41,6 +41,7 @@ struct SliceRecords {
 
 /// Finishes a slice.
 pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
+    run.renew_claims()?;
     let mut records = SliceRecords::default();
     for dropped in &pushed.rest.dropped {
         finish_dropped(run, dropped, &mut records);

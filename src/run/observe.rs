@@ -1,5 +1,6 @@
 //! Reads everything that the plans of one slice need, with few requests. It changes nothing.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
@@ -97,9 +98,15 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
         return Ok((Vec::new(), rest));
     }
     targets.sort_by_cached_key(|target| run.github.batch_key(target.repository.owner()));
-    let Fetched { answers, ended_by } = run
-        .github
-        .fetch(&targets, &|count| run.progress.inc(count as u64));
+    let claims = RefCell::new((&mut run.claims, &mut run.db));
+    let Fetched { answers, ended_by } = run.github.fetch(&targets, &|count| {
+        run.progress.inc(count as u64);
+        let (claims, db) = &mut *claims.borrow_mut();
+        if let Err(error) = claims.renew(db) {
+            // Without PostgreSQL, the next step ends the run.
+            log::warn!("{error:#}");
+        }
+    });
     match ended_by {
         Some(error) if error.kind == FailureKind::OutOfTime => {
             run.report.stop(StoppedBy::TimeBudget, "");

@@ -29,6 +29,7 @@ pub struct Pushed {
 
 /// Pushes the objects of a slice.
 pub fn slice(run: &mut Run, applied: Applied) -> Result<Pushed, Stop> {
+    run.renew_claims()?;
     let items = read_items(run, &applied.mappings)?;
     let mut objects = Objects::default();
     let mut requests = Vec::with_capacity(applied.mappings.len());

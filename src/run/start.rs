@@ -10,7 +10,7 @@ use super::job::{Job, Start};
 use super::last_result::LastResult;
 use super::pause::GithubPause;
 use super::state::Run;
-use super::stop::Budget;
+use super::stop::{Budget, Claims};
 use super::weaviate::Index;
 use crate::config::GithubLogin;
 use crate::db::Db;
@@ -50,6 +50,7 @@ pub fn open(
     let deadline = budget.deadline();
     let mut run = Run {
         id,
+        claims: Claims::new(id, budget.clone()),
         db,
         github: github
             .with_timeouts(job.timeouts)

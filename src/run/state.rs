@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::job::Scope;
 use super::last_result::LastResult;
 use super::pause::GithubPause;
-use super::stop::Budget;
+use super::stop::{Budget, Claims, Stop};
 use super::weaviate::Index;
 use crate::core::model::MappingId;
 use crate::core::plan::Policy;
@@ -23,6 +23,7 @@ use crate::report::Report;
 pub struct Run {
     /// Id of the run: its claims and its record carry it.
     pub id: Uuid,
+    pub claims: Claims,
     pub db: Db,
     pub github: Github,
     pub index: Index,
@@ -55,10 +56,12 @@ impl Run {
 
     /// Returns the lease of claims that are made now.
     pub fn lease(&self) -> Lease {
-        Lease {
-            run: self.id,
-            until: self.budget.lease_end(),
-        }
+        self.claims.lease()
+    }
+
+    /// Renews the claims of this run in time.
+    pub fn renew_claims(&mut self) -> Result<(), Stop> {
+        Ok(self.claims.renew(&mut self.db)?)
     }
 
     /// Returns true if plans are printed and not applied.

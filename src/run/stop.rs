@@ -4,13 +4,56 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
-use crate::db::{advice, is_transient};
+use crate::db::{Db, Lease, advice, is_transient};
 use crate::report::StoppedBy;
 use crate::signal::Signals;
 
 /// Time by which a lease outlasts the time budget.
 const LEASE_MARGIN: Duration = Duration::from_secs(5 * 60);
+
+/// The claims of a run, which are renewed as long as it lives.
+pub struct Claims {
+    run: Uuid,
+    budget: Budget,
+    /// No claim was made or renewed before this time (UTC).
+    renewed_at: DateTime<Utc>,
+}
+
+impl Claims {
+    /// Returns the claims of a run that has none yet.
+    pub fn new(run: Uuid, budget: Budget) -> Self {
+        let renewed_at = budget.now();
+        Self {
+            run,
+            budget,
+            renewed_at,
+        }
+    }
+
+    /// Returns the lease of claims that are made now.
+    pub fn lease(&self) -> Lease {
+        Lease {
+            run: self.run,
+            until: self.budget.lease_end(),
+        }
+    }
+
+    /// Renews all claims if one of them may have less than half of its time left.
+    pub fn renew(&mut self, db: &mut Db) -> anyhow::Result<()> {
+        let now = self.budget.now();
+        if !self.must_renew(now) {
+            return Ok(());
+        }
+        self.renewed_at = now;
+        db.renew(self.lease(), now)
+    }
+
+    fn must_renew(&self, now: DateTime<Utc>) -> bool {
+        now >= self.renewed_at + self.budget.lease_time() / 2
+    }
+}
 
 /// Reason why a run goes no further.
 #[derive(Debug)]
@@ -87,7 +130,11 @@ impl Budget {
 
     /// Returns the end of a lease that begins now (UTC).
     pub fn lease_end(&self) -> DateTime<Utc> {
-        self.now() + self.time_budget + LEASE_MARGIN
+        self.now() + self.lease_time()
+    }
+
+    fn lease_time(&self) -> Duration {
+        self.time_budget + LEASE_MARGIN
     }
 
     /// Returns the time after which no request may begin.
@@ -113,5 +160,26 @@ impl Budget {
         let signal = self.signals.caught()?;
         let reason = format!("stopped by {}", signal.as_str());
         Some(Stop::Later(StoppedBy::Signal(signal), reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_renewed_when_half_of_their_time_has_passed() {
+        let budget = Budget::start(
+            DateTime::UNIX_EPOCH,
+            Duration::from_secs(100),
+            Signals::default(),
+        );
+        let mut claims = Claims::new(Uuid::nil(), budget);
+        let half = Duration::from_secs(200);
+        assert!(!claims.must_renew(claims.renewed_at));
+        assert!(!claims.must_renew(claims.renewed_at + half - Duration::from_secs(1)));
+        assert!(claims.must_renew(claims.renewed_at + half));
+        claims.renewed_at += half;
+        assert!(!claims.must_renew(claims.renewed_at + half / 2));
     }
 }

@@ -370,6 +370,7 @@ fn a_slice_is_read_and_written_by_index() {
                 pushed: true,
             })
             .collect();
+        db.renew(hold, now).unwrap();
         db.record_success(hold.run, &finished, now, now).unwrap();
         let failed: Vec<FailureRecord> = claimed[60..]
             .iter()

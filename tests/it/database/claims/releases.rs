@@ -37,6 +37,55 @@ fn a_release_restores_a_row_of_any_class() {
 }
 
 #[test]
+fn a_renewal_prolongs_what_the_run_still_holds_and_nothing_else() {
+    let mut bench = Bench::new();
+    let [kept, released, of_another] = [1, 2, 3].map(|_| bench.row_in(Due));
+    assert_eq!(bench.claim(&due(), 2, 2), [kept, released]);
+    let (mut db, other) = bench.other_run(10);
+    db.claim(&due(), 9, MappingId(0), bench.at(2), other)
+        .unwrap();
+    // The run has taken over a suspect and released it: the row names the run, and its claim has expired.
+    let suspect = bench.suspect();
+    let hold = bench.hold;
+    let expired = format!(
+        "UPDATE core_externalissuemapping SET worker_claim = '{}', worker_claimed_until = '{}' WHERE id = {suspect}",
+        hold.run,
+        bench.at(1)
+    );
+    bench.execute(&expired);
+    bench.db.release(hold.run, &[released]).unwrap();
+    let unchanged = [released, of_another, suspect].map(|id| bench.row(id));
+    let until = bench.at(100);
+    let (mut person, now) = (bench.database.client(), bench.at(6));
+    let mut locked = person.transaction().unwrap();
+    locked
+        .execute(
+            "SELECT FROM core_externalissuemapping WHERE id = $1 FOR UPDATE",
+            &[&kept.0],
+        )
+        .unwrap();
+    let renewed = Lease { until, ..hold };
+    // A locked row is left to the next renewal.
+    bench.db.renew(renewed, now).unwrap();
+    locked.rollback().unwrap();
+    bench.db.renew(renewed, now).unwrap();
+    assert_eq!(
+        [released, of_another, suspect].map(|id| bench.row(id)),
+        unchanged
+    );
+    let ends = bench.row(kept)["worker_claimed_until"].clone();
+    assert_eq!(
+        serde_json::from_value::<DateTime<Utc>>(ends).unwrap(),
+        until
+    );
+    let (mut third, hold) = bench.other_run(200);
+    assert!(
+        bench.take_over(&mut third, hold, 50).is_some(),
+        "the other run's row or the suspect"
+    );
+}
+
+#[test]
 fn an_expired_claim_stays_in_work_and_no_ordinary_claim_takes_its_row() {
     let mut bench = Bench::new();
     let id = bench.suspect();
