@@ -29,6 +29,9 @@ ALTER TABLE core_externalissuemapping
     DROP COLUMN IF EXISTS worker_external_updated_at,
     DROP COLUMN IF EXISTS worker_closed_at,
     DROP COLUMN IF EXISTS worker_outbox,
-    DROP COLUMN IF EXISTS worker_pushed_at;
+    DROP COLUMN IF EXISTS worker_pushed_at,
+    DROP COLUMN IF EXISTS worker_delivery_attempts,
+    DROP COLUMN IF EXISTS worker_delivery_error,
+    DROP COLUMN IF EXISTS worker_delivery_at;
 
 COMMIT;

@@ -23,7 +23,10 @@ ALTER TABLE core_externalissuemapping
     ADD COLUMN IF NOT EXISTS worker_external_updated_at timestamptz,
     ADD COLUMN IF NOT EXISTS worker_closed_at timestamptz,
     ADD COLUMN IF NOT EXISTS worker_outbox jsonb,
-    ADD COLUMN IF NOT EXISTS worker_pushed_at timestamptz;
+    ADD COLUMN IF NOT EXISTS worker_pushed_at timestamptz,
+    ADD COLUMN IF NOT EXISTS worker_delivery_attempts int NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS worker_delivery_error text,
+    ADD COLUMN IF NOT EXISTS worker_delivery_at timestamptz;
 
 -- Rows that are inserted later are due at once. Django inserts them and does not know these columns.
 ALTER TABLE core_externalissuemapping
@@ -79,8 +82,12 @@ CREATE INDEX IF NOT EXISTS worker_mapping_recheck ON core_externalissuemapping (
     WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_claimed ON core_externalissuemapping (worker_attempts, id)
     WHERE worker_claim IS NOT NULL;
-CREATE INDEX IF NOT EXISTS worker_mapping_outbox ON core_externalissuemapping (id)
+-- The order of delivery: outboxes that were never tried come first.
+DROP INDEX IF EXISTS worker_mapping_outbox;
+CREATE INDEX IF NOT EXISTS worker_mapping_delivery ON core_externalissuemapping (coalesce(worker_delivery_at, 'epoch'), id)
     WHERE worker_outbox IS NOT NULL;
+CREATE INDEX IF NOT EXISTS worker_mapping_rejected ON core_externalissuemapping (worker_delivery_at, id)
+    WHERE worker_delivery_error IS NOT NULL;
 DROP INDEX IF EXISTS worker_mapping_failed;
 CREATE INDEX IF NOT EXISTS worker_mapping_failed_at ON core_externalissuemapping (worker_error_at, id)
     WHERE worker_error IS NOT NULL;

@@ -54,13 +54,15 @@ REVOKE ALL ON core_externalissuemapping, core_item, core_project, core_activity,
 
 GRANT SELECT (id, item_id, github_id, number, kind, state, html_url, pr_body, merge_commit_sha, merged_at, worker_due_at,
         worker_recheck_at, worker_claim, worker_claimed_until, worker_attempts, worker_error, worker_error_at,
-        worker_checked_at, worker_external_updated_at, worker_closed_at, worker_outbox, worker_pushed_at),
+        worker_checked_at, worker_external_updated_at, worker_closed_at, worker_outbox, worker_pushed_at,
+        worker_delivery_attempts, worker_delivery_error, worker_delivery_at),
     -- New rows are for pull requests. The role cannot update item_id, so that no row can move to another item.
     INSERT (item_id, github_id, number, kind, state, html_url, last_synced_at, pr_body, merge_commit_sha, merged_at,
         worker_due_at, worker_claim, worker_claimed_until),
     UPDATE (github_id, state, last_synced_at, pr_body, merge_commit_sha, merged_at, worker_due_at, worker_recheck_at,
         worker_claim, worker_claimed_until, worker_attempts, worker_error, worker_error_at, worker_checked_at,
-        worker_external_updated_at, worker_closed_at, worker_outbox, worker_pushed_at)
+        worker_external_updated_at, worker_closed_at, worker_outbox, worker_pushed_at, worker_delivery_attempts,
+        worker_delivery_error, worker_delivery_at)
     ON core_externalissuemapping TO agira_worker;
 
 GRANT SELECT (id, title, description, solution_description, status, project_id, organisation_id, created_at, updated_at),

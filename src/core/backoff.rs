@@ -9,6 +9,9 @@ use super::model::MappingId;
 const FIRST_DELAY: Duration = Duration::minutes(1);
 /// Longest delay after a failure.
 const LONGEST_DELAY: Duration = Duration::hours(6);
+/// Longest delay after a rejected delivery, which costs Weaviate one try a day for as long as it
+/// rejects the object.
+const LONGEST_DELIVERY_DELAY: Duration = Duration::hours(24);
 /// Shortest time until the recheck of a mapping whose issue is closed and whose item is `Closed`,
 /// because such a mapping rarely changes.
 const SETTLED_RECHECK: Duration = Duration::days(30);
@@ -34,9 +37,19 @@ pub fn after_failure(
     if attempts >= max_attempts {
         return NextAttempt::Park;
     }
+    NextAttempt::RetryAt(now + delay(id, attempts, LONGEST_DELAY, now))
+}
+
+/// Returns the time of the next delivery after Weaviate rejected an object: as after another
+/// failure, but up to a day, and without an end of the attempts.
+pub fn after_rejection(id: MappingId, attempts: i32, now: DateTime<Utc>) -> DateTime<Utc> {
+    now + delay(id, attempts, LONGEST_DELIVERY_DELAY, now)
+}
+
+fn delay(id: MappingId, attempts: i32, longest: Duration, now: DateTime<Utc>) -> Duration {
     let doublings = attempts.saturating_sub(1).clamp(0, 16);
-    let delay = (FIRST_DELAY * (1 << doublings)).min(LONGEST_DELAY);
-    NextAttempt::RetryAt(now + scaled(delay, 0.75 + 0.5 * chance(id, now)))
+    let delay = (FIRST_DELAY * (1 << doublings)).min(longest);
+    scaled(delay, 0.75 + 0.5 * chance(id, now))
 }
 
 /// Returns the time of the next recheck: `recheck_after` from now, plus up to half of it, so that
@@ -108,6 +121,27 @@ mod tests {
         }
         check(0, 1);
         check(-7, 1);
+    }
+
+    #[test]
+    fn a_rejected_delivery_is_tried_again_up_to_a_day_later_and_is_never_parked() {
+        for (attempts, minutes) in [
+            (-1, 1),
+            (1, 1),
+            (4, 8),
+            (11, 1024),
+            (12, 1440),
+            (i32::MAX, 1440),
+        ] {
+            for id in 1..200 {
+                let delay = after_rejection(MappingId(id), attempts, now()) - now();
+                let part = delay.as_seconds_f64() / 60.0 / f64::from(minutes);
+                assert!(
+                    (0.75..=1.25).contains(&part),
+                    "attempt {attempts}: {part} of {minutes} min"
+                );
+            }
+        }
     }
 
     #[test]

@@ -268,7 +268,7 @@ impl Db {
                 UPDATE core_externalissuemapping SET github_id = coalesce($11::bigint, github_id), state = coalesce($2, state),
                     worker_closed_at = coalesce($3, worker_closed_at), pr_body = coalesce($4, pr_body),
                     merge_commit_sha = coalesce($5, merge_commit_sha), merged_at = coalesce($6, merged_at),
-                    worker_outbox = $7
+                    worker_outbox = $7, worker_delivery_attempts = 0, worker_delivery_error = NULL, worker_delivery_at = NULL
                 WHERE id = $1::bigint RETURNING item_id
              )
              INSERT INTO core_activity (target_content_type_id, target_object_id, verb, summary, created_at, actor_id)

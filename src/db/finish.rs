@@ -26,7 +26,20 @@ pub struct SuccessRecord {
     pub pushed: bool,
 }
 
-/// A mapping whose check or push failed.
+/// An outbox that Weaviate did not take as a whole, and that waits for its next delivery.
+#[derive(Debug, Clone, Serialize)]
+pub struct DelayRecord {
+    /// Mapping that the run holds.
+    pub id: MappingId,
+    /// Rejected deliveries of this outbox, including this one.
+    pub attempts: i32,
+    /// Weaviate's reasons, which `status` shows; `None` if it has rejected nothing.
+    pub error: Option<String>,
+    /// Time of the next delivery (UTC).
+    pub at: DateTime<Utc>,
+}
+
+/// A mapping whose check failed.
 #[derive(Debug, Clone, Serialize)]
 pub struct FailureRecord {
     /// Mapping that the run holds.
@@ -41,8 +54,6 @@ pub struct FailureRecord {
     pub external_updated_at: Option<DateTime<Utc>>,
     /// GitHub was asked, so that changes until then are not marked again.
     pub was_checked: bool,
-    /// Weaviate has accepted or rejected all objects of the mapping.
-    pub outbox_done: bool,
 }
 
 impl Db {
@@ -85,6 +96,9 @@ impl Db {
                 worker_recheck_at = t.recheck_at,
                 worker_due_at = CASE WHEN m.worker_due_at IS DISTINCT FROM t.due_at THEN m.worker_due_at END,
                 worker_outbox = CASE WHEN NOT t.pushed THEN m.worker_outbox END,
+                worker_delivery_attempts = CASE WHEN t.pushed THEN 0 ELSE m.worker_delivery_attempts END,
+                worker_delivery_error = CASE WHEN NOT t.pushed THEN m.worker_delivery_error END,
+                worker_delivery_at = CASE WHEN NOT t.pushed THEN m.worker_delivery_at END,
                 worker_pushed_at = CASE WHEN t.pushed THEN $4 ELSE m.worker_pushed_at END
              FROM jsonb_to_recordset($3) AS t(id bigint, due_at timestamptz, recheck_at timestamptz,
                 external_updated_at timestamptz, pushed bool)
@@ -112,16 +126,30 @@ impl Db {
                 worker_claim = NULL, worker_claimed_until = NULL, worker_attempts = t.attempts, worker_error = t.error,
                 worker_error_at = $4, worker_due_at = t.due_at, worker_recheck_at = NULL,
                 worker_checked_at = CASE WHEN t.was_checked THEN $5 ELSE m.worker_checked_at END,
-                worker_external_updated_at = coalesce(t.external_updated_at, m.worker_external_updated_at),
-                worker_outbox = CASE WHEN NOT t.outbox_done THEN m.worker_outbox END
+                worker_external_updated_at = coalesce(t.external_updated_at, m.worker_external_updated_at)
              FROM jsonb_to_recordset($3) AS t(id bigint, attempts int, error text, due_at timestamptz,
-                external_updated_at timestamptz, was_checked bool, outbox_done bool)
+                external_updated_at timestamptz, was_checked bool)
              WHERE m.id = t.id AND {HELD} {lock})) RETURNING m.id"
             )
         };
         let doing = "recording the failure of mappings";
         let parameters: Parameters<'_> = &[&run, &ids, &Json(records), &now, &checked_at];
         self.end_claims("record_failure", doing, sql, parameters)
+    }
+
+    /// Records when the next delivery of outboxes comes; the claims go on. A row that another
+    /// session has locked keeps its time.
+    pub fn record_delays(&mut self, run: Uuid, records: &[DelayRecord]) -> Result<()> {
+        let ids = column(records, |one| one.id.0);
+        let sql = format!(
+            "/* record_delays */ UPDATE core_externalissuemapping m SET worker_delivery_attempts = t.attempts,
+                worker_delivery_error = t.error, worker_delivery_at = t.at
+             FROM jsonb_to_recordset($3) AS t(id bigint, attempts int, error text, at timestamptz)
+             WHERE m.id = t.id AND {HELD} FOR UPDATE SKIP LOCKED))"
+        );
+        let doing = "recording what Weaviate rejected";
+        self.write(doing, &sql, &[&run, &ids, &Json(records)])
+            .map(drop)
     }
 
     /// Records that outboxes were delivered, and ends the claims; due times and attempts stay.
@@ -141,7 +169,8 @@ impl Db {
         let sql = |lock: &str| {
             format!(
                 "UPDATE core_externalissuemapping m SET worker_claim = NULL, worker_claimed_until = NULL,
-                worker_outbox = NULL, worker_pushed_at = coalesce($3, m.worker_pushed_at)
+                worker_outbox = NULL, worker_delivery_attempts = 0, worker_delivery_error = NULL, worker_delivery_at = NULL,
+                worker_pushed_at = coalesce($3, m.worker_pushed_at)
              WHERE {HELD} {lock})) RETURNING m.id"
             )
         };

@@ -31,6 +31,12 @@ pub struct MappingHistory {
     pub error_at: Option<DateTime<Utc>>,
     /// The row's `worker_outbox`.
     pub outbox: Option<serde_json::Value>,
+    /// Weaviate's reasons for rejecting objects of the outbox.
+    pub delivery_error: Option<String>,
+    /// Rejected deliveries of the outbox.
+    pub delivery_attempts: i32,
+    /// Time of the next delivery (UTC).
+    pub delivery_at: Option<DateTime<Utc>>,
     /// Rows at the other end of its links.
     pub linked: Vec<MappingId>,
     /// Other rows for the same issue or pull request.
@@ -43,7 +49,7 @@ impl Db {
         let id = mapping.id.0;
         let doing = format!("reading the history of mapping {id}");
         let sql = "/* history */ SELECT worker_checked_at, worker_external_updated_at, worker_pushed_at, worker_error_at,
-                worker_outbox
+                worker_outbox, worker_delivery_error, worker_delivery_attempts, worker_delivery_at
              FROM core_externalissuemapping WHERE id = $1::bigint";
         let rows = self.rows(&doing, sql, &[&id])?;
         let Some(row) = rows.first() else {
@@ -68,6 +74,9 @@ impl Db {
             pushed_at: row.get("worker_pushed_at")?,
             error_at: row.get("worker_error_at")?,
             outbox: row.get("worker_outbox")?,
+            delivery_error: row.get("worker_delivery_error")?,
+            delivery_attempts: row.get("worker_delivery_attempts")?,
+            delivery_at: row.get("worker_delivery_at")?,
             linked: linked.collect::<Result<_, postgres::Error>>()?,
             duplicates,
         }))

@@ -12,6 +12,7 @@ mod mark;
 mod outbox;
 mod overview;
 mod privileges;
+mod rejected;
 mod repositories;
 mod row;
 mod run;
@@ -27,7 +28,7 @@ pub use apply::{ApplyError, ApplyOutcome};
 pub use claim::{Lease, Suspect};
 pub use connect::parameters;
 pub use error::{advice, classify, describe, is_conflict, is_transient};
-pub use finish::{FailureRecord, SuccessRecord};
+pub use finish::{DelayRecord, FailureRecord, SuccessRecord};
 pub use history::{DuplicateMapping, MappingHistory};
 pub use mark::RecheckBatch;
 pub use outbox::ClaimedOutbox;
@@ -35,6 +36,7 @@ pub use overview::{
     Counts, FailedMapping, Overview, RepositoryState, RunState, SharedAddress, Totals,
 };
 pub use privileges::{Privilege, privileges};
+pub use rejected::RejectedDelivery;
 pub use repositories::{PollResult, RepositoryCursors};
 pub use row::Claimed;
 pub use run::RunRecord;

@@ -1,10 +1,11 @@
 //! Claims mappings to deliver their outboxes (design.md, "The pipeline").
 
+use chrono::{DateTime, Utc};
+
 use super::claim::Lease;
 use super::row::{COLUMNS, Claimed, LOCK, NARROWED};
 use super::select::MappingFilter;
 use super::session::Db;
-use crate::core::model::MappingId;
 use crate::core::outbox::Outbox;
 use anyhow::Result;
 
@@ -16,15 +17,19 @@ pub struct ClaimedOutbox {
     /// The outbox; the error explains why it cannot be read, for example because another version
     /// wrote it.
     pub outbox: Result<Outbox, String>,
+    /// Rejected deliveries of this outbox so far.
+    pub attempts: i32,
 }
 
 impl Db {
-    /// Claims up to `limit` mappings with an outbox, whatever their class, with ids after `after`.
+    /// Claims up to `limit` mappings with an outbox, whatever their class: first those that were
+    /// never tried, then those that have waited longest. A rejected one is left out until its next
+    /// delivery comes; `until` is that bound (UTC), and without it all are claimed.
     pub fn claim_outboxes(
         &mut self,
         filter: &MappingFilter,
         limit: usize,
-        after: MappingId,
+        until: Option<DateTime<Utc>>,
         lease: Lease,
     ) -> Result<Vec<ClaimedOutbox>> {
         let sql = format!(
@@ -32,17 +37,19 @@ impl Db {
              FROM core_item i JOIN core_project p ON p.id = i.project_id
              WHERE m.id = ANY(ARRAY(
                 SELECT m.id FROM core_externalissuemapping m
-                WHERE m.worker_outbox IS NOT NULL AND m.worker_claim IS NULL AND m.id > $4::bigint AND {NARROWED}
-                ORDER BY m.id LIMIT $1 {LOCK})) AND i.id = m.item_id
-             RETURNING {COLUMNS}, m.worker_outbox"
+                WHERE m.worker_outbox IS NOT NULL AND m.worker_claim IS NULL AND m.id <> ALL($7::bigint[])
+                AND coalesce(m.worker_delivery_at, 'epoch') <= coalesce($4::timestamptz, 'infinity') AND {NARROWED}
+                ORDER BY coalesce(m.worker_delivery_at, 'epoch'), m.id LIMIT $1 {LOCK})) AND i.id = m.item_id
+             RETURNING {COLUMNS}, m.worker_outbox, m.worker_delivery_attempts"
         );
         let (projects, mappings) = (&filter.projects, &filter.mappings);
-        let Lease { run, until } = &lease;
+        let excluded = &filter.excluded;
+        let Lease { run, until: end } = &lease;
         let limit = limit as i64;
         let rows = self.rows(
             "claiming mappings with an outbox",
             &sql,
-            &[&limit, projects, mappings, &after.0, run, until],
+            &[&limit, projects, mappings, &until, run, end, excluded],
         )?;
         let outboxes = rows.iter().map(|row| {
             let outbox = row.get("worker_outbox");
@@ -50,6 +57,7 @@ impl Db {
             Ok(ClaimedOutbox {
                 claimed: Claimed::from_row(row)?,
                 outbox: outbox.map_err(|error| format!("{error:#}")),
+                attempts: row.get("worker_delivery_attempts")?,
             })
         });
         let mut outboxes = outboxes.collect::<Result<Vec<ClaimedOutbox>>>()?;

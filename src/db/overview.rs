@@ -4,10 +4,11 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::row::TABLES;
+use super::rejected::RejectedDelivery;
+use super::row::{TABLES, named, narrowed};
 use super::session::Db;
 use super::value::Row;
-use crate::core::model::{Address, Kind};
+use crate::core::model::Kind;
 
 /// The number of mappings in each class (design.md, "Data"). The five classes add up to `total`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -109,6 +110,8 @@ pub struct Counts {
 pub struct Pending {
     /// Number of these mappings.
     pub pending: i64,
+    /// Number of those with an object that Weaviate rejected.
+    pub rejected: i64,
 }
 
 /// The state of mappings, repositories and runs at one moment. A part that was not read is `None`.
@@ -119,6 +122,8 @@ pub struct Overview {
     pub counts: Counts,
     /// Mappings with an error, the latest first.
     pub failures: Option<Vec<FailedMapping>>,
+    /// Mappings with an object that Weaviate rejected, the next delivery first.
+    pub rejected_deliveries: Option<Vec<RejectedDelivery>>,
     /// Rows with the same address.
     pub shared: Option<Vec<SharedAddress>>,
     /// Polled repositories.
@@ -138,7 +143,7 @@ const RUNS: i64 = 5;
 /// Each count with its condition. Each condition but the first is that of a small index. Parameter
 /// $3 is the time now.
 #[rustfmt::skip]
-const COUNTED: [(&str, &str); 8] = [
+const COUNTED: [(&str, &str); 9] = [
     ("total", "true"),
     ("in_work", "m.worker_claim IS NOT NULL"),
     ("due", "m.worker_claim IS NULL AND m.worker_due_at <= $3"),
@@ -147,6 +152,7 @@ const COUNTED: [(&str, &str); 8] = [
     ("to_recheck", "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at <= $3"),
     ("never_synced", "m.worker_external_updated_at IS NULL"),
     ("outboxes", "m.worker_outbox IS NOT NULL"),
+    ("rejected", "m.worker_delivery_error IS NOT NULL"),
 ];
 
 /// Returns a statement that counts all mappings; each count reads only its own index.
@@ -169,21 +175,6 @@ fn some_counted(narrowed: &str) -> String {
     format!("/* count_some */ SELECT {counts} FROM core_externalissuemapping m WHERE {narrowed}")
 }
 
-/// Returns the condition on `m` for projects $1 and mappings $2. Each case has its own condition,
-/// because PostgreSQL could not use an index for a common one.
-fn narrowed(projects: &[i64], mappings: &[i64]) -> &'static str {
-    match (projects.is_empty(), mappings.is_empty()) {
-        (true, true) => "$1::bigint[] = '{}' AND $2::bigint[] = '{}'",
-        (true, false) => "$1::bigint[] = '{}' AND m.id = ANY($2::bigint[])",
-        (false, true) => {
-            "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1::bigint[])) AND $2::bigint[] = '{}'"
-        }
-        (false, false) => {
-            "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1::bigint[])) AND m.id = ANY($2::bigint[])"
-        }
-    }
-}
-
 impl Db {
     /// Reads the state that `status` shows.
     pub fn overview(
@@ -195,6 +186,7 @@ impl Db {
         let runs = self.runs()?;
         Ok(Overview {
             failures: Some(self.failures(projects, mappings)?),
+            rejected_deliveries: Some(self.rejected_deliveries(projects, mappings)?),
             shared: Some(self.shared(projects, mappings)?),
             repositories: Some(self.repositories(now)?),
             last_run: runs.first().cloned(),
@@ -247,6 +239,7 @@ impl Db {
             to_recheck: count("to_recheck")?,
             weaviate: Pending {
                 pending: count("outboxes")?,
+                rejected: count("rejected")?,
             },
         })
     }
@@ -274,23 +267,13 @@ impl Db {
         );
         let rows = self.rows("reading the failures", &sql, &[&projects, &mappings])?;
         let failures = rows.iter().map(|row| {
-            let address = Address::parse(&row.get::<String>("html_url")?);
-            let owner: String = row.get("github_owner")?;
-            let name: String = row.get("github_repo")?;
-            let of_project = !owner.is_empty() && !name.is_empty();
-            let of_project = of_project.then(|| format!("{owner}/{name}"));
-            let repository = address
-                .as_ref()
-                .map(|address| address.repository.to_string());
+            let (repository, number) = named(row)?;
             Ok(FailedMapping {
                 mapping_id: row.get("id")?,
                 item_id: row.get("item_id")?,
                 kind: Kind::parse(&row.get::<String>("kind")?),
-                repository: repository.or(of_project),
-                number: match address {
-                    Some(address) => address.number,
-                    None => row.get("number")?,
-                },
+                repository,
+                number,
                 attempts: row.get("worker_attempts")?,
                 error: row.get("worker_error")?,
                 error_at: row.get("worker_error_at")?,

@@ -20,12 +20,14 @@ pub struct Privilege {
 const PRIVILEGES: &str = "
     core_externalissuemapping SELECT id item_id github_id number kind state html_url pr_body merge_commit_sha merged_at
         worker_due_at worker_recheck_at worker_claim worker_claimed_until worker_attempts worker_error worker_error_at
-        worker_checked_at worker_external_updated_at worker_closed_at worker_outbox worker_pushed_at;
+        worker_checked_at worker_external_updated_at worker_closed_at worker_outbox worker_pushed_at
+        worker_delivery_attempts worker_delivery_error worker_delivery_at;
     core_externalissuemapping INSERT item_id github_id number kind state html_url last_synced_at pr_body merge_commit_sha
         merged_at worker_due_at worker_claim worker_claimed_until;
     core_externalissuemapping UPDATE github_id state last_synced_at pr_body merge_commit_sha merged_at
         worker_due_at worker_recheck_at worker_claim worker_claimed_until worker_attempts worker_error worker_error_at
-        worker_checked_at worker_external_updated_at worker_closed_at worker_outbox worker_pushed_at;
+        worker_checked_at worker_external_updated_at worker_closed_at worker_outbox worker_pushed_at
+        worker_delivery_attempts worker_delivery_error worker_delivery_at;
     core_item SELECT id title description solution_description status project_id organisation_id created_at updated_at;
     core_item UPDATE status updated_at;
     core_project SELECT id github_owner github_repo;

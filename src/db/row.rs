@@ -39,6 +39,32 @@ pub(super) const LOCK: &str = "FOR UPDATE OF m SKIP LOCKED";
 pub(super) const HELD: &str = "m.id = ANY(ARRAY(
     SELECT h.id FROM core_externalissuemapping h WHERE h.id = ANY($2::bigint[]) AND h.worker_claim = $1 ORDER BY h.id";
 
+/// Returns the condition on `m` for projects $1 and mappings $2. Each case has its own condition,
+/// because PostgreSQL could not use an index for a common one.
+pub(super) fn narrowed(projects: &[i64], mappings: &[i64]) -> &'static str {
+    match (projects.is_empty(), mappings.is_empty()) {
+        (true, true) => "$1::bigint[] = '{}' AND $2::bigint[] = '{}'",
+        (true, false) => "$1::bigint[] = '{}' AND m.id = ANY($2::bigint[])",
+        (false, true) => {
+            "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1::bigint[])) AND $2::bigint[] = '{}'"
+        }
+        (false, false) => {
+            "m.item_id IN (SELECT id FROM core_item WHERE project_id = ANY($1::bigint[])) AND m.id = ANY($2::bigint[])"
+        }
+    }
+}
+
+/// Returns repository and number by which a person knows a mapping.
+pub(super) fn named(row: &Row) -> Result<(Option<String>, i32)> {
+    if let Some(address) = Address::parse(&row.get::<String>("html_url")?) {
+        return Ok((Some(address.repository.to_string()), address.number));
+    }
+    let (owner, name): (String, String) = (row.get("github_owner")?, row.get("github_repo")?);
+    let has_project = !owner.is_empty() && !name.is_empty();
+    let of_project = has_project.then(|| format!("{owner}/{name}"));
+    Ok((of_project, row.get("number")?))
+}
+
 impl Claimed {
     pub(super) fn from_row(row: &Row) -> Result<Self> {
         let mapping = Mapping {

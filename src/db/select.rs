@@ -16,8 +16,8 @@ pub enum Selection {
     /// Mappings with an error, due or not, the one that failed longest ago first. Their claim makes
     /// them due and resets their attempts.
     Failed,
-    /// Mappings that were never pushed to Weaviate and have no error: failed ones are left to
-    /// `sync`.
+    /// Mappings that were never pushed to Weaviate and have neither an error nor an outbox: failed
+    /// ones are left to `sync`, and outboxes are delivered.
     NeverPushed,
     /// Mappings named by `--mapping`, due or not.
     Named,
@@ -65,7 +65,9 @@ impl MappingFilter {
                     "{unclaimed} AND m.worker_error IS NOT NULL ORDER BY m.worker_error_at, m.id LIMIT $1 {lock}"
                 );
             }
-            Selection::NeverPushed => "m.worker_pushed_at IS NULL AND m.worker_error IS NULL",
+            Selection::NeverPushed => {
+                "m.worker_pushed_at IS NULL AND m.worker_error IS NULL AND m.worker_outbox IS NULL"
+            }
             // Unlike the condition of NARROWED, this one has an index.
             Selection::Named => "m.id = ANY($3::bigint[])",
         };

@@ -40,6 +40,8 @@ pub struct MappingReport<'a> {
     pub actions: &'a [Action],
     /// Reason why the mapping failed or was released.
     pub error: Option<&'a str>,
+    /// Weaviate's reasons for rejecting objects of the mapping, which are delivered again later.
+    pub delivery_error: Option<&'a str>,
     /// Facts and answers behind the actions; only in a dry run of named mappings.
     pub explanation: Option<&'a Explanation>,
 }
@@ -56,6 +58,7 @@ impl<'a> MappingReport<'a> {
             outcome,
             actions: &[],
             error: None,
+            delivery_error: None,
             explanation: None,
         }
     }
@@ -79,9 +82,9 @@ pub struct WeaviateCounts {
     pub updated: u64,
     /// Objects that needed no write.
     pub unchanged: u64,
-    /// Objects that Weaviate rejected.
+    /// Objects that Weaviate rejected. They wait for their next delivery, too.
     pub failed: u64,
-    /// Objects of this run that wait in outboxes.
+    /// Objects of this run that wait in outboxes, because Weaviate did not answer.
     pub pending: u64,
 }
 

@@ -15,7 +15,7 @@ use super::result::Report;
 /// All metrics with their meaning. All are gauges, since a file describes one run. A text in
 /// backquotes is a label.
 #[rustfmt::skip]
-pub const METRICS: [(&str, &str); 15] = [
+pub const METRICS: [(&str, &str); 16] = [
     ("agira_worker_run_exit_code", "exit code of the run"),
     ("agira_worker_run_duration_seconds", "duration of the run"),
     ("agira_worker_run_finished_timestamp_seconds", "end of the run"),
@@ -30,6 +30,7 @@ pub const METRICS: [(&str, &str); 15] = [
     ("agira_worker_github_pause_end_timestamp_seconds", "end of the pause; absent without one"),
     ("agira_worker_mappings", "mappings by `class`: due, in_work, backing_off, parked, waiting"),
     ("agira_worker_outbox_mappings", "mappings whose objects wait for Weaviate"),
+    ("agira_worker_rejected_mappings", "of these, those with an object that Weaviate rejected"),
     ("agira_worker_last_success_timestamp_seconds", "last end with exit code 0 or 3"),
 ];
 
@@ -42,6 +43,8 @@ pub struct DatabaseState {
     pub classes: Value,
     /// Mappings with objects that wait for Weaviate.
     pub outboxes: i64,
+    /// Mappings with an object that Weaviate rejected.
+    pub rejected: i64,
     /// Last end of the command with exit code 0 or 3 (UTC).
     pub last_success: Option<DateTime<Utc>>,
 }
@@ -54,6 +57,7 @@ pub fn write(path: &Path, report: &mut Report, state: Option<&DatabaseState>) {
         Some(state) => {
             values["agira_worker_mappings"] = state.classes.clone();
             values["agira_worker_outbox_mappings"] = state.outboxes.into();
+            values["agira_worker_rejected_mappings"] = state.rejected.into();
             values[LAST_SUCCESS] = seconds(state.last_success);
         }
         // Without the metric, an alert on its age would be silent while PostgreSQL is unreachable.

@@ -196,7 +196,7 @@ impl Report {
 
     /// Decides the exit code: the first rule of design.md's table that applies.
     pub fn exit_code(&mut self) -> u8 {
-        let failures = self.failed + self.repositories_failed;
+        let failures = self.failed + self.repositories_failed + self.weaviate.failed;
         self.exit_code = match self.stopped_by {
             _ if self.exit_code == CRASHED => CRASHED,
             Some(StoppedBy::Signal(signal)) => signal.exit_code(),

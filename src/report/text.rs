@@ -63,9 +63,13 @@ impl Report {
     }
 
     fn applied_counts(&self) -> String {
+        let rejected = match self.weaviate.failed {
+            0 => String::new(),
+            count => format!(", {count} rejected"),
+        };
         format!(
             "{} synced, {} unchanged, {} failed, {} released; {} items moved, {} pull requests linked; \
-             Weaviate: {} created, {} updated, {} waiting",
+             Weaviate: {} created, {} updated, {} waiting{rejected}",
             self.synced,
             self.unchanged,
             self.failed,

@@ -56,7 +56,7 @@ pub fn slice(run: &mut Run, planned: Planned) -> Result<Applied, Stop> {
                     one.subject()
                         .log(Level::Warn, format_args!("released: {}", error.message));
                 }
-                applied.rest.dropped.push(one.drop(error, false));
+                applied.rest.dropped.push(one.drop(error));
             }
         }
     }

@@ -4,54 +4,63 @@ use log::Level;
 use uuid::Uuid;
 
 use super::claim::SLICE;
-use super::finish::failure_record;
 use super::job::{Job, Scope};
 use super::observe::Vectors;
 use super::state::Run;
 use super::stop::Stop;
 use super::writer::{self, Delivery, Objects, Wanted};
 use crate::core::agira_object::{AgiraObject, mapping_key};
-use crate::core::failure::MappingError;
 use crate::core::model::MappingId;
 use crate::core::plan::write_reason;
-use crate::db::{ClaimedOutbox, FailureRecord};
+use crate::db::{ClaimedOutbox, Selection};
 use crate::report::{MappingReport, Outcome, Subject};
 
-/// Delivers outboxes up to the job's limit; returns how many mappings the job may still claim.
+/// Delivers outboxes; returns how many mappings the job may still claim. `push-weaviate` has one
+/// limit for both. Otherwise the time bounds it, because a healthy object must not wait for others.
+/// A rejected one counts for neither.
 pub fn outboxes(run: &mut Run, job: &Job) -> Result<usize, Stop> {
+    let has_limit = job.scope == Scope::WeaviateOnly;
+    let until = match job.filter.selection {
+        Selection::Due | Selection::NeverPushed => Some(run.now()),
+        // A person asks for these now.
+        Selection::Failed | Selection::Named => None,
+    };
     if job.scope == Scope::Everything {
         // Slow deliveries must not use up the time for what changed on GitHub.
         run.index.set_deadline(run.budget.half_time());
     }
-    let (mut count, mut after) = (0, MappingId(0));
-    while count < job.limit && run.budget.exhausted().is_none() && !run.index.is_down() {
-        let (batch_limit, lease) = ((job.limit - count).min(SLICE), run.lease());
-        let db = &mut run.db;
-        let batch = db.claim_outboxes(&job.filter, batch_limit, after, lease)?;
-        let Some(last) = batch.last() else { break };
-        after = last.claimed.mapping.id;
-        count += batch.len();
+    let (mut left, mut filter) = (job.limit, job.filter.clone());
+    while left > 0 && !run.budget.is_half_used() && !run.index.is_down() {
+        let batch_limit = if has_limit { left.min(SLICE) } else { SLICE };
+        let lease = run.lease();
+        let batch = run.db.claim_outboxes(&filter, batch_limit, until, lease)?;
+        if batch.is_empty() {
+            break;
+        }
         let ids = batch.iter().map(|outbox| outbox.claimed.mapping.id);
         let ids: Vec<MappingId> = ids.collect();
+        filter.excluded.extend(ids.iter().map(|id| id.0));
         let result = deliver(run, &batch);
         // The record of a delivery has already released its claim, so that this releases only the
         // rest.
         run.db.release(run.id, &ids)?;
-        result?;
+        let rejected = result?;
+        if has_limit {
+            left -= batch.len() - rejected;
+        }
     }
     run.index.set_deadline(run.budget.deadline());
-    Ok(match job.scope {
-        // `push-weaviate` has one limit for deliveries and claims.
-        Scope::WeaviateOnly if run.index.is_down() => 0,
-        Scope::WeaviateOnly => job.limit - count,
-        Scope::Everything => job.limit,
+    Ok(match has_limit && run.index.is_down() {
+        true => 0,
+        false => left,
     })
 }
 
-fn deliver(run: &mut Run, batch: &[ClaimedOutbox]) -> Result<(), Stop> {
+/// Delivers a batch; returns the number of its mappings with a rejected object.
+fn deliver(run: &mut Run, batch: &[ClaimedOutbox]) -> Result<usize, Stop> {
     if !run.index.check(&mut run.report)? {
         count_pending(run, batch);
-        return Ok(());
+        return Ok(0);
     }
     let mut stale = Vec::new();
     let mut wanted: Vec<AgiraObject> = Vec::new();
@@ -67,7 +76,7 @@ fn deliver(run: &mut Run, batch: &[ClaimedOutbox]) -> Result<(), Stop> {
     ids.dedup();
     let Some(states) = run.index.object_states(&ids, &mut run.report)? else {
         count_pending(run, batch);
-        return Ok(());
+        return Ok(0);
     };
     let mut objects = Objects::default();
     for object in wanted {
@@ -79,7 +88,7 @@ fn deliver(run: &mut Run, batch: &[ClaimedOutbox]) -> Result<(), Stop> {
     let vectors = states.into_iter();
     let vectors: Vectors = vectors.map(|(id, stored)| (id, stored.vectors)).collect();
     let deliveries = writer::write(run, &objects, &vectors, &requests);
-    record(run, batch, deliveries, &stale)
+    record(run, batch, &deliveries, &stale)
 }
 
 fn count_pending(run: &mut Run, batch: &[ClaimedOutbox]) {
@@ -113,30 +122,26 @@ fn current_objects(claimed: &ClaimedOutbox, stale: &mut Vec<MappingId>) -> Vec<A
     item.into_iter().chain(own).collect()
 }
 
+/// Records the deliveries of a batch; returns the number of mappings with a rejected object.
 fn record(
     run: &mut Run,
     batch: &[ClaimedOutbox],
-    deliveries: Vec<Delivery>,
+    deliveries: &[Delivery],
     stale: &[MappingId],
-) -> Result<(), Stop> {
-    let (mut delivered, mut failures) = (Vec::new(), Vec::new());
-    for (outbox, Delivery { rejected, waiting }) in batch.iter().zip(deliveries) {
+) -> Result<usize, Stop> {
+    let (mut delivered, mut delays) = (Vec::new(), Vec::new());
+    for (outbox, delivery) in batch.iter().zip(deliveries) {
         let (mapping, subject) = (&outbox.claimed.mapping, subject(outbox));
-        if rejected.is_empty() {
-            delivered.extend((waiting == 0).then_some(mapping.id));
+        if delivery.is_done() {
+            delivered.push(mapping.id);
             continue;
         }
-        let error = MappingError::failed(rejected.join("; "));
-        subject.log(Level::Error, format_args!("failed: {}", error.message));
-        let entry = MappingReport::new(&subject, Outcome::Failed).because(&error.message);
-        run.report.add(&entry);
-        let failure = failure_record(run, mapping, &error);
-        failures.push(FailureRecord {
-            was_checked: false,
-            outbox_done: waiting == 0,
-            due_at: failure.due_at.filter(|_| !mapping.is_parked()),
-            ..failure
-        });
+        if let Some(error) = delivery.error() {
+            let mut entry = MappingReport::new(&subject, Outcome::GivenBack);
+            entry.delivery_error = Some(&error);
+            run.report.add(&entry);
+        }
+        delays.push(delivery.delay(run, &subject, outbox.attempts));
     }
     let now = run.now();
     // If objects of a mapping still wait, its whole outbox stays, and the next delivery decides
@@ -144,10 +149,10 @@ fn record(
     let mut stale = stale.to_vec();
     stale.retain(|id| delivered.contains(id));
     run.db.record_delivery(run.id, &delivered, &stale, now)?;
-    if !failures.is_empty() {
-        run.db.record_failure(run.id, &failures, now, now)?;
+    if !delays.is_empty() {
+        run.db.record_delays(run.id, &delays)?;
     }
-    Ok(())
+    Ok(delays.iter().filter(|delay| delay.error.is_some()).count())
 }
 
 fn subject(outbox: &ClaimedOutbox) -> Subject {

@@ -16,7 +16,7 @@ use crate::core::backoff::{self, NextAttempt};
 use crate::core::failure::{MappingError, MappingErrorKind};
 use crate::core::model::*;
 use crate::core::text::{Printable, shortened};
-use crate::db::{Claimed, FailureRecord, SuccessRecord};
+use crate::db::{Claimed, DelayRecord, FailureRecord, SuccessRecord};
 use crate::report::{MappingReport, Outcome};
 
 /// Delay of the mappings of a repository that cannot be read (design.md, "Failure model").
@@ -35,6 +35,7 @@ pub struct Finished {
 #[derive(Default)]
 struct SliceRecords {
     successes: Vec<SuccessRecord>,
+    delays: Vec<DelayRecord>,
     failures: Vec<FailureRecord>,
     released: Vec<MappingId>,
 }
@@ -46,15 +47,21 @@ pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
     for dropped in &pushed.rest.dropped {
         finish_dropped(run, dropped, &mut records);
     }
-    for PushedMapping { one, is_waiting } in &pushed.mappings {
+    for PushedMapping { one, delivery } in &pushed.mappings {
         let outcome = match one.plan.actions.is_empty() {
             true => Outcome::Unchanged,
             false => Outcome::Synced,
         };
-        let mut entry = MappingReport::new(&one.subject(), outcome);
+        let (subject, error) = (one.subject(), delivery.error());
+        let mut entry = MappingReport::new(&subject, outcome);
         entry.actions = &one.plan.actions;
+        entry.delivery_error = error.as_deref();
         run.report.add(&entry);
-        let record = success_record(run, one, !is_waiting);
+        if error.is_some() {
+            // Its outbox is new, so that this is its first rejection.
+            records.delays.push(delivery.delay(run, &subject, 0));
+        }
+        let record = success_record(run, one, delivery.is_done());
         records.successes.push(record);
     }
     add_repositories(run, &pushed)?;
@@ -92,7 +99,6 @@ fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) 
     records.failures.push(FailureRecord {
         external_updated_at: dropped.updated_at.filter(|_| is_sync),
         was_checked: record.was_checked && is_sync,
-        outbox_done: dropped.is_outbox_done,
         ..record
     });
 }
@@ -110,7 +116,7 @@ fn success_record(run: &Run, one: &PlannedMapping, pushed: bool) -> SuccessRecor
 }
 
 /// Returns the record of a failed attempt.
-pub fn failure_record(run: &Run, mapping: &Mapping, error: &MappingError) -> FailureRecord {
+fn failure_record(run: &Run, mapping: &Mapping, error: &MappingError) -> FailureRecord {
     let (now, max_attempts) = (run.now(), run.policy.max_attempts);
     let attempts = mapping.attempts.saturating_add(1);
     let (attempts, next) = match error.kind {
@@ -138,7 +144,6 @@ pub fn failure_record(run: &Run, mapping: &Mapping, error: &MappingError) -> Fai
             error.kind,
             MappingErrorKind::Failed | MappingErrorKind::Gone
         ),
-        outbox_done: false,
     }
 }
 
@@ -169,6 +174,9 @@ fn checked_at(run: &Run) -> DateTime<Utc> {
 fn write(run: &mut Run, records: SliceRecords) -> Result<Vec<MappingId>, Stop> {
     let (now, checked_at) = (run.now(), checked_at(run));
     let (successes, mut released) = (records.successes, records.released);
+    if !records.delays.is_empty() {
+        run.db.record_delays(run.id, &records.delays)?;
+    }
     match run.scope {
         _ if successes.is_empty() => {}
         Scope::Everything => run.db.record_success(run.id, &successes, now, checked_at)?,

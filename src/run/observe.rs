@@ -29,8 +29,6 @@ pub struct Dropped {
     pub error: MappingError,
     /// GitHub's `updatedAt` (UTC), if the mapping dropped out after its snapshot.
     pub updated_at: Option<DateTime<Utc>>,
-    /// Weaviate has accepted or rejected all objects, so that the outbox can be emptied.
-    pub is_outbox_done: bool,
 }
 
 /// The part of a slice that dropped out, and the reason why the run ends after the slice.
@@ -48,7 +46,6 @@ impl Rest {
             claimed,
             error,
             updated_at: None,
-            is_outbox_done: false,
         });
     }
 }

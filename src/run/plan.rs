@@ -31,13 +31,12 @@ impl PlannedMapping {
     }
 
     /// Returns the mapping as one that dropped out of the steps.
-    pub fn drop(self, error: MappingError, is_outbox_done: bool) -> Dropped {
+    pub fn drop(self, error: MappingError) -> Dropped {
         Dropped {
             subject: self.subject(),
             claimed: self.claimed,
             error,
             updated_at: Some(self.snapshot.updated_at),
-            is_outbox_done,
         }
     }
 }

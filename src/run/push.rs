@@ -9,15 +9,13 @@ use super::state::Run;
 use super::stop::Stop;
 use super::writer::{self, Delivery, Objects, Wanted};
 use crate::core::agira_object::{AgiraObject, ObjectType};
-use crate::core::failure::MappingError;
 use crate::core::model::{Item, ItemId, MappingId};
 use crate::core::plan::{Action, WriteReason};
 
 /// A mapping whose objects were pushed.
 pub struct PushedMapping {
     pub one: PlannedMapping,
-    /// Some objects wait in the outbox.
-    pub is_waiting: bool,
+    pub delivery: Delivery,
 }
 
 /// A slice whose objects were pushed.
@@ -46,22 +44,14 @@ pub fn slice(run: &mut Run, applied: Applied) -> Result<Pushed, Stop> {
         requests.push((one.subject(), ids));
     }
     let deliveries = writer::write(run, &objects, &applied.vectors, &requests);
-    let mut pushed = Pushed {
-        mappings: Vec::with_capacity(applied.mappings.len()),
+    let mappings = applied.mappings.into_iter().zip(deliveries);
+    Ok(Pushed {
+        mappings: mappings
+            .map(|(one, delivery)| PushedMapping { one, delivery })
+            .collect(),
         inserted: applied.inserted,
         rest: applied.rest,
-    };
-    for (one, Delivery { rejected, waiting }) in applied.mappings.into_iter().zip(deliveries) {
-        let is_waiting = waiting > 0;
-        match rejected.is_empty() {
-            true => pushed.mappings.push(PushedMapping { one, is_waiting }),
-            false => {
-                let error = MappingError::failed(rejected.join("; "));
-                pushed.rest.dropped.push(one.drop(error, !is_waiting));
-            }
-        }
-    }
-    Ok(pushed)
+    })
 }
 
 fn writes(one: &PlannedMapping) -> impl Iterator<Item = (&AgiraObject, &WriteReason)> {

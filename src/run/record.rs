@@ -89,6 +89,7 @@ pub fn database_state(run: &mut Run) -> Option<DatabaseState> {
         Ok(DatabaseState {
             classes,
             outboxes: counts.weaviate.pending,
+            rejected: counts.weaviate.rejected,
             last_success: run.db.last_success(command)?,
         })
     };

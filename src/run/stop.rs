@@ -155,6 +155,12 @@ impl Budget {
         signal.or_else(|| is_late.then_some(StoppedBy::TimeBudget))
     }
 
+    /// Returns true if the first half of the time budget is used up, or a signal came: work that
+    /// comes first must leave the rest to what follows.
+    pub fn is_half_used(&self) -> bool {
+        self.started.elapsed() >= self.time_budget / 2 || self.signals.caught().is_some()
+    }
+
     /// Returns the stop that a caught signal demands.
     pub fn interrupted(&self) -> Option<Stop> {
         let signal = self.signals.caught()?;

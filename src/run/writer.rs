@@ -8,7 +8,10 @@ use uuid::Uuid;
 use super::observe::Vectors;
 use super::state::Run;
 use crate::core::agira_object::AgiraObject;
+use crate::core::backoff;
 use crate::core::plan::WriteReason;
+use crate::core::text::{Printable, shortened, timestamp};
+use crate::db::DelayRecord;
 use crate::report::Subject;
 use crate::weaviate::ObjectWrite;
 
@@ -29,6 +32,45 @@ pub struct Delivery {
     pub rejected: Vec<String>,
     /// Number of objects that wait, because Weaviate did not answer.
     pub waiting: u64,
+}
+
+impl Delivery {
+    /// Returns true if Weaviate has everything.
+    pub fn is_done(&self) -> bool {
+        self.rejected.is_empty() && self.waiting == 0
+    }
+
+    /// Returns Weaviate's reasons as a report and the database keep them; `None` if it rejected
+    /// nothing.
+    pub fn error(&self) -> Option<String> {
+        let error = shortened(&self.rejected.join("; "), 1000);
+        (!self.rejected.is_empty()).then(|| Printable(&error).to_string())
+    }
+
+    /// Decides when the rest is delivered; `attempts` counts the earlier rejections. An outbox
+    /// without a rejection goes behind those that were not tried yet.
+    pub fn delay(&self, run: &Run, subject: &Subject, attempts: i32) -> DelayRecord {
+        let (id, now, error) = (subject.mapping, run.now(), self.error());
+        let attempts = attempts.saturating_add(i32::from(error.is_some()));
+        let at = match &error {
+            Some(error) => {
+                let at = backoff::after_rejection(id, attempts, now);
+                let next = timestamp(at);
+                subject.log(
+                    Level::Error,
+                    format_args!("{error}; next delivery at {next}"),
+                );
+                at
+            }
+            None => now,
+        };
+        DelayRecord {
+            id,
+            attempts,
+            error,
+            at,
+        }
+    }
 }
 
 /// Writes objects; returns the result of each mapping in `mappings`, which names the ids of its

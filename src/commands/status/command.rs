@@ -81,6 +81,7 @@ fn read(
     };
     if args.check && args.failed {
         status.overview.failures = Some(db.failures(projects, mappings)?);
+        status.overview.rejected_deliveries = Some(db.rejected_deliveries(projects, mappings)?);
     }
     status.pause = db.pause(GITHUB)?.filter(|pause| pause.until > now);
     if args.check {

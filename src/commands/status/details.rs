@@ -35,6 +35,15 @@ pub fn sentences(claimed: &Claimed, history: &MappingHistory, now: DateTime<Utc>
         });
     }
     sentences.push(pushed(claimed, history));
+    if let Some(error) = &history.delivery_error {
+        let next = history
+            .delivery_at
+            .map_or_else(|| "the next run".to_owned(), timestamp);
+        sentences.push(format!(
+            "  its delivery failed (attempt {}), the next one is at {next}: {error}",
+            history.delivery_attempts
+        ));
+    }
     if !history.linked.is_empty() {
         let ids: Vec<String> = history.linked.iter().map(ToString::to_string).collect();
         sentences.push(format!("  it is linked with mapping {}", ids.join(", ")));
@@ -48,6 +57,8 @@ pub fn sentences(claimed: &Claimed, history: &MappingHistory, now: DateTime<Utc>
             "  it last failed{at} (attempt {}): {error}",
             mapping.attempts
         ));
+    }
+    if mapping.error.is_some() || history.delivery_error.is_some() {
         sentences.push(format!(
             "  to try again now: agira-worker retry-failed --mapping {id}"
         ));

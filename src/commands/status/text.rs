@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::data::{Status, StatusArgs};
 use crate::core::text::timestamp;
-use crate::db::{Counts, FailedMapping, RepositoryState, RunState, Totals};
+use crate::db::{Counts, FailedMapping, RejectedDelivery, RepositoryState, RunState, Totals};
 use crate::report::{Screen, Tone, print};
 
 /// Prints the status; `details` are sentences about the mappings that `--mapping` names.
@@ -55,6 +55,21 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
     for failure in overview.failures.iter().flatten() {
         line(None, &describe(failure));
     }
+    let rejected = overview.rejected_deliveries.as_deref().unwrap_or_default();
+    if !rejected.is_empty() {
+        let (count, shown) = (overview.counts.weaviate.rejected, rejected.len());
+        let first = match usize::try_from(count) == Ok(shown) {
+            true => String::new(),
+            false => format!(", the first {shown}:"),
+        };
+        line(
+            Some(Tone::Alarm),
+            &format!("rejected by Weaviate: {count}{first}"),
+        );
+    }
+    for delivery in rejected {
+        line(None, &describe_delivery(delivery));
+    }
 }
 
 fn counts(counts: &Counts, screen: &Screen) {
@@ -79,6 +94,11 @@ fn counts(counts: &Counts, screen: &Screen) {
         (None, "Weaviate pending", counts.weaviate.pending),
     ] {
         screen.print(tone, &format!("{name:<16} {count:>8}"));
+    }
+    let rejected = counts.weaviate.rejected;
+    if rejected > 0 {
+        let line = format!("{:<16} {rejected:>8}", "  rejected");
+        screen.print(Some(Tone::Alarm), &line);
     }
 }
 
@@ -143,6 +163,24 @@ fn repositories(repositories: &[RepositoryState], screen: &Screen) {
 /// Returns a time for a table: it may be wrapped at its space.
 fn minute(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%MZ").to_string()
+}
+
+fn describe_delivery(delivery: &RejectedDelivery) -> String {
+    let next = delivery.next_attempt_at.map(timestamp);
+    format!(
+        "  mapping {} (item {}, {} {}#{}): attempt {}, {}: {}",
+        delivery.mapping_id,
+        delivery.item_id,
+        delivery.kind.label(),
+        delivery.repository.as_deref().unwrap_or("?"),
+        delivery.number,
+        delivery.attempts,
+        next.map_or_else(
+            || "next delivery with the next run".to_owned(),
+            |at| format!("next delivery {at}")
+        ),
+        delivery.error
+    )
 }
 
 fn describe(failure: &FailedMapping) -> String {

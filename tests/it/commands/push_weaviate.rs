@@ -165,23 +165,36 @@ fn a_mapping_that_github_does_not_show_is_left_to_sync() {
 }
 
 #[test]
-fn a_rejected_object_is_a_failure_of_its_mapping_and_stops_no_other() {
+fn a_rejected_object_waits_and_stops_no_other() {
     let mut world = unfetched();
     world.weaviate.reject_object(
         &crate::harness::uuid(GithubIssue, 2),
         "no space for this one",
     );
     let run = world.run(&["push-weaviate", "--output", "json"]).exits(3);
+    let report = run.json();
     assert_eq!(
-        (&run.json()["failed"], &run.json()["synced"]),
-        (&json!(1), &json!(4))
+        [
+            &report["failed"],
+            &report["synced"],
+            &report["weaviate"]["failed"]
+        ],
+        [0, 5, 1]
     );
-    run.logs("mapping=2 item=2 acme/shop#2: failed: Weaviate rejects github_issue:2: no space for this one");
+    run.logs("mapping=2 item=2 acme/shop#2: Weaviate rejects github_issue:2: no space for this one; next delivery at");
     assert_eq!(world.weaviate.objects().len(), 9);
-    let error: String =
-        world.one("SELECT worker_error FROM core_externalissuemapping WHERE id = 2");
+    let errors =
+        "SELECT concat_ws('|', worker_error, worker_delivery_error, worker_delivery_attempts)
+         FROM core_externalissuemapping WHERE id = 2";
     assert_eq!(
-        error,
-        "Weaviate rejects github_issue:2: no space for this one"
+        world.one::<String>(errors),
+        "Weaviate rejects github_issue:2: no space for this one|1"
+    );
+    world.github.clear_log();
+    let report = world.run(&["push-weaviate", "--output", "json"]).exits(0);
+    assert_eq!(
+        report.json()["claimed"],
+        0,
+        "it waits for its next delivery"
     );
 }

@@ -115,9 +115,10 @@ fn unfetched_mappings_and_full_outboxes_are_counted() {
             status["weaviate"].clone(),
         )
     };
-    assert_eq!(counts(&[]), (2, json!({ "pending": 1 })));
-    assert_eq!(counts(&["--project", "2"]), (1, json!({ "pending": 0 })));
-    assert_eq!(counts(&["--mapping", "6"]), (0, json!({ "pending": 1 })));
+    let waiting = |pending| json!({ "pending": pending, "rejected": 0 });
+    assert_eq!(counts(&[]), (2, waiting(1)));
+    assert_eq!(counts(&["--project", "2"]), (1, waiting(0)));
+    assert_eq!(counts(&["--mapping", "6"]), (0, waiting(1)));
 }
 
 /// The count shows the progress of a recheck of all mappings.
@@ -159,7 +160,7 @@ fn the_json_has_exactly_the_documented_fields() {
     let status = status(&world, &[]);
     check_fields(
         &status,
-        "schema_version command exit_code error mappings never_synced to_recheck weaviate shared repositories last_run runs synced_at pause failures unhealthy",
+        "schema_version command exit_code error mappings never_synced to_recheck weaviate shared repositories last_run runs synced_at pause failures rejected_deliveries unhealthy",
     );
     assert_eq!(
         (
@@ -177,7 +178,7 @@ fn the_json_has_exactly_the_documented_fields() {
         &status["mappings"],
         "total due in_work backing_off parked waiting",
     );
-    check_fields(&status["weaviate"], "pending");
+    check_fields(&status["weaviate"], "pending rejected");
     check_fields(
         &status["failures"][0],
         "mapping_id item_id kind repository number attempts error error_at next_attempt_at",

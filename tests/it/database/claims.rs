@@ -11,7 +11,8 @@ use agira_worker::core::model::MappingId;
 use agira_worker::core::outbox::Outbox;
 use agira_worker::core::plan::{Action, Plan};
 use agira_worker::db::{
-    Access, Claimed, Db, FailureRecord, Lease, MappingFilter, Selection, SuccessRecord, Suspect,
+    Access, Claimed, Db, DelayRecord, FailureRecord, Lease, MappingFilter, Selection,
+    SuccessRecord, Suspect,
 };
 use chrono::{DateTime, Duration, Utc};
 use kit::agira;
@@ -189,7 +190,6 @@ impl Bench {
             due_at: due.map(|minute| self.at(minute)),
             external_updated_at: None,
             was_checked: false,
-            outbox_done: false,
         }
     }
 

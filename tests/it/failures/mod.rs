@@ -11,5 +11,6 @@ mod polls;
 mod sick_edge;
 mod sick_github;
 mod sick_process;
+mod sick_weaviate;
 mod signals;
 mod wire_faults;

@@ -101,7 +101,15 @@ impl Grown {
             ),
             (
                 "worker_outbox",
-                "CASE WHEN n % 1000 = 4 THEN '{}'::jsonb END",
+                "CASE WHEN n % 1000 = 4 OR n % 100 = 6 THEN '{}'::jsonb END",
+            ),
+            (
+                "worker_delivery_error",
+                "CASE WHEN n % 100 = 6 THEN 'rejected' END",
+            ),
+            (
+                "worker_delivery_at",
+                "CASE WHEN n % 100 = 6 THEN $1 + interval '1 day' END",
             ),
             ("worker_pushed_at", "CASE WHEN n % 400 <> 5 THEN $1 END"),
         ];
@@ -242,7 +250,7 @@ fn the_first_runs_after_installation_do_not_read_the_whole_table() {
                 .is_none()
         );
         assert!(
-            db.claim_outboxes(&due(), 100, MappingId(0), hold)
+            db.claim_outboxes(&due(), 100, None, hold)
                 .unwrap()
                 .is_empty()
         );
@@ -295,7 +303,7 @@ fn no_claim_of_one_project_scans_the_table() {
                     projects: vec![project],
                     ..due()
                 };
-                let waiting = db.claim_outboxes(&whole, 10, MappingId(0), hold).unwrap();
+                let waiting = db.claim_outboxes(&whole, 10, None, hold).unwrap();
                 let waiting: Vec<MappingId> =
                     waiting.iter().map(|one| one.claimed.mapping.id).collect();
                 db.release(hold.run, &waiting).unwrap();
@@ -319,9 +327,25 @@ fn suspects_and_outboxes_are_selected_by_index() {
     let waiting = |claimed: Vec<agira_worker::db::ClaimedOutbox>| -> Vec<MappingId> {
         claimed.iter().map(|one| one.claimed.mapping.id).collect()
     };
+    // A thousand rejected outboxes, which wait for another day, are not read.
+    grown.check("outboxes that wait", 1_500, |db, hold| {
+        let now = grown.at(0);
+        let ids = waiting(db.claim_outboxes(&due(), 200, Some(now), hold).unwrap());
+        assert!((50..=100).contains(&ids.len()), "{}", ids.len());
+        let delays: Vec<DelayRecord> = ids
+            .iter()
+            .map(|id| DelayRecord {
+                id: *id,
+                attempts: 1,
+                error: None,
+                at: now,
+            })
+            .collect();
+        db.record_delays(hold.run, &delays).unwrap();
+        db.release(hold.run, &ids).unwrap();
+    });
     grown.check("claim_waiting and delivered", FEW, |db, hold| {
-        let whole = due();
-        let ids = waiting(db.claim_outboxes(&whole, 30, MappingId(0), hold).unwrap());
+        let ids = waiting(db.claim_outboxes(&due(), 30, None, hold).unwrap());
         assert_eq!(ids.len(), 30);
         let (delivered, outdated) = (&ids[..20], &ids[10..20]);
         db.record_delivery(hold.run, delivered, outdated, grown.at(0))
@@ -381,7 +405,6 @@ fn a_slice_is_read_and_written_by_index() {
                 due_at: Some(grown.at(0)),
                 external_updated_at: None,
                 was_checked: false,
-                outbox_done: false,
             })
             .collect();
         db.record_failure(hold.run, &failed, now, now).unwrap();

@@ -258,7 +258,6 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
                 due_at: Some(now),
                 external_updated_at: None,
                 was_checked: true,
-                outbox_done: false,
             });
         }
         check_stored(&mut client, &all);

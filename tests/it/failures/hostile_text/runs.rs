@@ -197,7 +197,7 @@ fn untrusted_text_reaches_weaviate_complete_and_outputs_printable() {
     }
     assert_eq!(
         world.one::<i64>(
-            "SELECT count(*) FROM core_externalissuemapping WHERE worker_error IS NOT NULL"
+            "SELECT count(*) FROM core_externalissuemapping WHERE worker_delivery_error IS NOT NULL"
         ),
         i64::from(ISSUES)
     );
