@@ -48,8 +48,10 @@ pub struct FailureRecord {
     pub attempts: i32,
     /// The reason, which `status` shows.
     pub error: String,
-    /// Time of the next attempt (UTC); `None` parks the mapping.
+    /// Time of the next attempt (UTC); without this and a recheck time, the mapping is parked.
     pub due_at: Option<DateTime<Utc>>,
+    /// Time of the next recheck (UTC) of a mapping that waits for its repository.
+    pub recheck_at: Option<DateTime<Utc>>,
     /// GitHub's `updatedAt` (UTC), when the fetch succeeded.
     pub external_updated_at: Option<DateTime<Utc>>,
     /// GitHub was asked, so that changes until then are not marked again.
@@ -124,10 +126,10 @@ impl Db {
             format!(
                 "UPDATE core_externalissuemapping m SET
                 worker_claim = NULL, worker_claimed_until = NULL, worker_attempts = t.attempts, worker_error = t.error,
-                worker_error_at = $4, worker_due_at = t.due_at, worker_recheck_at = NULL,
+                worker_error_at = $4, worker_due_at = t.due_at, worker_recheck_at = t.recheck_at,
                 worker_checked_at = CASE WHEN t.was_checked THEN $5 ELSE m.worker_checked_at END,
                 worker_external_updated_at = coalesce(t.external_updated_at, m.worker_external_updated_at)
-             FROM jsonb_to_recordset($3) AS t(id bigint, attempts int, error text, due_at timestamptz,
+             FROM jsonb_to_recordset($3) AS t(id bigint, attempts int, error text, due_at timestamptz, recheck_at timestamptz,
                 external_updated_at timestamptz, was_checked bool)
              WHERE m.id = t.id AND {HELD} {lock})) RETURNING m.id"
             )

@@ -1,17 +1,24 @@
 //! The repositories that are polled, and the marks that discovery makes (design.md, "The
 //! pipeline").
 
+use std::collections::{BTreeSet, HashSet};
+
 use anyhow::{Context, Result};
 use chrono::{DateTime, Duration, Utc};
 
 use super::error::{describe, is_conflict};
 use super::row::column;
-use super::session::Db;
+use super::session::{Db, Parameters};
+use super::value::Row;
 use crate::core::discovery::Candidate;
 use crate::core::model::{GithubId, MappingId};
 
-/// The time until a repository that could not be read is polled again (design.md, "Failure model").
-const FAILED_FOR: Duration = Duration::hours(1);
+/// The time until a hidden repository is polled again (design.md, "Failure model").
+const REST: Duration = Duration::hours(1);
+
+/// Longest time within which a look of another run can be newer than the start of this run's
+/// discovery. An error that is later than that comes from a clock that was ahead.
+const LONGEST_RUN: Duration = Duration::minutes(70);
 
 /// A repository with its progress.
 #[derive(Debug, Clone)]
@@ -23,7 +30,9 @@ pub struct RepositoryCursors {
     pub cursors: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// Time of the last poll (UTC).
     pub polled_at: Option<DateTime<Utc>>,
-    /// Its last poll failed less than an hour ago, so that it must not be polled yet.
+    /// The reason why it is hidden from our credentials; `None` if it is not.
+    pub hidden: Option<String>,
+    /// It was found hidden less than an hour ago, so that it must not be polled yet.
     pub is_resting: bool,
 }
 
@@ -38,26 +47,42 @@ pub struct PollResult {
     pub pull_requests_cursor: DateTime<Utc>,
     /// The reason why it could not be read.
     pub error: Option<String>,
+    /// It is hidden from our credentials: it rests, and its mappings wait.
+    pub is_hidden: bool,
+    /// It was hidden and can be read again: its mappings no longer wait.
+    pub is_back: bool,
     /// It had too many changes: its waiting mappings are rechecked instead.
     pub is_far_behind: bool,
+    /// Mappings that its changes mark.
+    pub marks: Vec<MappingId>,
+}
+
+impl PollResult {
+    /// Returns true if it changes no mapping.
+    pub fn is_quiet(&self) -> bool {
+        self.marks.is_empty() && !self.is_back && !self.is_far_behind
+    }
 }
 
 impl Db {
-    /// Reads all repositories that are polled or that Agira's projects name.
+    /// Reads all repositories that are polled or that Agira's projects name; those that were polled
+    /// longest ago come first.
     pub fn repositories_to_poll(&mut self, now: DateTime<Utc>) -> Result<Vec<RepositoryCursors>> {
         let sql = "/* repositories_to_poll */ SELECT name, r.issues_cursor, r.pull_requests_cursor,
-                r.polled_at, coalesce(r.error_at > $1, false) AS is_resting
+                r.polled_at, CASE WHEN r.error_at IS NOT NULL THEN r.error END AS hidden,
+                coalesce(r.error_at > $1, false) AS is_resting
              FROM worker_repository r
              FULL JOIN (
                 SELECT DISTINCT lower(github_owner || '/' || github_repo) AS name FROM core_project
                 WHERE github_owner <> '' AND github_repo <> ''
-             ) p USING (name) ORDER BY name";
-        let rows = self.rows("reading the repositories", sql, &[&(now - FAILED_FOR)])?;
+             ) p USING (name) ORDER BY r.polled_at NULLS FIRST, name";
+        let rows = self.rows("reading the repositories", sql, &[&(now - REST)])?;
         let cursors = rows.iter().map(|row| {
             Ok(RepositoryCursors {
                 name: row.get("name")?,
                 cursors: Option::zip(row.get("issues_cursor")?, row.get("pull_requests_cursor")?),
                 polled_at: row.get("polled_at")?,
+                hidden: row.get("hidden")?,
                 is_resting: row.get("is_resting")?,
             })
         });
@@ -86,54 +111,122 @@ impl Db {
         candidates.collect()
     }
 
-    /// Stores marks and cursors in one transaction, so that no change is lost. If another session
-    /// holds one of the rows, only new repositories are added. Then, and after an error, the next
-    /// run polls the same changes again.
-    pub fn record_discovery(
+    /// Stores results that change no mapping, with one statement. Returns the names that were
+    /// stored: rows that another session has locked are left out.
+    pub fn record_quiet_polls(
         &mut self,
-        marks: &[MappingId],
         polled: &[PollResult],
         now: DateTime<Utc>,
-    ) -> Result<()> {
+    ) -> Result<HashSet<String>> {
+        if polled.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let polled: Vec<&PollResult> = polled.iter().collect();
+        let condition = "WHERE NOT EXISTS (SELECT FROM worker_repository w WHERE w.name = t.name)
+             OR t.name = ANY(ARRAY(SELECT name FROM worker_repository WHERE name = ANY($1) FOR UPDATE SKIP LOCKED))";
+        let rows = match self.store_polls("record_quiet_polls", condition, &polled, now) {
+            Err(error) if is_conflict(&error) => return Ok(HashSet::new()),
+            rows => rows.context("recording polls failed")?,
+        };
+        rows.iter().map(|row| row.get("name")).collect()
+    }
+
+    /// Stores marks and cursors in one transaction, so that no change is lost. Returns false if
+    /// another session holds one of the rows for longer than `patience`: then, and after an error,
+    /// the next run polls the same changes again.
+    pub fn record_polls(
+        &mut self,
+        polled: &[&PollResult],
+        now: DateTime<Utc>,
+        patience: std::time::Duration,
+    ) -> Result<bool> {
+        let limit = format!("SET LOCAL lock_timeout = {}", patience.as_millis().max(1));
+        let marks: BTreeSet<MappingId> =
+            polled.iter().flat_map(|one| &one.marks).copied().collect();
+        let marks: Vec<MappingId> = marks.into_iter().collect();
+        let stored = self.transaction(|db| {
+            db.control(&limit)?;
+            // The lock of the repositories' rows comes first: a run that finds one hidden meanwhile
+            // waits with its mappings.
+            db.store_polls("record_polls", "", polled, now)?;
+            if !marks.is_empty() {
+                db.mark(&marks, now)?;
+            }
+            for one in polled {
+                if one.is_back {
+                    db.wake(&one.name, now)?;
+                }
+                if one.is_far_behind {
+                    db.recheck_repository(&one.name, now)?;
+                }
+            }
+            Ok(())
+        });
+        match stored {
+            Err(error) if is_conflict(&error) => {
+                log::debug!("polls are not stored yet: {}", describe(&error));
+                Ok(false)
+            }
+            stored => {
+                stored.context("recording what changed on GitHub failed")?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Sets the recheck time of all waiting mappings of a repository to now. Only this rare
+    /// statement reads the whole table.
+    fn recheck_repository(
+        &mut self,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> Result<u64, postgres::Error> {
+        let sql =
+            "/* recheck_repository */ UPDATE core_externalissuemapping SET worker_recheck_at = $2
+             WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at > $2
+             AND (html_url = '' OR lower(html_url) LIKE '%/' || $1 || '/%')";
+        self.execute(sql, &[&name, &now])
+    }
+
+    /// Stores cursors, and errors unless a look found a newer one. `condition` selects among the
+    /// results `t`.
+    fn store_polls(
+        &mut self,
+        tag: &str,
+        condition: &str,
+        polled: &[&PollResult],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Row>, postgres::Error> {
         let names = column(polled, |one| one.name.as_str());
         let issues = column(polled, |one| one.issues_cursor);
         let pull_requests = column(polled, |one| one.pull_requests_cursor);
         let errors = column(polled, |one| one.error.as_deref());
-        let behind = polled.iter().filter(|one| one.is_far_behind);
-        let behind: Vec<String> = behind.map(|one| format!("%/{}/%", one.name)).collect();
-        let result = self.transaction(|db| {
-            if !marks.is_empty() {
-                db.mark(marks, now)?;
-            }
-            if !behind.is_empty() {
-                // Only this rare statement reads the whole table.
-                let sql = "/* recheck_repositories */ UPDATE core_externalissuemapping SET worker_recheck_at = $2
-                     WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at > $2
-                     AND (html_url = '' OR lower(html_url) LIKE ANY($1))";
-                db.execute(sql, &[&behind, &now])?;
-            }
-            let sql = "/* record_discovery */ INSERT INTO worker_repository AS r
-                    (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at)
-                 SELECT t.name, t.issues, t.pull_requests, $5::timestamptz, t.error, CASE WHEN t.error IS NOT NULL THEN $5::timestamptz END
-                 FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::text[]) AS t(name, issues, pull_requests, error)
-                 ON CONFLICT (name) DO UPDATE SET polled_at = $5, error = EXCLUDED.error, error_at = EXCLUDED.error_at,
-                    issues_cursor = GREATEST(r.issues_cursor, EXCLUDED.issues_cursor),
-                    pull_requests_cursor = GREATEST(r.pull_requests_cursor, EXCLUDED.pull_requests_cursor)";
-            db.execute(sql, &[&names, &issues, &pull_requests, &errors, &now])
-        });
-        let result = match result {
-            Err(error) if is_conflict(&error) => {
-                log::warn!(
-                    "the changes on GitHub are left to the next run, because another session holds rows of their mappings ({})",
-                    describe(&error)
-                );
-                self.insert_repositories(&names, &issues, &pull_requests)
-            }
-            result => result,
-        };
-        result
-            .map(drop)
-            .context("recording what changed on GitHub failed")
+        let hidden = column(polled, |one| one.is_hidden);
+        let is_newer = "r.error_at > $6 AND r.error_at < $7";
+        let sql = format!(
+            "/* {tag} */ INSERT INTO worker_repository AS r
+                (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at)
+             SELECT t.name, t.issues, t.pull_requests, $6::timestamptz, t.error, CASE WHEN t.hidden THEN $6::timestamptz END
+             FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::bool[])
+                AS t(name, issues, pull_requests, error, hidden) {condition}
+             ON CONFLICT (name) DO UPDATE SET polled_at = $6,
+                error = CASE WHEN {is_newer} THEN r.error ELSE EXCLUDED.error END,
+                error_at = CASE WHEN {is_newer} THEN r.error_at ELSE EXCLUDED.error_at END,
+                issues_cursor = GREATEST(r.issues_cursor, EXCLUDED.issues_cursor),
+                pull_requests_cursor = GREATEST(r.pull_requests_cursor, EXCLUDED.pull_requests_cursor)
+             RETURNING r.name"
+        );
+        let latest = now + LONGEST_RUN;
+        let parameters: Parameters<'_> = &[
+            &names,
+            &issues,
+            &pull_requests,
+            &errors,
+            &hidden,
+            &now,
+            &latest,
+        ];
+        self.query(&sql, parameters)
     }
 
     /// Adds repositories that snapshots named; their cursors start at `from` (UTC, GitHub's clock).

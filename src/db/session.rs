@@ -236,7 +236,7 @@ impl Db {
         Ok(statement)
     }
 
-    fn control(&mut self, sql: &str) -> Result<(), Error> {
+    pub(super) fn control(&mut self, sql: &str) -> Result<(), Error> {
         self.statements += 1;
         self.client.batch_execute(sql)
     }

@@ -13,5 +13,5 @@ mod timeline;
 pub use app::App;
 pub use client::{Github, Limits};
 pub use fetch::Fetched;
-pub use poll::{Poll, RepositoryChanges};
+pub use poll::{Poll, Polled, RepositoryChanges};
 pub use queries::documents;

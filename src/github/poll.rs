@@ -43,6 +43,16 @@ pub struct RepositoryChanges {
     pub answered_at: Option<DateTime<Utc>>,
 }
 
+/// The result of polling many repositories.
+#[derive(Debug)]
+pub struct Polled {
+    /// The changes of each repository, in the order of the polls; `None` for one that was not read
+    /// to the end.
+    pub answers: Vec<Option<Result<RepositoryChanges, MappingError>>>,
+    /// The failure of GitHub as a whole that left the others unread.
+    pub ended_by: Option<ServiceError>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ChangesPage {
@@ -165,12 +175,8 @@ impl Target for PollProgress<'_> {
 }
 
 impl Github {
-    /// Returns the changes of each repository, in the order of `polls`. A failure of one repository
-    /// never affects the others; the outer error is a failure of GitHub as a whole.
-    pub fn poll(
-        &mut self,
-        polls: &[Poll],
-    ) -> Result<Vec<Result<RepositoryChanges, MappingError>>, ServiceError> {
+    /// Polls repositories. A failure of one repository never affects the others.
+    pub fn poll(&mut self, polls: &[Poll]) -> Polled {
         let mut targets: Vec<PollProgress<'_>> = polls
             .iter()
             .map(|poll| PollProgress {
@@ -181,8 +187,15 @@ impl Github {
                 pages: 0,
             })
             .collect();
-        self.query_all(&mut targets, &|_| {})?;
-        Ok(targets.into_iter().map(|target| target.result).collect())
+        let ended_by = self.query_all(&mut targets, &|_| {}).err();
+        let answers = targets.into_iter().map(|target| {
+            let is_read = !target.is_open();
+            is_read.then_some(target.result)
+        });
+        Polled {
+            answers: answers.collect(),
+            ended_by,
+        }
     }
 }
 

@@ -173,6 +173,9 @@ pub fn schedule(mapping: &Mapping, now: DateTime<Utc>) -> String {
     match (mapping.due_at, mapping.recheck_at) {
         (Some(due), _) if due <= now => format!("due since {}", timestamp(due)),
         (Some(due), _) => format!("not due before {} (backing off)", timestamp(due)),
+        (None, Some(recheck)) if recheck > now && mapping.error.is_some() => {
+            "not due: it waits until its repository can be read".to_owned()
+        }
         (None, Some(recheck)) => {
             format!("not due; next recheck at {}", timestamp(recheck))
         }

@@ -48,6 +48,9 @@ pub struct Report {
     /// Repositories that could not be polled.
     #[serde(skip)]
     pub repositories_failed: u64,
+    /// The time budget ended before all repositories were polled.
+    #[serde(skip)]
+    is_discovery_cut: bool,
     pub claimed: u64,
     pub(super) synced: u64,
     pub(super) unchanged: u64,
@@ -131,6 +134,14 @@ impl Report {
         }
     }
 
+    /// Records that the time budget ended before all repositories were polled.
+    pub fn leave_repositories(&mut self, reason: &str) {
+        self.is_discovery_cut = true;
+        self.error
+            .get_or_insert_with(|| Printable(reason).to_string());
+        self.stop(StoppedBy::TimeBudget, reason);
+    }
+
     /// Records that a person has to act.
     pub fn fail(&mut self, error: &str) {
         self.exit_code = CANNOT_RUN;
@@ -202,6 +213,7 @@ impl Report {
             Some(StoppedBy::Signal(signal)) => signal.exit_code(),
             _ if self.exit_code != DONE => self.exit_code,
             Some(by) if by.severity() == Severity::Outage => TRY_LATER,
+            _ if self.is_discovery_cut => TRY_LATER,
             _ if failures > 0 => SOME_FAILED,
             _ => DONE,
         };

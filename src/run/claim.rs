@@ -158,6 +158,8 @@ impl Queue {
         let (now, lease) = (run.now(), run.lease());
         if self.limit > 0 && over.is_none() {
             let count = self.limit.min(SLICE);
+            run.hidden
+                .set_aside(&mut run.db, &run.budget, &self.filter, self.limit)?;
             let batch = run.db.claim(&self.filter, count, self.after, now, lease)?;
             if let Some(last) = batch.iter().map(|claimed| claimed.mapping.id).max() {
                 self.after = last;

@@ -1,17 +1,19 @@
 //! Discovery: polls repositories and marks the mappings of issues and pull requests that changed
 //! (design.md, "The pipeline").
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Duration, Utc};
 
 use super::job::Job;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::discovery::{Candidate, RemoteChange, marks};
-use crate::core::failure::{MappingError, MappingErrorKind};
+use crate::core::failure::{FailureKind, MappingError, MappingErrorKind};
 use crate::core::model::{MappingId, Repository};
 use crate::core::text::{Printable, shortened};
 use crate::db::{PollResult, RepositoryCursors};
-use crate::github::{Poll, RepositoryChanges};
+use crate::github::{Github, Poll, Polled, RepositoryChanges};
 use crate::report::StoppedBy;
 
 /// Overlap of polls: a poll asks for changes since the cursor minus this time, and the first
@@ -19,73 +21,281 @@ use crate::report::StoppedBy;
 /// change times may differ by seconds.
 pub const OVERLAP: Duration = Duration::seconds(60);
 
-/// Marks the mappings that changed on GitHub and stores the cursors. A dry run only returns the
-/// marks.
+/// Largest number of repositories whose polls share a request and are stored together.
+const BATCH: usize = 25;
+
+/// Time for which a transaction waits for a row.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(10);
+/// Time for which a run waits for all rows that it did not get at once.
+const LAST_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// GitHub's answer about one repository.
+type Answer = Result<RepositoryChanges, MappingError>;
+
+/// The polls of one run.
+#[derive(Default)]
+struct Discovery {
+    /// Repositories that are left to poll, in order.
+    waiting: Vec<(RepositoryCursors, Poll)>,
+    /// Number of repositories that can be polled, now or after their rest.
+    known: usize,
+    /// Number of those that are hidden, and the first reason.
+    hidden: usize,
+    reason: Option<String>,
+    /// Number of repositories that this run polls unless its time ends.
+    total: usize,
+    /// Results that change no mapping; one statement stores all of them at the end.
+    quiet: Vec<PollResult>,
+    /// Results that are not stored yet, because another session holds rows.
+    held: Vec<PollResult>,
+    /// Marks that are stored, or would be.
+    marks: BTreeSet<MappingId>,
+}
+
+/// Polls the repositories, the one that was polled longest ago first. Marks the mappings that
+/// changed on GitHub, and stores the cursors. A dry run only returns the marks.
 pub fn changes(run: &mut Run, job: &Job) -> Result<Vec<MappingId>, Stop> {
     if !job.discovers {
         return Ok(Vec::new());
     }
     let now = run.now();
-    let repositories = repositories(run)?;
-    let polled: Vec<(&RepositoryCursors, Poll)> = repositories
-        .iter()
-        .filter_map(|repository| Some((repository, poll(repository, now)?)))
-        .collect();
-    if polled.is_empty() {
-        return Ok(Vec::new());
+    let mut discovery = Discovery::default();
+    for repository in repositories(run)? {
+        discovery.add(run, repository, now);
     }
-    let polls: Vec<Poll> = polled.iter().map(|(_, poll)| poll.clone()).collect();
-    let answers = match run.github.poll(&polls) {
-        Ok(answers) => answers,
-        Err(error) => return Err(run.pause.stop_for(&mut run.db, &run.github, error)),
-    };
-    run.pause.clear(&mut run.db)?;
-    let begin = run.github.answered_at().unwrap_or(now) - OVERLAP;
-    let mut changes: Vec<RemoteChange> = Vec::new();
-    let mut results = Vec::with_capacity(answers.len());
-    let mut hidden = 0;
-    for ((repository, _), answer) in polled.iter().zip(answers) {
-        if let Err(error) = &answer
-            && error.kind == MappingErrorKind::Unanswered
-        {
-            unanswered(run, &repository.name, &error.message);
-            continue;
-        }
-        results.push(result(repository, &answer, begin));
-        match answer {
-            // The mappings of a new repository get their first check anyway, whatever changed
-            // before.
-            Ok(read) if repository.cursors.is_some() && !read.is_far_behind => {
-                changes.extend(read.issues.into_iter().chain(read.pull_requests));
+    let polled = discovery.poll(run, now);
+    // This is stored even if a limit or an outage ended the polls.
+    discovery.store_quiet(run, now)?;
+    polled?;
+    discovery.store_held(run, now)?;
+    discovery.report(run);
+    Ok(discovery.marks.into_iter().collect())
+}
+
+impl Discovery {
+    /// Adds a repository unless it must not be polled now.
+    fn add(&mut self, run: &mut Run, repository: RepositoryCursors, now: DateTime<Utc>) {
+        let name = &repository.name;
+        let Some(poll) = poll(&repository, now) else {
+            log::warn!(
+                "{name} is not the name of a repository; correct github_owner and github_repo of the project"
+            );
+            return;
+        };
+        self.known += 1;
+        match &repository.hidden {
+            Some(reason) if repository.is_resting => {
+                self.hidden += 1;
+                self.reason.get_or_insert_with(|| reason.clone());
+                run.hidden.insert(name.clone());
             }
-            Ok(_) => {}
-            Err(error) => {
-                hidden += usize::from(error.kind == MappingErrorKind::RepositoryHidden);
+            _ => {
+                self.total += 1;
+                self.waiting.push((repository, poll));
+            }
+        }
+    }
+
+    /// Polls request by request, and stores the results of each at once. At least one request is
+    /// sent; later ones within half of the time that is left, because due mappings need the rest.
+    fn poll(&mut self, run: &mut Run, now: DateTime<Utc>) -> Result<(), Stop> {
+        let half = run.budget.half();
+        let mut is_over = run.budget.exhausted() == Some(StoppedBy::TimeBudget);
+        run.github.set_deadline(half.deadline());
+        while !self.waiting.is_empty() && !is_over {
+            let batch = self.next_batch(&run.github);
+            let polls: Vec<Poll> = batch.iter().map(|(_, poll)| poll.clone()).collect();
+            let Polled { answers, ended_by } = run.github.poll(&polls);
+            let begin = run.github.answered_at().unwrap_or(now) - OVERLAP;
+            let mut answered = Vec::with_capacity(batch.len());
+            for (one, answer) in batch.into_iter().zip(answers) {
+                match answer {
+                    Some(answer) => answered.push((one.0, answer)),
+                    None => self.waiting.push(one),
+                }
+            }
+            let results = self.read(run, answered.into_iter(), begin)?;
+            self.store(run, results, now)?;
+            match ended_by {
+                None => run.pause.clear(&mut run.db)?,
+                Some(error) if error.kind == FailureKind::OutOfTime => break,
+                Some(error) => return Err(run.pause.stop_for(&mut run.db, &run.github, error)),
+            }
+            is_over = half.exhausted() == Some(StoppedBy::TimeBudget);
+        }
+        run.github.set_deadline(run.budget.deadline());
+        Ok(())
+    }
+
+    /// Takes the repositories of the next request: the first one, and others that can share it.
+    fn next_batch(&mut self, github: &Github) -> Vec<(RepositoryCursors, Poll)> {
+        let key_of = |poll: &Poll| github.batch_key(poll.repository.owner());
+        let key = self.waiting.first().map(|(_, poll)| key_of(poll));
+        let mut batch = Vec::new();
+        let waiting = std::mem::take(&mut self.waiting);
+        for one in waiting {
+            if batch.len() < BATCH && Some(key_of(&one.1)) == key {
+                batch.push(one);
+            } else {
+                self.waiting.push(one);
+            }
+        }
+        batch
+    }
+
+    /// Turns the answers of one request into results with marks, and reports those that failed.
+    fn read(
+        &mut self,
+        run: &mut Run,
+        answers: impl Iterator<Item = (RepositoryCursors, Answer)>,
+        begin: DateTime<Utc>,
+    ) -> Result<Vec<PollResult>, Stop> {
+        let mut results = Vec::new();
+        let mut changes = Vec::new();
+        for (repository, answer) in answers {
+            let result = result(&repository, &answer, begin);
+            if let (Err(error), Some(reason)) = (&answer, &result.error) {
+                self.fail(run, &repository.name, error.kind, reason);
+            }
+            results.push(result);
+            changes.push(match answer {
+                // The mappings of a new repository get their first check anyway, whatever changed
+                // before.
+                Ok(read) if repository.cursors.is_some() && !read.is_far_behind => {
+                    [read.issues, read.pull_requests].concat()
+                }
+                _ => Vec::new(),
+            });
+        }
+        let candidates = candidates(run, &changes)?;
+        for (result, changes) in results.iter_mut().zip(&changes) {
+            result.marks = marks(changes, &candidates);
+        }
+        Ok(results)
+    }
+
+    /// Reports a repository that could not be read.
+    fn fail(&mut self, run: &mut Run, name: &str, kind: MappingErrorKind, reason: &str) {
+        match kind {
+            MappingErrorKind::RepositoryHidden => {
+                self.hidden += 1;
+                self.reason.get_or_insert_with(|| reason.to_owned());
                 run.report.repositories_failed += 1;
+                log::error!("{name}: {reason}; it is polled again after an hour");
+            }
+            MappingErrorKind::Unanswered => {
+                let reason = format!("{name}: {reason}; the next run polls it again");
+                log::warn!("{reason}");
+                run.report.stop(StoppedBy::Github, &reason);
+            }
+            _ => {
+                run.report.repositories_failed += 1;
+                log::error!("{name}: {reason}; the next run polls it again");
             }
         }
     }
-    if hidden > 0 && hidden == polled.len() {
-        let first = results.iter().find_map(|result| result.error.as_deref());
-        let (reason, check) = (first.unwrap_or_default(), run.github.refusal().1);
-        let error = format!("no repository can be read: {reason}; check {check}");
-        log::error!("{error}");
-        run.report.fail(&error);
+
+    /// Stores the results of one request. Those that change no mapping, and those whose rows another
+    /// session holds, are left for later.
+    fn store(
+        &mut self,
+        run: &mut Run,
+        results: Vec<PollResult>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Stop> {
+        if run.is_dry() {
+            results
+                .into_iter()
+                .for_each(|one| self.add_stored(run, one));
+            return Ok(());
+        }
+        let (quiet, others): (Vec<_>, Vec<_>) = results.into_iter().partition(PollResult::is_quiet);
+        self.quiet.extend(quiet);
+        let all: Vec<&PollResult> = others.iter().collect();
+        // Only after a conflict does each repository get a transaction of its own.
+        let is_stored = all.len() > 1 && run.db.record_polls(&all, now, PATIENCE)?;
+        for one in others {
+            if is_stored || run.db.record_polls(&[&one], now, PATIENCE)? {
+                self.add_stored(run, one);
+            } else {
+                self.held.push(one);
+            }
+        }
+        Ok(())
     }
-    let marks = marks(&changes, &candidates(run, &changes)?);
-    run.report.discovered = marks.len() as u64;
-    log::debug!(
-        "{} changes in {} repositories concern {} mappings",
-        changes.len(),
-        results.len(),
-        marks.len()
-    );
-    if !run.is_dry() {
-        run.db.record_discovery(&marks, &results, now)?;
+
+    /// Stores the results that change no mapping.
+    fn store_quiet(&mut self, run: &mut Run, now: DateTime<Utc>) -> Result<(), Stop> {
+        let quiet = std::mem::take(&mut self.quiet);
+        let stored = run.db.record_quiet_polls(&quiet, now)?;
+        for one in quiet {
+            match stored.contains(&one.name) {
+                true => self.add_stored(run, one),
+                false => self.held.push(one),
+            }
+        }
+        Ok(())
     }
-    let names = results.into_iter().map(|result| result.name);
-    run.repositories.extend(names);
-    Ok(marks)
+
+    /// Tries once more to store what another session held. One that holds the rows of many
+    /// repositories does not cost the run more than seconds.
+    fn store_held(&mut self, run: &mut Run, now: DateTime<Utc>) -> Result<(), Stop> {
+        let held = std::mem::take(&mut self.held);
+        let count = u32::try_from(held.len()).unwrap_or(u32::MAX).max(1);
+        for result in held {
+            if run
+                .db
+                .record_polls(&[&result], now, LAST_PATIENCE / count)?
+            {
+                self.add_stored(run, result);
+                continue;
+            }
+            run.report.repositories_failed += 1;
+            log::error!(
+                "{}: the changes on GitHub are left to the next run, because another session holds rows of its mappings; \
+                 pg_stat_activity shows it",
+                result.name
+            );
+        }
+        Ok(())
+    }
+
+    fn add_stored(&mut self, run: &mut Run, result: PollResult) {
+        if result.is_hidden {
+            run.hidden.insert(result.name.clone());
+        }
+        run.repositories.insert(result.name);
+        self.marks.extend(result.marks);
+        run.report.discovered = self.marks.len() as u64;
+    }
+
+    /// Reports what the run found, and why it did not poll all repositories.
+    fn report(&self, run: &mut Run) {
+        let (left, total) = (self.waiting.len(), self.total);
+        log::debug!(
+            "the changes in {} repositories concern {} mappings",
+            total - left,
+            self.marks.len()
+        );
+        if self.known > 0 && self.hidden == self.known {
+            let (reason, check) = (
+                self.reason.as_deref().unwrap_or_default(),
+                run.github.refusal().1,
+            );
+            let error = format!("no repository can be read: {reason}; check {check}");
+            log::error!("{error}");
+            run.report.fail(&error);
+        }
+        if left > 0 {
+            let reason = format!(
+                "polled {} of {total} repositories within half of the time budget; the next run goes on with the others; \
+                 a longer --time-budget reaches more",
+                total - left
+            );
+            log::warn!("{reason}");
+            run.report.leave_repositories(&reason);
+        }
+    }
 }
 
 /// Reads the repositories. Before the first poll of a day, it deletes those that no mapping and no
@@ -106,18 +316,9 @@ fn repositories(run: &mut Run) -> Result<Vec<RepositoryCursors>, Stop> {
     Ok(repositories)
 }
 
-/// Returns the poll of one repository; `None` if it must not be polled now.
+/// Returns the poll of one repository; `None` if it has no usable name.
 fn poll(repository: &RepositoryCursors, now: DateTime<Utc>) -> Option<Poll> {
-    if repository.is_resting {
-        return None;
-    }
-    let name = &repository.name;
-    let Some(parsed) = Repository::parse(name) else {
-        log::warn!(
-            "{name} is not the name of a repository; correct github_owner and github_repo of the project"
-        );
-        return None;
-    };
+    let parsed = Repository::parse(&repository.name)?;
     let (issues, pull_requests) = repository.cursors.unwrap_or((now, now));
     Some(Poll {
         repository: parsed,
@@ -129,18 +330,17 @@ fn poll(repository: &RepositoryCursors, now: DateTime<Utc>) -> Option<Poll> {
 /// Returns the new cursors of a repository: the times of its latest changes. The cursors of a new
 /// repository, and of one whose backlog is left to rechecks, start at `begin`. A repository that
 /// could not be read keeps its cursors.
-fn result(
-    repository: &RepositoryCursors,
-    answer: &Result<RepositoryChanges, MappingError>,
-    begin: DateTime<Utc>,
-) -> PollResult {
+fn result(repository: &RepositoryCursors, answer: &Answer, begin: DateTime<Utc>) -> PollResult {
     let (issues_cursor, pull_requests_cursor) = repository.cursors.unwrap_or((begin, begin));
     let mut result = PollResult {
         name: repository.name.clone(),
         issues_cursor,
         pull_requests_cursor,
         error: None,
+        is_hidden: false,
+        is_back: answer.is_ok() && repository.hidden.is_some(),
         is_far_behind: false,
+        marks: Vec::new(),
     };
     let name = &repository.name;
     match answer {
@@ -165,31 +365,21 @@ fn result(
         }
         Err(error) => {
             let reason = Printable(&shortened(&error.message, 1000)).to_string();
-            log::error!("{name}: {reason}; it is polled again after an hour");
             result.error = Some(reason);
+            result.is_hidden = error.kind == MappingErrorKind::RepositoryHidden;
         }
     }
     result
 }
 
-/// Reports that GitHub gave no answer about a repository: it keeps its cursors, and the next run
-/// polls it again.
-fn unanswered(run: &mut Run, name: &str, reason: &str) {
-    let reason = Printable(&shortened(reason, 1000)).to_string();
-    let reason = format!("{name}: {reason}; the next run polls it again");
-    log::warn!("{reason}");
-    run.report.stop(StoppedBy::Github, &reason);
-}
-
 /// Reads the mappings that the changes may concern.
-fn candidates(run: &mut Run, changes: &[RemoteChange]) -> Result<Vec<Candidate>, Stop> {
-    if changes.is_empty() {
+fn candidates(run: &mut Run, changes: &[Vec<RemoteChange>]) -> Result<Vec<Candidate>, Stop> {
+    if changes.iter().all(Vec::is_empty) {
         return Ok(Vec::new());
     }
     let named = || {
-        changes
-            .iter()
-            .flat_map(|change| std::iter::once(&change.subject).chain(&change.closes))
+        let changes = changes.iter().flatten();
+        changes.flat_map(|change| std::iter::once(&change.subject).chain(&change.closes))
     };
     let ids = named().filter_map(|named| named.github_id);
     let ids: Vec<i64> = ids.map(|id| id.0).collect();

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use similar::TextDiff;
 
@@ -26,6 +27,9 @@ use crate::db::{Claimed, Selection};
 use crate::report::{
     Explanation, MappingReport, ObjectDiff, Outcome, Screen, Subject, print, schedule,
 };
+
+/// Mappings that a query of candidates reads besides the limit if repositories are hidden.
+const HIDDEN_BATCH: usize = 1000;
 
 /// Plans that are printed.
 struct Preview {
@@ -82,7 +86,7 @@ impl Preview {
     /// takes no mapping whose run died.
     fn select(&self, run: &mut Run, job: &Job) -> Result<Vec<Claimed>, Stop> {
         let now = run.now();
-        let mut selected = run.db.select(&job.filter, job.limit, &self.marked, now)?;
+        let mut selected = self.candidates(run, job, now)?;
         if job.filter.selection == Selection::Named {
             let max_attempts = run.policy.max_attempts;
             selected.retain(|claimed| {
@@ -106,6 +110,32 @@ impl Preview {
             });
         }
         Ok(selected)
+    }
+
+    /// Selects mappings without those of hidden repositories, which a run lets wait.
+    fn candidates(
+        &self,
+        run: &mut Run,
+        job: &Job,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Claimed>, Stop> {
+        let mut filter = job.filter.clone();
+        let has_hidden = filter.selection == Selection::Due && !run.hidden.is_empty();
+        if !has_hidden {
+            return Ok(run.db.select(&filter, job.limit, &self.marked, now)?);
+        }
+        let most = job.limit + HIDDEN_BATCH;
+        loop {
+            let selected = run.db.select(&filter, most, &self.marked, now)?;
+            let (hidden, mut others): (Vec<_>, Vec<_>) =
+                selected.into_iter().partition(|one| run.hidden.has(one));
+            if hidden.is_empty() || others.len() >= job.limit {
+                others.truncate(job.limit);
+                return Ok(others);
+            }
+            let ids = hidden.iter().map(|one| one.mapping.id.0);
+            filter.excluded.extend(ids);
+        }
     }
 
     /// Applies the changes of earlier plans and the marks of discovery to records that were read.

@@ -1,6 +1,6 @@
 //! Finishes a slice: records success and failure, and releases the rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use log::Level;
@@ -16,10 +16,10 @@ use crate::core::backoff::{self, NextAttempt};
 use crate::core::failure::{MappingError, MappingErrorKind};
 use crate::core::model::*;
 use crate::core::text::{Printable, shortened};
-use crate::db::{Claimed, DelayRecord, FailureRecord, SuccessRecord};
-use crate::report::{MappingReport, Outcome};
+use crate::db::{Claimed, DelayRecord, FailureRecord, HIDDEN_RECHECK, SuccessRecord};
+use crate::report::{MappingReport, Outcome, Subject};
 
-/// Delay of the mappings of a repository that cannot be read (design.md, "Failure model").
+/// Delay of a mapping whose repository is hidden, if that could not be recorded.
 const HIDDEN_DELAY: chrono::Duration = chrono::Duration::hours(1);
 
 /// Mappings that a finished slice hands to the queue.
@@ -44,6 +44,7 @@ struct SliceRecords {
 pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
     run.renew_claims()?;
     let mut records = SliceRecords::default();
+    hide_repositories(run, &pushed)?;
     for dropped in &pushed.rest.dropped {
         finish_dropped(run, dropped, &mut records);
     }
@@ -83,10 +84,17 @@ pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
 fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) {
     let (subject, message) = (&dropped.subject, &dropped.error.message);
     let is_failure = dropped.error.kind != MappingErrorKind::Released;
+    let is_hidden = dropped.error.kind == MappingErrorKind::RepositoryHidden;
     let mut outcome = Outcome::GivenBack;
     if is_failure && dropped.error.kind != MappingErrorKind::Unanswered {
         outcome = Outcome::Failed;
-        subject.log(Level::Error, format_args!("failed: {message}"));
+        // The line of a hidden repository says everything about its mappings.
+        let level = if is_hidden {
+            Level::Debug
+        } else {
+            Level::Error
+        };
+        subject.log(level, format_args!("failed: {message}"));
     }
     let entry = MappingReport::new(subject, outcome).because(message);
     run.report.add(&entry);
@@ -95,7 +103,11 @@ fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) 
     if !is_failure || !is_sync && dropped.updated_at.is_none() {
         return records.released.push(subject.mapping);
     }
-    let record = failure_record(run, &dropped.claimed.mapping, &dropped.error);
+    let mut record = failure_record(run, &dropped.claimed.mapping, &dropped.error);
+    if is_hidden && run.hidden.contains(&repository(subject)) {
+        record.due_at = None;
+        record.recheck_at = Some(run.now() + HIDDEN_RECHECK);
+    }
     records.failures.push(FailureRecord {
         external_updated_at: dropped.updated_at.filter(|_| is_sync),
         was_checked: record.was_checked && is_sync,
@@ -139,12 +151,53 @@ fn failure_record(run: &Run, mapping: &Mapping, error: &MappingError) -> Failure
             NextAttempt::RetryAt(time) => Some(time),
             NextAttempt::Park => None,
         },
+        recheck_at: None,
         external_updated_at: None,
         was_checked: matches!(
             error.kind,
             MappingErrorKind::Failed | MappingErrorKind::Gone
         ),
     }
+}
+
+/// Records the repositories that the slice found hidden, each once. This comes before the records
+/// of their mappings: a poll that succeeds afterwards then knows that mappings wait.
+fn hide_repositories(run: &mut Run, pushed: &Pushed) -> Result<(), Stop> {
+    let dropped = pushed.rest.dropped.iter();
+    let found = dropped.filter(|one| one.error.kind == MappingErrorKind::RepositoryHidden);
+    let found: BTreeMap<String, String> = found
+        .map(|one| {
+            let reason = Printable(&shortened(&one.error.message, 1000)).to_string();
+            (repository(&one.subject), reason)
+        })
+        .filter(|(name, _)| !run.hidden.contains(name))
+        .collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    run.report.repositories_failed += found.len() as u64;
+    let found: Vec<(String, String)> = found.into_iter().collect();
+    for (name, reason) in &found {
+        log::error!("{name}: {reason}; its mappings wait, and it is polled again after an hour");
+    }
+    let (since, now) = (checked_at(run) - OVERLAP, run.now());
+    // `push-weaviate` changes no due time, so that it leaves them to `sync`.
+    let is_known = match run.scope {
+        Scope::Everything => run.db.hide_repositories(&found, since, now)?,
+        Scope::WeaviateOnly => true,
+    };
+    if is_known {
+        for (name, _) in found {
+            run.repositories.insert(name.clone());
+            run.hidden.insert(name);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the repository of a mapping (`owner/name`, lower case).
+fn repository(subject: &Subject) -> String {
+    subject.repository().unwrap_or_default().to_lowercase()
 }
 
 /// Adds repositories that snapshots name, so that later runs poll them.

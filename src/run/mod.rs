@@ -7,6 +7,7 @@ mod deliver;
 mod discover;
 mod dry_run;
 mod finish;
+mod hidden;
 mod job;
 mod last_result;
 mod observe;

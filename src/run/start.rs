@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use secrecy::ExposeSecret;
 
+use super::hidden::Hidden;
 use super::job::{Job, Start};
 use super::last_result::LastResult;
 use super::pause::GithubPause;
@@ -66,6 +67,7 @@ pub fn open(
         last_result,
         inserted: HashSet::new(),
         repositories: HashSet::new(),
+        hidden: Hidden::default(),
     };
     run.set_deadline(deadline);
     Ok(run)

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 use uuid::Uuid;
 
+use super::hidden::Hidden;
 use super::job::Scope;
 use super::last_result::LastResult;
 use super::pause::GithubPause;
@@ -40,6 +41,7 @@ pub struct Run {
     /// Repositories that this run has read from or added to the database (`owner/name`, lower
     /// case).
     pub repositories: HashSet<String>,
+    pub hidden: Hidden,
 }
 
 impl Run {

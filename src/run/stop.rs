@@ -123,6 +123,14 @@ impl Budget {
         &self.signals
     }
 
+    /// Returns a budget that ends when half of the time that is left is used up.
+    pub fn half(&self) -> Self {
+        Self {
+            time_budget: (self.started.elapsed() + self.time_budget) / 2,
+            ..self.clone()
+        }
+    }
+
     /// Returns the time now (UTC).
     pub fn now(&self) -> DateTime<Utc> {
         self.started_at + self.started.elapsed()

@@ -188,6 +188,7 @@ impl Bench {
             attempts: claimed.mapping.attempts + 1,
             error: "no repository".to_owned(),
             due_at: due.map(|minute| self.at(minute)),
+            recheck_at: None,
             external_updated_at: None,
             was_checked: false,
         }

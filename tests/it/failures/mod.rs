@@ -11,6 +11,7 @@ mod polls;
 mod sick_edge;
 mod sick_github;
 mod sick_process;
+mod sick_repositories;
 mod sick_weaviate;
 mod signals;
 mod wire_faults;

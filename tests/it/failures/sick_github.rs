@@ -50,7 +50,7 @@ fn changed() -> World {
 fn stored(world: &mut World, repository: &str) -> Value {
     world.one(&format!(
         "SELECT json_build_array(
-            (SELECT json_agg(json_build_array(issues_cursor, pull_requests_cursor, error, error_at)) FROM worker_repository
+            (SELECT json_agg(json_build_array(issues_cursor, pull_requests_cursor, error_at)) FROM worker_repository
              WHERE name = '{repository}'),
             (SELECT json_agg(json_build_array(worker_attempts, worker_error, worker_claim, worker_recheck_at IS NULL))
              FROM core_externalissuemapping WHERE html_url LIKE '%/{repository}/%'))"

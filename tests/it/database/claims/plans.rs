@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 
 use agira_worker::core::model::*;
+use agira_worker::db::{Part, PollResult};
 use kit::boundaries::Boundaries;
 use kit::postgres_proxy::PostgresProxy;
 use postgres::types::ToSql;
@@ -403,6 +404,7 @@ fn a_slice_is_read_and_written_by_index() {
                 attempts: 1,
                 error: "broken".to_owned(),
                 due_at: Some(grown.at(0)),
+                recheck_at: None,
                 external_updated_at: None,
                 was_checked: false,
             })
@@ -545,8 +547,56 @@ fn changed_issues_are_marked_by_index() {
     });
     let ids = grown.ids("worker_recheck_at IS NOT NULL", 50);
     grown.check("marking what changed", FEW, |db, _| {
-        db.record_discovery(&ids, &[], grown.at(0)).unwrap()
+        let polled = polled("acme/shop", ids.clone(), false);
+        let patience = std::time::Duration::from_secs(1);
+        assert!(db.record_polls(&[&polled], grown.at(0), patience).unwrap());
     });
+}
+
+/// Returns the result of a poll that marks these mappings, or after which the mappings of the repository no longer wait.
+fn polled(name: &str, marks: Vec<MappingId>, is_back: bool) -> PollResult {
+    PollResult {
+        name: name.to_owned(),
+        issues_cursor: Utc::now(),
+        pull_requests_cursor: Utc::now(),
+        error: None,
+        is_hidden: false,
+        is_back,
+        is_far_behind: false,
+        marks,
+    }
+}
+
+/// Half of the mappings belong to a hidden repository, and all mappings are due or to be rechecked.
+#[test]
+fn the_mappings_of_a_hidden_repository_are_found_by_index() {
+    let grown = grown();
+    let sql = "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, error, error_at)
+            VALUES ('acme/hidden', now(), now(), 'hidden', now());
+         UPDATE core_externalissuemapping SET html_url = 'https://github.com/Acme/Hidden/issues/' || number
+            WHERE id % 1000 IN (500, 501, 502)";
+    grown.database.client().batch_execute(sql).unwrap();
+    for part in [Part::Due, Part::Recheck] {
+        grown.check(&format!("setting aside, {part:?}"), FEW, |db, _| {
+            let batch = db.set_aside(&due(), part, 50, grown.at(OVERDUE)).unwrap();
+            assert!(batch.others > 0, "{batch:?}");
+        });
+    }
+    let patience = std::time::Duration::from_secs(1);
+    grown.check("waking", FEW, |db, _| {
+        let polled = polled("acme/hidden", Vec::new(), true);
+        assert!(
+            db.record_polls(&[&polled], grown.at(OVERDUE), patience)
+                .unwrap()
+        );
+    });
+    let asleep = "SELECT count(*) FROM core_externalissuemapping WHERE worker_error = 'hidden' AND worker_recheck_at > $1";
+    let row = grown
+        .database
+        .client()
+        .query_one(asleep, &[&grown.at(OVERDUE)])
+        .unwrap();
+    assert_eq!(row.get::<_, i64>(0), 0);
 }
 
 #[test]

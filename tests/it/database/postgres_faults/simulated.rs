@@ -101,7 +101,8 @@ fn a_connection_that_is_cut_at_any_statement_loses_nothing() {
 /// Transient faults at statements of each kind: the transaction is tried three times.
 const PLACES: &[&str] = &[
     "/* claim */",
-    "/* record_discovery */",
+    "/* record_polls */",
+    "/* record_quiet_polls */",
     "/* apply_move_item */", // a statement of a transaction
     "COMMIT",
     "/* record_success */",
@@ -183,7 +184,7 @@ fn changes_that_cannot_be_recorded_because_of_a_conflict_are_left_to_the_next_ru
     let scene = Scene::grown();
     let (_, expected) = undisturbed(&scene);
     let mut stage = scene.stage();
-    let (run, _) = raising(&stage, "55P03", "/* record_discovery */", 3);
+    let (run, _) = raising(&stage, "55P03", "/* record_polls */", usize::MAX);
     run.exits(3)
         .logs("the changes on GitHub are left to the next run");
     let entered = "SELECT count(*) FROM worker_repository WHERE name = 'acme/other'";

@@ -256,6 +256,7 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
                 attempts: 1,
                 error: said,
                 due_at: Some(now),
+                recheck_at: None,
                 external_updated_at: None,
                 was_checked: true,
             });
