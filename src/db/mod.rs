@@ -35,7 +35,7 @@ pub use history::{DuplicateMapping, MappingHistory};
 pub use mark::RecheckBatch;
 pub use outbox::ClaimedOutbox;
 pub use overview::{
-    Counts, FailedMapping, Overview, RepositoryState, RunState, SharedAddress, Totals,
+    Cause, Counts, FailedMapping, Overview, RepositoryState, RunState, SharedAddress, Totals,
 };
 pub use privileges::{Privilege, privileges};
 pub use rejected::RejectedDelivery;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rejected::RejectedDelivery;
 use super::row::{TABLES, named, narrowed};
-use super::session::Db;
+use super::session::{Db, Parameters};
 use super::value::Row;
 use crate::core::model::Kind;
 
@@ -47,6 +47,24 @@ pub struct FailedMapping {
     pub error_at: DateTime<Utc>,
     /// Time of the next attempt (UTC); null when it is parked.
     pub next_attempt_at: Option<DateTime<Utc>>,
+    /// It waits until its repository can be read.
+    #[serde(skip)]
+    pub waits: bool,
+}
+
+/// Mappings that failed for the same reason.
+#[derive(Debug, Deserialize)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
+pub struct Cause {
+    pub error: String,
+    /// Number of these mappings.
+    pub count: i64,
+    /// The first of them, the latest failure first.
+    pub mapping_ids: Vec<i64>,
+    /// Time of the latest failure (UTC).
+    pub error_at: DateTime<Utc>,
+    /// Number of all mappings with an error.
+    pub failures: i64,
 }
 
 /// Rows with the same address. Only one of them can have GitHub's id.
@@ -120,7 +138,7 @@ pub struct Overview {
     /// Numbers of mappings.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Mappings with an error, the latest first.
+    /// Mappings with an error, the latest first. A text groups them instead.
     pub failures: Option<Vec<FailedMapping>>,
     /// Mappings with an object that Weaviate rejected, the next delivery first.
     pub rejected_deliveries: Option<Vec<RejectedDelivery>>,
@@ -136,6 +154,9 @@ pub struct Overview {
     /// of GitHub's rate limit.
     pub synced_at: Option<DateTime<Utc>>,
 }
+
+/// The number of mappings that `status` names of those that failed for the same reason.
+const SHOWN_IDS: usize = 5;
 
 /// The number of runs that `status` shows.
 const RUNS: i64 = 5;
@@ -176,7 +197,7 @@ fn some_counted(narrowed: &str) -> String {
 }
 
 impl Db {
-    /// Reads the state that `status` shows.
+    /// Reads the state that `status` shows, without the failures.
     pub fn overview(
         &mut self,
         projects: &[i64],
@@ -185,8 +206,6 @@ impl Db {
     ) -> Result<Overview> {
         let runs = self.runs()?;
         Ok(Overview {
-            failures: Some(self.failures(projects, mappings)?),
-            rejected_deliveries: Some(self.rejected_deliveries(projects, mappings)?),
             shared: Some(self.shared(projects, mappings)?),
             repositories: Some(self.repositories(now)?),
             last_run: runs.first().cloned(),
@@ -262,7 +281,8 @@ impl Db {
         let narrowed = narrowed(projects, mappings);
         let sql = format!(
             "/* failures */ SELECT m.id, m.item_id, m.kind, m.html_url, m.number, p.github_owner, p.github_repo,
-                m.worker_attempts, m.worker_error, m.worker_error_at, m.worker_due_at
+                m.worker_attempts, m.worker_error, m.worker_error_at, coalesce(m.worker_due_at, m.worker_recheck_at) AS next_at,
+                m.worker_due_at IS NULL AND m.worker_recheck_at IS NOT NULL AS waits
              FROM {TABLES} WHERE m.worker_error IS NOT NULL AND {narrowed} ORDER BY m.worker_error_at DESC, m.id"
         );
         let rows = self.rows("reading the failures", &sql, &[&projects, &mappings])?;
@@ -277,10 +297,30 @@ impl Db {
                 attempts: row.get("worker_attempts")?,
                 error: row.get("worker_error")?,
                 error_at: row.get("worker_error_at")?,
-                next_attempt_at: row.get("worker_due_at")?,
+                next_attempt_at: row.get("next_at")?,
+                waits: row.get("waits")?,
             })
         });
         failures.collect()
+    }
+
+    /// Groups the mappings with an error by its text, the latest first; `most` bounds the groups.
+    pub fn causes(
+        &mut self,
+        projects: &[i64],
+        mappings: &[i64],
+        most: Option<i64>,
+    ) -> Result<Vec<Cause>> {
+        let narrowed = narrowed(projects, mappings);
+        let sql = format!(
+            "/* causes */ SELECT jsonb_build_object('error', m.worker_error, 'count', count(*), 'error_at', max(m.worker_error_at),
+                'mapping_ids', (array_agg(m.id ORDER BY m.worker_error_at DESC, m.id))[1:{SHOWN_IDS}],
+                'failures', sum(count(*)) OVER ())
+             FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL AND {narrowed}
+             GROUP BY m.worker_error ORDER BY max(m.worker_error_at) DESC, m.worker_error LIMIT $3"
+        );
+        let parameters: Parameters<'_> = &[&projects, &mappings, &most];
+        self.decoded("grouping the failures", &sql, parameters)
     }
 
     fn shared(&mut self, projects: &[i64], mappings: &[i64]) -> Result<Vec<SharedAddress>> {

@@ -14,6 +14,9 @@ use crate::report::{
 };
 use crate::run::{GITHUB, Stop};
 
+/// The number of causes of failures that are shown without `--failed`.
+const SHOWN_CAUSES: i64 = 20;
+
 /// Prints the status and returns the exit code.
 pub fn status(
     args: &StatusArgs,
@@ -23,7 +26,7 @@ pub fn status(
 ) -> u8 {
     let mut status = Status::new();
     last_word.prepare(move |ending| ended(ending, format));
-    let details = match database_url().and_then(|url| read(args, &url, &mut status)) {
+    let details = match database_url().and_then(|url| read(args, &url, format, &mut status)) {
         Ok(details) => details,
         Err(error) => {
             let stop = Stop::from(error);
@@ -65,6 +68,7 @@ fn ended(ending: &Ending, format: Format) -> u8 {
 fn read(
     args: &StatusArgs,
     database_url: &SecretString,
+    format: Format,
     status: &mut Status,
 ) -> anyhow::Result<Vec<String>> {
     let (mut db, now) = Db::connect(database_url.expose_secret(), Access::ReadOnly)?;
@@ -79,8 +83,8 @@ fn read(
         true => db.essentials(projects, mappings, now)?,
         false => db.overview(projects, mappings, now)?,
     };
-    if args.check && args.failed {
-        status.overview.failures = Some(db.failures(projects, mappings)?);
+    if !args.check || args.failed {
+        read_failures(&mut db, args, format, status)?;
         status.overview.rejected_deliveries = Some(db.rejected_deliveries(projects, mappings)?);
     }
     status.pause = db.pause(GITHUB)?.filter(|pause| pause.until > now);
@@ -97,6 +101,28 @@ fn read(
         }
     }
     Ok(sentences)
+}
+
+/// Reads the failures: JSON has all of them, and a text has a line for each cause.
+fn read_failures(
+    db: &mut Db,
+    args: &StatusArgs,
+    format: Format,
+    status: &mut Status,
+) -> anyhow::Result<()> {
+    let (projects, mappings) = (&args.filter.projects, &args.filter.mappings);
+    if format == Format::Json {
+        status.overview.failures = Some(db.failures(projects, mappings)?);
+        return Ok(());
+    }
+    let causes = db.causes(projects, mappings, (!args.failed).then_some(SHOWN_CAUSES))?;
+    let alone = causes.iter().filter(|cause| cause.count == 1);
+    let alone: Vec<i64> = alone.flat_map(|cause| cause.mapping_ids.clone()).collect();
+    if !alone.is_empty() {
+        status.overview.failures = Some(db.failures(projects, &alone)?);
+    }
+    status.causes = Some(causes);
+    Ok(())
 }
 
 /// Returns the reasons why a monitor should raise an alarm.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::commands::args::{FilterArgs, duration};
 use crate::core::pause::Pause;
-use crate::db::Overview;
+use crate::db::{Cause, Overview};
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
@@ -37,6 +37,9 @@ pub(super) struct Status {
     pub error: Option<String>,
     #[serde(flatten)]
     pub overview: Overview,
+    /// Failures grouped by their cause, for a text.
+    #[serde(skip)]
+    pub causes: Option<Vec<Cause>>,
     pub pause: Option<Pause>,
     /// Reasons of `--check` to raise an alarm; empty if all is well, null without `--check`.
     pub unhealthy: Option<Vec<String>>,

@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 
 use super::data::{Status, StatusArgs};
 use crate::core::text::timestamp;
-use crate::db::{Counts, FailedMapping, RejectedDelivery, RepositoryState, RunState, Totals};
+use crate::db::{
+    Cause, Counts, FailedMapping, Overview, RejectedDelivery, RepositoryState, RunState, Totals,
+};
 use crate::report::{Screen, Tone, print};
 
 /// Prints the status; `details` are sentences about the mappings that `--mapping` names.
@@ -47,14 +49,36 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
             &format!("mappings {ids} have the same address {url}"),
         );
     }
-    match overview.failures.as_ref().map(Vec::len) {
-        Some(0) => line(None, "failures: none"),
-        Some(count) => line(Some(Tone::Alarm), &format!("failures: {count}")),
-        None => {}
+    if let Some(causes) = &status.causes {
+        let alone = overview.failures.as_deref().unwrap_or_default();
+        failures(causes, alone, &screen);
     }
-    for failure in overview.failures.iter().flatten() {
-        line(None, &describe(failure));
+    rejected_deliveries(overview, &screen);
+}
+
+/// Prints a line for each cause; `alone` are the mappings that have a cause of their own.
+fn failures(causes: &[Cause], alone: &[FailedMapping], screen: &Screen) {
+    let Some(all) = causes.first().map(|cause| cause.failures) else {
+        return print("failures: none");
+    };
+    screen.print(Some(Tone::Alarm), &format!("failures: {all}"));
+    for cause in causes {
+        let is_own = |one: &&FailedMapping| cause.count == 1 && one.error == cause.error;
+        let own = alone.iter().find(is_own);
+        let line = own.map_or_else(|| describe_cause(cause), describe);
+        screen.print_wrapped(None, &line);
     }
+    let more = all - causes.iter().map(|cause| cause.count).sum::<i64>();
+    if more > 0 {
+        screen.print_wrapped(
+            None,
+            &format!("  ... and {more} more: agira-worker status --failed"),
+        );
+    }
+}
+
+/// Prints the objects that Weaviate rejected.
+fn rejected_deliveries(overview: &Overview, screen: &Screen) {
     let rejected = overview.rejected_deliveries.as_deref().unwrap_or_default();
     if !rejected.is_empty() {
         let (count, shown) = (overview.counts.weaviate.rejected, rejected.len());
@@ -62,13 +86,13 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
             true => String::new(),
             false => format!(", the first {shown}:"),
         };
-        line(
+        screen.print_wrapped(
             Some(Tone::Alarm),
             &format!("rejected by Weaviate: {count}{first}"),
         );
     }
     for delivery in rejected {
-        line(None, &describe_delivery(delivery));
+        screen.print_wrapped(None, &describe_delivery(delivery));
     }
 }
 
@@ -183,8 +207,29 @@ fn describe_delivery(delivery: &RejectedDelivery) -> String {
     )
 }
 
+fn describe_cause(cause: &Cause) -> String {
+    let Cause {
+        error,
+        count,
+        mapping_ids,
+        error_at,
+        ..
+    } = cause;
+    let ids: Vec<String> = mapping_ids.iter().map(i64::to_string).collect();
+    let (ids, at) = (ids.join(", "), timestamp(*error_at));
+    let others = match usize::try_from(*count) == Ok(mapping_ids.len()) {
+        true => "",
+        false => ", ...",
+    };
+    format!("  {count} mappings ({ids}{others}), the last at {at}: {error}")
+}
+
 fn describe(failure: &FailedMapping) -> String {
-    let next = failure.next_attempt_at.map(timestamp);
+    let next = match failure.next_attempt_at.map(timestamp) {
+        _ if failure.waits => "waiting until its repository can be read".to_owned(),
+        Some(at) => format!("next attempt {at}"),
+        None => "parked".to_owned(),
+    };
     format!(
         "  mapping {} (item {}, {} {}#{}): attempt {} at {}, {}: {}",
         failure.mapping_id,
@@ -194,7 +239,7 @@ fn describe(failure: &FailedMapping) -> String {
         failure.number,
         failure.attempts,
         timestamp(failure.error_at),
-        next.map_or("parked".to_owned(), |at| format!("next attempt {at}")),
+        next,
         failure.error
     )
 }

@@ -281,3 +281,37 @@ fn the_exit_code_of_check_reports_problems() {
     world.run(&["status"]).exits(0);
     world.run(&["status", "--max-parked", "1"]).exits(2);
 }
+
+/// 3,000 mappings of one cause take one line, and 30 others take the rest of 20 lines.
+#[test]
+fn failures_with_one_cause_are_one_line_and_the_list_is_bounded() {
+    let mut world = World::new();
+    let project = world.project("acme/shop");
+    let item = kit::agira::item(&mut world.client, project, "Working");
+    world.execute(&format!(
+        "INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body,
+            merge_commit_sha, worker_due_at, worker_recheck_at, worker_error, worker_error_at)
+         SELECT n, n, 'Issue', 'open', 'https://github.com/acme/shop/issues/' || n, now(), {item}, '', '', NULL,
+            CASE WHEN n <= 3000 THEN timestamptz '2100-01-01' END, CASE WHEN n <= 3000 THEN 'hidden' ELSE 'broken ' || n END,
+            timestamptz '2026-03-03T08:00:00Z' - n * interval '1 second' FROM generate_series(1, 3030) n"
+    ));
+    let run = world.run(&["status"]).exits(0).prints("failures: 3030");
+    let run = run
+        .prints("  3000 mappings (1, 2, 3, 4, 5, ...), the last at 2026-03-03T07:59:59Z: hidden");
+    let lines: Vec<&str> = run
+        .stdout
+        .lines()
+        .skip_while(|line| !line.starts_with("failures"))
+        .collect();
+    assert_eq!(lines.len(), 1 + 20 + 1, "{}", run.all());
+    assert_eq!(lines[21], "  ... and 11 more: agira-worker status --failed");
+    let all = world.run(&["status", "--failed"]).exits(0);
+    assert_eq!(all.stdout.lines().count(), 1 + 31, "{}", all.all());
+    all.prints("  mapping 3030 (item 1, issue acme/shop#3030): attempt 0 at 2026-03-03T07:09:30Z, parked: broken 3030");
+    let json = world.run(&["status", "--output", "json"]).exits(0).json();
+    assert_eq!(json["failures"].as_array().map(Vec::len), Some(3030));
+    world
+        .run(&["status", "--mapping", "7"])
+        .exits(0)
+        .prints("waiting until its repository can be read: hidden");
+}

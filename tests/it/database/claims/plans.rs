@@ -518,6 +518,11 @@ fn status_of_everything_reads_no_healthy_row() {
     grown.check("status", 3 * 100_000 + FEW, |db, _| {
         let seen = db.overview(&[], &[], grown.at(0)).unwrap();
         assert_eq!(seen.counts.totals.total, 100_000);
+        let causes = db.causes(&[], &[], Some(20)).unwrap();
+        assert_eq!(
+            causes[0].count as usize,
+            db.failures(&[], &[]).unwrap().len()
+        );
     });
     let fetched = fetched() - before;
     assert!(fetched <= 2 * FEW, "{fetched} rows read");
