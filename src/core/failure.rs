@@ -244,9 +244,7 @@ pub fn graphql(
 pub fn graphql_path(error_type: Option<&str>, is_repository: bool) -> Option<MappingErrorKind> {
     match error_type {
         Some("NOT_FOUND") if !is_repository => None,
-        _ if is_hidden(error_type) => Some(MappingErrorKind::RepositoryHidden),
-        _ if is_repository => Some(MappingErrorKind::Unanswered),
-        _ => Some(MappingErrorKind::Failed),
+        _ => Some(graphql_poll(error_type)),
     }
 }
 

@@ -361,6 +361,8 @@ pub struct Snapshot {
     pub labels: Vec<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    /// Names of parts that GitHub could not answer about, such as `labels`. They are incomplete.
+    pub missing: Vec<&'static str>,
     pub details: Details,
 }
 
@@ -373,7 +375,8 @@ pub enum Details {
         close_reason: Option<CloseReason>,
         /// Pull requests that belong to the issue.
         pull_requests: Vec<PullRequestRef>,
-        /// GitHub hides a node from this token, so that a pull request may be missing.
+        /// GitHub hides a node from this token or could not answer about all, so that a pull request
+        /// may be missing.
         some_hidden: bool,
     },
     PullRequest {

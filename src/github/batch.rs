@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::client::Github;
+use super::extras::Asked;
 use super::queries;
 use super::response::GithubError;
 use super::schema::{GraphqlError, alias_answer};
@@ -16,15 +17,51 @@ const REPEATS: usize = 2;
 /// The value of one alias, or the error because of which it cannot be used.
 pub(super) type AliasAnswer = Result<Value, GraphqlError>;
 
-/// The latest reason why GitHub gave no answer about a target, and how often it gave none.
-type Silence = (usize, Option<MappingError>);
+/// What GitHub did not answer about one target so far.
+#[derive(Debug, Clone, Default)]
+struct Silence {
+    /// Number of requests without an answer.
+    count: usize,
+    /// The latest reason.
+    error: Option<MappingError>,
+    /// GitHub gave up at a part of the target.
+    by_part: bool,
+}
+
+impl Silence {
+    /// Returns true if the next request asks for the facts of this target alone.
+    fn is_alone(&self) -> bool {
+        self.by_part && self.count >= REPEATS
+    }
+
+    /// Takes up the result of a request; returns true if another one has to follow.
+    fn holds<T>(&mut self, part: &Result<T, Failure>) -> bool {
+        let Some(failure) = part.as_ref().err().filter(|one| is_silence(&one.error)) else {
+            self.error = None;
+            return false;
+        };
+        let may_repeat = self.count < REPEATS;
+        self.count += 1;
+        self.by_part = failure.by_part;
+        self.error = Some(failure.error.clone());
+        may_repeat
+    }
+}
 
 /// The result of one request about a batch.
 struct Answers<T: Target> {
     /// A part or an error for each target. A target has none if the failure came before its turn.
-    parts: Vec<Option<Result<T::Part, MappingError>>>,
+    parts: Vec<Option<Result<T::Part, Failure>>>,
     /// The failure of GitHub as a whole, after which no request may follow.
     ended_by: Option<ServiceError>,
+}
+
+/// The failure of one target.
+#[derive(Debug, Clone)]
+struct Failure {
+    error: MappingError,
+    /// GitHub gave up at a part of the target.
+    by_part: bool,
 }
 
 /// One issue, pull request or repository that a batched query asks about.
@@ -38,6 +75,8 @@ pub(super) trait Target {
     const ALIAS: &'static str;
     /// Requests may grow after GitHub has answered a full one.
     const GROWS: bool;
+    /// Switches of the document that leave out what GitHub may not be able to answer.
+    const SWITCHES: &'static [&'static str];
 
     /// Returns the repository, whose owner determines the credentials.
     fn repository(&self) -> &Repository;
@@ -49,7 +88,12 @@ pub(super) trait Target {
     fn variables(&self) -> Vec<(&'static str, Value)>;
 
     /// Reads the part of this target, which may need further requests.
-    fn read(&self, github: &mut Github, answer: AliasAnswer) -> Result<Self::Part, GithubError>;
+    fn read(
+        &self,
+        github: &mut Github,
+        answer: AliasAnswer,
+        asked: Asked,
+    ) -> Result<Self::Part, GithubError>;
 
     /// Records a part, or the target's failure.
     fn record(&mut self, part: Result<Self::Part, MappingError>);
@@ -64,10 +108,10 @@ impl Github {
         targets: &mut [T],
         progress: &dyn Fn(usize),
     ) -> Result<(), ServiceError> {
-        let mut silences: Vec<Silence> = vec![(0, None); targets.len()];
+        let mut silences = vec![Silence::default(); targets.len()];
         let result = self.query_open(targets, &mut silences, progress);
-        for (target, (_, error)) in targets.iter_mut().zip(silences) {
-            if let Some(error) = error.filter(|_| target.is_open()) {
+        for (target, silence) in targets.iter_mut().zip(silences) {
+            if let Some(error) = silence.error.filter(|_| target.is_open()) {
                 target.record(Err(error));
             }
         }
@@ -87,32 +131,38 @@ impl Github {
                 .zip(&mut *silences)
                 .filter(|(target, _)| target.is_open())
                 .peekable();
-            let key = open.peek().map(|(first, _)| key_of(first));
-            let (batch, silences): (Vec<&mut T>, Vec<&mut Silence>) = open
-                .filter(|(target, _)| Some(key_of(target)) == key)
-                .take(self.targets_per_request)
-                .unzip();
-            if batch.is_empty() {
+            let Some((first, silence)) = open.peek() else {
                 return Ok(());
-            }
-            let answers = GithubError::split(self.query_batch(&batch))?;
-            let Answers { parts, ended_by } = answers.unwrap_or_else(|error| Answers {
-                parts: batch.iter().map(|_| Some(Err(error.clone()))).collect(),
-                ended_by: None,
+            };
+            let (key, is_alone) = (key_of(first), silence.is_alone());
+            let (size, asked) = match is_alone {
+                true => (1, Asked::Facts),
+                false => (self.targets_per_request, Asked::Everything),
+            };
+            let (batch, silences): (Vec<&mut T>, Vec<&mut Silence>) = open
+                .filter(|(target, silence)| key_of(target) == key && silence.is_alone() == is_alone)
+                .take(size)
+                .unzip();
+            let answers = GithubError::split(self.query_batch(&batch, asked))?;
+            let Answers { parts, ended_by } = answers.unwrap_or_else(|error| {
+                let failed = |_| {
+                    Some(Err(Failure {
+                        error: error.clone(),
+                        by_part: false,
+                    }))
+                };
+                Answers {
+                    parts: batch.iter().map(failed).collect(),
+                    ended_by: None,
+                }
             });
             let (mut count, mut repeats) = (0, false);
-            for ((target, (tries, silence)), part) in batch.into_iter().zip(silences).zip(parts) {
+            for ((target, silence), part) in batch.into_iter().zip(silences).zip(parts) {
                 let Some(part) = part else { continue };
-                *silence = part
-                    .as_ref()
-                    .err()
-                    .filter(|error| is_silence(error))
-                    .cloned();
-                if silence.is_some() && *tries < REPEATS {
-                    *tries += 1;
+                if asked == Asked::Everything && silence.holds(&part) {
                     repeats = true;
                 } else {
-                    target.record(part);
+                    target.record(part.map_err(|failure| failure.error));
                     count += 1;
                 }
             }
@@ -126,30 +176,55 @@ impl Github {
         }
     }
 
-    /// Returns a part for each target, or no parts if a smaller request has to follow.
-    fn query_batch<T: Target>(&mut self, batch: &[&mut T]) -> Result<Answers<T>, GithubError> {
+    /// Returns a part for each target, or no parts if a smaller request has to follow. A single
+    /// target that GitHub cannot answer about is asked about again without its extras.
+    fn query_batch<T: Target>(
+        &mut self,
+        batch: &[&mut T],
+        asked: Asked,
+    ) -> Result<Answers<T>, GithubError> {
         if let Some(first) = batch.first() {
             self.authorize_for(first.repository().owner())?;
         }
-        match self.query_once(batch) {
+        let error = match self.query_once(batch, asked) {
             Ok(answers) => {
                 if T::GROWS && batch.len() == self.targets_per_request {
                     self.grow_batch();
                 }
-                Ok(answers)
+                return Ok(answers);
             }
-            Err(error) => {
-                self.handle_no_answer(batch.len(), error)?;
-                Ok(Answers {
-                    parts: Vec::new(),
-                    ended_by: None,
-                })
+            Err(error) if !is_no_answer(&error) => return Err(error.into()),
+            Err(error) => error,
+        };
+        if batch.len() > 1 {
+            self.halve(batch.len(), error)?;
+            return Ok(Answers {
+                parts: Vec::new(),
+                ended_by: None,
+            });
+        }
+        // This target explains why larger requests failed.
+        self.allow_growth();
+        if asked == Asked::Everything && !T::SWITCHES.is_empty() {
+            match self.query_once(batch, Asked::Facts) {
+                Err(error) if is_no_answer(&error) => {}
+                answers => return Ok(answers?),
             }
         }
+        let message = self.only_this_fails(error)?;
+        Err(MappingError::failed(format!("GitHub could not answer: {message}")).into())
     }
 
-    fn query_once<T: Target>(&mut self, batch: &[&mut T]) -> Result<Answers<T>, ServiceError> {
+    fn query_once<T: Target>(
+        &mut self,
+        batch: &[&mut T],
+        asked: Asked,
+    ) -> Result<Answers<T>, ServiceError> {
         let mut variables = Map::new();
+        if asked == Asked::Facts {
+            let switches = T::SWITCHES.iter();
+            variables.extend(switches.map(|name| ((*name).to_owned(), false.into())));
+        }
         for (index, target) in batch.iter().enumerate() {
             let repository = target.repository();
             variables.insert(format!("o{index}"), repository.owner().into());
@@ -163,11 +238,12 @@ impl Github {
         for (index, target) in batch.iter().enumerate() {
             let alias = format!("{}{index}", T::ALIAS);
             let answer = alias_answer(&mut data, &errors, &alias);
-            match GithubError::split(target.read(self, answer)) {
-                Ok(part) => parts.push(Some(part)),
-                // A smaller request may succeed.
-                Err(error) if is_no_answer(&error) => return Err(error),
-                Err(error) => {
+            let mut failed = |error, by_part| parts.push(Some(Err(Failure { error, by_part })));
+            match target.read(self, answer, asked) {
+                Ok(part) => parts.push(Some(Ok(part))),
+                Err(GithubError::Target(error)) => failed(error, false),
+                Err(GithubError::Part(error)) => failed(error, true),
+                Err(GithubError::Service(error)) => {
                     parts.push(None);
                     // Targets without further pages need no request, which could be sent no more.
                     let may_go_on = error.kind.is_unsent();
@@ -181,28 +257,33 @@ impl Github {
         Ok(Answers { parts, ended_by })
     }
 
-    /// Handles a request about `count` targets that GitHub could not answer. Makes the requests of
-    /// this run smaller if their size may be the reason. Otherwise returns the failure of a single
-    /// target if GitHub still answers the lightest query, or else the failure of GitHub as a whole.
-    fn handle_no_answer(&mut self, count: usize, error: ServiceError) -> Result<(), GithubError> {
-        if !is_no_answer(&error) {
-            return Err(error.into());
-        }
-        // Any failure but a request that is too heavy is GitHub's own, unless it answers another
-        // query.
-        let by_size = count > 1 && error.kind == FailureKind::TooHeavy;
-        if !by_size && let Err(other) = self.query(queries::ALIVE, &json!({})) {
-            return Err(if is_no_answer(&other) { error } else { other }.into());
-        }
-        let message = error.message;
-        if count == 1 {
-            return Err(MappingError::failed(format!("GitHub could not answer: {message}")).into());
-        }
+    /// Makes the requests of this run smaller, because GitHub could not answer for `count` targets
+    /// at once. Fails if size is not the reason and GitHub answers nothing else either.
+    fn halve(&mut self, count: usize, error: ServiceError) -> Result<(), ServiceError> {
+        let message = match error.kind {
+            FailureKind::TooHeavy => error.message,
+            // Any other failure is GitHub's own, unless it answers another query.
+            _ => self.only_this_fails(error)?,
+        };
         let fewer = self.shrink_batch(count);
         log::info!(
             "GitHub could not answer for {count} targets at once ({message}); going on with {fewer}"
         );
         Ok(())
+    }
+
+    /// Returns the message of a request that GitHub could not answer, if it still answers the
+    /// lightest query. Otherwise, or if the failure is another one, returns the failure of GitHub
+    /// as a whole.
+    pub(super) fn only_this_fails(&mut self, error: ServiceError) -> Result<String, ServiceError> {
+        if !is_no_answer(&error) {
+            return Err(error);
+        }
+        match self.query(queries::ALIVE, &json!({})) {
+            Ok(_) => Ok(error.message),
+            Err(other) if is_no_answer(&other) => Err(error),
+            Err(other) => Err(other),
+        }
     }
 }
 

@@ -98,7 +98,13 @@ impl Github {
         self.targets_per_request = (self.targets_per_request * 2).min(self.max_targets);
     }
 
-    /// Halves the size of requests for the rest of the run, after GitHub could not answer for
+    /// Lets requests grow again, after a single target turned out to be the reason why GitHub could
+    /// not answer.
+    pub(super) fn allow_growth(&mut self) {
+        self.max_targets = MAX_TARGETS_PER_REQUEST;
+    }
+
+    /// Halves the size of requests until [`Self::allow_growth`], after GitHub could not answer for
     /// `count` targets. Returns the new size.
     pub(super) fn shrink_batch(&mut self, count: usize) -> usize {
         self.max_targets = count.div_ceil(2);

@@ -1,22 +1,18 @@
 //! Fetches many issues and pull requests in few requests.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::batch::{AliasAnswer, Target};
 use super::client::Github;
+use super::extras::{Asked, SWITCHES};
 use super::queries;
 use super::response::GithubError;
 use super::schema::*;
-use super::timeline::PullRequestCollector;
 use crate::core::failure::{
     self, FailureKind, MappingError, MappingErrorKind, NO_ANSWER, ServiceError,
 };
 use crate::core::model::*;
 use crate::core::text::{quoted, storable};
-
-/// Largest number of pages to read of each connection of one target. Hardly an issue has that many,
-/// and a circle of cursors must not last forever.
-const MAX_PAGES: usize = 40;
 
 /// The result of fetching many issues and pull requests.
 #[derive(Debug)]
@@ -39,6 +35,7 @@ impl Target for Fetch<'_> {
     const DOCUMENT: fn(usize) -> String = queries::fetch_query;
     const ALIAS: &'static str = "t";
     const GROWS: bool = true;
+    const SWITCHES: &'static [&'static str] = &SWITCHES;
 
     fn repository(&self) -> &Repository {
         &self.address.repository
@@ -52,10 +49,22 @@ impl Target for Fetch<'_> {
         vec![("i", self.address.number.into())]
     }
 
-    fn read(&self, github: &mut Github, answer: AliasAnswer) -> Result<Snapshot, GithubError> {
+    fn read(
+        &self,
+        github: &mut Github,
+        answer: AliasAnswer,
+        asked: Asked,
+    ) -> Result<Snapshot, GithubError> {
         match answer {
-            Ok(value) => github.snapshot(value, self.address),
-            Err(error) => Err(github.fetch_error(&error, self.address)?.into()),
+            Ok(value) => github.snapshot(value, asked, self.address),
+            Err(error) => {
+                let is_part = error.path.len() > 1 && asked == Asked::Everything;
+                let error = github.fetch_error(&error, self.address)?;
+                match error.kind {
+                    MappingErrorKind::Unanswered if is_part => Err(GithubError::Part(error)),
+                    _ => Err(error.into()),
+                }
+            }
         }
     }
 
@@ -123,7 +132,13 @@ impl Github {
                     error.message
                 )));
             }
-            response => response?,
+            Err(error) => {
+                let message = self.only_this_fails(error)?;
+                return Ok(MappingError::unanswered(format!(
+                    "{NO_ANSWER} {target}: {message}"
+                )));
+            }
+            Ok(response) => response,
         };
         let (status, location) = (response.status.as_u16(), response.header("location"));
         let moved_to = |address: &str| {
@@ -164,15 +179,21 @@ impl Github {
         Ok(MappingError::new(kind, message))
     }
 
-    fn snapshot(&mut self, value: Value, target: &Address) -> Result<Snapshot, GithubError> {
+    fn snapshot(
+        &mut self,
+        value: Value,
+        asked: Asked,
+        target: &Address,
+    ) -> Result<Snapshot, GithubError> {
         let node: RepositoryNode =
             serde_json::from_value(value).map_err(|error| unexpected(&error.to_string()))?;
         let name = node.name_with_owner;
         let repository = Repository::parse(&name)
             .ok_or_else(|| unexpected(&format!("{name:?} is not the name of a repository")))?;
-        let node = node
-            .issue_or_pull_request
-            .ok_or_else(|| unexpected(&format!("nothing about {target}, and no error")))?;
+        let node = node.issue_or_pull_request.ok_or_else(|| {
+            let message = format!("{NO_ANSWER} {target}: null, and no error");
+            GithubError::Part(MappingError::unanswered(message))
+        })?;
         let github_id = github_id(node.full_database_id.as_deref()).ok_or_else(|| {
             MappingError::failed(format!(
                 "GitHub named no usable id (fullDatabaseId) for {target}"
@@ -182,19 +203,11 @@ impl Github {
             repository,
             number: node.number,
         };
-        let mut labels = Vec::new();
-        let mut related = PullRequestCollector::new(address.clone());
-        let cut = self.read_pages(node.pages, target, |page| {
-            related.add_page(&page);
-            labels.extend(visible(page.labels).map(|label| storable(label.text)));
-        })?;
-        if let Some(reason) = cut {
-            related.some_hidden = true;
-            log::warn!(
-                "{target}: not all labels and pull requests were read, because {reason}; its links stay, \
-                 and the next recheck asks again"
-            );
-        }
+        let kind = match node.details {
+            NodeDetails::Issue { .. } => Kind::Issue,
+            NodeDetails::PullRequest { .. } => Kind::PullRequest,
+        };
+        let extras = self.extras(node.pages, kind, asked, (target, address.clone()))?;
         Ok(Snapshot {
             github_id,
             address,
@@ -202,110 +215,36 @@ impl Github {
             state: node.state.into(),
             title: storable(node.title),
             body: storable(node.body),
-            labels,
+            labels: extras.labels,
             created_at: node.created_at,
             updated_at: node.updated_at,
-            details: details(node.details, related, target),
+            missing: extras.missing,
+            details: match node.details {
+                NodeDetails::Issue {
+                    state_reason,
+                    closed_at,
+                } => Details::Issue {
+                    closed_at,
+                    close_reason: state_reason.as_deref().and_then(close_reason),
+                    some_hidden: extras.related.some_hidden,
+                    pull_requests: extras.related.into_pull_requests(),
+                },
+                NodeDetails::PullRequest {
+                    merged_at,
+                    merge_commit,
+                } => Details::PullRequest {
+                    merged_at,
+                    merge_commit_sha: merge_commit.map(|commit| storable(commit.text)),
+                    files: extras.files,
+                    commits: extras.commits,
+                },
+            },
         })
-    }
-
-    /// Passes the first and all following pages to `read`. Each request asks for the next page of
-    /// every connection that has one. Returns the reason why pages are left, if some are.
-    fn read_pages(
-        &mut self,
-        first: Pages,
-        target: &Address,
-        mut read: impl FnMut(Pages),
-    ) -> Result<Option<String>, GithubError> {
-        let failed = |reason: &str| {
-            MappingError::failed(format!("a further page of {target} failed: {reason}"))
-        };
-        let mut pages = first;
-        for count in 1.. {
-            let labels = next(&pages.labels);
-            let references = next(&pages.closed_by_pull_requests_references);
-            let timeline = next(&pages.timeline_items);
-            read(pages);
-            if labels.is_none() && references.is_none() && timeline.is_none() {
-                break;
-            }
-            if count == MAX_PAGES {
-                return Ok(Some(format!("it has more than {MAX_PAGES} pages")));
-            }
-            let variables = json!({
-                "owner": target.repository.owner(), "name": target.repository.name(), "number": target.number,
-                "moreLabels": labels.is_some(), "labels": labels,
-                "moreReferences": references.is_some(), "references": references,
-                "moreTimeline": timeline.is_some(), "timeline": timeline,
-            });
-            let (mut data, errors) = match self.query(&queries::pages_query(), &variables) {
-                // Whoever has more pages than a run has time for would never be recorded.
-                Err(error) if error.kind == FailureKind::OutOfTime && count > 1 => {
-                    return Ok(Some(error.message));
-                }
-                answer => answer?,
-            };
-            let mut value = alias_answer(&mut data, &errors, "repository").map_err(|error| {
-                let is_repository = error.path.len() <= 1;
-                let kind = failure::graphql_path(error.kind.as_deref(), is_repository);
-                match (kind, failed(&error.message)) {
-                    (Some(MappingErrorKind::Unanswered), failed) => {
-                        MappingError::unanswered(failed.message)
-                    }
-                    (_, failed) => failed,
-                }
-            })?;
-            pages = serde_json::from_value(value["issueOrPullRequest"].take())
-                .map_err(|error| failed(&quoted(&error.to_string())))?;
-        }
-        Ok(None)
     }
 }
 
 fn unexpected(reason: &str) -> MappingError {
     MappingError::failed(format!("GitHub answered unexpectedly: {}", quoted(reason)))
-}
-
-fn details(node: NodeDetails, related: PullRequestCollector, target: &Address) -> Details {
-    match node {
-        NodeDetails::Issue {
-            state_reason,
-            closed_at,
-        } => Details::Issue {
-            closed_at,
-            close_reason: state_reason.as_deref().and_then(close_reason),
-            some_hidden: related.some_hidden,
-            pull_requests: related.into_pull_requests(),
-        },
-        NodeDetails::PullRequest {
-            merged_at,
-            merge_commit,
-            files,
-            commits,
-        } => Details::PullRequest {
-            merged_at,
-            merge_commit_sha: merge_commit.map(|commit| storable(commit.text)),
-            files: truncated(files, target, "changed files", |file| file.text),
-            commits: truncated(commits, target, "commits", |node| node.commit.text),
-        },
-    }
-}
-
-fn truncated<T>(
-    connection: Option<Connection<T>>,
-    target: &Address,
-    noun: &str,
-    text: impl Fn(T) -> String,
-) -> TruncatedList {
-    let total = connection.as_ref().and_then(|page| page.total_count);
-    let first: Vec<String> = visible(connection)
-        .map(|node| storable(text(node)))
-        .collect();
-    let (read, total) = (first.len(), total.unwrap_or(first.len()));
-    if total > read {
-        log::info!("{target}: the first {read} of {total} {noun} are indexed");
-    }
-    TruncatedList { first, total }
 }
 
 fn close_reason(reason: &str) -> Option<CloseReason> {

@@ -3,6 +3,7 @@
 mod app;
 mod batch;
 mod client;
+mod extras;
 mod fetch;
 mod poll;
 mod queries;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::batch::{AliasAnswer, Target};
 use super::client::Github;
+use super::extras::Asked;
 use super::queries;
 use super::response::GithubError;
 use super::schema::{Connection, github_id, next, visible};
@@ -95,6 +96,7 @@ impl Target for PollProgress<'_> {
     const DOCUMENT: fn(usize) -> String = queries::poll_query;
     const ALIAS: &'static str = "r";
     const GROWS: bool = false;
+    const SWITCHES: &'static [&'static str] = &[];
 
     fn repository(&self) -> &Repository {
         &self.poll.repository
@@ -115,7 +117,12 @@ impl Target for PollProgress<'_> {
         ]
     }
 
-    fn read(&self, github: &mut Github, answer: AliasAnswer) -> Result<ChangesPage, GithubError> {
+    fn read(
+        &self,
+        github: &mut Github,
+        answer: AliasAnswer,
+        _: Asked,
+    ) -> Result<ChangesPage, GithubError> {
         let repository = self.repository();
         let value = answer.map_err(|error| {
             let message = format!(
@@ -133,8 +140,10 @@ impl Target for PollProgress<'_> {
         };
         let mut page: ChangesPage =
             serde_json::from_value(value).map_err(|error| unusable(&error.to_string()))?;
-        let lacks_issues = self.issues.is_some() && page.issues.is_none();
-        if lacks_issues || self.pull_requests.is_some() && page.pull_requests.is_none() {
+        let lacks = |asked: &NextPage, page: &Option<Connection<Node>>| {
+            asked.is_some() && page.as_ref().is_none_or(|page| page.nodes.is_none())
+        };
+        if lacks(&self.issues, &page.issues) || lacks(&self.pull_requests, &page.pull_requests) {
             return Err(unusable("null in the place of what changed").into());
         }
         page.answered_at = github.answered_at();
@@ -155,7 +164,7 @@ impl Target for PollProgress<'_> {
         let last = page
             .pull_requests
             .as_ref()
-            .and_then(|page| page.nodes.last());
+            .and_then(|page| page.nodes().last());
         let reaches_since = matches!(last, Some(Some(node)) if node.updated_at >= since);
         self.issues = next(&page.issues).map(Some);
         self.pull_requests = next(&page.pull_requests)

@@ -42,6 +42,8 @@ fragment IssuePages on Issue {
 }
 fragment PullRequestPages on PullRequest {
   labels(first: 100, after: $labels) @include(if: $moreLabels) { nodes { name } pageInfo { hasNextPage endCursor } }
+  files(first: 100) @include(if: $moreFiles) { nodes { path } totalCount }
+  commits(first: 100) @include(if: $moreCommits) { nodes { commit { messageHeadline } } totalCount }
 }
 fragment PullRequestRef on PullRequest {
   fullDatabaseId number url pullRequestState: state repository { nameWithOwner }
@@ -57,8 +59,6 @@ fragment IssueFields on Issue {
 fragment PullRequestFields on PullRequest {
   fullDatabaseId number url pullRequestState: state
   title body createdAt updatedAt mergedAt mergeCommit { oid }
-  files(first: 100) { nodes { path } totalCount }
-  commits(first: 100) { nodes { commit { messageHeadline } } totalCount }
   ...PullRequestPages
 }";
 
@@ -69,7 +69,8 @@ const RATE_LIMIT: &str = "rateLimit { cost remaining resetAt }";
 /// `t1`, ... and variables `o0`, `n0`, `i0`, ... for owner, name and number.
 pub(super) fn fetch_query(count: usize) -> String {
     let mut variables = "$labels: String, $references: String, $timeline: String, \
-        $moreLabels: Boolean! = true, $moreReferences: Boolean! = true, $moreTimeline: Boolean! = true"
+        $moreLabels: Boolean! = true, $moreReferences: Boolean! = true, $moreTimeline: Boolean! = true, \
+        $moreFiles: Boolean! = true, $moreCommits: Boolean! = true"
         .to_owned();
     let mut aliases = String::new();
     for index in 0..count {
@@ -92,7 +93,8 @@ pub(super) fn pages_query() -> String {
     format!(
         "query Pages(
   $owner: String!, $name: String!, $number: Int!, $labels: String, $references: String, $timeline: String,
-  $moreLabels: Boolean!, $moreReferences: Boolean!, $moreTimeline: Boolean!
+  $moreLabels: Boolean!, $moreReferences: Boolean!, $moreTimeline: Boolean!,
+  $moreFiles: Boolean!, $moreCommits: Boolean!
 ) {{
   repository(owner: $owner, name: $name) {{
     issueOrPullRequest(number: $number) {{ __typename ...IssuePages ...PullRequestPages }}

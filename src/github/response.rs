@@ -10,6 +10,8 @@ use crate::http::Response;
 pub(super) enum GithubError {
     Service(ServiceError),
     Target(MappingError),
+    /// GitHub gave up at a part of one target. Without its extras, it may answer.
+    Part(MappingError),
 }
 
 impl GithubError {
@@ -17,7 +19,7 @@ impl GithubError {
     pub fn split<T>(result: Result<T, Self>) -> Result<Result<T, MappingError>, ServiceError> {
         match result {
             Ok(value) => Ok(Ok(value)),
-            Err(Self::Target(error)) => Ok(Err(error)),
+            Err(Self::Target(error) | Self::Part(error)) => Ok(Err(error)),
             Err(Self::Service(error)) => Err(error),
         }
     }

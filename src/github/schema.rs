@@ -5,8 +5,18 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::core::failure::{self, MappingErrorKind};
 use crate::core::model::{GithubId, State};
 use crate::core::text::quoted;
+
+/// Connections that GitHub can fail at while it answers for the rest of an issue or pull request.
+const EXTRAS: [&str; 5] = [
+    "labels",
+    "closedByPullRequestsReferences",
+    "timelineItems",
+    "files",
+    "commits",
+];
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope {
@@ -50,7 +60,18 @@ impl GraphqlError {
 
     /// Returns true if the error makes the value of this alias unusable.
     fn affects(&self, alias: &str) -> bool {
-        self.path.first().is_some_and(|first| first == alias) && !self.is_hidden_node()
+        self.is_within(alias) && !self.is_hidden_node() && self.extra().is_none()
+    }
+
+    fn is_within(&self, alias: &str) -> bool {
+        self.path.first().is_some_and(|first| first == alias)
+    }
+
+    /// Returns the extra of an issue or pull request that GitHub gave up at.
+    fn extra(&self) -> Option<&str> {
+        let extra = self.path.get(2)?.as_str()?;
+        let is_hidden = failure::graphql_poll(self.kind.as_deref()) != MappingErrorKind::Unanswered;
+        (EXTRAS.contains(&extra) && !is_hidden).then_some(extra)
     }
 
     /// Returns true if the error only reports that one node of a list is hidden, such as a mention
@@ -67,23 +88,32 @@ impl GraphqlError {
     }
 }
 
-/// Takes the value of one alias from the data, or returns the error that affects it. An error
-/// without a path counts for every alias that is null.
+/// Takes the value of one alias from the data, or returns the error that affects it. An error without
+/// a path counts for every alias that is null. An extra that has a passing error is null.
 pub(super) fn alias_answer(
     data: &mut Value,
     errors: &[GraphqlError],
     alias: &str,
 ) -> Result<Value, GraphqlError> {
-    let value = data.get_mut(alias).map_or(Value::Null, Value::take);
-    let own = errors.iter().find(|error| error.affects(alias));
-    match own {
-        Some(error) => Err(error.clone()),
-        None if value.is_null() => {
-            let any = errors.iter().find(|error| error.path.is_empty());
-            Err(any.cloned().unwrap_or_else(GraphqlError::silence))
-        }
-        None => Ok(value),
+    let mut value = data.get_mut(alias).map_or(Value::Null, Value::take);
+    if let Some(error) = errors.iter().find(|error| error.affects(alias)) {
+        return Err(error.clone());
     }
+    if value.is_null() {
+        let any = errors.iter().find(|error| error.path.is_empty());
+        return Err(any.cloned().unwrap_or_else(GraphqlError::silence));
+    }
+    for error in errors.iter().filter(|error| error.is_within(alias)) {
+        match (error.extra(), value.get_mut("issueOrPullRequest")) {
+            (Some(extra), Some(Value::Object(fields))) => {
+                fields.insert(extra.to_owned(), Value::Null);
+            }
+            // Without a value for an extra that must not be null, nothing has one.
+            (Some(_), _) => return Err(error.clone()),
+            (None, _) => {}
+        }
+    }
+    Ok(value)
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,27 +159,34 @@ pub(super) enum NodeDetails {
     PullRequest {
         merged_at: Option<DateTime<Utc>>,
         merge_commit: Option<Text>,
-        files: Option<Connection<Text>>,
-        commits: Option<Connection<CommitNode>>,
     },
 }
 
-/// The connections that have pages; one that was not asked for is absent.
+/// The connections; one that was not asked for is absent, and one that GitHub gave up at is null.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Pages {
     pub labels: Option<Connection<Text>>,
     pub closed_by_pull_requests_references: Option<Connection<PullRequestNode>>,
     pub timeline_items: Option<Connection<TimelineItem>>,
+    pub files: Option<Connection<Text>>,
+    pub commits: Option<Connection<CommitNode>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Connection<T> {
-    #[serde(default = "Vec::new")]
-    pub nodes: Vec<Option<T>>,
+    /// Null if GitHub gave up at this connection.
+    pub nodes: Option<Vec<Option<T>>>,
     pub page_info: Option<PageInfo>,
     pub total_count: Option<usize>,
+}
+
+impl<T> Connection<T> {
+    /// Returns all nodes; a hidden one is `None`.
+    pub fn nodes(&self) -> impl DoubleEndedIterator<Item = &Option<T>> {
+        self.nodes.iter().flatten()
+    }
 }
 
 /// Returns the cursor of the next page, if there is one.
@@ -160,7 +197,11 @@ pub(super) fn next<T>(connection: &Option<Connection<T>>) -> Option<String> {
 
 /// Returns the nodes of a connection that are not hidden.
 pub(super) fn visible<T>(connection: Option<Connection<T>>) -> impl Iterator<Item = T> {
-    connection.into_iter().flat_map(|page| page.nodes).flatten()
+    connection
+        .into_iter()
+        .filter_map(|page| page.nodes)
+        .flatten()
+        .flatten()
 }
 
 /// Returns the id of a node; `None` if it is absent or unusable.

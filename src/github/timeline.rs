@@ -33,13 +33,13 @@ impl PullRequestCollector {
     /// Adds the pull requests of one page. A null node is hidden from our credentials.
     pub fn add_page(&mut self, page: &Pages) {
         let references = page.closed_by_pull_requests_references.as_ref();
-        for node in references.iter().flat_map(|page| &page.nodes) {
+        for node in references.iter().flat_map(|page| page.nodes()) {
             match node {
                 Some(node) => self.add_closing(node),
                 None => self.some_hidden = true,
             }
         }
-        for event in page.timeline_items.iter().flat_map(|page| &page.nodes) {
+        for event in page.timeline_items.iter().flat_map(|page| page.nodes()) {
             match event {
                 Some(event) => self.add_event(event),
                 None => self.some_hidden = true,
@@ -62,7 +62,7 @@ impl PullRequestCollector {
                         associated_pull_requests: Some(candidates),
                     }),
             } => {
-                let read = candidates.nodes.len();
+                let read = candidates.nodes().count();
                 let all = candidates.total_count.unwrap_or_default();
                 if all > read {
                     log::info!(
@@ -70,7 +70,7 @@ impl PullRequestCollector {
                         self.issue
                     );
                 }
-                for node in candidates.nodes.iter().flatten() {
+                for node in candidates.nodes().flatten() {
                     // An open pull request may contain the closing commit, too; it did not close
                     // anything.
                     if node.state == NodeState::Merged {

@@ -117,7 +117,9 @@ fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) 
 
 fn success_record(run: &Run, one: &PlannedMapping, pushed: bool) -> SuccessRecord {
     let Claimed { mapping, item } = &one.claimed;
-    let is_settled = one.snapshot.state != State::Open && item.status.0 == ItemStatus::CLOSED;
+    let is_settled = one.snapshot.state != State::Open
+        && item.status.0 == ItemStatus::CLOSED
+        && one.snapshot.missing.is_empty();
     SuccessRecord {
         id: mapping.id,
         due_at: mapping.due_at,

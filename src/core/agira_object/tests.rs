@@ -66,6 +66,7 @@ fn snapshot(details: Details) -> Snapshot {
         labels: vec!["bug".to_owned(), "ui".to_owned()],
         created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
         updated_at: "2026-01-02T00:00:00Z".parse().unwrap(),
+        missing: Vec::new(),
         details,
     }
 }

@@ -248,9 +248,13 @@ fn githubs_errors_of_one_issue_or_repository() {
             Some(RepositoryHidden),
             Some(RepositoryHidden),
         ),
-        (Some("SERVICE_UNAVAILABLE"), Some(Unanswered), Some(Failed)),
-        (Some("SOMETHING_NEW"), Some(Unanswered), Some(Failed)),
-        (None, Some(Unanswered), Some(Failed)),
+        (
+            Some("SERVICE_UNAVAILABLE"),
+            Some(Unanswered),
+            Some(Unanswered),
+        ),
+        (Some("SOMETHING_NEW"), Some(Unanswered), Some(Unanswered)),
+        (None, Some(Unanswered), Some(Unanswered)),
     ];
     for (error_type, of_repository, of_part) in table {
         assert_eq!(

@@ -121,6 +121,7 @@ fn world(mapping: Mapping, state: State, details: Details) -> World {
         labels: Vec::new(),
         created_at: at("2026-01-01T00:00:00Z"),
         updated_at: at("2026-03-01T10:00:00Z"),
+        missing: Vec::new(),
         details,
     };
     let records = Records {

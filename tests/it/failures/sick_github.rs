@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use agira_worker::core::agira_object::ObjectType;
 use chrono::{DateTime, Utc};
-use kit::github::{Event, Fault, NullAlias};
+use kit::github::{Event, Fault, NullAlias, Sickness};
 use kit::http::Response;
 use kit::weaviate::{GraphQl, Settings};
 use serde_json::{Value, json};
@@ -310,7 +311,9 @@ fn the_rest_of_an_endless_timeline_counts_as_hidden() {
     }
     world.github.clear_log();
     let run = world.run(&["sync"]).exits(0);
-    run.logs("acme/shop#1: not all labels and pull requests were read, because it has more than 40 pages");
+    run.logs(
+        "acme/shop#1: not all of its pull requests could be read (there are more than 40 pages)",
+    );
     // The poll, the fetch of both, and 39 further pages.
     assert_eq!(world.github.requests().len(), 41);
     for item in [1, 2] {
@@ -387,4 +390,62 @@ fn slow_requests_to_weaviate_do_not_outlast_the_time_budget() {
     world.weaviate.settings().latency = Duration::ZERO;
     world.run(args).exits(0);
     assert_eq!(world.one::<i64>(waiting), 0);
+}
+
+/// What GitHub cannot answer about is left out, said once, and asked for again by the next recheck.
+#[test]
+fn an_issue_with_a_timeline_that_github_never_answers_moves_its_item_and_keeps_its_links() {
+    for sickness in [Sickness::Timeout, Sickness::Error] {
+        let mut world = changed();
+        world.github.issue("acme/shop#1", |issue| {
+            issue
+                .timeline
+                .push(Event::Connected("acme/shop#7".to_owned()));
+        });
+        world.github.pull_request("acme/shop#7", |_| {});
+        world.sync();
+        assert_eq!(world.item_status(1), "Testing");
+        world
+            .github
+            .make_sick("acme/shop#1", "timelineItems", sickness);
+        world.github.reopen("acme/shop#1", &seconds_from_now(15));
+        let run = world.run(&["sync"]).exits(0);
+        let run = run.logs("acme/shop#1: not all of its pull requests could be read (");
+        let facts = "SELECT json_build_array(state, worker_error, worker_attempts,
+                (SELECT count(*) FROM worker_pull_request_link)) FROM core_externalissuemapping WHERE id = 1";
+        assert_eq!(
+            world.one::<Value>(facts),
+            json!(["open", null, 0, 1]),
+            "{sickness:?}\n{}",
+            run.all()
+        );
+    }
+}
+
+/// A huge pull request, whose files time out, is recorded; its object has everything else.
+#[test]
+fn a_pull_request_whose_files_github_never_answers_is_recorded_without_them() {
+    for sickness in [Sickness::Timeout, Sickness::Error] {
+        let mut world = changed();
+        world.closing_pull_request("acme/shop#1", "acme/shop#7");
+        world.github.pull_request("acme/shop#7", |found| {
+            found.files = vec!["src/cart.rs".to_owned()];
+            found.commits = vec!["Keep the cart".to_owned()];
+        });
+        world.github.make_sick("acme/shop#7", "files", sickness);
+        world.github.merge("acme/shop#7", &seconds_from_now(5));
+        let run = world.run(&["sync"]).exits(0);
+        let run = run.logs("acme/shop#7: not all of its changed files could be read (");
+        let row: Value = world.one(
+            "SELECT json_build_array(id, state, worker_error) FROM core_externalissuemapping WHERE kind = 'PR'",
+        );
+        assert_eq!(row[1], "merged", "{}", run.all());
+        let id = row[0].as_i64().expect("an id");
+        let object = world.properties(ObjectType::GithubPr, id);
+        let text = object["text"].as_str().unwrap_or_default();
+        assert!(
+            text.contains("Keep the cart") && !text.contains("Changed files"),
+            "{object}"
+        );
+    }
 }

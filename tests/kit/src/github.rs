@@ -22,7 +22,7 @@ use crate::http::{Exchange, Response, Server, lock};
 pub use graphql::sdl;
 pub use published::differences;
 use world::World;
-pub use world::{Closer, Event, Issue, PullRequest};
+pub use world::{Closer, Event, Issue, PullRequest, Sickness};
 
 /// Settings of the service, which tests can change while it runs.
 #[derive(Debug, Clone)]
@@ -238,6 +238,14 @@ impl Github {
         lock(&self.state)
             .null_aliases
             .insert(key.to_lowercase(), (count, alias));
+    }
+
+    /// Makes GitHub fail at one field of an issue or pull request, from now on.
+    pub fn make_sick(&self, key: &str, field: &str, sickness: Sickness) {
+        lock(&self.state)
+            .world
+            .sick_fields
+            .insert((key.to_lowercase(), field.to_owned()), sickness);
     }
 
     /// Hides a repository from the token.

@@ -110,6 +110,7 @@ fn snapshot(rng: &mut Rng, mapping: &Mapping, now: DateTime<Utc>) -> Snapshot {
         labels,
         created_at: now,
         updated_at: now,
+        missing: Vec::new(),
         details,
     }
 }

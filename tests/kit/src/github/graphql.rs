@@ -10,13 +10,16 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use super::rest::LIMIT;
-use super::world::{Closer, Event, Issue, PullRequest, Repository, Thread, World};
+use super::world::{Closer, Event, Issue, PullRequest, Repository, Sickness, Thread, World};
 use super::{Fault, State};
 use crate::graphql::{Cache, Object, Refused, Resolved, execute, validate};
 use crate::http::Response;
 
 /// Node limit of GitHub's page "Rate limits and query limits for the GraphQL API".
 const MOST_NODES: u64 = 500_000;
+
+/// Type of an error that ends the whole query; no answer shows it.
+const TIMEOUT: &str = "TIMEOUT";
 
 static SCHEMA: LazyLock<Valid<Schema>> = LazyLock::new(|| {
     Schema::parse_and_validate(sdl(), "schema.graphql").expect("the simulator's own schema")
@@ -54,13 +57,7 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
     }
     let size = Size::of(&document, &body["variables"]);
     if size.aliases > state.settings.most_aliases {
-        let page =
-            b"<html><body>We couldn't respond to your request in time.</body></html>".to_vec();
-        return Response {
-            body: page,
-            ..Response::empty(502)
-        }
-        .header("content-type", "text/html");
+        return too_late();
     }
     if size.nodes > MOST_NODES {
         let message = format!(
@@ -80,6 +77,7 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
     let executed = execute(&SCHEMA, &document, &body["variables"], &root);
     drop(root);
     match executed {
+        Ok(answer) if is_too_late(&answer) => too_late(),
         Ok(mut answer) => {
             spoil(&mut state.faults, &mut answer);
             nullify(state, &body["variables"], &mut answer);
@@ -87,6 +85,21 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
         }
         Err(invalid) => errors(json!([{ "message": invalid.0 }])),
     }
+}
+
+fn is_too_late(answer: &Value) -> bool {
+    let errors = answer["errors"].as_array();
+    errors.is_some_and(|errors| errors.iter().any(|error| error["type"] == TIMEOUT))
+}
+
+/// Returns the page of GitHub's proxy after ten seconds.
+fn too_late() -> Response {
+    let page = b"<html><body>We couldn't respond to your request in time.</body></html>".to_vec();
+    Response {
+        body: page,
+        ..Response::empty(502)
+    }
+    .header("content-type", "text/html")
 }
 
 fn errors(errors: Value) -> Response {
@@ -292,6 +305,19 @@ fn thread<'a>(
     }
 }
 
+/// Returns the error of a field that GitHub fails at.
+fn sick<'a>(world: &World, home: &Repository, number: i32, field: &str) -> Option<Answered<'a>> {
+    let key = format!("{}#{number}", home.name.to_lowercase());
+    let refused = match world.sick_fields.get(&(key, field.to_owned()))? {
+        Sickness::Timeout => Refused::typed(TIMEOUT, String::new()),
+        Sickness::Error => Refused {
+            kind: None,
+            message: "Something went wrong while executing your query.".to_owned(),
+        },
+    };
+    Some(Err(refused))
+}
+
 /// Returns an issue or pull request by name; `None` if the token cannot read it.
 fn named<'a>(world: &'a World, key: &str) -> Option<Object<'a>> {
     world
@@ -300,7 +326,9 @@ fn named<'a>(world: &'a World, key: &str) -> Option<Object<'a>> {
 }
 
 fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Issue) -> Object<'a> {
+    let failure = move |field: &str| sick(world, home, number, field);
     Object::new("Issue", move |field, arguments| match field {
+        _ if failure(field).is_some() => failure(field).expect("it was there"),
         "repository" => Ok(Resolved::Object(repository(world, home))),
         "labels" => labels(&issue.labels, arguments),
         "closedByPullRequestsReferences" => {
@@ -357,7 +385,9 @@ fn pull_request<'a>(
     number: i32,
     found: &'a PullRequest,
 ) -> Object<'a> {
+    let failure = move |field: &str| sick(world, home, number, field);
     Object::new("PullRequest", move |field, arguments| match field {
+        _ if failure(field).is_some() => failure(field).expect("it was there"),
         "repository" => Ok(Resolved::Object(repository(world, home))),
         "labels" => labels(&found.labels, arguments),
         "closingIssuesReferences" => {

@@ -79,6 +79,15 @@ pub enum Event {
     },
 }
 
+/// The way in which GitHub fails at one field, while it answers for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sickness {
+    /// Every query with the field ends in a proxy's page.
+    Timeout,
+    /// The field is null, with an error that names it in its path.
+    Error,
+}
+
 /// Closer of an issue.
 #[derive(Debug, Clone)]
 pub enum Closer {
@@ -143,6 +152,8 @@ pub(super) struct World {
     renamed: BTreeMap<String, String>,
     /// Issues and pull requests that GitHub cannot answer for (lower case).
     pub too_heavy: BTreeSet<String>,
+    /// Fields of issues and pull requests (`owner/name#number`, lower case) that GitHub fails at.
+    pub sick_fields: BTreeMap<(String, String), Sickness>,
     last_id: i64,
 }
 
