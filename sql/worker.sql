@@ -60,16 +60,17 @@ BEGIN
             worker_checked_at = CASE WHEN isfinite(worker_checked_at) THEN worker_checked_at END,
             worker_external_updated_at = CASE WHEN isfinite(worker_external_updated_at) THEN worker_external_updated_at END,
             worker_closed_at = CASE WHEN isfinite(worker_closed_at) THEN worker_closed_at END,
-            worker_pushed_at = CASE WHEN isfinite(worker_pushed_at) THEN worker_pushed_at END
+            worker_pushed_at = CASE WHEN isfinite(worker_pushed_at) THEN worker_pushed_at END,
+            worker_delivery_at = CASE WHEN isfinite(worker_delivery_at) THEN worker_delivery_at END
         WHERE NOT isfinite(worker_due_at) OR NOT isfinite(worker_recheck_at) OR NOT isfinite(worker_claimed_until)
             OR NOT isfinite(worker_error_at) OR NOT isfinite(worker_checked_at) OR NOT isfinite(worker_external_updated_at)
-            OR NOT isfinite(worker_closed_at) OR NOT isfinite(worker_pushed_at);
+            OR NOT isfinite(worker_closed_at) OR NOT isfinite(worker_pushed_at) OR NOT isfinite(worker_delivery_at);
         -- A claim without an end would never become a suspect, and a due time without an end would never come.
         ALTER TABLE core_externalissuemapping
             ADD CONSTRAINT worker_mapping_finite CHECK (
                 isfinite(worker_due_at) AND isfinite(worker_recheck_at) AND isfinite(worker_claimed_until)
                 AND isfinite(worker_error_at) AND isfinite(worker_checked_at) AND isfinite(worker_external_updated_at)
-                AND isfinite(worker_closed_at) AND isfinite(worker_pushed_at)
+                AND isfinite(worker_closed_at) AND isfinite(worker_pushed_at) AND isfinite(worker_delivery_at)
             );
     END IF;
 END

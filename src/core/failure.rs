@@ -275,10 +275,14 @@ pub fn rest_issue(status: u16, leads_outside: bool) -> MappingErrorKind {
     }
 }
 
-/// Classifies a response of Weaviate by its status.
-pub fn weaviate(status: u16) -> Result<(), FailureKind> {
+/// Classifies a response of Weaviate by its status and its `Retry-After`, in seconds. Weaviate sends
+/// none, but the proxies before it do.
+pub fn weaviate(status: u16, retry_after: Option<u64>) -> Result<(), FailureKind> {
+    let wait = retry_after.filter(|seconds| *seconds > 0);
+    let wait = wait.map(|seconds| seconds.min(LONGEST_WAIT));
     match status {
         200..=299 => Ok(()),
+        429 | 503 if wait.is_some() => Err(FailureKind::RateLimited(wait)),
         401 | 403 => Err(FailureKind::Refused),
         // A usage limit or a lack of memory: a smaller request does not help.
         429 | 500.. => Err(FailureKind::Unavailable),
@@ -286,16 +290,85 @@ pub fn weaviate(status: u16) -> Result<(), FailureKind> {
     }
 }
 
+/// Words, in lower case, with which Weaviate reports a failure of its own as one of an object or a
+/// query: a full disk, its limit `MAXIMUM_CONCURRENT_GET_REQUESTS`, a lack of memory, other nodes, and
+/// a vectorizer that is down, has no key (`nil pointer`) or no quota.
+const WEAVIATES_OWN: [&str; 16] = [
+    "store is read-only",
+    "no space left on device",
+    "too many open files",
+    "429 too many requests",
+    "not enough memory",
+    "cannot reach enough replicas",
+    "connection refused",
+    "connection reset",
+    "no such host",
+    "i/o timeout",
+    "deadline exceeded",
+    "api key",
+    "apikey",
+    "nil pointer dereference",
+    "rate limit",
+    "quota",
+];
+
 /// Classifies an error message in a response of Weaviate with status 200. It may be a failure of
 /// the server instead of the object or the query.
 pub fn weaviate_message(message: &str) -> FailureKind {
-    // The first message means a full disk; the second one comes from the server's limit
-    // `MAXIMUM_CONCURRENT_GET_REQUESTS`.
-    if message.contains("store is read-only") || message.contains("429 Too many requests") {
-        FailureKind::Unavailable
-    } else {
-        FailureKind::Rejected
+    let message = message.to_lowercase();
+    let is_of_service = WEAVIATES_OWN.iter().any(|words| message.contains(words));
+    match is_of_service || names_failure_of_provider(&message) {
+        true => FailureKind::Unavailable,
+        false => FailureKind::Rejected,
     }
+}
+
+/// Returns true if two or more objects all failed for one reason, apart from ids, numbers and quoted
+/// text: then it is the service, and not the objects.
+pub fn is_one_reason(reasons: &[&str]) -> bool {
+    let mut general = reasons.iter().map(|reason| general(reason));
+    let first = general.next();
+    reasons.len() > 1 && general.all(|other| Some(other) == first)
+}
+
+/// Replaces what differs between objects: words with a digit, and text in quotation marks.
+fn general(reason: &str) -> String {
+    let mut general = String::with_capacity(reason.len());
+    let (mut rest, mut before) = (reason, ' ');
+    while let Some(next) = rest.chars().next() {
+        let after = rest.get(next.len_utf8()..).unwrap_or_default();
+        let is_opening = matches!(next, '\'' | '"' | '`') && !before.is_alphanumeric();
+        let closing = after.find(next).filter(|_| is_opening);
+        let is_word = |letter: char| letter.is_alphanumeric() || letter == '-';
+        let length = match closing {
+            Some(place) => 2 * next.len_utf8() + place,
+            None => rest
+                .find(|letter| !is_word(letter))
+                .unwrap_or(rest.len())
+                .max(next.len_utf8()),
+        };
+        let (part, others) = rest.split_at(length);
+        match closing.is_some() || part.contains(|letter: char| letter.is_ascii_digit()) {
+            true => general.push('#'),
+            false => general.push_str(part),
+        }
+        before = part.chars().next_back().unwrap_or(' ');
+        rest = others;
+    }
+    general
+}
+
+/// Returns true if the message names a status with which a vectorizer's provider refuses the key, or
+/// every request for now.
+fn names_failure_of_provider(message: &str) -> bool {
+    message.split("status").skip(1).any(|rest| {
+        let rest = rest.trim_start_matches([':', ' ']);
+        let rest = rest.strip_prefix("code").unwrap_or(rest);
+        let rest = rest.trim_start_matches([':', ' ']);
+        let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next();
+        let status = digits.and_then(|digits| digits.parse::<u16>().ok());
+        matches!(status, Some(401 | 402 | 403 | 429 | 500..=599))
+    })
 }
 
 /// Classifies an error of PostgreSQL by its code ("PostgreSQL Error Codes"). An error without a

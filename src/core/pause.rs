@@ -3,6 +3,8 @@
 use chrono::{DateTime, Duration, Utc};
 use serde::Serialize;
 
+use super::failure::LONGEST_WAIT;
+
 /// Length of a pause without a named end; each later one in a row lasts twice as long (design.md,
 /// "Failure model").
 const UNNAMED_PAUSE: Duration = Duration::seconds(60);
@@ -12,7 +14,7 @@ const LONGEST_UNNAMED_PAUSE: Duration = Duration::hours(2);
 /// A pause that a service demanded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pause {
-    /// Service that must not be asked: `github`.
+    /// Service that must not be asked: `github` or `weaviate`.
     pub scope: String,
     /// End of the pause (UTC).
     pub until: DateTime<Utc>,
@@ -24,6 +26,12 @@ pub struct Pause {
 }
 
 impl Pause {
+    /// Returns true if the pause is not over; `now` is in UTC. No pause ends later than the longest
+    /// wait from now, unless the clock was ahead when it was stored.
+    pub fn holds(&self, now: DateTime<Utc>) -> bool {
+        self.until > now && (self.until - now).num_seconds() <= LONGEST_WAIT as i64
+    }
+
     /// Returns the pause that a rate limit demands. `wait` is in seconds, if the service named a
     /// time; `now` is in UTC.
     pub fn after_limit(

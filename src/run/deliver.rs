@@ -44,6 +44,7 @@ pub fn outboxes(run: &mut Run, job: &Job) -> Result<usize, Stop> {
         // The record of a delivery has already released its claim, so that this releases only the
         // rest.
         run.db.release(run.id, &ids)?;
+        run.index.store_pause(&mut run.db, run.access)?;
         let rejected = result?;
         if has_limit {
             left -= batch.len() - rejected;
@@ -58,7 +59,8 @@ pub fn outboxes(run: &mut Run, job: &Job) -> Result<usize, Stop> {
 
 /// Delivers a batch; returns the number of its mappings with a rejected object.
 fn deliver(run: &mut Run, batch: &[ClaimedOutbox]) -> Result<usize, Stop> {
-    if !run.index.check(&mut run.report)? {
+    run.index.read_pause(&mut run.db)?;
+    if !run.index.check(&mut run.report) {
         count_pending(run, batch);
         return Ok(0);
     }
@@ -74,7 +76,7 @@ fn deliver(run: &mut Run, batch: &[ClaimedOutbox]) -> Result<usize, Stop> {
     let mut ids: Vec<Uuid> = wanted.iter().map(|object| object.key().uuid()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let Some(states) = run.index.object_states(&ids, &mut run.report)? else {
+    let Some(states) = run.index.object_states(&ids, &mut run.report) else {
         count_pending(run, batch);
         return Ok(0);
     };

@@ -31,6 +31,7 @@ use state::Run;
 pub use job::{Job, Scope, Start};
 pub use pause::GITHUB;
 pub use stop::Stop;
+pub use weaviate::WEAVIATE;
 
 /// Runs all steps of a job.
 fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {

@@ -237,15 +237,16 @@ fn read_objects(run: &mut Run, observed: &mut Observed) -> Result<(), Stop> {
     }
     ids.sort_unstable();
     ids.dedup();
+    run.index.read_pause(&mut run.db)?;
     for (id, object) in run
         .index
-        .object_states(&ids, &mut run.report)?
+        .object_states(&ids, &mut run.report)
         .unwrap_or_default()
     {
         observed.records.objects.insert(id, object.state);
         observed.vectors.insert(id, object.vectors);
     }
-    Ok(())
+    run.index.store_pause(&mut run.db, run.access)
 }
 
 fn github_ids(snapshot: &Snapshot) -> Vec<GithubId> {

@@ -44,6 +44,7 @@ pub fn slice(run: &mut Run, applied: Applied) -> Result<Pushed, Stop> {
         requests.push((one.subject(), ids));
     }
     let deliveries = writer::write(run, &objects, &applied.vectors, &requests);
+    run.index.store_pause(&mut run.db, run.access)?;
     let mappings = applied.mappings.into_iter().zip(deliveries);
     Ok(Pushed {
         mappings: mappings

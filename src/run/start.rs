@@ -56,7 +56,7 @@ pub fn open(
         github: github
             .with_timeouts(job.timeouts)
             .with_signals(signals.clone()),
-        index: Index::new(weaviate, signals),
+        index: Index::new(weaviate, budget.clone()),
         pause,
         budget,
         policy: job.policy.clone(),

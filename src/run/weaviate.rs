@@ -4,20 +4,24 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use anyhow::anyhow;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::stop::Stop;
+use super::stop::{Budget, Stop};
 use crate::core::agira_object::CLASS;
-use crate::core::failure::{FailureKind, ServiceError};
+use crate::core::failure::{FailureKind, ServiceError, is_one_reason, weaviate_message};
+use crate::core::pause::Pause;
+use crate::core::text::timestamp;
+use crate::db::{Access, Db};
 use crate::report::{Report, StoppedBy};
-use crate::signal::Signals;
 use crate::weaviate::{ClassState, ObjectWrite, StoredObject, Weaviate};
 
 /// Largest number of objects in one write. If Weaviate goes down, the results of earlier writes
 /// count.
 const OBJECTS_PER_CALL: usize = 200;
+
+/// Scope of Weaviate's pauses in `worker_pause`.
+pub const WEAVIATE: &str = "weaviate";
 
 /// Result of each object that was sent: accepted, or rejected with a reason. An object without an
 /// entry waits.
@@ -31,7 +35,7 @@ enum Readiness {
     Ready,
     /// Weaviate answers, but has no class of our name.
     ClassMissing,
-    /// Weaviate does not answer or refuses us.
+    /// Weaviate does not answer, refuses us, demands a pause, or has a class that does not fit.
     Down,
 }
 
@@ -39,16 +43,37 @@ enum Readiness {
 pub struct Index {
     client: Weaviate,
     readiness: Readiness,
-    signals: Signals,
+    budget: Budget,
+    /// The last pause that Weaviate demanded, which may be over.
+    pause: Option<Pause>,
+    /// This run has not stored the pause so far.
+    is_pause_new: bool,
 }
 
 impl Index {
     /// Wraps a client; nothing is sent yet.
-    pub fn new(client: Weaviate, signals: Signals) -> Self {
+    pub fn new(client: Weaviate, budget: Budget) -> Self {
         Self {
             client,
             readiness: Readiness::Unknown,
-            signals,
+            budget,
+            pause: None,
+            is_pause_new: false,
+        }
+    }
+
+    /// Reads the pause that a run, this one or another, has stored.
+    pub fn read_pause(&mut self, db: &mut Db) -> anyhow::Result<()> {
+        self.pause = db.pause(WEAVIATE)?;
+        Ok(())
+    }
+
+    /// Stores a pause that Weaviate demanded since the last call, so that later runs respect it.
+    pub fn store_pause(&mut self, db: &mut Db, access: Access) -> Result<(), Stop> {
+        let is_new = std::mem::take(&mut self.is_pause_new) && access == Access::ReadWrite;
+        match self.pause.as_ref().filter(|_| is_new) {
+            Some(pause) => Ok(db.store_pause(pause)?),
+            None => Ok(()),
         }
     }
 
@@ -72,37 +97,57 @@ impl Index {
         self.client.requests()
     }
 
-    /// Reads and checks the class once per run. Returns false if Weaviate is down. A missing class
-    /// is no obstacle, because a write creates it.
-    pub fn check(&mut self, report: &mut Report) -> Result<bool, Stop> {
+    /// Returns the reason why Weaviate, although it is ready, could not read this object.
+    pub fn unreadable(&self, id: Uuid) -> Option<&str> {
+        self.client.unreadable(id)
+    }
+
+    /// Reads and checks the class once per run, before anything is written. Returns false if Weaviate
+    /// must not be asked or cannot be used. A missing class is no obstacle, because a write creates
+    /// it.
+    pub fn check(&mut self, report: &mut Report) -> bool {
+        let now = self.budget.now();
+        if let Some(pause) = self.pause.as_ref().filter(|pause| pause.holds(now))
+            && !self.is_down()
+        {
+            let (until, reason) = (timestamp(pause.until), &pause.reason);
+            let reason = format!("Weaviate is not asked before {until}: {reason}");
+            self.readiness = Readiness::Down;
+            log::warn!("{reason}; objects wait in the outboxes");
+            report.stop(StoppedBy::Weaviate, &reason);
+        }
         if self.readiness == Readiness::Unknown {
             match self.client.class() {
                 Ok(ClassState::Fits) => self.readiness = Readiness::Ready,
                 Ok(ClassState::Missing) => self.readiness = Readiness::ClassMissing,
                 Ok(ClassState::Unfit(problems)) => {
-                    return Err(Stop::Fatal(anyhow!("Weaviate: {problems}")));
+                    self.readiness = Readiness::Down;
+                    let error = format!("Weaviate: {problems}");
+                    log::error!("{error}; objects wait in the outboxes");
+                    report.fail(&error);
                 }
                 Err(error) => self.fail(&error, report),
             }
         }
-        Ok(!self.is_down())
+        !self.is_down()
     }
 
-    /// Reads the state of each object; `None` if Weaviate cannot be asked.
+    /// Reads the state of each object, except for those that [`Index::unreadable`] explains; `None`
+    /// if Weaviate cannot be asked.
     pub fn object_states(
         &mut self,
         ids: &[Uuid],
         report: &mut Report,
-    ) -> Result<Option<HashMap<Uuid, StoredObject>>, Stop> {
-        if !self.check(report)? {
-            return Ok(None);
+    ) -> Option<HashMap<Uuid, StoredObject>> {
+        if !self.check(report) {
+            return None;
         }
         if self.lacks_class() {
             let missing = ids.iter().map(|id| (*id, StoredObject::missing()));
-            return Ok(Some(missing.collect()));
+            return Some(missing.collect());
         }
         let states = self.client.object_states(ids);
-        Ok(states.map_err(|error| self.fail(&error, report)).ok())
+        states.map_err(|error| self.fail(&error, report)).ok()
     }
 
     /// Reads a whole object; `None` if it is missing or Weaviate cannot be asked.
@@ -126,9 +171,21 @@ impl Index {
                 break;
             }
             let written = self.client.write(batch);
-            if let Ok(written) = written.map_err(|error| self.fail(&error, report)) {
-                let ids = batch.iter().map(|write| write.object.key().uuid());
-                results.extend(ids.zip(written));
+            let Ok(written) = written.map_err(|error| self.fail(&error, report)) else {
+                break;
+            };
+            let failure = failure_of_weaviate(&written);
+            let is_own = |result: &Result<(), String>| match (result, &failure) {
+                (Err(reason), Some((_, of_all))) => !of_all && !is_of_weaviate(reason),
+                _ => true,
+            };
+            let ids = batch.iter().map(|write| write.object.key().uuid());
+            results.extend(
+                ids.zip(written.iter().cloned())
+                    .filter(|(_, one)| is_own(one)),
+            );
+            if let Some((reason, _)) = failure {
+                self.fail(&ServiceError::unavailable(reason), report);
             }
         }
         results
@@ -158,9 +215,19 @@ impl Index {
                 report.fail(&error);
             }
             FailureKind::Interrupted => {
-                if let Some(signal) = self.signals.caught() {
-                    report.stop(StoppedBy::Signal(signal), &error.message);
+                if let Some(Stop::Later(by, _)) = self.budget.interrupted() {
+                    report.stop(by, &error.message);
                 }
+            }
+            FailureKind::RateLimited(wait) => {
+                let (now, reason) = (self.budget.now(), &error.message);
+                let pause = Pause::after_limit(WEAVIATE, None, wait, reason, now);
+                let until = timestamp(pause.until);
+                let error =
+                    format!("Weaviate's limit is reached; no run asks it before {until}: {reason}");
+                log::warn!("{error}; objects wait in the outboxes");
+                report.stop(StoppedBy::Weaviate, &error);
+                (self.pause, self.is_pause_new) = (Some(pause), true);
             }
             _ => {
                 let error = format!("Weaviate: {error}");
@@ -169,4 +236,20 @@ impl Index {
             }
         }
     }
+}
+
+/// Returns the reason why it is Weaviate that failed and not its objects, and true if it failed for
+/// all of them: its words say so, or two or more objects all failed for one reason.
+fn failure_of_weaviate(written: &[Result<(), String>]) -> Option<(String, bool)> {
+    let reasons = written.iter().filter_map(|result| result.as_ref().err());
+    let reasons: Vec<&str> = reasons.map(String::as_str).collect();
+    if reasons.len() == written.len() && is_one_reason(&reasons) {
+        return Some(((*reasons.first()?).to_owned(), true));
+    }
+    let own = reasons.into_iter().find(|reason| is_of_weaviate(reason))?;
+    Some((own.to_owned(), false))
+}
+
+fn is_of_weaviate(reason: &str) -> bool {
+    weaviate_message(reason) == FailureKind::Unavailable
 }

@@ -119,7 +119,12 @@ pub fn write(
                     let rejection = format!("Weaviate rejects {key}: {message}");
                     delivery.rejected.push(rejection);
                 }
-                None => delivery.waiting += 1,
+                None => match run.index.unreadable(*id) {
+                    Some(reason) => delivery
+                        .rejected
+                        .push(format!("Weaviate cannot read {key}: {reason}")),
+                    None => delivery.waiting += 1,
+                },
             }
         }
         counts.failed += delivery.rejected.len() as u64;

@@ -123,9 +123,12 @@ fn problems(class: &Value) -> Vec<String> {
         (actual != *wanted)
             .then(|| format!("property {name} is {} instead of {wanted}", quoted(actual)))
     };
-    PROPERTIES
+    let own = PROPERTIES
         .iter()
-        .filter(|(name, _)| !NOT_WRITTEN.contains(name))
-        .filter_map(check)
-        .collect()
+        .filter(|(name, _)| !NOT_WRITTEN.contains(name));
+    let tenants = class["multiTenancyConfig"]["enabled"].as_bool();
+    let tenants = tenants
+        .filter(|enabled| *enabled)
+        .map(|_| "multi-tenancy is on, and Agira's objects have no tenant".to_owned());
+    own.filter_map(check).chain(tenants).collect()
 }

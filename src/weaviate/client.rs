@@ -1,13 +1,15 @@
 //! Requests to Weaviate, and the classes of their failures.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use anyhow::Context;
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
+use uuid::Uuid;
 
-use crate::core::failure::{self, ServiceError};
+use crate::core::failure::{self, FailureKind, ServiceError};
 use crate::http::{Http, Response, Timeouts, bearer};
 use crate::signal::Signals;
 
@@ -31,6 +33,8 @@ pub struct Weaviate {
     pub(super) vectors: Option<VectorSource>,
     /// The server has not rejected a GraphQL query so far.
     pub(super) has_graphql: bool,
+    /// Objects that Weaviate failed to read, although it is ready, with its reasons.
+    pub(super) unreadable: HashMap<Uuid, String>,
 }
 
 impl Weaviate {
@@ -49,6 +53,7 @@ impl Weaviate {
             http,
             vectors: None,
             has_graphql: true,
+            unreadable: HashMap::new(),
         })
     }
 
@@ -79,6 +84,16 @@ impl Weaviate {
         self.http.requests
     }
 
+    /// Returns true if Weaviate says that it is ready.
+    pub(super) fn is_ready(&mut self) -> bool {
+        let url = format!("{}/v1/.well-known/ready", self.http.root);
+        let read = |response: Response| match response.status.is_success() {
+            true => Ok(()),
+            false => Err(ServiceError::unavailable(response.reason())),
+        };
+        self.http.send(|client| client.get(&url), read).is_ok()
+    }
+
     pub(super) fn send(
         &mut self,
         path: &str,
@@ -90,13 +105,22 @@ impl Weaviate {
     }
 }
 
+/// Returns a failure of Weaviate in an answer with status 200, so that a smaller request does not
+/// help.
+pub(super) fn of_service(message: impl Into<String>) -> ServiceError {
+    ServiceError {
+        status: Some(200),
+        ..ServiceError::unavailable(message)
+    }
+}
+
 fn json(response: &Response) -> Result<Value, ServiceError> {
-    failure::weaviate(response.status.as_u16())
+    failure::weaviate(response.status.as_u16(), response.retry_after())
         .map_err(|kind| response.error(kind, response.reason()))?;
     response.json().map_err(|_| {
-        ServiceError::unavailable(format!(
-            "the answer is not JSON (is WEAVIATE_URL a Weaviate server?): {}",
-            response.reason()
-        ))
+        let reason = response.reason();
+        let message =
+            format!("the answer is not JSON (is WEAVIATE_URL a Weaviate server?): {reason}");
+        response.error(FailureKind::Unavailable, message)
     })
 }

@@ -2,6 +2,7 @@
 
 mod class;
 mod client;
+mod halve;
 mod read;
 mod write;
 

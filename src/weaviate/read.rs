@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::client::{VectorSource, Weaviate};
+use super::client::{VectorSource, Weaviate, of_service};
 use crate::core::agira_object::CLASS;
 use crate::core::failure::{FailureKind, ServiceError, weaviate_message};
 use crate::core::records::ObjectState;
@@ -37,42 +37,69 @@ impl StoredObject {
 }
 
 impl Weaviate {
-    /// Reads the objects with these ids; the result has an entry for each id. The class must have
-    /// been read before.
+    /// Reads the objects with these ids. The result has an entry for each id, except for those that
+    /// [`Weaviate::unreadable`] explains. The class must have been read before.
     pub fn object_states(
         &mut self,
         ids: &[Uuid],
     ) -> Result<HashMap<Uuid, StoredObject>, ServiceError> {
+        let size = |client: &Self, _: &[Uuid], most: usize| match client.asks_graphql() {
+            true => most,
+            false => 1,
+        };
+        let results = self.in_parts(ids, IDS_PER_QUERY, size, Self::read)?;
         let mut states = HashMap::with_capacity(ids.len());
-        for ids in ids.chunks(IDS_PER_QUERY) {
-            // A GraphQL query would have to name each vector; a GET returns all of them.
-            if self.has_graphql && !matches!(self.vectors, Some(VectorSource::Named(_))) {
-                match self.query(ids) {
-                    Ok(response) => {
-                        states.extend(response);
-                        continue;
-                    }
-                    Err(error) if error.kind == FailureKind::Rejected => {
-                        log::info!(
-                            "Weaviate does not answer GraphQL ({}: {}); reading each object with a request of its own",
-                            error.status.unwrap_or_default(),
-                            error.message
-                        );
-                        self.has_graphql = false;
-                    }
-                    Err(error) => return Err(error),
+        for (id, result) in ids.iter().zip(results) {
+            match result {
+                Ok(state) => {
+                    self.unreadable.remove(id);
+                    states.insert(*id, state);
                 }
-            }
-            for id in ids {
-                let object = self
-                    .object(*id)?
-                    .map_or_else(StoredObject::missing, |object| {
-                        self.stored(&object["properties"], &object)
-                    });
-                states.insert(*id, object);
+                Err(reason) => {
+                    log::warn!("Weaviate cannot read the object {id}: {reason}");
+                    self.unreadable.insert(*id, reason);
+                }
             }
         }
         Ok(states)
+    }
+
+    /// Returns the reason why Weaviate, although it is ready, could not read this object.
+    pub fn unreadable(&self, id: Uuid) -> Option<&str> {
+        self.unreadable.get(&id).map(String::as_str)
+    }
+
+    /// A GraphQL query would have to name each vector; a GET returns all of them.
+    fn asks_graphql(&self) -> bool {
+        self.has_graphql && !matches!(self.vectors, Some(VectorSource::Named(_)))
+    }
+
+    /// Reads objects with one GraphQL query, or with a request for each of them.
+    fn read(&mut self, ids: &[Uuid]) -> Result<Vec<StoredObject>, ServiceError> {
+        if self.asks_graphql() {
+            match self.query(ids) {
+                Err(error) if error.kind == FailureKind::Rejected => {
+                    log::info!(
+                        "Weaviate does not answer GraphQL ({}: {}); reading each object with a request of its own",
+                        error.status.unwrap_or_default(),
+                        error.message
+                    );
+                    self.has_graphql = false;
+                }
+                result => {
+                    let mut states = result?;
+                    let state = |id| states.remove(id).unwrap_or_else(StoredObject::missing);
+                    return Ok(ids.iter().map(state).collect());
+                }
+            }
+        }
+        let get = |id: &Uuid| {
+            let object = self.object(*id)?;
+            Ok(object.map_or_else(StoredObject::missing, |object| {
+                self.stored(&object["properties"], &object)
+            }))
+        };
+        ids.iter().map(get).collect()
     }
 
     /// Reads a whole object; `None` if it does not exist.
@@ -119,9 +146,7 @@ impl Weaviate {
             });
         }
         let Some(objects) = response["data"]["Get"][CLASS].as_array() else {
-            return Err(ServiceError::unavailable(
-                "the GraphQL answer names no objects",
-            ));
+            return Err(of_service("the GraphQL answer names no objects"));
         };
         let mut states: HashMap<Uuid, StoredObject> = ids
             .iter()

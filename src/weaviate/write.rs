@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::client::Weaviate;
+use super::client::{Weaviate, of_service};
 use super::read::state;
 use crate::core::agira_object::{AgiraObject, CLASS};
 use crate::core::failure::{FailureKind, ServiceError, weaviate_message};
@@ -39,36 +39,12 @@ impl Weaviate {
     /// them again is safe.
     pub fn write(&mut self, objects: &[ObjectWrite]) -> Result<Vec<WriteResult>, ServiceError> {
         let encoded: Vec<Value> = objects.iter().map(encode).collect();
-        let mut results = Vec::with_capacity(objects.len());
-        let mut max = OBJECTS_PER_BATCH;
-        while results.len() < encoded.len() {
-            let rest = &encoded[results.len()..];
-            let batch = &rest[..batch_len(rest, max)];
-            match self.write_batch(batch) {
-                Ok(written) => results.extend(written),
-                // A redirect says nothing about the object.
-                Err(error)
-                    if batch.len() == 1
-                        && error.kind == FailureKind::Rejected
-                        && error.status >= Some(400) =>
-                {
-                    results.push(Err(error.message));
-                }
-                Err(ServiceError {
-                    kind: FailureKind::TooHeavy | FailureKind::Rejected,
-                    message,
-                    ..
-                }) if batch.len() > 1 => {
-                    log::info!(
-                        "Weaviate does not accept {} objects at once ({message}); sending fewer",
-                        batch.len()
-                    );
-                    max = batch.len().div_ceil(2);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(results)
+        let size = |_: &Self, rest: &[Value], most| batch_len(rest, most);
+        let results = self.in_parts(&encoded, OBJECTS_PER_BATCH, size, Self::write_batch)?;
+        Ok(results
+            .into_iter()
+            .map(|result| result.and_then(|written| written))
+            .collect())
     }
 
     fn write_batch(&mut self, batch: &[Value]) -> Result<Vec<WriteResult>, ServiceError> {
@@ -79,17 +55,15 @@ impl Weaviate {
         let results = response.as_array().into_iter().flatten();
         let results: Vec<WriteResult> = results.map(result).collect();
         if results.len() != batch.len() {
-            return Err(ServiceError::unavailable(
+            return Err(of_service(
                 "the answer to a batch does not have a result for each object",
             ));
         }
-        let failure = results
-            .iter()
-            .filter_map(|result| result.as_ref().err())
-            .find(|message| weaviate_message(message) == FailureKind::Unavailable);
-        match failure {
-            Some(message) => Err(ServiceError::unavailable(message)),
-            None => self.confirm(batch, results),
+        let reasons = || results.iter().filter_map(|result| result.as_ref().err());
+        let of_weaviate = |reason: &&String| weaviate_message(reason) == FailureKind::Unavailable;
+        match reasons().find(of_weaviate) {
+            Some(reason) if reasons().count() == batch.len() => Err(of_service(reason)),
+            _ => self.confirm(batch, results),
         }
     }
 
@@ -120,9 +94,7 @@ impl Weaviate {
         if written.iter().all(is_stored) {
             return Ok(results);
         }
-        Err(ServiceError::unavailable(format!(
-            "objects were not kept: {message}"
-        )))
+        Err(of_service(format!("objects were not kept: {message}")))
     }
 }
 

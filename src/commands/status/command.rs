@@ -12,7 +12,7 @@ use crate::db::{Access, Db};
 use crate::report::{
     CANNOT_RUN, Ending, Format, LastWord, TRY_LATER, UNHEALTHY, is_result_lost, print_json,
 };
-use crate::run::{GITHUB, Stop};
+use crate::run::{GITHUB, Stop, WEAVIATE};
 
 /// The number of causes of failures that are shown without `--failed`.
 const SHOWN_CAUSES: i64 = 20;
@@ -88,6 +88,7 @@ fn read(
         status.overview.rejected_deliveries = Some(db.rejected_deliveries(projects, mappings)?);
     }
     status.pause = db.pause(GITHUB)?.filter(|pause| pause.until > now);
+    status.weaviate_pause = db.pause(WEAVIATE)?.filter(|pause| pause.holds(now));
     if args.check {
         let reasons = unhealthy(args, status, now);
         status.exit_code = if reasons.is_empty() { 0 } else { UNHEALTHY };

@@ -41,6 +41,8 @@ pub(super) struct Status {
     #[serde(skip)]
     pub causes: Option<Vec<Cause>>,
     pub pause: Option<Pause>,
+    /// Pause that Weaviate demanded and that is not over.
+    pub weaviate_pause: Option<Pause>,
     /// Reasons of `--check` to raise an alarm; empty if all is well, null without `--check`.
     pub unhealthy: Option<Vec<String>>,
 }

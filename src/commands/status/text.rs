@@ -26,12 +26,17 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
     details.iter().for_each(|sentence| line(None, sentence));
     if !args.failed {
         counts(&overview.counts, &screen);
-        if let Some(pause) = &status.pause {
-            let (until, reason) = (timestamp(pause.until), &pause.reason);
-            line(
-                Some(Tone::Warning),
-                &format!("GitHub is not asked before {until}: {reason}"),
-            );
+        for (service, pause) in [
+            ("GitHub", &status.pause),
+            ("Weaviate", &status.weaviate_pause),
+        ] {
+            if let Some(pause) = pause {
+                let (until, reason) = (timestamp(pause.until), &pause.reason);
+                line(
+                    Some(Tone::Warning),
+                    &format!("{service} is not asked before {until}: {reason}"),
+                );
+            }
         }
         if let Some(read) = &overview.runs {
             runs(read, &screen);

@@ -349,7 +349,16 @@ fn weaviates_answers_by_status() {
         (499, Err(Rejected)),
     ];
     for (status, expected) in table {
-        assert_eq!(weaviate(status), expected, "{status}");
+        assert_eq!(weaviate(status, None), expected, "{status}");
+    }
+    for (status, wait, expected) in [
+        (429, 60, RateLimited(Some(60))),
+        (503, 31_536_000, RateLimited(Some(7200))),
+        (503, 0, Unavailable),
+        (500, 60, Unavailable),
+        (403, 60, Refused),
+    ] {
+        assert_eq!(weaviate(status, Some(wait)), Err(expected), "{status}");
     }
 }
 
@@ -364,6 +373,29 @@ fn weaviates_errors_with_status_200() {
             "explorer: list class: search: 429 Too many requests",
             Unavailable,
         ),
+        (
+            "failed to vectorize batch of objects: dial tcp 10.0.0.1:8000: connect: connection refused",
+            Unavailable,
+        ),
+        (
+            "vectorize: connection to: OpenAI API failed with status: 429 error: slow down",
+            Unavailable,
+        ),
+        ("OpenAI API failed with status: 500", Unavailable),
+        ("remote client: status code: 503", Unavailable),
+        ("API failed with status: 401", Unavailable),
+        (
+            "OpenAI API failed with status: 400 error: too long",
+            Rejected,
+        ),
+        ("invalid text property 'status': 5 is a number", Rejected),
+        ("API Key: no api key found", Unavailable),
+        (
+            "panic occurred: runtime error: invalid memory address or nil pointer dereference",
+            Unavailable,
+        ),
+        ("put objects: cannot reach enough replicas", Unavailable),
+        ("cannot process batch: not enough memory", Unavailable),
         (
             "invalid integer property 'number' on class 'AgiraObject'",
             Rejected,
@@ -428,4 +460,19 @@ fn postgresqls_errors_by_code() {
         (postgres(None, true), postgres(None, false)),
         (Lost, DatabaseFailure::Refused)
     );
+}
+
+#[test]
+fn objects_that_all_fail_for_one_reason_are_a_failure_of_the_service() {
+    let one = [
+        "object 'a b' of batch 7 failed: id 3fa85f64-5717-4562-b3fc-2c963f66afa6",
+        "object 'c' of batch 12 failed: id 00000000-0000-0000-0000-000000000001",
+    ];
+    assert!(is_one_reason(&one));
+    assert!(is_one_reason(&["no", "no", "no"]));
+    assert!(is_one_reason(&["é \"1\"", "é \"x\""]));
+    assert!(!is_one_reason(&["no"]) && !is_one_reason(&[]));
+    assert!(!is_one_reason(&["no", "no", "not this one"]));
+    assert!(!is_one_reason(&["can't read it", "can't write it"]));
+    assert!(!is_one_reason(&["an 'open quote", "an 'open end"]));
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{closed_issues, seconds_from_now};
 use crate::harness::{Run, World, uuid};
+use kit::weaviate::{Fault, GraphQl, Settings};
 
 const DELIVERY: &str = "SELECT concat_ws('|', worker_delivery_attempts, worker_delivery_error,
     worker_outbox IS NOT NULL, extract(epoch FROM worker_delivery_at - now())::int / 30 * 30)
@@ -132,7 +133,7 @@ fn retry_failed_and_a_named_sync_deliver_a_rejected_object_at_once() {
 
 #[test]
 fn status_and_metrics_show_what_weaviate_rejects() {
-    let mut world = closed_issues(Default::default(), 3);
+    let mut world = closed_issues(Settings::default(), 3);
     world.weaviate.reject_object(&uuid(GithubIssue, 2), "no");
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
@@ -171,7 +172,7 @@ fn status_and_metrics_show_what_weaviate_rejects() {
 /// L4: rejected objects take no place from healthy ones, not even with a limit that is smaller than their number.
 #[test]
 fn healthy_outboxes_are_delivered_in_the_next_run_although_many_are_poisoned() {
-    let mut world = closed_issues(Default::default(), 60);
+    let mut world = closed_issues(Settings::default(), 60);
     world.weaviate.settings().down = true;
     world.run(&["sync", "--limit", "100"]).exits(75);
     world.weaviate.settings().down = false;
@@ -189,4 +190,221 @@ fn healthy_outboxes_are_delivered_in_the_next_run_although_many_are_poisoned() {
     assert_eq!(world.one::<i64>(waiting), 0);
     let status = json_of(&world, &["status"], 0);
     assert_eq!(status["weaviate"], json!({ "pending": 30, "rejected": 30 }));
+}
+
+/// Returns a world in which this many issues wait in outboxes, because Weaviate was down.
+fn waiting(settings: Settings, issues: i32) -> World {
+    let world = closed_issues(settings, issues);
+    world.weaviate.settings().down = true;
+    world.run(&["sync", "--limit", "100"]).exits(75);
+    world.weaviate.settings().down = false;
+    world.weaviate.clear_log();
+    world
+}
+
+/// Fault 13: one object that Weaviate answers with a 5xx kept all others waiting.
+#[test]
+fn an_object_that_breaks_its_batch_is_found_and_the_others_arrive() {
+    for status in [500, 502, 504] {
+        let world = waiting(Settings::default(), 60);
+        world
+            .weaviate
+            .break_writes_of(&uuid(GithubIssue, 17), status);
+        let report = json_of(&world, &["sync"], 3);
+        assert_eq!(report["weaviate"]["created"], 119, "{status}");
+        let status = json_of(&world, &["status"], 0);
+        let rejected = &status["rejected_deliveries"];
+        assert_eq!(
+            (&rejected[0]["mapping_id"], &rejected[1]),
+            (&json!(17), &Value::Null)
+        );
+        assert!(writes(&world) <= 3 * 8 + 8, "{} batches", writes(&world));
+    }
+}
+
+#[test]
+fn an_object_that_breaks_its_batch_during_a_push_is_found_too() {
+    let mut world = closed_issues(Settings::default(), 30);
+    world.weaviate.break_writes_of(&uuid(Item, 9), 500);
+    let report = json_of(&world, &["sync"], 3);
+    assert_eq!(report["weaviate"]["created"], 59);
+    assert_eq!(items(&mut world, "Testing"), 30);
+    world.weaviate.allow_object(&uuid(Item, 9));
+    pass_backoffs(&mut world);
+    let report = json_of(&world, &["sync"], 0);
+    assert_eq!(report["weaviate"]["created"], 1);
+}
+
+#[test]
+fn a_single_object_that_weaviate_cannot_write_is_its_own_failure() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.sync();
+    world.weaviate.delete_object(&uuid(Item, 1));
+    world.weaviate.break_writes_of(&uuid(Item, 1), 500);
+    let report = json_of(&world, &["sync", "--recheck-now"], 3);
+    assert_eq!(
+        report["mappings"][0]["delivery_error"],
+        "Weaviate rejects item:1: panic occurred: index out of range"
+    );
+}
+
+#[test]
+fn an_object_that_cannot_be_read_waits_alone() {
+    for graphql in [GraphQl::On, GraphQl::Disabled422] {
+        let settings = Settings {
+            graphql,
+            ..Settings::default()
+        };
+        let mut world = waiting(settings, 60);
+        world.weaviate.break_reads_of(&uuid(GithubIssue, 17), 500);
+        let report = json_of(&world, &["sync"], 3);
+        assert_eq!(report["weaviate"]["created"], 119, "{graphql:?}");
+        let status = json_of(&world, &["status"], 0);
+        assert_eq!(
+            status["rejected_deliveries"][0]["error"],
+            "Weaviate cannot read github_issue:17: panic occurred: index out of range"
+        );
+        world.weaviate.allow_object(&uuid(GithubIssue, 17));
+        pass_backoffs(&mut world);
+        world.sync();
+        assert_eq!(world.weaviate.objects().len(), 120);
+    }
+}
+
+/// Fault 14: a failure of the service, reported by each object, parked every mapping.
+#[test]
+fn objects_that_all_fail_with_the_same_words_count_no_attempt() {
+    for words in [
+        "object {} is not possible today",
+        "failed to vectorize batch of objects: connect: connection refused",
+        "OpenAI API failed with status: 429",
+    ] {
+        let mut world = closed_issues(Settings::default(), 20);
+        for mapping in 1..=20 {
+            for id in [uuid(GithubIssue, mapping), uuid(Item, mapping)] {
+                let words = words.replace("{}", &id);
+                world.weaviate.reject_object(&id, &words);
+            }
+        }
+        for run in 0..3 {
+            let report = json_of(&world, &["sync", "--limit", "8"], 75);
+            assert_eq!(report["stopped_by"], "weaviate", "{words}, {run}");
+            assert_eq!(report["weaviate"]["failed"], 0);
+        }
+        assert_eq!(items(&mut world, "Testing"), 20);
+        let untouched = "SELECT count(*) FROM core_externalissuemapping WHERE worker_attempts = 0
+            AND worker_delivery_attempts = 0 AND worker_delivery_error IS NULL AND worker_outbox IS NOT NULL";
+        assert_eq!(world.one::<i64>(untouched), 20);
+        world.weaviate.recover();
+        world.sync();
+        assert_eq!(world.weaviate.objects().len(), 40);
+    }
+}
+
+/// One object that fails with words of the service stops its own delivery, and not that of its batch.
+#[test]
+fn an_object_with_words_of_the_service_waits_and_the_rest_of_its_batch_arrives() {
+    let mut world = waiting(Settings::default(), 60);
+    let words = "failed to vectorize: dial tcp: connection refused";
+    world.weaviate.reject_object(&uuid(GithubIssue, 1), words);
+    let report = json_of(&world, &["sync"], 75);
+    assert_eq!(
+        [
+            &report["weaviate"]["created"],
+            &report["weaviate"]["pending"]
+        ],
+        [119, 1]
+    );
+    assert_eq!(
+        world.one::<i64>(
+            "SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL"
+        ),
+        1
+    );
+}
+
+/// A batch that failed as a whole goes behind the others, so that it does not come first for ever.
+#[test]
+fn a_batch_that_failed_as_a_whole_does_not_come_first_again() {
+    let mut world = waiting(Settings::default(), 60);
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_recheck_at = now() + interval '9 days'",
+    );
+    for mapping in 1..=10 {
+        for id in [uuid(GithubIssue, mapping), uuid(Item, mapping)] {
+            world.weaviate.reject_object(&id, "not possible today");
+        }
+    }
+    let push = &["push-weaviate", "--limit", "10"];
+    assert_eq!(json_of(&world, push, 75)["weaviate"]["created"], 0);
+    let report = json_of(&world, push, 0);
+    assert_eq!(report["weaviate"]["created"], 20);
+}
+
+/// Fault 15: a class that does not fit kept the item of a closed issue where it was. The objects wait.
+#[test]
+fn a_class_that_does_not_fit_stops_no_item() {
+    let mut world = World::new();
+    let linked = world.closed_issue("acme/shop#1");
+    world.weaviate.lose_everything();
+    let mut class = kit::weaviate::agira_class();
+    class["multiTenancyConfig"] = json!({ "enabled": true });
+    world.weaviate.create_class(class);
+    for _ in 0..2 {
+        world
+            .run(&["sync"])
+            .exits(1)
+            .logs("multi-tenancy is on")
+            .logs("objects wait in the outboxes");
+    }
+    assert_eq!(world.item_status(linked.item), "Testing");
+    assert_eq!(writes(&world), 0);
+    world.weaviate.lose_everything();
+    world.weaviate.create_agira_class();
+    world.sync();
+    assert_eq!(world.properties(Item, linked.item)["status"], "Testing");
+}
+
+/// Fault 16 and invariant 11: a wait that Weaviate names lasts beyond the run, and GitHub is asked meanwhile.
+#[test]
+fn a_wait_that_weaviate_names_is_respected_by_later_runs() {
+    let in_an_hour = (chrono::Utc::now() + chrono::Duration::hours(1)).to_rfc2822();
+    let in_an_hour = in_an_hour.replace("+0000", "GMT");
+    for (status, wait) in [(429, "600"), (503, "31536000"), (503, &*in_an_hour)] {
+        let mut world = closed_issues(Settings::default(), 2);
+        world
+            .weaviate
+            .fail_next(1, &Fault::RetryAfter(status, wait.to_owned()));
+        let report = json_of(&world, &["sync"], 75);
+        assert_eq!(report["stopped_by"], "weaviate", "{status} {wait}");
+        assert_eq!(items(&mut world, "Testing"), 2);
+        let asked = world.weaviate.requests().len();
+        assert_eq!(asked, 1);
+        let third = world.closed_issue("acme/shop#3");
+        world
+            .run(&["sync"])
+            .exits(75)
+            .logs("Weaviate is not asked before ");
+        let dry = &["sync", "--mapping", "1", "--dry-run"];
+        for args in [&["push-weaviate"][..], dry] {
+            world.run(args).exits(75);
+        }
+        assert_eq!(world.item_status(third.item), "Testing");
+        assert_eq!(world.weaviate.requests().len(), asked, "{status} {wait}");
+        world
+            .run(&["status"])
+            .exits(0)
+            .prints("Weaviate is not asked before ");
+        let status = json_of(&world, &["status"], 0);
+        assert_eq!(
+            (&status["weaviate_pause"]["scope"], &status["pause"]),
+            (&json!("weaviate"), &Value::Null)
+        );
+        let longest = "SELECT until <= now() + interval '2 hours' FROM worker_pause";
+        assert!(world.one::<bool>(longest), "{wait}");
+        world.execute("UPDATE worker_pause SET until = now() - interval '1 second'");
+        world.sync();
+        assert_eq!(world.weaviate.objects().len(), 6);
+    }
 }

@@ -99,7 +99,7 @@ fn checking_one_more_unchanged_mapping_costs_no_statement() {
     assert_eq!(cost.batches, 0);
     let slices = 3;
     assert!(
-        cost.statements <= 20 + 4 * slices,
+        cost.statements <= 20 + 5 * slices,
         "{} statements",
         cost.statements
     );

@@ -94,6 +94,8 @@ pub enum Fault {
     LoseAnswer,
     /// The client gets a page of a proxy.
     Html,
+    /// The client gets this status with this `Retry-After`, and the server does nothing.
+    RetryAfter(u16, String),
 }
 
 /// A running simulator, or a real server behind a proxy; dropping it stops it.
@@ -109,6 +111,10 @@ struct State {
     store: Store,
     faults: Vec<Fault>,
     rejected: BTreeMap<String, String>,
+    /// Objects with the status of every request that writes them.
+    unwritable: BTreeMap<String, u16>,
+    /// Objects with the status of every request that reads them.
+    unreadable: BTreeMap<String, u16>,
     /// Number of objects in executed writes.
     writes: usize,
     /// Number of executed writes after which the server stops.
@@ -164,6 +170,8 @@ impl Weaviate {
             store: Store::default(),
             faults: Vec::new(),
             rejected: BTreeMap::new(),
+            unwritable: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             writes: 0,
             stop_after: None,
         }));
@@ -422,9 +430,22 @@ impl Weaviate {
             .insert(id.to_owned(), message.to_owned());
     }
 
+    /// Answers every batch that contains this object with this status, until it is allowed again.
+    pub fn break_writes_of(&self, id: &str, status: u16) {
+        lock(&self.state).unwritable.insert(id.to_owned(), status);
+    }
+
+    /// Answers every request that reads this object with this status, until it is allowed again.
+    pub fn break_reads_of(&self, id: &str, status: u16) {
+        lock(&self.state).unreadable.insert(id.to_owned(), status);
+    }
+
     /// Allows an object again.
     pub fn allow_object(&self, id: &str) {
-        lock(&self.state).rejected.remove(id);
+        let mut state = lock(&self.state);
+        state.rejected.remove(id);
+        state.unwritable.remove(id);
+        state.unreadable.remove(id);
     }
 
     /// Makes the next `count` requests fail.
@@ -445,6 +466,8 @@ impl Weaviate {
         state.settings.down = false;
         state.faults.clear();
         state.rejected.clear();
+        state.unwritable.clear();
+        state.unreadable.clear();
         state.stop_after = None;
     }
 

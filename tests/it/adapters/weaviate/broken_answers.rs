@@ -105,9 +105,9 @@ fn a_broken_connection_is_opened_again_before_weaviate_counts_as_down() {
 }
 
 #[test]
-fn a_slow_write_is_halved_before_weaviate_counts_as_down() {
+fn a_silent_weaviate_is_asked_whether_it_is_ready_and_counts_as_down() {
     let mut client = impatient(&serve(hold));
     let error = client.write(&all_to_write(0..4)).expect_err("no answer");
     assert!(error.kind == FailureKind::TooHeavy, "{error:?}");
-    assert_eq!(client.requests(), 3, "4, 2 and 1 objects");
+    assert_eq!(client.requests(), 2, "the batch and the question");
 }

@@ -21,6 +21,9 @@ pub fn answer(state: &Mutex<State>, real: Option<&Lent>, request: &Request) -> R
         if request.body.len() > state.settings.most_bytes {
             return html(413);
         }
+        if let Some(status) = broken(&state, request) {
+            return rest::failed(status, "panic occurred: index out of range");
+        }
         let is_health = request.path.starts_with("/v1/.well-known/");
         (!is_health && !state.faults.is_empty()).then(|| state.faults.remove(0))
     };
@@ -30,12 +33,29 @@ pub fn answer(state: &Mutex<State>, real: Option<&Lent>, request: &Request) -> R
             ..Response::empty(status)
         },
         Some(Fault::Html) => html(200),
+        Some(Fault::RetryAfter(status, wait)) => {
+            rest::failed(status, "slow down").header("retry-after", &wait)
+        }
         Some(Fault::LoseAnswer) => {
             served(state, real, request);
             html(502)
         }
         None => served(state, real, request),
     }
+}
+
+/// Returns the status of a request for an object that the server cannot write or read.
+fn broken(state: &State, request: &Request) -> Option<u16> {
+    let objects = match request.path.as_str() {
+        BATCH => &state.unwritable,
+        _ => &state.unreadable,
+    };
+    let body = String::from_utf8_lossy(&request.body);
+    let names = |id: &str| request.path.ends_with(id) || body.contains(id);
+    objects
+        .iter()
+        .find(|(id, _)| names(id))
+        .map(|(_, status)| *status)
 }
 
 fn served(state: &Mutex<State>, real: Option<&Lent>, request: &Request) -> Response {
