@@ -131,7 +131,8 @@ impl Db {
     /// Releases those of `ids` that this run holds. A mapping that was taken over as a suspect also
     /// loses the attempt that was counted then. Its claim keeps the id of this run, so that this
     /// run does not claim it again, and is set to expired, so that it stays a suspect for later
-    /// runs. If the release fails, the claims expire.
+    /// runs. If the server has ended the session, another one begins. If the release fails, the
+    /// claims expire.
     pub fn release(&mut self, run: Uuid, ids: &[MappingId]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
@@ -150,6 +151,24 @@ impl Db {
         };
         let ids = numbers(ids);
         let parameters: Parameters<'_> = &[&run, &ids, &suspects];
-        self.end_claims("release", "releasing mappings", sql, parameters)
+        self.again(|db| db.end_claims("release", "releasing mappings", sql, parameters))
+    }
+
+    /// Releases everything that a run holds, also claims whose confirmation was lost with the
+    /// session. The run started at `since`, so that only it can have taken over a mapping with a
+    /// later error.
+    pub fn release_all(&mut self, run: Uuid, since: DateTime<Utc>) -> Result<()> {
+        let sql = "/* held */ SELECT id, coalesce(worker_error_at >= $2, false) AS is_suspect
+             FROM core_externalissuemapping WHERE worker_claim IS NOT NULL AND worker_claim = $1 ORDER BY id";
+        let rows = self.again(|db| db.rows("releasing mappings", sql, &[&run, &since]))?;
+        let mut ids = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let id = MappingId(row.get("id")?);
+            ids.push(id);
+            if row.get("is_suspect")? {
+                self.suspects.insert(id);
+            }
+        }
+        self.release(run, &ids)
     }
 }

@@ -13,7 +13,6 @@ use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
 use super::error::is_transient;
 use super::server::{addresses, set_timeouts};
-use super::session::{Access, Db};
 use super::tls::Tls;
 use super::value::Row;
 use crate::core::text::Printable;
@@ -35,18 +34,6 @@ const SETTINGS: [(&str, &str); 6] = [
 
 const CHECK: &str = "cannot connect to PostgreSQL; check DATABASE_URL and whether the server runs";
 
-impl Db {
-    /// Connects, checks the schema and returns PostgreSQL's time (UTC) as the start of the run. The
-    /// error names the remedy if PostgreSQL is unreachable, or lacks Agira's tables or
-    /// `sql/worker.sql`.
-    pub fn connect(url: &str, access: Access) -> Result<(Self, DateTime<Utc>)> {
-        let (client, now) = open(url)?;
-        let mut db = Self::new(client, access);
-        db.check_schema()?;
-        Ok((db, now))
-    }
-}
-
 /// Splits DATABASE_URL into the driver's part and the part about TLS. An error shows no value of
 /// it.
 pub fn parameters(url: &str) -> Result<(postgres::Config, Tls)> {
@@ -67,7 +54,7 @@ pub fn parameters(url: &str) -> Result<(postgres::Config, Tls)> {
 
 /// Returns the first session that begins, and PostgreSQL's time (UTC). Each address has its own
 /// `connect_timeout`.
-fn open(url: &str) -> Result<(postgres::Client, DateTime<Utc>)> {
+pub fn open(url: &str) -> Result<(postgres::Client, DateTime<Utc>)> {
     let (mut config, tls) = parameters(url)?;
     config.application_name("agira-worker");
     let limit = set_timeouts(&mut config);
@@ -195,7 +182,7 @@ mod tests {
             "postgresql:/me:hunter2@host/agira?sslmode=disable",
             "host=host password=my hunter2=1",
         ] {
-            let error = format!("{:#}", Db::connect(bad, Access::ReadOnly).err().unwrap());
+            let error = format!("{:#}", open(bad).err().unwrap());
             assert!(
                 error.starts_with("DATABASE_URL is not a PostgreSQL address"),
                 "{error}"

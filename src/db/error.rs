@@ -17,6 +17,13 @@ pub fn is_conflict(error: &postgres::Error) -> bool {
     classify(error) == DatabaseFailure::Conflict
 }
 
+/// Returns true if the session has ended.
+pub fn is_lost(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    let cause = causes.find_map(|cause| cause.downcast_ref::<postgres::Error>());
+    cause.is_some_and(|error| classify(error) == DatabaseFailure::Lost)
+}
+
 /// Returns true if a later run can succeed without a person's help.
 pub fn is_transient(error: &postgres::Error) -> bool {
     use DatabaseFailure::{Conflict, Lost, Slow};

@@ -1,10 +1,13 @@
-//! Checks that the database is Agira's, has our schema, and has columns of the types that the
+//! Opens the database: checks that it is Agira's, has our schema, and has columns of the types that the
 //! statements read and write.
 
 use anyhow::{Context, Result, bail};
 
+use chrono::{DateTime, Utc};
+
+use super::connect::open;
 use super::privileges::privileges;
-use super::session::Db;
+use super::session::{Access, Db};
 
 /// Returns the types that a column of this name may have, separated by `|`.
 fn types(column: &str) -> &'static str {
@@ -30,8 +33,18 @@ const TEXT: &str = "text|character varying|character|citext";
 const TIME: &str = "timestamp with time zone";
 
 impl Db {
+    /// Connects, checks the schema and returns PostgreSQL's time (UTC) as the start of the run. The
+    /// error names the remedy if PostgreSQL is unreachable, or lacks Agira's tables or
+    /// `sql/worker.sql`.
+    pub fn connect(url: &str, access: Access) -> Result<(Self, DateTime<Utc>)> {
+        let (client, now) = open(url)?;
+        let mut db = Self::new(client, url, access);
+        db.check_schema()?;
+        Ok((db, now))
+    }
+
     /// Checks that the database has every column that a statement needs, with a type that it knows.
-    pub(super) fn check_schema(&mut self) -> Result<()> {
+    fn check_schema(&mut self) -> Result<()> {
         let pairs = privileges().flat_map(|needed| {
             let pair = move |column| (needed.table, column);
             needed.columns.into_iter().map(pair)

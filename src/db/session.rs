@@ -5,9 +5,11 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Context;
 use postgres::types::ToSql;
 use postgres::{Error, Statement};
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::error::{describe, is_conflict};
+use super::connect::open;
+use super::error::{describe, is_conflict, is_lost};
 use super::value::Row;
 use crate::core::model::MappingId;
 use crate::signal::Signals;
@@ -15,6 +17,8 @@ use crate::signal::Signals;
 /// A connection that prepares each statement once and counts what it sends.
 pub struct Db {
     client: postgres::Client,
+    /// DATABASE_URL, for another session; empty after its use.
+    url: SecretString,
     pub(super) access: Access,
     prepared: HashMap<String, Statement>,
     /// After a signal, nothing is repeated.
@@ -56,9 +60,10 @@ impl Repeatable for Error {
 }
 
 impl Db {
-    pub(super) fn new(client: postgres::Client, access: Access) -> Self {
+    pub(super) fn new(client: postgres::Client, url: &str, access: Access) -> Self {
         Self {
             client,
+            url: url.into(),
             access,
             prepared: HashMap::new(),
             signals: Signals::default(),
@@ -66,6 +71,31 @@ impl Db {
             statements: 1,
             is_repeating: false,
             suspects: HashSet::new(),
+        }
+    }
+
+    /// Begins another session, once, if the server or the network has ended this one. Nothing is
+    /// wrong with the claims then, and a claim that expires counts an attempt.
+    pub(super) fn again<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let result = work(self);
+        let is_lost = self.client.is_closed() || result.as_ref().is_err_and(is_lost);
+        let url = std::mem::take(&mut self.url);
+        match result {
+            Err(error) if is_lost && !url.expose_secret().is_empty() => {
+                log::info!("{error:#}; connecting again to release the claims");
+                let (client, _) = open(url.expose_secret())?;
+                self.client = client;
+                self.prepared.clear();
+                self.statements += 1;
+                work(self)
+            }
+            result => {
+                self.url = url;
+                result
+            }
         }
     }
 

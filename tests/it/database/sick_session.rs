@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use kit::boundaries::{Boundaries, Side, Then};
+use kit::postgres_proxy::PostgresProxy;
 use serde_json::json;
 
 use crate::harness::{Run, World};
@@ -248,4 +249,76 @@ fn an_unreferenced_repository_is_deleted_before_the_first_poll_of_a_day() {
         let count = "SELECT count(*) FROM worker_repository";
         assert_eq!(world.one::<i64>(count), left, "{polled}: {}", run.all());
     }
+}
+
+/// The request during which the server ends the session: the poll, a fetch, the writing of objects.
+#[test]
+fn a_session_that_the_server_ends_costs_no_attempt() {
+    for part in ["query Poll", "query Fetch", "/v1/batch/objects"] {
+        let mut world = World::new();
+        for number in 1..=3 {
+            world.closed_issue(&format!("acme/shop#{number}"));
+        }
+        // A suspect, whose attempt is taken back.
+        let suspect = world.closed_issue("acme/shop#4").mapping;
+        world.execute(&format!(
+            "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(),
+                worker_claimed_until = now() - interval '1 minute' WHERE id = {suspect}"
+        ));
+        let boundaries = Boundaries::new();
+        world.github.observe(&boundaries);
+        world.weaviate.observe(&boundaries);
+        let mut person = world.database.client();
+        let mut is_done = false;
+        boundaries.watch(move |place| {
+            if place.side == Side::After && place.what.contains(part) && !is_done {
+                is_done = true;
+                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE application_name = 'agira-worker' AND datname = current_database()";
+                assert_eq!(person.query(sql, &[]).unwrap().len(), 1);
+            }
+            Then::Pass
+        });
+        let run = world.run(&["sync", "--output", "json"]).exits(75);
+        boundaries.clear();
+        assert_eq!(run.json()["stopped_by"], "database", "{part}");
+        let recorded: (i32, String) = (
+            world.one("SELECT exit_code FROM worker_run"),
+            world.one("SELECT stopped_by FROM worker_run"),
+        );
+        assert_eq!(recorded, (75, "database".to_owned()), "{part}");
+        let left = format!(
+            "SELECT count(*) FROM core_externalissuemapping
+             WHERE worker_claim IS NOT NULL AND id <> {suspect} OR worker_attempts > 0 OR worker_error IS NOT NULL"
+        );
+        assert_eq!(world.one::<i64>(&left), 0, "{part}: {}", run.all());
+        world.sync();
+        let moved = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
+        assert_eq!(world.one::<i64>(moved), 4, "{part}");
+    }
+}
+
+/// The claim commits, and its confirmation does not arrive.
+#[test]
+fn a_claim_whose_confirmation_is_lost_is_released() {
+    let mut world = World::new();
+    world.closed_issue("acme/shop#1");
+    let boundaries = Boundaries::new();
+    let proxy = PostgresProxy::start(&world.database.url(), boundaries.clone());
+    let mut is_lost = false;
+    boundaries.watch(move |place| {
+        let is_claim = place.side == Side::After && place.what.contains("/* claim */");
+        match is_claim && !is_lost {
+            true => {
+                is_lost = true;
+                Then::Lose
+            }
+            false => Then::Pass,
+        }
+    });
+    let mut command = world.command(&["sync"]);
+    Run::of(command.env("DATABASE_URL", proxy.url())).exits(75);
+    let held = "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NOT NULL";
+    assert_eq!(world.one::<i64>(held), 0);
+    world.sync().prints("1 items moved");
 }

@@ -4,7 +4,7 @@
 
 mod session;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -34,6 +34,8 @@ struct Shared {
     server: PathBuf,
     idle: Mutex<HashMap<Whose, Vec<Session>>>,
     clients: Mutex<Vec<Arc<Client>>>,
+    /// Options of the clients that died. They get no further session.
+    dead: Mutex<HashSet<String>>,
     is_over: AtomicBool,
 }
 
@@ -41,6 +43,8 @@ struct Shared {
 struct Client {
     stream: UnixStream,
     database: String,
+    /// Options of the client; the histories give each run its own ones.
+    options: String,
     /// Application name of the client.
     application: String,
 }
@@ -61,6 +65,7 @@ impl PostgresPool {
             server,
             idle: Mutex::default(),
             clients: Mutex::default(),
+            dead: Mutex::default(),
             is_over: AtomicBool::new(false),
         });
         let serving = shared.clone();
@@ -86,8 +91,18 @@ impl PostgresPool {
     }
 
     /// Cuts the connections to a database (its [`crate::postgres_server::Database::url`]) of the client with this
-    /// application name, as if its process had died. Waits until PostgreSQL has rolled back its work.
+    /// application name, as if its process had died: clients with the same options get no further session. Waits until
+    /// PostgreSQL has rolled back its work.
+    pub fn kill(&self, url: &str, application: &str) {
+        self.end(url, application, true);
+    }
+
+    /// Cuts the same connections, as if PostgreSQL had ended the sessions.
     pub fn cut(&self, url: &str, application: &str) {
+        self.end(url, application, false);
+    }
+
+    fn end(&self, url: &str, application: &str, dies: bool) {
         let database = url.rsplit('/').next().unwrap_or_default();
         let is_meant = |client: &&Arc<Client>| {
             client.database == database && client.application == application
@@ -98,6 +113,9 @@ impl PostgresPool {
             .cloned()
             .collect();
         for client in meant {
+            if dies {
+                lock(&self.shared.dead).insert(client.options.clone());
+            }
             let _ = client.stream.shutdown(Shutdown::Both);
             wait::until(
                 "the pool to notice that a client is gone",
@@ -128,8 +146,16 @@ impl Shared {
         let client = Arc::new(Client {
             stream,
             database: whose.1.clone(),
+            options: of(&wanted, "options"),
             application: of(&wanted, "application_name"),
         });
+        if lock(&self.dead).contains(&client.options) {
+            return client.stream.shutdown(Shutdown::Both);
+        }
+        // Its session ends when it dies.
+        if client.options.contains("kit.dies_at") {
+            lock(&self.dead).insert(client.options.clone());
+        }
         let mut session = self.session(&whose, &settings(&wanted)?)?;
         lock(&self.clients).push(client.clone());
         let served = exchange(&client.stream, &mut reader, &mut session);
@@ -302,15 +328,19 @@ mod tests {
         let pool = PostgresPool::start(Cluster::shared());
         let url = |name: &str| {
             format!(
-                "{}?sslmode=disable&application_name={name}",
+                "{}?sslmode=disable&application_name={name}&options=-ckit.run={name}",
                 pool.url(&database.url())
             )
         };
         let mut one = Client::connect(&url("one"), NoTls).unwrap();
         let mut other = Client::connect(&url("other"), NoTls).unwrap();
         one.batch_execute("BEGIN; CREATE TABLE never ()").unwrap();
-        pool.cut(&database.url(), "one");
+        pool.kill(&database.url(), "one");
         assert!(one.batch_execute("SELECT 1").unwrap_err().is_closed());
+        assert!(
+            Client::connect(&url("one"), NoTls).is_err(),
+            "the dead get no session"
+        );
         let there = "SELECT to_regclass('never')::text, (SELECT count(*) FROM pg_locks WHERE relation > 16384)";
         let row = other.query_one(there, &[]).unwrap();
         assert_eq!(

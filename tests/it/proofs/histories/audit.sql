@@ -12,8 +12,8 @@ CREATE TABLE kit_audit (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text, id bigint, old text, new text, item bigint, status text,
     by_worker boolean DEFAULT current_setting('application_name') = 'agira-worker', xid text DEFAULT pg_current_xact_id()::text
 );
--- Which session each run has: a run has one.
-CREATE TABLE kit_session (run uuid PRIMARY KEY, pid int);
+-- Which run of the history each claim belongs to; a run whose session ended has another one.
+CREATE TABLE kit_session (claim uuid PRIMARY KEY, run text);
 
 CREATE FUNCTION kit_item() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     INSERT INTO kit_audit (what, id, old, new) VALUES ('status', NEW.id, OLD.status, NEW.status);
@@ -23,7 +23,7 @@ CREATE TRIGGER kit_item AFTER UPDATE ON core_item FOR EACH ROW
     WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION kit_item();
 
 CREATE FUNCTION kit_claim() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
-    INSERT INTO kit_session VALUES (NEW.worker_claim, pg_backend_pid()) ON CONFLICT DO NOTHING;
+    INSERT INTO kit_session VALUES (NEW.worker_claim, current_setting('kit.run', true)) ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
 CREATE TRIGGER kit_claim AFTER INSERT OR UPDATE OF worker_claim ON core_externalissuemapping FOR EACH ROW
@@ -41,7 +41,7 @@ CREATE FUNCTION kit_mapping() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER 
     IF OLD.worker_claimed_until >= clock.now() + interval '5 s'
         AND current_setting('application_name') = 'agira-worker'
         AND to_jsonb(OLD) - 'worker_due_at' <> to_jsonb(NEW) - 'worker_due_at'
-        AND NOT EXISTS (SELECT FROM kit_session WHERE run = OLD.worker_claim AND pid = pg_backend_pid())
+        AND NOT EXISTS (SELECT FROM kit_session WHERE claim = OLD.worker_claim AND run = current_setting('kit.run', true))
     THEN
         INSERT INTO kit_audit (what, id, old, new) VALUES ('foreign', NEW.id, to_jsonb(OLD), to_jsonb(NEW));
     END IF;

@@ -54,7 +54,15 @@ impl Moment {
 /// Kills the run: cuts its connection, and ignores its later requests.
 pub fn dies(pool: Arc<PostgresPool>, url: String) -> Act {
     Box::new(move || {
-        pool.cut(&url, "agira-worker");
+        pool.kill(&url, "agira-worker");
         false
+    })
+}
+
+/// Ends the session of the run as PostgreSQL does in a restart; the run goes on.
+pub fn loses_its_session(pool: Arc<PostgresPool>, url: String) -> Act {
+    Box::new(move || {
+        pool.cut(&url, "agira-worker");
+        true
     })
 }

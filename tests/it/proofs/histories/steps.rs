@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::invariants::{Disturbed, check_empty, check_same};
-use super::moment::{Act, dies};
+use super::moment::{Act, dies, loses_its_session};
 use super::world::HistoryWorld;
 
 /// An issue on GitHub.
@@ -286,6 +286,15 @@ impl<'s, 'd> History<'s, 'd> {
                     true
                 };
                 self.meanwhile(requests, Box::new(act), Disturbed::ByOthers);
+            }
+            7 => {
+                self.tell(format!(
+                    "PostgreSQL ends the session of {args:?} before its {requests}th request"
+                ));
+                let databases = &self.world.databases;
+                let url = databases.real.database().url();
+                let lost = loses_its_session(databases.pool.clone(), url);
+                self.meanwhile(requests, lost, Disturbed::ByOthers);
             }
             6 if !args.contains(&"--recheck-now") => return self.run_twice(&args),
             _ => {}

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agira_worker::cli::Cli;
@@ -173,8 +174,10 @@ impl<'a> HistoryWorld<'a> {
     }
 
     fn surroundings_of(&self, database: &str, weaviate: &Weaviate, more: &str) -> Surroundings {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let options = format!(
-            "-csearch_path=clock,pg_catalog,public%20-ckit.ahead={}s{more}",
+            "-csearch_path=clock,pg_catalog,public%20-ckit.ahead={}s%20-ckit.run={run}{more}",
             self.ahead + self.skew
         );
         Surroundings {
