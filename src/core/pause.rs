@@ -8,8 +8,9 @@ use super::failure::LONGEST_WAIT;
 /// Length of a pause without a named end; each later one in a row lasts twice as long (design.md,
 /// "Failure model").
 const UNNAMED_PAUSE: Duration = Duration::seconds(60);
-/// Longest pause without a named end. GitHub refills its budgets every hour.
-const LONGEST_UNNAMED_PAUSE: Duration = Duration::hours(2);
+/// Longest pause. GitHub refills its budgets every hour; whatever ends later was stored with a wrong
+/// clock.
+const LONGEST_PAUSE: Duration = Duration::hours(2);
 
 /// A pause that a service demanded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,7 +45,7 @@ impl Pause {
         let in_a_row = previous.map_or(0, |pause| pause.count);
         let named = wait.and_then(|seconds| Duration::try_seconds(seconds.try_into().ok()?));
         let unnamed = UNNAMED_PAUSE * 2_i32.pow(in_a_row.clamp(0, 10).unsigned_abs());
-        let until = now + named.unwrap_or(unnamed.min(LONGEST_UNNAMED_PAUSE));
+        let until = now + named.unwrap_or(unnamed.min(LONGEST_PAUSE));
         let count = if named.is_some() {
             0
         } else {
@@ -56,6 +57,14 @@ impl Pause {
             reason: reason.to_owned(),
             count,
         }
+    }
+
+    /// Shortens a pause that ends too late, as of `now` (UTC); returns true if it did.
+    pub fn shorten(&mut self, now: DateTime<Utc>) -> bool {
+        let latest = now + LONGEST_PAUSE;
+        let is_too_long = self.until > latest;
+        self.until = self.until.min(latest);
+        is_too_long
     }
 }
 
@@ -87,6 +96,21 @@ mod tests {
         check(Some(7), None, 120, 8);
         check(Some(i32::MAX), None, 120, i32::MAX);
         check(Some(-3), None, 1, -2);
+    }
+
+    #[test]
+    fn a_pause_that_was_stored_with_a_wrong_clock_ends_in_two_hours() {
+        let now = DateTime::UNIX_EPOCH;
+        for (hours, left, is_shortened) in [(1, 1, false), (2, 2, false), (24, 2, true)] {
+            let mut pause = Pause {
+                scope: String::new(),
+                until: now + Duration::hours(hours),
+                reason: String::new(),
+                count: 0,
+            };
+            assert_eq!(pause.shorten(now), is_shortened);
+            assert_eq!(pause.until - now, Duration::hours(left));
+        }
     }
 
     #[test]

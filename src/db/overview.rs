@@ -223,7 +223,7 @@ impl Db {
     ) -> Result<Overview> {
         Ok(Overview {
             counts: self.counts(projects, mappings, now)?,
-            synced_at: self.last_end("sync", true)?,
+            synced_at: self.last_end("sync", Some(now))?,
             ..Overview::default()
         })
     }
@@ -265,7 +265,7 @@ impl Db {
 
     /// Returns the time when a command last ended with exit code 0 or 3 (UTC).
     pub fn last_success(&mut self, command: &str) -> Result<Option<DateTime<Utc>>> {
-        self.last_end(command, false)
+        self.last_end(command, None)
     }
 
     /// Counts the mappings that are due now.
@@ -360,11 +360,17 @@ impl Db {
         self.decoded("reading the last runs", sql, &[&RUNS])
     }
 
-    /// Returns the time when a command last ended with exit code 0 or 3 or, if `or_limited`,
-    /// because of GitHub's rate limit (UTC).
-    fn last_end(&mut self, command: &str, or_limited: bool) -> Result<Option<DateTime<Utc>>> {
+    /// Returns the time when a command last ended with exit code 0 or 3 (UTC). With `or_limited`, the
+    /// time now, an end because of GitHub's rate limit counts, too, for three hours after a success.
+    fn last_end(
+        &mut self,
+        command: &str,
+        or_limited: Option<DateTime<Utc>>,
+    ) -> Result<Option<DateTime<Utc>>> {
         let sql = "/* last_end */ SELECT finished_at FROM worker_run WHERE command = $1
-             AND (exit_code IN (0, 3) OR $2 AND exit_code = 75 AND stopped_by = 'rate_limit') ORDER BY id DESC LIMIT 1";
+             AND (exit_code IN (0, 3) OR exit_code = 75 AND stopped_by = 'rate_limit' AND EXISTS (
+                SELECT 1 FROM worker_run s WHERE s.command = $1 AND s.exit_code IN (0, 3)
+                AND s.finished_at > $2::timestamptz - interval '3 hours')) ORDER BY id DESC LIMIT 1";
         let rows = self.rows("reading the last success", sql, &[&command, &or_limited])?;
         Ok(rows.first().map(Row::first).transpose()?)
     }

@@ -52,6 +52,13 @@ impl Db {
         self.write("storing the pause", sql, parameters).map(drop)
     }
 
+    /// Stores the end of a pause that is too long.
+    pub fn shorten_pause(&mut self, pause: &Pause) -> Result<()> {
+        let sql = "/* shorten_pause */ UPDATE worker_pause SET until = $2 WHERE scope = $1 AND until > $2";
+        self.write("shortening the pause", sql, &[&pause.scope, &pause.until])
+            .map(drop)
+    }
+
     /// Deletes a pause that is over, once the service has answered again.
     pub fn end_pause(&mut self, scope: &str, now: DateTime<Utc>) -> Result<()> {
         let sql = "/* end_pause */ DELETE FROM worker_pause WHERE scope = $1 AND until <= $2";

@@ -24,16 +24,29 @@ pub struct GithubPause {
 impl GithubPause {
     /// Reads the stored pause.
     pub fn read(db: &mut Db, access: Access, budget: Budget) -> anyhow::Result<Self> {
-        Ok(Self {
-            last: db.pause(GITHUB)?,
+        let mut pause = Self {
+            last: None,
             access,
             budget,
-        })
+        };
+        pause.load(db)?;
+        Ok(pause)
     }
 
     /// Reads the pause again, because another run may have reached a rate limit since.
     pub fn refresh(&mut self, db: &mut Db) -> Result<(), Stop> {
+        Ok(self.load(db)?)
+    }
+
+    fn load(&mut self, db: &mut Db) -> anyhow::Result<()> {
         self.last = db.pause(GITHUB)?;
+        if let Some(pause) = &mut self.last
+            && pause.shorten(self.budget.now())
+            && self.access == Access::ReadWrite
+        {
+            // Otherwise it would end two hours after every later run.
+            db.shorten_pause(pause)?;
+        }
         Ok(())
     }
 

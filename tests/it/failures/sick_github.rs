@@ -449,3 +449,21 @@ fn a_pull_request_whose_files_github_never_answers_is_recorded_without_them() {
         );
     }
 }
+
+/// A pause of a day, which a wrong clock of PostgreSQL had stored, ends within two hours.
+#[test]
+fn a_stored_pause_that_is_too_long_is_shortened_once() {
+    let mut world = changed();
+    world.execute(
+        "INSERT INTO worker_pause (scope, until, reason) VALUES ('github', now() + interval '1 day', 'limit')",
+    );
+    world.run(&["sync", "--dry-run"]).exits(75);
+    let left = "SELECT extract(epoch FROM until - now())::float8 FROM worker_pause";
+    assert!(world.one::<f64>(left) > 80_000.0);
+    world.run(&["sync"]).exits(75);
+    let until = "SELECT until::text FROM worker_pause";
+    let shortened: String = world.one(until);
+    assert!((7000.0..=7200.0).contains(&world.one::<f64>(left)));
+    world.run(&["sync"]).exits(75);
+    assert_eq!(world.one::<String>(until), shortened);
+}
