@@ -49,8 +49,8 @@ pub struct PollResult {
     pub error: Option<String>,
     /// It is hidden from our credentials: it rests, and its mappings wait.
     pub is_hidden: bool,
-    /// It was hidden and can be read again: its mappings no longer wait.
-    pub is_back: bool,
+    /// It was hidden before.
+    pub was_hidden: bool,
     /// It had too many changes: its waiting mappings are rechecked instead.
     pub is_far_behind: bool,
     /// Mappings that its changes mark.
@@ -60,7 +60,17 @@ pub struct PollResult {
 impl PollResult {
     /// Returns true if it changes no mapping.
     pub fn is_quiet(&self) -> bool {
-        self.marks.is_empty() && !self.is_back && !self.is_far_behind
+        self.marks.is_empty() && !self.is_back() && !self.is_far_behind
+    }
+
+    /// Returns true if it was hidden and can be read again: its mappings no longer wait.
+    fn is_back(&self) -> bool {
+        self.was_hidden && self.error.is_none()
+    }
+
+    /// Returns true if it is hidden, or was and could not be read for another reason.
+    pub fn stays_hidden(&self) -> bool {
+        self.is_hidden || self.was_hidden && self.error.is_some()
     }
 }
 
@@ -153,7 +163,7 @@ impl Db {
                 db.mark(&marks, now)?;
             }
             for one in polled {
-                if one.is_back {
+                if one.is_back() {
                     db.wake(&one.name, now)?;
                 }
                 if one.is_far_behind {
@@ -188,7 +198,8 @@ impl Db {
         self.execute(sql, &[&name, &now])
     }
 
-    /// Stores cursors, and errors unless a look found a newer one. `condition` selects among the
+    /// Stores cursors and errors; the error of a hidden repository stays if a look found it after
+    /// `now`, or the poll had no answer. `condition` selects among the
     /// results `t`.
     fn store_polls(
         &mut self,
@@ -202,7 +213,9 @@ impl Db {
         let pull_requests = column(polled, |one| one.pull_requests_cursor);
         let errors = column(polled, |one| one.error.as_deref());
         let hidden = column(polled, |one| one.is_hidden);
-        let is_newer = "r.error_at > $6 AND r.error_at < $7";
+        // Only a poll that can read the repository ends the wait of its mappings.
+        let stays = "r.error_at > $6 AND r.error_at < $7
+                    OR r.error_at IS NOT NULL AND EXCLUDED.error IS NOT NULL AND EXCLUDED.error_at IS NULL";
         let sql = format!(
             "/* {tag} */ INSERT INTO worker_repository AS r
                 (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at)
@@ -210,8 +223,8 @@ impl Db {
              FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::bool[])
                 AS t(name, issues, pull_requests, error, hidden) {condition}
              ON CONFLICT (name) DO UPDATE SET polled_at = $6,
-                error = CASE WHEN {is_newer} THEN r.error ELSE EXCLUDED.error END,
-                error_at = CASE WHEN {is_newer} THEN r.error_at ELSE EXCLUDED.error_at END,
+                error = CASE WHEN {stays} THEN r.error ELSE EXCLUDED.error END,
+                error_at = CASE WHEN {stays} THEN r.error_at ELSE EXCLUDED.error_at END,
                 issues_cursor = GREATEST(r.issues_cursor, EXCLUDED.issues_cursor),
                 pull_requests_cursor = GREATEST(r.pull_requests_cursor, EXCLUDED.pull_requests_cursor)
              RETURNING r.name"

@@ -12,7 +12,7 @@ use super::queries;
 use super::response::GithubError;
 use super::schema::{Connection, github_id, next, visible};
 use crate::core::discovery::{RemoteChange, RemoteRef};
-use crate::core::failure::{self, MappingError, ServiceError};
+use crate::core::failure::{self, FailureKind, MappingError, ServiceError};
 use crate::core::model::Repository;
 use crate::core::text::{quoted, storable};
 
@@ -184,7 +184,8 @@ impl Target for PollProgress<'_> {
 }
 
 impl Github {
-    /// Polls repositories. A failure of one repository never affects the others.
+    /// Polls repositories. A failure of one repository never affects the others; those that were not
+    /// read before the deadline are released.
     pub fn poll(&mut self, polls: &[Poll]) -> Polled {
         let mut targets: Vec<PollProgress<'_>> = polls
             .iter()
@@ -196,7 +197,12 @@ impl Github {
                 pages: 0,
             })
             .collect();
-        let ended_by = self.query_all(&mut targets, &|_| {}).err();
+        let mut ended_by = self.query_all(&mut targets, &|_| {}).err();
+        if let Some(error) = ended_by.take_if(|error| error.kind == FailureKind::OutOfTime) {
+            for target in targets.iter_mut().filter(|target| target.is_open()) {
+                target.record(Err(MappingError::released(error.message.as_str())));
+            }
+        }
         let answers = targets.into_iter().map(|target| {
             let is_read = !target.is_open();
             is_read.then_some(target.result)

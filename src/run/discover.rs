@@ -9,7 +9,7 @@ use super::job::Job;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::discovery::{Candidate, RemoteChange, marks};
-use crate::core::failure::{FailureKind, MappingError, MappingErrorKind};
+use crate::core::failure::{MappingError, MappingErrorKind};
 use crate::core::model::{MappingId, Repository};
 use crate::core::text::{Printable, shortened};
 use crate::db::{PollResult, RepositoryCursors};
@@ -37,6 +37,9 @@ type Answer = Result<RepositoryChanges, MappingError>;
 struct Discovery {
     /// Repositories that are left to poll, in order.
     waiting: Vec<(RepositoryCursors, Poll)>,
+    /// Number of repositories of which not all pages were read in time. A later run polls them after
+    /// all others.
+    unfinished: usize,
     /// Number of repositories that can be polled, now or after their rest.
     known: usize,
     /// Number of those that are hidden, and the first reason.
@@ -96,13 +99,12 @@ impl Discovery {
         }
     }
 
-    /// Polls request by request, and stores the results of each at once. At least one request is
-    /// sent; later ones within half of the time that is left, because due mappings need the rest.
+    /// Polls the repositories of one request after the other, and stores the results of each at
+    /// once. It uses half of the time that is left, because due mappings need the rest.
     fn poll(&mut self, run: &mut Run, now: DateTime<Utc>) -> Result<(), Stop> {
         let half = run.budget.half();
-        let mut is_over = run.budget.exhausted() == Some(StoppedBy::TimeBudget);
         run.github.set_deadline(half.deadline());
-        while !self.waiting.is_empty() && !is_over {
+        while !self.waiting.is_empty() && half.exhausted() != Some(StoppedBy::TimeBudget) {
             let batch = self.next_batch(&run.github);
             let polls: Vec<Poll> = batch.iter().map(|(_, poll)| poll.clone()).collect();
             let Polled { answers, ended_by } = run.github.poll(&polls);
@@ -118,10 +120,8 @@ impl Discovery {
             self.store(run, results, now)?;
             match ended_by {
                 None => run.pause.clear(&mut run.db)?,
-                Some(error) if error.kind == FailureKind::OutOfTime => break,
                 Some(error) => return Err(run.pause.stop_for(&mut run.db, &run.github, error)),
             }
-            is_over = half.exhausted() == Some(StoppedBy::TimeBudget);
         }
         run.github.set_deadline(run.budget.deadline());
         Ok(())
@@ -188,7 +188,8 @@ impl Discovery {
                 log::warn!("{reason}");
                 run.report.stop(StoppedBy::Github, &reason);
             }
-            _ => {
+            MappingErrorKind::Released => self.unfinished += 1,
+            MappingErrorKind::Failed | MappingErrorKind::Gone => {
                 run.report.repositories_failed += 1;
                 log::error!("{name}: {reason}; the next run polls it again");
             }
@@ -261,7 +262,7 @@ impl Discovery {
     }
 
     fn add_stored(&mut self, run: &mut Run, result: PollResult) {
-        if result.is_hidden {
+        if result.stays_hidden() {
             run.hidden.insert(result.name.clone());
         }
         run.repositories.insert(result.name);
@@ -271,7 +272,7 @@ impl Discovery {
 
     /// Reports what the run found, and why it did not poll all repositories.
     fn report(&self, run: &mut Run) {
-        let (left, total) = (self.waiting.len(), self.total);
+        let (left, total) = (self.waiting.len() + self.unfinished, self.total);
         log::debug!(
             "the changes in {} repositories concern {} mappings",
             total - left,
@@ -338,7 +339,7 @@ fn result(repository: &RepositoryCursors, answer: &Answer, begin: DateTime<Utc>)
         pull_requests_cursor,
         error: None,
         is_hidden: false,
-        is_back: answer.is_ok() && repository.hidden.is_some(),
+        was_hidden: repository.hidden.is_some(),
         is_far_behind: false,
         marks: Vec::new(),
     };

@@ -122,6 +122,67 @@ fn a_repository_that_can_be_read_again_wakes_its_mappings() {
     assert_eq!(world.one::<i64>(left), 0);
 }
 
+/// A poll without an answer does not end the wait of the mappings for good.
+#[test]
+fn a_hidden_repository_without_an_answer_stays_hidden() {
+    let mut world = hidden_and_healthy();
+    world.run(&["sync", "--limit", "50"]).exits(3);
+    rest_is_over(&mut world);
+    world
+        .github
+        .fail_polls_of("secret/plans", crate::fixtures::text_response(500, ""));
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_due_at = now() WHERE worker_error IS NOT NULL",
+    );
+    let report = world
+        .run(&["sync", "--limit", "50", "--output", "json"])
+        .exits(3)
+        .json();
+    assert_eq!(report["claimed"], 0);
+    assert_eq!(world.one::<i64>(WAITING), 300);
+    world.github.forget_faults();
+    world.github.show_repository("secret/plans");
+    for number in 1..=300 {
+        world
+            .github
+            .issue(&format!("secret/plans#{number}"), |_| {});
+    }
+    // It does not rest.
+    let report = world
+        .run(&["sync", "--limit", "300", "--output", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(report["claimed"], 300);
+}
+
+/// A repository with many pages of changes takes more than half of the time. The others go on, and it comes last.
+#[test]
+fn a_repository_that_is_not_read_in_time_comes_last_in_the_next_run() {
+    let mut world = World::new();
+    for name in ["aa/far", "zz/shop"] {
+        world.issue(&format!("{name}#1"), "Working");
+    }
+    world.run(&["sync"]).exits(0);
+    for number in 1..=600 {
+        let at = seconds_from_now(0);
+        world
+            .github
+            .issue(&format!("aa/far#{}", 1000 + number), |issue| {
+                issue.updated_at = at;
+            });
+    }
+    world.github.close("zz/shop#1", &seconds_from_now(0));
+    world.github.settings().latency = Duration::from_millis(600);
+    let args = ["sync", "--time-budget", "5s", "--output", "json"];
+    let run = world.run(&args).exits(75);
+    let run = run.logs("polled 1 of 2 repositories within half of the time budget");
+    assert_eq!(run.json()["items_moved"], 1, "{}", run.all());
+    let kept = "SELECT issues_cursor < now() - interval '30 seconds' AND error_at IS NULL FROM worker_repository WHERE name = 'aa/far'";
+    assert!(world.one::<bool>(kept));
+    world.github.settings().latency = Duration::ZERO;
+    world.run(&["sync"]).exits(0);
+}
+
 /// No project names the repository, so that the first look finds that it is hidden.
 #[test]
 fn a_look_that_finds_a_repository_hidden_sets_all_its_mappings_aside() {

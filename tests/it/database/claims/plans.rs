@@ -559,14 +559,14 @@ fn changed_issues_are_marked_by_index() {
 }
 
 /// Returns the result of a poll that marks these mappings, or after which the mappings of the repository no longer wait.
-fn polled(name: &str, marks: Vec<MappingId>, is_back: bool) -> PollResult {
+fn polled(name: &str, marks: Vec<MappingId>, was_hidden: bool) -> PollResult {
     PollResult {
         name: name.to_owned(),
         issues_cursor: Utc::now(),
         pull_requests_cursor: Utc::now(),
         error: None,
         is_hidden: false,
-        is_back,
+        was_hidden,
         is_far_behind: false,
         marks,
     }
