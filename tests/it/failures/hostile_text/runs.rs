@@ -395,7 +395,7 @@ fn hostile_text_of_a_service_is_harmless_in_every_output() {
                 "/graphql",
                 json!({ "data": { "t0": null }, "errors": [{ "message": long, "type": long, "path": ["t0"] }] }),
             ),
-            3,
+            75,
         ),
         (
             whole(
@@ -442,7 +442,7 @@ fn hostile_text_of_a_service_is_harmless_in_every_output() {
             75,
         ),
         (whole("/v1/graphql", json!(long)), 75),
-        (rejected, 3),
+        (rejected, 75),
         (whole("/v1/batch/objects", json!(long)), 75),
     ];
     let check = |github: Option<Change>, weaviate: Option<Change>, code: i32| {
