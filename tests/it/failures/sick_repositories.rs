@@ -422,3 +422,55 @@ fn a_limit_in_the_middle_of_discovery_keeps_what_was_polled() {
     assert_eq!(first["n0"], "repo-26", "oldest poll first");
     assert_eq!(world.one::<i64>(MOVED), 60);
 }
+
+/// L3: after exit code 0, every repository was polled by that run, or rests because it is hidden.
+#[test]
+fn exit_code_0_means_that_every_repository_was_polled_or_rests() {
+    let mut world = World::new();
+    for number in 1..=60 {
+        world.issue(&format!("acme/repo-{number:02}#1"), "Working");
+    }
+    world.run(&["sync", "--limit", "100"]).exits(0);
+    let left = "SELECT string_agg(name, ' ') FROM worker_repository
+        WHERE polled_at < $1 AND error_at IS NULL OR error_at < now() - interval '1 hour'";
+    let mut codes = Vec::new();
+    for round in 0..10 {
+        world.github.forget_faults();
+        *world.github.settings() = kit::github::Settings::default();
+        world.execute("DELETE FROM worker_pause");
+        let key = format!("acme/repo-{:02}#1", 10 + round);
+        world.github.close(&key, &seconds_from_now(0));
+        let (name, mut person) = (&key[..key.len() - 2], world.database.client());
+        let mut transaction = person.transaction().unwrap();
+        match round % 5 {
+            0 => world.github.hide_repository(name),
+            1 => world
+                .github
+                .fail_polls_of(name, crate::fixtures::text_response(500, "")),
+            2 => drop(
+                transaction
+                    .execute("SELECT FROM core_externalissuemapping FOR UPDATE", &[])
+                    .unwrap(),
+            ),
+            3 => world.github.settings().latency = Duration::from_millis(1000),
+            _ => world.github.settings().points = 3,
+        }
+        for repeated in [false, true] {
+            let begin: chrono::DateTime<chrono::Utc> = world.one("SELECT now()");
+            let run = world.run(&["sync", "--limit", "100", "--time-budget", "3s"]);
+            let row = world.client.query_one(left, &[&begin]).unwrap();
+            let left: Option<String> = row.get(0);
+            assert!(
+                run.code != 0 || left.is_none(),
+                "round {round}, {left:?}\n{}",
+                run.all()
+            );
+            codes.push((round % 5, repeated, run.code));
+        }
+        drop(transaction);
+    }
+    // Only a hidden repository lets the second run end with 0.
+    for (kind, is_repeated, code) in &codes {
+        assert_eq!(*code == 0, *kind == 0 && *is_repeated, "{codes:?}");
+    }
+}
