@@ -38,6 +38,27 @@ impl Db {
         self.execute(sql, &[&numbers(ids), &now]).map(drop)
     }
 
+    /// Corrects times that PostgreSQL's clock set while it was ahead: no backoff and no mark makes a
+    /// due time that is in the future and whose error is, too, or that has no error; no lease lasts
+    /// for more than 65 minutes. Returns the number of corrected rows. A row that another session
+    /// has locked is left to the next run.
+    pub fn correct_times(&mut self, now: DateTime<Utc>) -> Result<u64> {
+        let sql = format!(
+            "/* correct_times */ UPDATE core_externalissuemapping m SET
+                worker_due_at = CASE WHEN m.worker_claim IS NULL THEN $1::timestamptz ELSE m.worker_due_at END,
+                worker_claimed_until = CASE WHEN m.worker_claim IS NOT NULL THEN $1::timestamptz - interval '1 second' END
+             WHERE m.id = ANY(ARRAY(
+                SELECT m.id FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
+                    SELECT id FROM core_externalissuemapping WHERE worker_claim IS NULL
+                    AND worker_due_at > $1::timestamptz + interval '5 minutes'
+                    AND (worker_error_at IS NULL OR worker_error_at > $1::timestamptz + interval '5 minutes')
+                    UNION ALL SELECT id FROM core_externalissuemapping WHERE worker_claim IS NOT NULL
+                    AND worker_claimed_until > $1::timestamptz + interval '70 minutes'))
+                ORDER BY m.id {LOCK}))"
+        );
+        self.write("correcting times in the future", &sql, &[&now])
+    }
+
     /// Sets the recheck times of the next waiting mappings (of `projects`, unless empty) to `now`,
     /// except for rows that another session has locked. `after` is the last id of the previous
     /// batch.

@@ -80,7 +80,7 @@ impl Db {
     pub fn repositories_to_poll(&mut self, now: DateTime<Utc>) -> Result<Vec<RepositoryCursors>> {
         let sql = "/* repositories_to_poll */ SELECT name, r.issues_cursor, r.pull_requests_cursor,
                 r.polled_at, CASE WHEN r.error_at IS NOT NULL THEN r.error END AS hidden,
-                coalesce(r.error_at > $1, false) AS is_resting
+                coalesce(r.error_at BETWEEN $1::timestamptz AND $1::timestamptz + interval '65 minutes', false) AS is_resting
              FROM worker_repository r
              FULL JOIN (
                 SELECT DISTINCT lower(github_owner || '/' || github_repo) AS name FROM core_project

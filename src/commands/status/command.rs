@@ -1,7 +1,7 @@
 //! Reads the status, and judges it for `--check`.
 
 use anyhow::bail;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::data::{Status, StatusArgs};
@@ -126,6 +126,9 @@ fn read_failures(
     Ok(())
 }
 
+/// Time by which a recorded end may be later than PostgreSQL's clock.
+const CLOCKS_DIFFER: Duration = Duration::minutes(5);
+
 /// Returns the reasons why a monitor should raise an alarm.
 fn unhealthy(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -140,6 +143,11 @@ fn unhealthy(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Vec<Stri
     match status.overview.synced_at {
         Some(at) if (now - at).to_std().is_ok_and(|passed| passed > args.max_age) => reasons.push(format!(
             "no sync did its work within {age}, the last one ended {}; see whether cron starts it, and what it logs",
+            timestamp(at)
+        )),
+        Some(at) if at - now > CLOCKS_DIFFER => reasons.push(format!(
+            "the last sync that did its work ended {}, which is in the future: PostgreSQL's clock was ahead; see whether cron \
+             starts sync, and what it logs",
             timestamp(at)
         )),
         Some(_) => {}

@@ -322,3 +322,47 @@ fn a_claim_whose_confirmation_is_lost_is_released() {
     assert_eq!(world.one::<i64>(held), 0);
     world.sync().prints("1 items moved");
 }
+
+/// PostgreSQL's clock is a day ahead for some runs, and then it is corrected.
+#[test]
+fn what_a_clock_that_was_ahead_has_stored_is_healed_by_the_next_run() {
+    let mut world = World::new();
+    world.execute(
+        "CREATE SCHEMA clock; GRANT USAGE ON SCHEMA clock TO agira_worker;
+         CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql AS
+            $$ SELECT pg_catalog.now() + interval '1 day' $$",
+    );
+    let ahead = format!(
+        "{}?options=-csearch_path=clock,pg_catalog,public",
+        world.database.worker_url()
+    );
+    world.sync();
+    let [failing, healthy] =
+        [1, 2].map(|number| world.closed_issue(&format!("acme/shop#{number}")));
+    world.execute(&format!(
+        "UPDATE core_externalissuemapping SET html_url = 'https://elsewhere.example/acme/shop/issues/1' WHERE id = {}",
+        failing.mapping
+    ));
+    Run::of(world.command(&["sync"]).env("DATABASE_URL", &ahead)).exits(3);
+    let [marked, held] = [3, 4].map(|number| world.closed_issue(&format!("acme/shop#{number}")));
+    // Django inserts a row, and a run dies.
+    world.execute(&format!(
+        "UPDATE core_externalissuemapping SET worker_due_at = clock.now() WHERE id = {};
+         UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(),
+            worker_claimed_until = clock.now() + interval '10 minutes' WHERE id = {};
+         UPDATE core_externalissuemapping SET html_url = replace(html_url, 'elsewhere.example', 'github.com');
+         UPDATE worker_repository SET error = 'hidden', error_at = clock.now()",
+        marked.mapping, held.mapping
+    ));
+    let check = world.run(&["status", "--check"]).exits(4);
+    check.prints("which is in the future: PostgreSQL's clock was ahead");
+    world.sync().logs("PostgreSQL's clock was ahead");
+    for one in [failing, healthy, marked, held] {
+        assert_eq!(world.item_status(one.item), "Testing");
+    }
+    let resting = "SELECT count(*) FROM worker_repository WHERE error IS NOT NULL";
+    assert_eq!(world.one::<i64>(resting), 0);
+    world.run(&["status", "--check"]).exits(0);
+    let again = world.sync();
+    assert!(!again.stderr.contains("clock"), "{}", again.all());
+}
