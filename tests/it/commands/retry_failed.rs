@@ -190,7 +190,7 @@ fn without_failed_mappings_it_succeeds_without_a_request() {
     let (mut world, _) = failed();
     world.execute(
         "UPDATE core_externalissuemapping SET worker_error = NULL, worker_error_at = NULL, worker_attempts = 0,
-            worker_due_at = coalesce(worker_due_at, now())",
+            worker_due_at = now()",
     );
     let before = rows(&mut world);
     for (args, says) in [
