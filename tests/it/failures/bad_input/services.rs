@@ -107,9 +107,9 @@ fn an_unreachable_or_garbled_github_is_tried_again_later() {
             body: body.as_bytes().to_vec(),
             ..Response::empty(status)
         };
-        // Each of the two runs sends the request three times, and then tests three times whether GitHub responds at
-        // all.
-        world.github.fail_next(12, &Fault::Answer(answer));
+        // Each of the two runs sends the request three times, asks three times for the required facts alone, and then
+        // tests three times whether GitHub responds at all.
+        world.github.fail_next(18, &Fault::Answer(answer));
         gives_back(
             &mut world,
             &|_| {},
