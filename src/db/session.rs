@@ -99,6 +99,11 @@ impl Db {
         }
     }
 
+    /// Returns true if the server or the network ended the first session.
+    pub fn has_lost_its_session(&self) -> bool {
+        self.client.is_closed() || self.url.expose_secret().is_empty()
+    }
+
     /// Makes these signals end the repeating after a conflict.
     pub fn stop_at(&mut self, signals: Signals) {
         self.signals = signals;

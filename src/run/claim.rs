@@ -21,6 +21,19 @@ pub const SLICE: usize = 100;
 /// Time for the first suspect of a run that has used up its time budget.
 const SUSPECT_TIME: Duration = Duration::from_secs(15);
 
+/// Corrects times that PostgreSQL's clock set while it was ahead.
+pub fn correct_times(run: &mut Run) -> Result<(), Stop> {
+    let now = run.now();
+    let count = run.db.correct_times(now)?;
+    if count > 0 {
+        log::warn!(
+            "{count} mappings had times that lie too far in the future, because PostgreSQL's clock was ahead; they are due \
+             now"
+        );
+    }
+    Ok(())
+}
+
 /// Sets the recheck time of all waiting mappings of the job to now, if the job demands it.
 pub fn recheck_now(run: &mut Run, job: &Job) -> Result<(), Stop> {
     if !job.recheck_now {

@@ -83,7 +83,7 @@ pub fn execute(
             record::prepare(&mut opened);
             let result = match job.dry_run {
                 true => dry_run::run(&mut opened, job),
-                false => run(&mut opened, job),
+                false => claim::correct_times(&mut opened).and_then(|()| run(&mut opened, job)),
             };
             record::end(&mut opened, result);
             state = metrics_file

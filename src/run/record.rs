@@ -31,8 +31,7 @@ fn count(run: &mut Run) {
 /// Completes the report and records the run.
 pub fn end(run: &mut Run, result: Result<(), Stop>) {
     run.progress.finish_and_clear();
-    let is_lost = matches!(result, Err(Stop::Later(StoppedBy::Database, _)));
-    if is_lost && !run.is_dry() {
+    if result.is_err() && run.db.has_lost_its_session() && !run.is_dry() {
         // The confirmation of a claim may be lost with the session.
         let started_at = run.report.started_at.unwrap_or_else(|| run.now());
         if let Err(error) = run.db.release_all(run.id, started_at) {

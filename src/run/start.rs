@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use anyhow::{Context as _, bail};
-use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 use secrecy::ExposeSecret;
 
@@ -15,7 +14,7 @@ use super::state::Run;
 use super::stop::{Budget, Claims};
 use super::weaviate::Index;
 use crate::config::GithubLogin;
-use crate::db::{Access, Db};
+use crate::db::Db;
 use crate::github::Github;
 use crate::report::Report;
 use crate::weaviate::Weaviate;
@@ -44,9 +43,6 @@ pub fn open(
     db.stop_at(signals.clone());
     db.check_privileges()?;
     check_ids(&mut db, job)?;
-    if access == Access::ReadWrite {
-        correct_times(&mut db, now)?;
-    }
     let budget = Budget::start(now, job.time_budget, signals.clone());
     let pause = GithubPause::read(&mut db, access, budget.clone())
         .context("cannot read whether GitHub is paused")?;
@@ -75,16 +71,6 @@ pub fn open(
     };
     run.set_deadline(deadline);
     Ok(run)
-}
-
-fn correct_times(db: &mut Db, now: DateTime<Utc>) -> anyhow::Result<()> {
-    let count = db.correct_times(now)?;
-    if count > 0 {
-        log::warn!(
-            "{count} mappings had times that lie too far in the future: PostgreSQL's clock was ahead; they are due now"
-        );
-    }
-    Ok(())
 }
 
 /// Checks that the mappings and projects of the command line exist.

@@ -167,7 +167,7 @@ fn a_signal_ends_the_waiting_for_a_lock_in_order() {
     });
     let signaled = Instant::now();
     send_signal(child.id(), "TERM");
-    let object = ended(child, 143, "WARN ] claiming");
+    let object = ended(child, 143, "WARN ] correcting");
     assert!(signaled.elapsed() < Duration::from_secs(17));
     assert_eq!(object["stopped_by"], "signal");
     held.rollback().unwrap();
