@@ -7,15 +7,16 @@
 
 mod agira;
 mod happenings;
-mod invariants;
-mod logger;
+pub(super) mod invariants;
+pub(super) mod logger;
 mod moment;
 mod regressions;
 mod soak;
 mod steps;
 mod twin;
-mod world;
+pub(super) mod world;
 
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,8 +26,6 @@ use world::HistoryWorld;
 
 /// Number of histories after which the databases are created again, because nothing vacuums them.
 const OF_ONE_DATABASE: usize = 200;
-/// Number of histories at the same time.
-const AT_ONCE: usize = 6;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -38,77 +37,106 @@ fn is_shown() -> bool {
     std::env::var_os("AGIRA_WORKER_SHOWN").is_some()
 }
 
-/// Steps of a history. Each has its own seed, so that one can be omitted without changing the others.
-fn steps(seed: u64) -> Vec<u64> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    (0..random.usize(4..=14)).map(|_| random.u64(..)).collect()
+/// A kind of histories.
+pub(super) struct Kind {
+    /// Variable with the number of histories.
+    pub variable: &'static str,
+    /// Number of histories without the variable.
+    pub count: u64,
+    /// Number of histories at the same time.
+    pub at_once: usize,
+    /// Number of steps of one history.
+    pub steps: RangeInclusive<usize>,
+    /// Plays the steps in a world; the other number is the seed of the history.
+    pub play: fn(&mut HistoryWorld<'_>, u64, &[u64]),
 }
 
-/// Plays a history; returns the reason if it fails.
-fn play(databases: &mut Databases, steps: &[u64]) -> Result<(), String> {
-    let mut world = HistoryWorld::new(databases);
-    let result = catch_unwind(AssertUnwindSafe(|| History::play(&mut world, steps)));
-    result.map_err(|panic| {
-        let said = panic.downcast_ref::<String>().cloned();
-        let said = said
-            .or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()))
-            .unwrap_or_default();
-        format!("{}\n{said}", world.story.join("\n"))
-    })
-}
-
-/// Returns the same history with as few steps as still fail, and the reason.
-fn shrunk(databases: &mut Databases, mut steps: Vec<u64>, mut failure: String) -> String {
-    let mut index = 0;
-    while index < steps.len() {
-        let mut fewer = steps.clone();
-        fewer.remove(index);
-        match play(databases, &fewer) {
-            Err(other) => (steps, failure) = (fewer, other),
-            Ok(()) => index += 1,
-        }
+impl Kind {
+    /// Steps of a history. Each has its own seed, so that one can be omitted without changing the others.
+    fn steps(&self, seed: u64) -> Vec<u64> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let count = random.usize(self.steps.clone());
+        (0..count).map(|_| random.u64(..)).collect()
     }
-    failure
+
+    /// Plays a history; returns the reason if it fails.
+    fn play(&self, databases: &mut Databases, seed: u64, steps: &[u64]) -> Result<(), String> {
+        let mut world = HistoryWorld::new(databases);
+        let play = || (self.play)(&mut world, seed, steps);
+        let result = catch_unwind(AssertUnwindSafe(play));
+        result.map_err(|panic| {
+            let said = panic.downcast_ref::<String>().cloned();
+            let said = said
+                .or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()))
+                .unwrap_or_default();
+            format!("{}\n{said}", world.story.join("\n"))
+        })
+    }
+
+    /// Returns the same history with as few steps as still fail, and the reason.
+    fn shrunk(&self, databases: &mut Databases, seed: u64, mut failure: String) -> String {
+        let (mut steps, mut index) = (self.steps(seed), 0);
+        while index < steps.len() {
+            let mut fewer = steps.clone();
+            fewer.remove(index);
+            match self.play(databases, seed, &fewer) {
+                Err(other) => (steps, failure) = (fewer, other),
+                Ok(()) => index += 1,
+            }
+        }
+        failure
+    }
+
+    /// Plays all histories, some at the same time; panics with those that fail.
+    pub fn check_all(&self) {
+        logger::init();
+        let first = number("AGIRA_WORKER_SEED", 1);
+        let count = number(self.variable, self.count);
+        let next = AtomicU64::new(first);
+        let failures = std::sync::Mutex::new(Vec::new());
+        let work = || {
+            let mut databases = Databases::create();
+            for played in 1.. {
+                let seed = next.fetch_add(1, Ordering::SeqCst);
+                let enough = failures.lock().unwrap().len() >= 3;
+                if seed >= first + count || enough {
+                    return;
+                }
+                if let Err(failure) = self.play(&mut databases, seed, &self.steps(seed)) {
+                    eprintln!("seed {seed} fails; it is shrunk now");
+                    let failure = self.shrunk(&mut databases, seed, failure);
+                    let mut failures = failures.lock().unwrap();
+                    failures.push(format!("seed {seed}, shrunk:\n{failure}"));
+                    databases = Databases::create();
+                }
+                if played % OF_ONE_DATABASE == 0 {
+                    databases = Databases::create();
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.at_once.min(usize::try_from(count).unwrap_or(1)) {
+                scope.spawn(work);
+            }
+        });
+        let failures = failures.into_inner().unwrap();
+        assert!(
+            failures.is_empty(),
+            "{} of {count} histories failed:\n{}",
+            failures.len(),
+            failures.join("\n\n")
+        );
+    }
 }
 
 #[test]
 fn histories_with_simulated_services_end_as_their_undisturbed_twins() {
-    logger::init();
-    let (first, count) = (
-        number("AGIRA_WORKER_SEED", 1),
-        number("AGIRA_WORKER_HISTORIES", 1000),
-    );
-    let next = AtomicU64::new(first);
-    let failures = std::sync::Mutex::new(Vec::new());
-    let work = || {
-        let mut databases = Databases::create();
-        for played in 1.. {
-            let seed = next.fetch_add(1, Ordering::SeqCst);
-            let enough = failures.lock().unwrap().len() >= 3;
-            if seed >= first + count || enough {
-                return;
-            }
-            if let Err(failure) = play(&mut databases, &steps(seed)) {
-                let failure = shrunk(&mut databases, steps(seed), failure);
-                let mut failures = failures.lock().unwrap();
-                failures.push(format!("seed {seed}, shrunk:\n{failure}"));
-                databases = Databases::create();
-            }
-            if played % OF_ONE_DATABASE == 0 {
-                databases = Databases::create();
-            }
-        }
+    let kind = Kind {
+        variable: "AGIRA_WORKER_HISTORIES",
+        count: 1000,
+        at_once: 6,
+        steps: 4..=14,
+        play: |world, _, steps| History::play(world, steps),
     };
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(usize::try_from(count).unwrap_or(AT_ONCE)) {
-            scope.spawn(work);
-        }
-    });
-    let failures = failures.into_inner().unwrap();
-    assert!(
-        failures.is_empty(),
-        "{} of {count} histories failed:\n{}",
-        failures.len(),
-        failures.join("\n\n")
-    );
+    kind.check_all();
 }

@@ -4,4 +4,5 @@ mod classification;
 mod cost;
 mod histories;
 pub mod kill_matrix;
+mod liveness;
 mod secrets;

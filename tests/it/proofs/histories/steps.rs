@@ -66,10 +66,7 @@ impl<'s, 'd> History<'s, 'd> {
     }
 
     pub(super) fn tell(&mut self, what: String) {
-        if super::is_shown() {
-            eprintln!("{what}");
-        }
-        self.world.story.push(what);
+        self.world.tell(what);
     }
 
     pub(super) fn next(&mut self) -> i64 {

@@ -110,6 +110,14 @@ impl<'a> HistoryWorld<'a> {
         world
     }
 
+    /// Adds an event to the story.
+    pub fn tell(&mut self, what: String) {
+        if super::is_shown() {
+            eprintln!("{what}");
+        }
+        self.story.push(what);
+    }
+
     /// Moves the clocks of all services.
     pub fn pass_time(&mut self, seconds: i64) {
         self.ahead += seconds;
@@ -202,11 +210,11 @@ impl<'a> HistoryWorld<'a> {
         disturbed: Disturbed,
     ) -> (u8, Value) {
         let before = self.weaviate.objects();
-        let paused_until = self
-            .databases
-            .real
-            .query("SELECT until FROM worker_pause", &[]);
-        let paused_until: Option<DateTime<Utc>> = paused_until.first().map(|row| row.get(0));
+        let paused_until = self.databases.real.query(
+            "SELECT max(until) FROM worker_pause WHERE scope = 'github'",
+            &[],
+        );
+        let paused_until: Option<DateTime<Utc>> = paused_until[0].get(0);
         // A run reads the clock at its start, which a busy machine may delay.
         let is_paused =
             paused_until.is_some_and(|until| until > self.now() + chrono::Duration::seconds(60));
@@ -214,7 +222,7 @@ impl<'a> HistoryWorld<'a> {
         self.weaviate.clear_log();
         let (code, report) = self.surroundings(dies_at).run(args);
         let was_killed = self.moment.end() || dies_at.is_some();
-        self.story.push(format!("    -> {code}, {report}"));
+        self.tell(format!("    -> {code}, {report}"));
         if is_paused {
             assert_eq!(
                 self.github.requests().len(),
