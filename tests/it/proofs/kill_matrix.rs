@@ -6,6 +6,7 @@
 
 pub mod level;
 pub mod scene;
+mod silence;
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;

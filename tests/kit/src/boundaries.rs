@@ -48,6 +48,8 @@ type Watcher = Box<dyn FnMut(&Place<'_>) -> Then + Send>;
 #[derive(Default)]
 pub struct Boundaries {
     passed: Mutex<Vec<String>>,
+    /// Requests without a response, whose connections stay open.
+    silenced: Mutex<Vec<Box<dyn Send>>>,
     watcher: Mutex<Option<Watcher>>,
 }
 
@@ -62,8 +64,9 @@ impl Boundaries {
         lock(&self.passed).clone()
     }
 
-    /// Resets the count, and removes the watcher.
+    /// Resets the count, and removes the watcher. Requests without a response are dropped.
     pub fn clear(&self) {
+        lock(&self.silenced).clear();
         lock(&self.passed).clear();
         *lock(&self.watcher) = None;
     }
@@ -71,6 +74,11 @@ impl Boundaries {
     /// Makes `watcher` decide what happens at each place from now on. The run waits for its decision.
     pub fn watch(&self, watcher: impl FnMut(&Place<'_>) -> Then + Send + 'static) {
         *lock(&self.watcher) = Some(Box::new(watcher));
+    }
+
+    /// Keeps the connection of a request open.
+    pub(crate) fn silence(&self, request: impl Send + 'static) {
+        lock(&self.silenced).push(Box::new(request));
     }
 
     /// Records an arrival; returns its index.

@@ -227,14 +227,17 @@ fn answer(
     let before = observed
         .as_ref()
         .map(|(boundaries, what)| boundaries.before(what));
-    if before.is_some_and(|(_, then)| then != Then::Pass) {
-        return;
+    if let (Some((boundaries, _)), Some((_, then))) = (&observed, before)
+        && then != Then::Pass
+    {
+        return lose(incoming, boundaries, then);
     }
     let response = service(&request);
-    if let (Some((boundaries, what)), Some((index, _))) = (&observed, before)
-        && boundaries.after(index, what) != Then::Pass
-    {
-        return;
+    if let (Some((boundaries, what)), Some((index, _))) = (&observed, before) {
+        let then = boundaries.after(index, what);
+        if then != Then::Pass {
+            return lose(incoming, boundaries, then);
+        }
     }
     let mut wire = response.body.clone();
     let mut headers = response.headers.clone();
@@ -269,6 +272,13 @@ fn answer(
     );
     // The client may have closed the connection.
     let _ = incoming.respond(outgoing);
+}
+
+/// Gives no response to a request.
+fn lose(incoming: tiny_http::Request, boundaries: &Boundaries, then: Then) {
+    if then == Then::Silence {
+        boundaries.silence(incoming);
+    }
 }
 
 /// Locks a mutex. A poisoned lock only means that some test failed; the data is still whole.

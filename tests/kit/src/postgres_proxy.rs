@@ -129,8 +129,10 @@ fn converse(
     }
     server.write_all(&startup)?;
     let answer = answer(server)?;
-    if boundaries.after(index, connect) != Then::Pass {
-        return Ok(());
+    match boundaries.after(index, connect) {
+        Then::Pass => {}
+        Then::Silence => return silence(client),
+        Then::Lose | Then::Raise(_) => return Ok(()),
     }
     client.write_all(&answer)?;
     let mut prepared = HashMap::new();
