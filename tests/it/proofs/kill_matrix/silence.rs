@@ -2,6 +2,8 @@
 //! by itself, within its time budget and 60 s, or within 20 s of a signal, and the next runs must reach the state of an
 //! undisturbed twin.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -150,5 +152,35 @@ fn a_run_ends_by_itself_and_omits_nothing_when_github_or_weaviate_is_silent() {
             (Side::Before, index % 2 == 0),
             (Side::After, index % 2 == 1),
         ]
+    });
+}
+
+/// Statements at which a run without a signal meets the silence. Each takes the time budget and 60 s, all at once.
+const WITHOUT_SIGNAL: [&str; 7] = [
+    "connect",
+    "/* settings */",
+    "/* claim */",
+    "/* apply_lock */",
+    "COMMIT",
+    "/* record_success */",
+    "/* record_run */",
+];
+
+#[test]
+fn a_run_ends_by_itself_and_omits_nothing_when_postgresql_is_silent() {
+    let seen = RefCell::new(BTreeSet::new());
+    check_all(|index, place| {
+        let statement = place.trim_start_matches("PostgreSQL: ");
+        let tag = statement.split_inclusive("*/").next().unwrap_or(statement);
+        // Once for each statement.
+        if service(place) != "PostgreSQL" || !seen.borrow_mut().insert(tag.to_owned()) {
+            return Vec::new();
+        }
+        let (one, other) = match index % 2 {
+            0 => (Side::Before, Side::After),
+            _ => (Side::After, Side::Before),
+        };
+        let without = WITHOUT_SIGNAL.contains(&tag).then_some((other, false));
+        [(one, true)].into_iter().chain(without).collect()
     });
 }
