@@ -12,6 +12,10 @@ pub const LONGEST_WAIT: u64 = 2 * 60 * 60;
 /// whose stored error begins like this was left to a later run before.
 pub const NO_ANSWER: &str = "GitHub gives no answer about";
 
+/// Begin of the message about a repository whose issues are turned off. It can be polled all the same,
+/// so that a stored error that begins like this decides what a poll means.
+pub const ISSUES_OFF: &str = "issues are turned off in";
+
 /// The classes of a service's failures, the most restrictive first. All are the environment's
 /// failures, except [`FailureKind::Rejected`] for a request about one mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,7 +101,7 @@ pub enum MappingErrorKind {
     Failed,
     /// The issue is deleted, moved or hidden. A retry does not help.
     Gone,
-    /// The repository's failure: it cannot be read with our credentials.
+    /// The repository's failure: it, or all of its issues, cannot be read with our credentials.
     RepositoryHidden,
     /// GitHub answers for others and not for this one, without a lasting reason. The next run asks
     /// again, once without an attempt.
@@ -265,12 +269,17 @@ fn is_hidden(error_type: Option<&str>) -> bool {
 }
 
 /// Classifies REST's response about an issue that GraphQL does not have: moved (redirect), hidden
-/// or deleted (404), or deleted (410). A `Location` outside GitHub, such as a proxy's login page,
-/// says nothing about the issue.
-pub fn rest_issue(status: u16, leads_outside: bool) -> MappingErrorKind {
+/// or deleted (404), deleted, or in a repository whose issues are turned off (410, which only the
+/// message tells apart), or in one that was taken down (451). A `Location` outside GitHub, such as a
+/// proxy's login page, says nothing about the issue.
+pub fn rest_issue(status: u16, leads_outside: bool, message: &str) -> MappingErrorKind {
+    let says = |word| message.to_lowercase().contains(word);
     match status {
         301 | 302 | 307 | 308 if !leads_outside => MappingErrorKind::Gone,
-        404 | 410 => MappingErrorKind::Gone,
+        410 if says("disabled") => MappingErrorKind::RepositoryHidden,
+        410 if says("deleted") => MappingErrorKind::Gone,
+        451 => MappingErrorKind::RepositoryHidden,
+        404 => MappingErrorKind::Gone,
         _ => MappingErrorKind::Failed,
     }
 }

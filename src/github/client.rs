@@ -226,9 +226,10 @@ impl Github {
     }
 
     /// Sends one REST request. Follows redirects below our own root, which GitHub sends for renamed
-    /// repositories and transferred issues. Also returns a response that rejects the request.
-    pub(super) fn get(&mut self, path: &str) -> Result<Response, ServiceError> {
-        let mut response = self.get_once(&format!("{}{path}", self.http.root))?;
+    /// repositories and transferred issues; `url` is then the last address. Also returns a response
+    /// that rejects the request.
+    pub(super) fn get(&mut self, url: &mut String) -> Result<Response, ServiceError> {
+        let mut response = self.get_once(url)?;
         for _ in 0..MAX_REDIRECTS {
             let location = response.header("location").filter(|location| {
                 response.status.is_redirection() && self.is_below_root(location)
@@ -236,7 +237,8 @@ impl Github {
             let Some(location) = location.map(str::to_owned) else {
                 break;
             };
-            response = self.get_once(&location)?;
+            *url = location;
+            response = self.get_once(url)?;
         }
         Ok(response)
     }
@@ -249,6 +251,11 @@ impl Github {
                 _ => Ok(response),
             },
         )
+    }
+
+    /// Returns the address of a path below our REST root.
+    pub(super) fn rest_url(&self, path: &str) -> String {
+        format!("{}{path}", self.http.root)
     }
 
     /// Returns true if an address is below our REST root. No other address may receive the token.

@@ -9,7 +9,7 @@ use super::queries;
 use super::response::GithubError;
 use super::schema::*;
 use crate::core::failure::{
-    self, FailureKind, MappingError, MappingErrorKind, NO_ANSWER, ServiceError,
+    self, FailureKind, ISSUES_OFF, MappingError, MappingErrorKind, NO_ANSWER, ServiceError,
 };
 use crate::core::model::*;
 use crate::core::text::{quoted, storable};
@@ -121,8 +121,15 @@ impl Github {
     /// Asks REST why GraphQL does not have the target (GitHub's page "Get an issue": 301, 404,
     /// 410).
     fn rest_error(&mut self, target: &Address) -> Result<MappingError, ServiceError> {
-        let path = format!("/repos/{}/issues/{}", target.repository, target.number);
-        let response = match self.get(&path) {
+        let route = format!("/issues/{}", target.number);
+        let mut url = self.rest_url(&format!("/repos/{}{route}", target.repository));
+        let result = self.get(&mut url);
+        // A renamed repository keeps the number; a moved issue says nothing about its old repository.
+        let was_moved = !url.ends_with(&route);
+        let response = match result {
+            Err(error) if error.kind == FailureKind::Refused && was_moved => {
+                return Ok(self.out_of_sight(target));
+            }
             // GraphQL accepted the token, so that this refusal concerns only the repository.
             Err(error) if error.kind == FailureKind::Refused => {
                 return Ok(MappingError::hidden(format!(
@@ -148,12 +155,20 @@ impl Github {
             )
         };
         let leads_outside = location.is_some_and(|location| !self.is_below_root(location));
-        let kind = failure::rest_issue(status, leads_outside);
+        let reason = response.reason();
+        let kind = failure::rest_issue(status, leads_outside, &reason);
+        let repository = &target.repository;
         let message = match (kind, status) {
-            (MappingErrorKind::Gone, 404) => format!(
-                "{target} does not exist or is hidden from {}; give it access, or delete the mapping",
-                self.label()
+            (MappingErrorKind::RepositoryHidden, _) if was_moved => {
+                return Ok(self.out_of_sight(target));
+            }
+            (MappingErrorKind::RepositoryHidden, 410) => format!(
+                "{ISSUES_OFF} {repository}: GitHub says: {reason}; turn them on, or delete the mappings"
             ),
+            (MappingErrorKind::RepositoryHidden, _) => format!(
+                "repository {repository} was taken down: GitHub says: {reason}; correct the address, or delete the mappings"
+            ),
+            (MappingErrorKind::Gone, 404) => return Ok(self.out_of_sight(target)),
             (MappingErrorKind::Gone, 410) => format!(
                 "{target} was deleted on GitHub; delete the mapping, or correct its html_url"
             ),
@@ -171,12 +186,18 @@ impl Github {
                 }
                 format!("REST has {target}, but GraphQL does not")
             }
-            _ => format!(
-                "asking for {target} gave status {status}: {}",
-                response.reason()
-            ),
+            _ => format!("asking for {target} gave status {status}: {reason}"),
         };
         Ok(MappingError::new(kind, message))
+    }
+
+    /// Returns the error of a target that is nowhere, or where these credentials cannot see it.
+    fn out_of_sight(&self, target: &Address) -> MappingError {
+        let message = format!(
+            "{target} does not exist or is hidden from {}; give it access, or delete the mapping",
+            self.label()
+        );
+        MappingError::new(MappingErrorKind::Gone, message)
     }
 
     fn snapshot(

@@ -39,6 +39,8 @@ pub struct RepositoryChanges {
     pub pull_requests: Vec<RemoteChange>,
     /// There are more changes than one poll reads.
     pub is_far_behind: bool,
+    /// Issues are turned off: GitHub has none to show.
+    pub issues_are_off: bool,
     /// GitHub's own clock at the first answer (UTC). A change that is later is reported and is no
     /// cursor.
     pub answered_at: Option<DateTime<Utc>>,
@@ -57,6 +59,7 @@ pub struct Polled {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ChangesPage {
+    has_issues_enabled: Option<bool>,
     issues: Option<Connection<Node>>,
     pull_requests: Option<Connection<Node>>,
     #[serde(skip)]
@@ -173,6 +176,7 @@ impl Target for PollProgress<'_> {
         changes.issues.extend(visible(page.issues).map(change));
         let pull_requests = visible(page.pull_requests).filter(|node| node.updated_at >= since);
         changes.pull_requests.extend(pull_requests.map(change));
+        changes.issues_are_off = page.has_issues_enabled == Some(false);
         changes.answered_at = changes.answered_at.or(page.answered_at);
         self.pages += 1;
         if self.pages >= MAX_PAGES && (self.issues.is_some() || self.pull_requests.is_some()) {

@@ -117,6 +117,7 @@ pub(super) fn poll_query(count: usize) -> String {
         ));
         aliases.push_str(&format!(
             "  r{index}: repository(owner: $o{index}, name: $n{index}) {{
+    hasIssuesEnabled
     issues(first: 50, after: $issues{index}, filterBy: {{since: $s{index}}}, orderBy: {{field: UPDATED_AT, direction: ASC}})
       @include(if: $moreIssues{index}) {{ nodes {{ fullDatabaseId url updatedAt }} pageInfo {{ hasNextPage endCursor }} }}
     pullRequests(first: 20, after: $pullRequests{index}, orderBy: {{field: UPDATED_AT, direction: DESC}})

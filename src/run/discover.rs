@@ -9,7 +9,7 @@ use super::job::Job;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::discovery::{Candidate, RemoteChange, marks};
-use crate::core::failure::{MappingError, MappingErrorKind};
+use crate::core::failure::{ISSUES_OFF, MappingError, MappingErrorKind};
 use crate::core::model::{MappingId, Repository};
 use crate::core::text::{Printable, shortened};
 use crate::db::{PollResult, RepositoryCursors};
@@ -153,6 +153,7 @@ impl Discovery {
         let mut results = Vec::new();
         let mut changes = Vec::new();
         for (repository, answer) in answers {
+            let answer = answer.and_then(|read| with_issues(&repository, read));
             let result = result(&repository, &answer, begin);
             if let (Err(error), Some(reason)) = (&answer, &result.error) {
                 self.fail(run, &repository.name, error.kind, reason);
@@ -371,6 +372,16 @@ fn result(repository: &RepositoryCursors, answer: &Answer, begin: DateTime<Utc>)
         }
     }
     result
+}
+
+/// Returns the changes unless looks have failed because issues are turned off in the repository, and
+/// they still are.
+fn with_issues(repository: &RepositoryCursors, read: RepositoryChanges) -> Answer {
+    let known = repository.hidden.as_deref().filter(|_| read.issues_are_off);
+    match known.filter(|reason| reason.starts_with(ISSUES_OFF)) {
+        Some(reason) => Err(MappingError::hidden(reason)),
+        None => Ok(read),
+    }
 }
 
 /// Reads the mappings that the changes may concern.

@@ -277,22 +277,35 @@ fn githubs_errors_of_one_issue_or_repository() {
 fn rests_answers_about_an_issue_that_graphql_lacks() {
     for status in [301, 302, 307, 308] {
         assert_eq!(
-            (rest_issue(status, false), rest_issue(status, true)),
+            (rest_issue(status, false, ""), rest_issue(status, true, "")),
             (Gone, Failed),
             "{status}"
         );
     }
-    for (status, expected) in [
-        (404, Gone),
-        (410, Gone),
-        (200, Failed),
-        (304, Failed),
-        (422, Failed),
+    // The texts are those of recorded answers.
+    for (status, message, expected) in [
+        (404, "Not Found", Gone),
+        (410, "This issue was deleted", Gone),
+        (410, "Issues are disabled for this repo", RepositoryHidden),
+        (
+            410,
+            "Issues has been disabled in this repository.",
+            RepositoryHidden,
+        ),
+        (410, "", Failed),
+        (451, "Repository access blocked", RepositoryHidden),
+        (451, "", RepositoryHidden),
+        (200, "", Failed),
+        (304, "", Failed),
+        (422, "", Failed),
     ] {
         assert_eq!(
-            (rest_issue(status, false), rest_issue(status, true)),
+            (
+                rest_issue(status, false, message),
+                rest_issue(status, true, message)
+            ),
             (expected, expected),
-            "{status}"
+            "{status} {message}"
         );
     }
 }

@@ -14,4 +14,5 @@ mod sick_process;
 mod sick_repositories;
 mod sick_weaviate;
 mod signals;
+mod turned_off;
 mod wire_faults;

@@ -22,7 +22,7 @@ use crate::http::{Exchange, Response, Server, lock};
 pub use graphql::sdl;
 pub use published::differences;
 use world::World;
-pub use world::{Closer, Event, Issue, PullRequest, Sickness};
+pub use world::{Closer, Event, Issue, PullRequest, Shown, Sickness};
 
 /// Settings of the service, which tests can change while it runs.
 #[derive(Debug, Clone)]
@@ -246,6 +246,11 @@ impl Github {
             .world
             .sick_fields
             .insert((key.to_lowercase(), field.to_owned()), sickness);
+    }
+
+    /// Makes a repository show a part of itself from now on.
+    pub fn show(&self, name: &str, shown: Shown) {
+        lock(&self.state).world.set_shown(name, shown);
     }
 
     /// Hides a repository from the token.

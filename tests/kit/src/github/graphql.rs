@@ -10,7 +10,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use super::rest::LIMIT;
-use super::world::{Closer, Event, Issue, PullRequest, Repository, Sickness, Thread, World};
+use super::world::{Closer, Event, Issue, PullRequest, Repository, Shown, Sickness, Thread, World};
 use super::{Fault, State};
 use crate::graphql::{Cache, Object, Refused, Resolved, execute, validate};
 use crate::http::Response;
@@ -266,7 +266,7 @@ fn repository<'a>(world: &'a World, repository: &'a Repository) -> Object<'a> {
                 .as_i64()
                 .and_then(|number| i32::try_from(number).ok())
                 .unwrap_or_default();
-            let found = repository.threads.get(&number).ok_or_else(|| {
+            let found = repository.thread(number).ok_or_else(|| {
                 let message = format!(
                     "Could not resolve to an issue or pull request with the number of {number}."
                 );
@@ -281,9 +281,16 @@ fn repository<'a>(world: &'a World, repository: &'a Repository) -> Object<'a> {
             }
             Ok(Resolved::Object(thread(world, repository, number, found)))
         }
+        "issues" | "pullRequests" if repository.shown == Shown::NameOnly => Err(Refused::typed(
+            "FORBIDDEN",
+            "Repository access blocked".to_owned(),
+        )),
         "issues" | "pullRequests" => threads(world, repository, field, arguments),
         _ => leaf(
-            &json!({ "databaseId": repository.id, "nameWithOwner": repository.name }),
+            &json!({
+                "databaseId": repository.id, "nameWithOwner": repository.name,
+                "hasIssuesEnabled": repository.shown == Shown::Everything,
+            }),
             field,
         ),
     })
@@ -622,6 +629,7 @@ fn threads<'a>(
         .threads
         .iter()
         .filter_map(|(number, thread)| match thread {
+            _ if home.thread(*number).is_none() => None,
             Thread::Issue(issue) if field == "issues" => Some((issue.updated_at.clone(), *number)),
             Thread::PullRequest(found) if field == "pullRequests" => {
                 Some((found.updated_at.clone(), *number))

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::State;
 use super::rest::{message, root};
-use super::world::{Closer, Event, Gone, Issue, PullRequest, Repository, Thread, split};
+use super::world::{Closer, Event, Gone, Issue, PullRequest, Repository, Shown, Thread, split};
 use crate::http::{Request, Response};
 
 /// Kind of a REST request about a number.
@@ -30,11 +30,15 @@ impl Asked {
         let Some(repository) = repository else {
             return message(404, "Not Found");
         };
-        match (
-            self,
-            repository.threads.get(&number),
-            repository.gone.get(&number),
-        ) {
+        let shown = repository.thread(number);
+        match repository.shown {
+            Shown::WithoutIssues if shown.is_none() => {
+                return message(410, "Issues are disabled for this repo");
+            }
+            Shown::NameOnly => return message(451, "Repository access blocked"),
+            _ => {}
+        }
+        match (self, shown, repository.gone.get(&number)) {
             (Self::Issue, Some(thread), _) => {
                 Response::json(200, &as_issue(repository, number, thread))
             }

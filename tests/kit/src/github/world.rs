@@ -88,6 +88,18 @@ pub enum Sickness {
     Error,
 }
 
+/// What a repository still shows to those who may read it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// Everything.
+    #[default]
+    Everything,
+    /// Pull requests only, because its issues are turned off.
+    WithoutIssues,
+    /// Its name only, because it was taken down.
+    NameOnly,
+}
+
 /// Closer of an issue.
 #[derive(Debug, Clone)]
 pub enum Closer {
@@ -139,8 +151,22 @@ pub(super) struct Repository {
     pub id: i32,
     pub name: String,
     pub hidden: bool,
+    pub shown: Shown,
     pub threads: BTreeMap<i32, Thread>,
     pub gone: BTreeMap<i32, Gone>,
+}
+
+impl Repository {
+    /// Returns an issue or pull request unless the repository shows none of its kind.
+    pub fn thread(&self, number: i32) -> Option<&Thread> {
+        let thread = self.threads.get(&number)?;
+        let is_shown = match self.shown {
+            Shown::Everything => true,
+            Shown::WithoutIssues => matches!(thread, Thread::PullRequest(_)),
+            Shown::NameOnly => false,
+        };
+        is_shown.then_some(thread)
+    }
 }
 
 /// All repositories by lower-case name, with redirects from old names.
@@ -187,7 +213,7 @@ impl World {
     pub fn thread(&self, key: &str) -> Option<(&Repository, i32, &Thread)> {
         let (name, number) = split(key);
         let repository = self.repository(name)?;
-        Some((repository, number, repository.threads.get(&number)?))
+        Some((repository, number, repository.thread(number)?))
     }
 
     /// Returns the issues that refer to a pull request as closing them.
@@ -299,6 +325,11 @@ impl World {
         repository.name = new.to_owned();
         self.renamed.insert(name.to_lowercase(), new.to_lowercase());
         self.repositories.insert(new.to_lowercase(), repository);
+    }
+
+    pub fn set_shown(&mut self, name: &str, shown: Shown) {
+        let repository = self.repositories.get_mut(&name.to_lowercase());
+        repository.expect("a repository").shown = shown;
     }
 
     pub fn set_hidden(&mut self, name: &str, hidden: bool) {
