@@ -355,43 +355,6 @@ fn an_endless_timeline_does_not_outlast_the_time_budget() {
     }
 }
 
-/// Two hundred objects are read with a slow request each, and then GitHub is asked all the same.
-#[test]
-fn slow_requests_to_weaviate_do_not_outlast_the_time_budget() {
-    let mut world = closed_issues(
-        Settings {
-            graphql: GraphQl::Disabled422,
-            latency: Duration::from_millis(100),
-            ..Settings::default()
-        },
-        101,
-    );
-    let args = &[
-        "sync",
-        "--limit",
-        "150",
-        "--time-budget",
-        "3s",
-        "--output",
-        "json",
-    ];
-    for moved in [100, 1] {
-        let begin = Instant::now();
-        let run = world.run(args).exits(0);
-        assert!(begin.elapsed() < Duration::from_secs(8), "{}", run.all());
-        let report = run.json();
-        assert_eq!(report["stopped_by"], "time_budget", "{}", run.all());
-        assert_eq!(report["items_moved"], moved, "{}", run.all());
-        assert!(!run.stderr.contains("WARN"), "{}", run.all());
-    }
-    // The objects of the last issue had the other half of the time.
-    let waiting = "SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL";
-    assert_eq!(world.one::<i64>(waiting), 100);
-    world.weaviate.settings().latency = Duration::ZERO;
-    world.run(args).exits(0);
-    assert_eq!(world.one::<i64>(waiting), 0);
-}
-
 /// What GitHub cannot answer about is left out, said once, and asked for again by the next recheck.
 #[test]
 fn an_issue_with_a_timeline_that_github_never_answers_moves_its_item_and_keeps_its_links() {
@@ -466,4 +429,46 @@ fn a_stored_pause_that_is_too_long_is_shortened_once() {
     assert!((7000.0..=7200.0).contains(&world.one::<f64>(left)));
     world.run(&["sync"]).exits(75);
     assert_eq!(world.one::<String>(until), shortened);
+}
+
+mod simulated {
+    use super::*;
+
+    /// Two hundred objects are read with a slow request each, and then GitHub is asked all the same.
+    #[test]
+    fn slow_requests_to_weaviate_do_not_outlast_the_time_budget() {
+        let mut world = closed_issues(
+            Settings {
+                graphql: GraphQl::Disabled422,
+                latency: Duration::from_millis(100),
+                ..Settings::default()
+            },
+            101,
+        );
+        let args = &[
+            "sync",
+            "--limit",
+            "150",
+            "--time-budget",
+            "3s",
+            "--output",
+            "json",
+        ];
+        for moved in [100, 1] {
+            let begin = Instant::now();
+            let run = world.run(args).exits(0);
+            assert!(begin.elapsed() < Duration::from_secs(8), "{}", run.all());
+            let report = run.json();
+            assert_eq!(report["stopped_by"], "time_budget", "{}", run.all());
+            assert_eq!(report["items_moved"], moved, "{}", run.all());
+            assert!(!run.stderr.contains("WARN"), "{}", run.all());
+        }
+        // The objects of the last issue had the other half of the time.
+        let waiting =
+            "SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL";
+        assert_eq!(world.one::<i64>(waiting), 100);
+        world.weaviate.settings().latency = Duration::ZERO;
+        world.run(args).exits(0);
+        assert_eq!(world.one::<i64>(waiting), 0);
+    }
 }
