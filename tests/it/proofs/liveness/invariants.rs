@@ -22,6 +22,7 @@ struct Row {
     rests: bool,
     /// `updatedAt` of the issue when it was read last.
     read_at: Option<DateTime<Utc>>,
+    /// Its outbox, unless the next delivery of a rejected object comes later.
     outbox: Option<String>,
 }
 
@@ -46,7 +47,8 @@ const ROWS: &str = "SELECT m.id, m.worker_claim IS NULL AND coalesce(m.worker_du
         m.worker_claim IS NULL AND coalesce(m.worker_recheck_at <= $1, false),
         m.worker_claim IS NOT NULL OR coalesce(m.worker_due_at > $1, false)
             OR m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL,
-        r.error IS NOT NULL, m.worker_external_updated_at, m.worker_outbox::text
+        r.error IS NOT NULL, m.worker_external_updated_at,
+        CASE WHEN m.worker_delivery_at > $1 THEN NULL ELSE m.worker_outbox::text END
     FROM core_externalissuemapping m
     LEFT JOIN worker_repository r ON r.name = lower(split_part(m.html_url, '/', 4) || '/' || split_part(m.html_url, '/', 5))";
 
