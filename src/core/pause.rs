@@ -15,7 +15,8 @@ const LONGEST_PAUSE: Duration = Duration::hours(2);
 /// A pause that a service demanded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pause {
-    /// Service that must not be asked: `github` or `weaviate`.
+    /// Service that must not be asked: `github` or `weaviate`; `github:acme` is the installation of
+    /// a GitHub App for that owner.
     pub scope: String,
     /// End of the pause (UTC).
     pub until: DateTime<Utc>,

@@ -82,6 +82,7 @@ impl Db {
         now: DateTime<Utc>,
         lease: Lease,
     ) -> Result<Option<Suspect>> {
+        let may_ask = filter.may_ask("$1");
         let sql = format!(
             "/* claim_suspect */ UPDATE core_externalissuemapping m SET
                 worker_attempts = m.worker_attempts + 1,
@@ -94,7 +95,7 @@ impl Db {
              FROM core_item i JOIN core_project p ON p.id = i.project_id
              WHERE i.id = m.item_id AND m.id = ANY(ARRAY(
                 SELECT m.id FROM core_externalissuemapping m
-                WHERE m.worker_claim IS NOT NULL AND m.worker_claimed_until < $1 AND m.worker_claim <> $4 AND {NARROWED}
+                WHERE m.worker_claim IS NOT NULL AND m.worker_claimed_until < $1 AND m.worker_claim <> $4 AND {NARROWED}{may_ask}
                 ORDER BY m.worker_attempts, m.id LIMIT 1 {LOCK}))
              RETURNING {COLUMNS}, m.worker_claim IS NOT NULL AS is_taken"
         );

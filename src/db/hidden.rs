@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, Duration, Utc};
 
 use super::error::{describe, is_conflict};
-use super::row::{LOCK, NARROWED, column};
+use super::row::{LOCK, NARROWED, REPOSITORY, column};
 use super::select::MappingFilter;
 use super::session::{Db, Parameters};
 
@@ -14,12 +14,6 @@ pub const HIDDEN_RECHECK: Duration = Duration::days(30);
 
 /// Mappings that one statement reads besides the run's limit.
 const BATCH: usize = 1000;
-
-/// The repository of a mapping `m`, `owner/name` in lower case.
-const REPOSITORY: &str =
-    "CASE WHEN m.html_url = '' THEN (SELECT lower(p.github_owner || '/' || p.github_repo)
-        FROM core_item i JOIN core_project p ON p.id = i.project_id WHERE i.id = m.item_id)
-    ELSE lower(split_part(m.html_url, '/', 4) || '/' || split_part(m.html_url, '/', 5)) END";
 
 /// A part of the mappings that a claim takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

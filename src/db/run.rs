@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::session::{Db, Parameters};
+use super::value::Row;
 use crate::core::pause::Pause;
 
 /// One finished run.
@@ -26,21 +27,31 @@ pub struct RunRecord<'a> {
     pub counts: &'a serde_json::Value,
 }
 
+fn pause(row: &Row) -> Result<Pause> {
+    Ok(Pause {
+        scope: row.get("scope")?,
+        until: row.get("until")?,
+        reason: row.get("reason")?,
+        count: row.get("count")?,
+    })
+}
+
 impl Db {
     /// Reads the latest pause of a scope, which may be over.
     pub fn pause(&mut self, scope: &str) -> Result<Option<Pause>> {
         let sql =
             "/* pause */ SELECT scope, until, reason, count FROM worker_pause WHERE scope = $1";
         let rows = self.rows("reading the pauses", sql, &[&scope])?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        Ok(Some(Pause {
-            scope: row.get("scope")?,
-            until: row.get("until")?,
-            reason: row.get("reason")?,
-            count: row.get("count")?,
-        }))
+        rows.first().map(pause).transpose()
+    }
+
+    /// Reads the latest pauses of a scope and of its parts (`github:acme`), which may be over; the one
+    /// that ends last comes first.
+    pub fn pauses(&mut self, scope: &str) -> Result<Vec<Pause>> {
+        let sql = "/* pauses */ SELECT scope, until, reason, count FROM worker_pause
+             WHERE scope = $1 OR scope LIKE $1 || ':%' ORDER BY until DESC, scope";
+        let rows = self.rows("reading the pauses", sql, &[&scope])?;
+        rows.iter().map(pause).collect()
     }
 
     /// Stores a pause; a stored one that ends later keeps its end.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 
-use super::row::{COLUMNS, Claimed, NARROWED, TABLES, numbers};
+use super::row::{COLUMNS, Claimed, NARROWED, REPOSITORY, TABLES, numbers};
 use super::session::Db;
 use crate::core::model::MappingId;
 
@@ -45,9 +45,10 @@ impl MappingFilter {
     /// Callers must put the ids into an array, because PostgreSQL would run a join with a computed
     /// LIMIT as a sequential scan.
     pub(super) fn ids(&self, lock: &str) -> String {
+        let may_ask = self.may_ask("$5");
         let unclaimed = format!(
             "SELECT m.id FROM core_externalissuemapping m WHERE m.worker_claim IS NULL AND m.id <> ALL($6::bigint[])
-             AND m.id > $4::bigint AND $5::timestamptz IS NOT NULL AND {NARROWED}"
+             AND m.id > $4::bigint AND $5::timestamptz IS NOT NULL AND {NARROWED}{may_ask}"
         );
         let condition = match self.selection {
             Selection::Due => {
@@ -72,6 +73,19 @@ impl MappingFilter {
             Selection::Named => "m.id = ANY($3::bigint[])",
         };
         format!("{unclaimed} AND {condition} ORDER BY m.id LIMIT $1 {lock}")
+    }
+
+    /// Returns the condition that leaves out the mappings of owners that GitHub must not be asked
+    /// about at that time: they would take the places of others. What a person names is not left out
+    /// silently.
+    pub(super) fn may_ask(&self, now: &str) -> String {
+        if !self.mappings.is_empty() {
+            return String::new();
+        }
+        format!(
+            " AND coalesce(split_part({REPOSITORY}, '/', 1), '') <> ALL(ARRAY(
+                SELECT substr(w.scope, 8) FROM worker_pause w WHERE w.scope LIKE 'github:%' AND w.until > {now}))"
+        )
     }
 
     /// Returns the id after which a batch begins. Batches that go by time do not follow each other

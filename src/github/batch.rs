@@ -100,8 +100,8 @@ pub(super) trait Target {
 }
 
 impl Github {
-    /// Sends requests until no target is open. The targets of one request have the same
-    /// [`Github::batch_key`]. After each request, `progress` gets the number of targets that were
+    /// Sends requests until no target is open, except for those of installations that reached their
+    /// limits. The targets of one request have the same [`Github::batch_key`]. After each request, `progress` gets the number of targets that were
     /// recorded.
     pub(super) fn query_all<T: Target>(
         &mut self,
@@ -129,7 +129,9 @@ impl Github {
             let mut open = targets
                 .iter_mut()
                 .zip(&mut *silences)
-                .filter(|(target, _)| target.is_open())
+                .filter(|(target, _)| {
+                    target.is_open() && !self.leaves_out(target.repository().owner())
+                })
                 .peekable();
             let Some((first, silence)) = open.peek() else {
                 return Ok(());
@@ -143,7 +145,20 @@ impl Github {
                 .filter(|(target, silence)| key_of(target) == key && silence.is_alone() == is_alone)
                 .take(size)
                 .unzip();
-            let answers = GithubError::split(self.query_batch(&batch, asked))?;
+            // A limit that is met here is the App's own.
+            let owner = batch.first().map(|first| first.repository().owner());
+            let authorized = owner.map_or(Ok(()), |owner| self.authorize_for(owner));
+            let answers = match GithubError::split(authorized)? {
+                Ok(()) => GithubError::split(self.query_batch(&batch, asked)),
+                Err(error) => Ok(Err(error)),
+            };
+            let answers = match answers {
+                Ok(answers) => answers,
+                Err(error) => {
+                    self.take_up_limit(&key, error)?;
+                    continue;
+                }
+            };
             let Answers { parts, ended_by } = answers.unwrap_or_else(|error| {
                 let failed = |_| {
                     Some(Err(Failure {
@@ -168,7 +183,8 @@ impl Github {
             }
             progress(count);
             if let Some(error) = ended_by {
-                return Err(error);
+                self.take_up_limit(&key, error)?;
+                continue;
             }
             if repeats {
                 self.wait_for_retry();
@@ -183,9 +199,6 @@ impl Github {
         batch: &[&mut T],
         asked: Asked,
     ) -> Result<Answers<T>, GithubError> {
-        if let Some(first) = batch.first() {
-            self.authorize_for(first.repository().owner())?;
-        }
         let error = match self.query_once(batch, asked) {
             Ok(answers) => {
                 if T::GROWS && batch.len() == self.targets_per_request {

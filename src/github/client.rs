@@ -1,5 +1,6 @@
 //! Requests to GitHub: GraphQL and REST, with a token or as a GitHub App.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -39,6 +40,10 @@ pub struct Github {
     pub(super) targets_per_request: usize,
     /// Largest number of targets that this run still tries.
     max_targets: usize,
+    /// Keys ([`Github::batch_key`]) whose installations are not asked, because of their limits.
+    left_out: BTreeSet<String>,
+    /// Limits that were reached since the last [`Github::take_limits`].
+    new_limits: Vec<(String, ServiceError)>,
 }
 
 /// Our rate limit on GitHub.
@@ -90,6 +95,8 @@ impl Github {
             answered_at: None,
             targets_per_request: TARGETS_PER_REQUEST,
             max_targets: MAX_TARGETS_PER_REQUEST,
+            left_out: BTreeSet::new(),
+            new_limits: Vec::new(),
         })
     }
 
@@ -173,6 +180,35 @@ impl Github {
     pub fn batch_key(&self, owner: &str) -> String {
         let app = self.app.as_ref();
         app.map(|app| app.batch_key(owner)).unwrap_or_default()
+    }
+
+    /// Asks nothing more about the targets with this key ([`Github::batch_key`]).
+    pub fn leave_out(&mut self, key: &str) {
+        self.left_out.insert(key.to_owned());
+    }
+
+    /// Returns true if nothing is asked about the repositories of this owner.
+    pub fn leaves_out(&self, owner: &str) -> bool {
+        self.left_out.contains(&self.batch_key(owner))
+    }
+
+    /// Returns the installations that reached a limit since the last call, by their keys.
+    pub fn take_limits(&mut self) -> Vec<(String, ServiceError)> {
+        std::mem::take(&mut self.new_limits)
+    }
+
+    /// Takes up a rate limit that concerns one of several installations. Returns any other failure.
+    pub(super) fn take_up_limit(
+        &mut self,
+        key: &str,
+        error: ServiceError,
+    ) -> Result<(), ServiceError> {
+        if key.is_empty() || !matches!(error.kind, FailureKind::RateLimited(_)) {
+            return Err(error);
+        }
+        self.leave_out(key);
+        self.new_limits.push((key.to_owned(), error));
+        Ok(())
     }
 
     /// Selects the credentials for the following requests about repositories of `owner`.

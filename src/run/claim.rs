@@ -126,8 +126,7 @@ impl Queue {
             let ids = self.current.iter().map(|claimed| claimed.mapping.id.0);
             self.filter.excluded.extend(ids);
         }
-        run.pause.refresh(&mut run.db)?;
-        run.pause.may_ask_github()?;
+        run.refresh_pauses()?;
         self.record_check_start(run)?;
         Ok(Some(self.current.clone()))
     }
@@ -135,8 +134,14 @@ impl Queue {
     /// Adds the result of a slice: inserted rows get slices of their own, and released mappings are
     /// not claimed again.
     pub fn add(&mut self, run: &mut Run, finished: Finished) {
-        let Finished { inserted, released } = finished;
+        let Finished {
+            inserted,
+            released,
+            not_asked,
+        } = finished;
         self.current.clear();
+        // Mappings of an installation that reached its limit take no place from others.
+        self.limit += not_asked;
         self.filter.excluded.extend(released.iter().map(|id| id.0));
         count_claims(run, inserted.len());
         self.waiting.extend(inserted);

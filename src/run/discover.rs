@@ -113,13 +113,19 @@ impl Discovery {
             for (one, answer) in batch.into_iter().zip(answers) {
                 match answer {
                     Some(answer) => answered.push((one.0, answer)),
+                    // A later run polls it, once the pause of its installation is over.
+                    None if run.github.leaves_out(one.1.repository.owner()) => self.total -= 1,
                     None => self.waiting.push(one),
                 }
             }
+            run.store_limits()?;
+            let owners = polls.first().map(|poll| poll.repository.owner());
+            let answering = owners.filter(|owner| !run.github.leaves_out(owner));
+            let key = answering.map(|owner| run.github.batch_key(owner));
             let results = self.read(run, answered.into_iter(), begin)?;
             self.store(run, results, now)?;
             match ended_by {
-                None => run.pause.clear(&mut run.db)?,
+                None => run.pause.clear(&mut run.db, key)?,
                 Some(error) => return Err(run.pause.stop_for(&mut run.db, &run.github, error)),
             }
         }

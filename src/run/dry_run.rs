@@ -44,7 +44,7 @@ struct Preview {
 /// Prints the plans of the mappings that a run would claim now, and of the rows that these plans
 /// would insert.
 pub fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
-    run.pause.may_ask_github()?;
+    run.announce_pauses(&job.filter)?;
     let marked = discover::changes(run, job)?;
     let (explains, carried) = (!job.filter.mappings.is_empty(), Records::default());
     let mut preview = Preview {
@@ -70,8 +70,7 @@ pub fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
             return Ok(());
         }
         // Another run may have stored a pause since the last slice.
-        run.pause.refresh(&mut run.db)?;
-        run.pause.may_ask_github()?;
+        run.refresh_pauses()?;
         let slice = queue.drain(..queue.len().min(SLICE)).collect();
         let mut observed = observe::slice(run, slice)?;
         preview.overlay(&mut observed.records);

@@ -29,6 +29,8 @@ pub struct Finished {
     pub inserted: Vec<Claimed>,
     /// Mappings that this run must not claim again, because they are left to the next run.
     pub released: Vec<MappingId>,
+    /// Number of those that GitHub was not asked about, because of an installation's limit.
+    pub not_asked: usize,
 }
 
 /// Records of one slice; one statement writes each kind.
@@ -77,7 +79,11 @@ pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
         [] => Vec::new(),
         inserted => run.db.mappings(inserted)?,
     };
-    Ok(Finished { inserted, released })
+    Ok(Finished {
+        inserted,
+        released,
+        not_asked: pushed.rest.not_asked,
+    })
 }
 
 /// Adds the record of a mapping that dropped out.

@@ -40,7 +40,7 @@ fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
     if limit == 0 {
         return Ok(());
     }
-    run.pause.may_ask_github()?;
+    run.announce_pauses(&job.filter)?;
     claim::recheck_now(run, job)?;
     discover::changes(run, job)?;
     let mut queue = Queue::new(job, limit);

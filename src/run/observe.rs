@@ -1,7 +1,7 @@
 //! Reads everything that the plans of one slice need, with few requests. It changes nothing.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use crate::core::agira_object::{item_key, mapping_key};
 use crate::core::failure::{FailureKind, MappingError, MappingErrorKind, NO_ANSWER};
 use crate::core::model::*;
 use crate::core::records::{Decision, ObjectState, Records};
-use crate::core::text::quoted;
+use crate::core::text::{quoted, timestamp};
 use crate::db::Claimed;
 use crate::github::Fetched;
 use crate::report::{StoppedBy, Subject};
@@ -36,6 +36,8 @@ pub struct Dropped {
 pub struct Rest {
     pub dropped: Vec<Dropped>,
     pub stop: Option<Stop>,
+    /// Number of mappings that dropped out because of an installation's limit.
+    pub not_asked: usize,
 }
 
 impl Rest {
@@ -110,8 +112,14 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
         }
         // The run still finishes the mappings for which GitHub has answered.
         Some(error) => rest.stop = Some(run.pause.stop_for(&mut run.db, &run.github, error)),
-        None => run.pause.clear(&mut run.db)?,
+        None => {
+            let owners = targets.iter().map(|target| target.repository.owner());
+            let asked = owners.filter(|owner| !run.github.leaves_out(owner));
+            let keys: BTreeSet<String> = asked.map(|owner| run.github.batch_key(owner)).collect();
+            run.pause.clear(&mut run.db, keys)?;
+        }
     }
+    run.store_limits()?;
     let not_asked = match &rest.stop {
         Some(stop) => stop.to_string(),
         None => "the time budget is used up".to_owned(),
@@ -122,6 +130,10 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
         let result = match index.and_then(|index| answers.get(index)?.as_ref()) {
             Some(Ok(snapshot)) => verified(&claimed.mapping, &address, snapshot),
             Some(Err(error)) => Err(unanswered(run, &claimed.mapping, error.clone())),
+            None if run.github.leaves_out(address.repository.owner()) => {
+                rest.not_asked += 1;
+                Err(limited(run, &address))
+            }
             None => Err(MappingError::released(not_asked.as_str())),
         };
         match result {
@@ -131,6 +143,22 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
     }
     snapshots.sort_by_key(|(claimed, snapshot)| (claimed.item.id, closed_at(snapshot)));
     Ok((snapshots, rest))
+}
+
+/// Reports a mapping whose installation must not be used now.
+fn limited(run: &mut Run, address: &Address) -> MappingError {
+    let key = run.github.batch_key(address.repository.owner());
+    let mut pauses = run.pause.of_installations();
+    let pause = pauses.find(|(paused, _)| *paused == key);
+    let until = pause.map_or("a later run".to_owned(), |(_, pause)| {
+        timestamp(pause.until)
+    });
+    drop(pauses);
+    let reason = format!(
+        "GitHub is not asked about {address} before {until}: its installation has reached its limit"
+    );
+    run.report.stop(StoppedBy::RateLimit, &reason);
+    MappingError::released(reason)
 }
 
 /// Reports an issue or pull request that GitHub gave no answer about. If the run before met the

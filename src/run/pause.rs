@@ -1,4 +1,7 @@
-//! GitHub's pause: read before requests, stored when GitHub demands one, removed when it is over.
+//! GitHub's pauses: read before requests, stored when GitHub demands one, removed when they are over.
+//! A GitHub App has one for each installation.
+
+use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 
@@ -13,19 +16,19 @@ use crate::report::StoppedBy;
 /// Scope of GitHub's pauses in `worker_pause`.
 pub const GITHUB: &str = "github";
 
-/// GitHub's pause, as this run last read or stored it.
+/// GitHub's pauses, as this run last read or stored them.
 pub struct GithubPause {
-    /// The last pause, which may be over.
-    last: Option<Pause>,
+    /// The last pause of each scope, which may be over.
+    last: BTreeMap<String, Pause>,
     access: Access,
     budget: Budget,
 }
 
 impl GithubPause {
-    /// Reads the stored pause.
+    /// Reads the stored pauses.
     pub fn read(db: &mut Db, access: Access, budget: Budget) -> anyhow::Result<Self> {
         let mut pause = Self {
-            last: None,
+            last: BTreeMap::new(),
             access,
             budget,
         };
@@ -33,28 +36,40 @@ impl GithubPause {
         Ok(pause)
     }
 
-    /// Reads the pause again, because another run may have reached a rate limit since.
+    /// Reads the pauses again, because another run may have reached a rate limit since.
     pub fn refresh(&mut self, db: &mut Db) -> Result<(), Stop> {
         Ok(self.load(db)?)
     }
 
     fn load(&mut self, db: &mut Db) -> anyhow::Result<()> {
-        self.last = db.pause(GITHUB)?;
-        if let Some(pause) = &mut self.last
-            && pause.shorten(self.budget.now())
-            && self.access == Access::ReadWrite
-        {
-            // Otherwise it would end two hours after every later run.
-            db.shorten_pause(pause)?;
+        self.last.clear();
+        for mut pause in db.pauses(GITHUB)? {
+            if pause.shorten(self.budget.now()) && self.access == Access::ReadWrite {
+                // Otherwise it would end two hours after every later run.
+                db.shorten_pause(&pause)?;
+            }
+            self.last.insert(pause.scope.clone(), pause);
         }
         Ok(())
     }
 
-    /// Returns the pause unless it is over.
+    /// Returns the pauses that are not over.
+    fn all_active(&self) -> impl Iterator<Item = &Pause> {
+        let now = self.budget.now();
+        self.last.values().filter(move |pause| pause.until > now)
+    }
+
+    /// Returns the pause that ends last, unless all are over.
     pub fn active(&self) -> Option<&Pause> {
-        self.last
-            .as_ref()
-            .filter(|pause| pause.until > self.budget.now())
+        self.all_active().max_by_key(|pause| pause.until)
+    }
+
+    /// Returns the pauses of single installations that are not over, by their keys
+    /// ([`Github::batch_key`]).
+    pub fn of_installations(&self) -> impl Iterator<Item = (&str, &Pause)> {
+        let pauses = self.all_active();
+        pauses
+            .filter_map(|pause| Some((pause.scope.strip_prefix(GITHUB)?.strip_prefix(':')?, pause)))
     }
 
     /// Stops the run during a pause and after a signal.
@@ -62,7 +77,7 @@ impl GithubPause {
         if let Some(stop) = self.budget.interrupted() {
             return Err(stop);
         }
-        match self.active() {
+        match self.all_active().find(|pause| pause.scope == GITHUB) {
             Some(Pause { until, reason, .. }) => Err(Stop::Later(
                 StoppedBy::RateLimit,
                 format!("GitHub is not asked before {}: {reason}", timestamp(*until)),
@@ -71,10 +86,17 @@ impl GithubPause {
         }
     }
 
-    /// Removes a pause that is over, because GitHub has answered.
-    pub fn clear(&mut self, db: &mut Db) -> Result<(), Stop> {
-        if self.last.take().is_some() && self.access == Access::ReadWrite {
-            db.end_pause(GITHUB, self.budget.now())?;
+    /// Removes the pauses of these keys that are over, because GitHub has answered.
+    pub fn clear(
+        &mut self,
+        db: &mut Db,
+        keys: impl IntoIterator<Item = String>,
+    ) -> Result<(), Stop> {
+        let scopes = keys.into_iter().flat_map(|key| [scope(&key), scope("")]);
+        for scope in scopes {
+            if self.last.remove(&scope).is_some() && self.access == Access::ReadWrite {
+                db.end_pause(&scope, self.budget.now())?;
+            }
         }
         Ok(())
     }
@@ -84,7 +106,7 @@ impl GithubPause {
     pub fn stop_for(&mut self, db: &mut Db, github: &Github, error: ServiceError) -> Stop {
         let message = &error.message;
         match error.kind {
-            FailureKind::RateLimited(wait) => self.store(db, wait, message),
+            FailureKind::RateLimited(wait) => self.store(db, "", wait, message),
             FailureKind::Interrupted => self
                 .budget
                 .interrupted()
@@ -101,21 +123,42 @@ impl GithubPause {
         }
     }
 
-    fn store(&mut self, db: &mut Db, wait: Option<u64>, message: &str) -> Stop {
-        let pause =
-            Pause::after_limit(GITHUB, self.last.as_ref(), wait, message, self.budget.now());
+    /// Stores the pause of one installation, so that later runs respect it.
+    pub fn stop_installation(&mut self, db: &mut Db, key: &str, error: &ServiceError) -> Stop {
+        let wait = match error.kind {
+            FailureKind::RateLimited(wait) => wait,
+            _ => None,
+        };
+        self.store(db, key, wait, &error.message)
+    }
+
+    fn store(&mut self, db: &mut Db, key: &str, wait: Option<u64>, message: &str) -> Stop {
+        let (scope, now) = (scope(key), self.budget.now());
+        let pause = Pause::after_limit(&scope, self.last.get(&scope), wait, message, now);
+        let about = match key {
+            "" => String::new(),
+            key => format!(" about repositories of {key}"),
+        };
         let reason = format!(
-            "GitHub's rate limit is reached; no run asks GitHub before {}: {message}",
+            "GitHub's rate limit is reached; no run asks GitHub{about} before {}: {message}",
             timestamp(pause.until)
         );
         let stored = match self.access {
             Access::ReadWrite => db.store_pause(&pause),
             Access::ReadOnly => Ok(()),
         };
-        self.last = Some(pause);
+        self.last.insert(scope, pause);
         match stored {
             Ok(()) => Stop::Later(StoppedBy::RateLimit, reason),
             Err(error) => Stop::from(error.context(reason)),
         }
+    }
+}
+
+/// Returns the scope of a key ([`Github::batch_key`]), which is empty if one limit holds for all.
+fn scope(key: &str) -> String {
+    match key {
+        "" => GITHUB.to_owned(),
+        key => format!("{GITHUB}:{key}"),
     }
 }

@@ -16,9 +16,10 @@ use super::stop::{Budget, Claims, Stop};
 use super::weaviate::Index;
 use crate::core::model::MappingId;
 use crate::core::plan::Policy;
-use crate::db::{Access, Db, Lease};
+use crate::core::text::timestamp;
+use crate::db::{Access, Db, Lease, MappingFilter, Pause};
 use crate::github::Github;
-use crate::report::Report;
+use crate::report::{Report, StoppedBy};
 
 /// One run.
 pub struct Run {
@@ -64,6 +65,59 @@ impl Run {
     /// Renews the claims of this run in time.
     pub fn renew_claims(&mut self) -> Result<(), Stop> {
         Ok(self.claims.renew(&mut self.db)?)
+    }
+
+    /// Reads GitHub's pauses again and respects them: one of all credentials ends the run.
+    pub fn refresh_pauses(&mut self) -> Result<(), Stop> {
+        self.pause.refresh(&mut self.db)?;
+        self.respect_pauses()
+    }
+
+    /// Respects the pauses and reports them, unless mappings are named: then their lines say it.
+    pub fn announce_pauses(&mut self, filter: &MappingFilter) -> Result<(), Stop> {
+        self.respect_pauses()?;
+        let paused = self
+            .pause
+            .of_installations()
+            .filter(|_| filter.mappings.is_empty());
+        let reasons: Vec<String> = paused
+            .map(|(key, Pause { until, reason, .. })| {
+                let until = timestamp(*until);
+                format!("GitHub is not asked about repositories of {key} before {until}: {reason}")
+            })
+            .collect();
+        reasons
+            .iter()
+            .for_each(|reason| self.leave_to_later(reason));
+        Ok(())
+    }
+
+    /// Leaves out the installations that GitHub must not be asked for. A pause of all credentials, or
+    /// a signal, ends the run.
+    pub fn respect_pauses(&mut self) -> Result<(), Stop> {
+        self.pause.may_ask_github()?;
+        for (key, _) in self.pause.of_installations() {
+            self.github.leave_out(key);
+        }
+        Ok(())
+    }
+
+    /// Stores the limits of installations that GitHub reported since the last call.
+    pub fn store_limits(&mut self) -> Result<(), Stop> {
+        for (key, error) in self.github.take_limits() {
+            let stop = self.pause.stop_installation(&mut self.db, &key, &error);
+            let Stop::Later(StoppedBy::RateLimit, reason) = stop else {
+                return Err(stop);
+            };
+            self.leave_to_later(&reason);
+        }
+        Ok(())
+    }
+
+    /// Reports that something is left to a run after a pause.
+    pub fn leave_to_later(&mut self, reason: &str) {
+        log::warn!("{reason}");
+        self.report.stop(StoppedBy::RateLimit, reason);
     }
 
     /// Returns true if plans are printed and not applied.

@@ -87,7 +87,9 @@ fn read(
         read_failures(&mut db, args, format, status)?;
         status.overview.rejected_deliveries = Some(db.rejected_deliveries(projects, mappings)?);
     }
-    status.pause = db.pause(GITHUB)?.filter(|pause| pause.until > now);
+    status.github_pauses = db.pauses(GITHUB)?;
+    status.github_pauses.retain(|pause| pause.until > now);
+    status.pause = status.github_pauses.first().cloned();
     status.weaviate_pause = db.pause(WEAVIATE)?.filter(|pause| pause.holds(now));
     if args.check {
         let reasons = unhealthy(args, status, now);

@@ -40,7 +40,10 @@ pub(super) struct Status {
     /// Failures grouped by their cause, for a text.
     #[serde(skip)]
     pub causes: Option<Vec<Cause>>,
+    /// The pause of GitHub that ends last.
     pub pause: Option<Pause>,
+    /// All pauses of GitHub that are not over; a GitHub App has one for each installation.
+    pub github_pauses: Vec<Pause>,
     /// Pause that Weaviate demanded and that is not over.
     pub weaviate_pause: Option<Pause>,
     /// Reasons of `--check` to raise an alarm; empty if all is well, null without `--check`.

@@ -8,6 +8,7 @@ use crate::db::{
     Cause, Counts, FailedMapping, Overview, RejectedDelivery, RepositoryState, RunState, Totals,
 };
 use crate::report::{Screen, Tone, print};
+use crate::run::WEAVIATE;
 
 /// Prints the status; `details` are sentences about the mappings that `--mapping` names.
 pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
@@ -26,17 +27,17 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
     details.iter().for_each(|sentence| line(None, sentence));
     if !args.failed {
         counts(&overview.counts, &screen);
-        for (service, pause) in [
-            ("GitHub", &status.pause),
-            ("Weaviate", &status.weaviate_pause),
-        ] {
-            if let Some(pause) = pause {
-                let (until, reason) = (timestamp(pause.until), &pause.reason);
-                line(
-                    Some(Tone::Warning),
-                    &format!("{service} is not asked before {until}: {reason}"),
-                );
-            }
+        for pause in status.github_pauses.iter().chain(&status.weaviate_pause) {
+            let (service, of) = match pause.scope.split_once(':') {
+                Some((_, owner)) => ("GitHub", format!(" about repositories of {owner}")),
+                None if pause.scope == WEAVIATE => ("Weaviate", String::new()),
+                None => ("GitHub", String::new()),
+            };
+            let (until, reason) = (timestamp(pause.until), &pause.reason);
+            line(
+                Some(Tone::Warning),
+                &format!("{service} is not asked{of} before {until}: {reason}"),
+            );
         }
         if let Some(read) = &overview.runs {
             runs(read, &screen);

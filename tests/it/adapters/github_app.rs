@@ -58,7 +58,15 @@ impl Apps {
 
     /// Returns the command of `sync` as the App, with more variables; an empty value counts as not set.
     fn sync_with(&self, key: &str, vars: &[(&str, &str)]) -> Run {
-        let mut command = self.world.command(&["sync", "-v"]);
+        self.run_with(&["sync", "-v"], key, vars)
+    }
+
+    fn run(&self, args: &[&str]) -> Run {
+        self.run_with(args, &self.key.pkcs1_pem(), &[])
+    }
+
+    fn run_with(&self, args: &[&str], key: &str, vars: &[(&str, &str)]) -> Run {
+        let mut command = self.world.command(args);
         command.env_remove("GITHUB_TOKEN").env("GITHUB_APP_ID", ID);
         command
             .env("GITHUB_APP_PRIVATE_KEY_FILE", self.file(key))
@@ -442,4 +450,87 @@ fn a_key_file_that_everybody_can_read_causes_a_warning_and_is_used() {
     Run::of(&mut command)
         .exits(0)
         .logs("which GITHUB_APP_PRIVATE_KEY_FILE names, can be read by every user");
+}
+
+/// Returns 60 closed issues of `acme`, which come first, and 30 of `mona`.
+fn many() -> Apps {
+    let keys: Vec<String> = (1..=60)
+        .map(|number| format!("acme/shop#{number}"))
+        .chain((1..=30).map(|number| format!("mona/site#{number}")))
+        .collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let installations = vec![Installation::new(11, "acme"), Installation::new(12, "mona")];
+    let mut apps = Apps::with(&keys, installations);
+    apps.world.execute(
+        "UPDATE core_externalissuemapping SET worker_due_at = now() - interval '2 hours' WHERE html_url LIKE '%/acme/%'",
+    );
+    apps
+}
+
+const MOVED: &str = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
+const PAUSES: &str =
+    "SELECT string_agg(scope || ' ' || count, ', ' ORDER BY scope) FROM worker_pause";
+
+/// L1: 30 healthy mappings at 20 per run take two runs.
+#[test]
+fn the_limit_of_one_installation_pauses_its_own_repositories_only() {
+    let mut apps = many();
+    apps.change(|app| app.limited = [("acme".to_owned(), Some(600))].into());
+    let args = ["sync", "--limit", "20", "--output", "json"];
+    for (round, moved) in [(1, 20), (2, 30), (3, 30)] {
+        apps.world.github.clear_log();
+        let run = apps.run(&args).exits(75);
+        let run = run.logs("about repositories of acme before");
+        assert_eq!(run.json()["stopped_by"], "rate_limit", "{}", run.all());
+        assert_eq!(apps.world.one::<i64>(MOVED), moved, "round {round}");
+        let asked = apps.world.github.variables();
+        let about_acme = asked.iter().filter(|one| one["o0"] == "acme").count();
+        assert_eq!(about_acme, usize::from(round == 1), "invariant 11");
+    }
+    assert_eq!(apps.world.one::<String>(PAUSES), "github:acme 0");
+    let status = apps.world.run(&["status", "--output", "json"]).exits(0);
+    let status = status.json();
+    assert_eq!(status["github_pauses"][0]["scope"], "github:acme");
+    assert_eq!(status["pause"], status["github_pauses"][0]);
+    apps.world
+        .run(&["status"])
+        .exits(0)
+        .prints("GitHub is not asked about repositories of acme before");
+    // A named mapping says why nothing was done.
+    let named = apps.run(&["sync", "--mapping", "1"]).exits(75);
+    named.prints("GitHub is not asked about acme/shop#1 before");
+    apps.change(|app| app.limited.clear());
+    apps.world
+        .execute("UPDATE worker_pause SET until = now() - interval '1 second'");
+    for _ in 0..3 {
+        apps.run(&args).exits(0);
+    }
+    assert_eq!(apps.world.one::<i64>(MOVED), 90);
+    assert_eq!(apps.world.one::<Option<String>>(PAUSES), None);
+}
+
+#[test]
+fn mappings_of_an_installation_at_its_limit_take_no_place_of_others() {
+    let mut apps = many();
+    apps.change(|app| app.limited = [("acme".to_owned(), None)].into());
+    apps.world.execute(
+        "UPDATE core_externalissuemapping SET worker_error = 'x', worker_error_at = worker_due_at",
+    );
+    let args = ["retry-failed", "--limit", "20", "--output", "json"];
+    let run = apps.run(&args).exits(75);
+    assert_eq!(run.json()["given_back"], 20, "{}", run.all());
+    assert_eq!(apps.world.one::<i64>(MOVED), 20);
+    assert_eq!(apps.world.one::<String>(PAUSES), "github:acme 1");
+}
+
+/// No other installation can get a token either.
+#[test]
+fn the_limit_of_the_app_itself_pauses_everything() {
+    let mut apps = many();
+    let limit = Response::json(403, &json!({ "message": "API rate limit exceeded" }))
+        .header("retry-after", "600");
+    apps.world.github.fail_next(1, &Fault::Answer(limit));
+    apps.run(&["sync"]).exits(75);
+    assert_eq!(apps.asked().len(), 1, "invariant 11");
+    assert_eq!(apps.world.one::<String>(PAUSES), "github 0");
 }

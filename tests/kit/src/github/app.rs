@@ -94,6 +94,8 @@ pub struct App {
     pub token_lasts: i64,
     /// Number of requests for which a token is valid.
     pub token_serves: usize,
+    /// Accounts whose installations reached their limits, with `Retry-After` if GitHub names one.
+    pub limited: HashMap<String, Option<u64>>,
     tokens: HashMap<String, Token>,
     /// Number of issued tokens.
     pub tokens_made: usize,
@@ -109,6 +111,7 @@ impl App {
             installations,
             token_lasts: 3600,
             token_serves: usize::MAX,
+            limited: HashMap::new(),
             tokens: HashMap::new(),
             tokens_made: 0,
         }

@@ -100,6 +100,16 @@ fn admitted(
     if token != Some(&state.settings.token) && account.is_none() {
         return Err(message(401, "Bad credentials"));
     }
+    if let Some(wait) = account.as_ref().and_then(|account| {
+        let app = state.app.as_ref()?;
+        app.limited.get(account).copied()
+    }) {
+        let refused = message(403, "You have exceeded a secondary rate limit.");
+        return Err(match wait {
+            Some(seconds) => refused.header("retry-after", &seconds.to_string()),
+            None => refused,
+        });
+    }
     state.world.opened = account;
     if path == "/graphql" || path == "/api/graphql" {
         return Ok(match request.method.as_str() {
