@@ -17,6 +17,8 @@ pub enum Disturbed {
     NotAtAll,
     /// Services may fail, and people may act.
     ByOthers,
+    /// PostgreSQL ends the session of the run, which can record nothing more.
+    Cut,
     /// Another run works at the same time.
     ByARun,
     /// The run is killed.
@@ -137,7 +139,10 @@ impl HistoryWorld<'_> {
         before: &BTreeMap<String, Value>,
         disturbed: Disturbed,
     ) {
-        if matches!(disturbed, Disturbed::NotAtAll | Disturbed::ByOthers) {
+        if matches!(
+            disturbed,
+            Disturbed::NotAtAll | Disturbed::ByOthers | Disturbed::Cut
+        ) {
             self.check_writes(before);
             self.check_pause(report);
         }
@@ -230,9 +235,9 @@ impl HistoryWorld<'_> {
         let row = self.databases.real.query(left, &[&ids, &started]).remove(0);
         let (unseen, held, overdue): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
         assert_eq!(held, 0, "a run that ended by itself holds nothing");
-        // `push-weaviate` leaves mappings that it could not fetch to `sync`. A run that lost its session cannot record.
-        let can_record = args[0] != "push-weaviate" && report["stopped_by"] != "database";
-        if disturbed != Disturbed::ByARun && can_record {
+        // `push-weaviate` leaves mappings that it could not fetch to `sync`.
+        let can_record = !matches!(disturbed, Disturbed::ByARun | Disturbed::Cut);
+        if can_record && args[0] != "push-weaviate" {
             assert_eq!(
                 unseen, 0,
                 "invariant 10: what failed does not show: {report}"

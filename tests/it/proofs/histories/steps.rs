@@ -291,7 +291,7 @@ impl<'s, 'd> History<'s, 'd> {
                 let databases = &self.world.databases;
                 let url = databases.real.database().url();
                 let lost = loses_its_session(databases.pool.clone(), url);
-                self.meanwhile(requests, lost, Disturbed::ByOthers);
+                self.meanwhile(requests, lost, Disturbed::Cut);
             }
             6 if !args.contains(&"--recheck-now") => return self.run_twice(&args),
             _ => {}
