@@ -238,9 +238,18 @@ impl<'s, 'd> Life<'s, 'd> {
             .tell("the services are well; the rest stays sick".to_owned());
         self.toggle_some();
         if self.random.bool() {
-            // Healthy objects wait beside those that were rejected before.
-            self.run();
-            self.run();
+            // Healthy objects wait beside more rejected ones than the limit.
+            for index in (0..self.issues.len()).rev().step_by(2).take(self.limit + 2) {
+                let issue = &self.issues[index];
+                let what = self.sick.reject_issue(issue, &mut self.random);
+                self.world.tell(what);
+                let what = self.toggle(index);
+                self.world.tell(what);
+            }
+            self.sick.heal_services(self.world, &self.issues);
+            for _ in 0..4 {
+                self.run();
+            }
             self.toggle_some();
             self.sick.weaviate = 1;
             self.world.weaviate.settings().down = true;

@@ -226,15 +226,23 @@ impl Sickness {
 
     fn reject(&mut self, issues: &[Issue], random: &mut Rng) -> String {
         let issue = &issues[random.usize(0..issues.len())];
-        let id = match random.bool() {
-            true => uuid(ObjectType::Item, issue.item),
-            false => uuid(ObjectType::GithubIssue, issue.mapping),
-        };
+        match random.bool() {
+            true => self.reject_object(uuid(ObjectType::Item, issue.item), random),
+            false => self.reject_issue(issue, random),
+        }
+    }
+
+    /// Rejects the object of an issue, which is written whenever the issue is closed or open again.
+    pub fn reject_issue(&mut self, issue: &Issue, random: &mut Rng) -> String {
+        self.reject_object(uuid(ObjectType::GithubIssue, issue.mapping), random)
+    }
+
+    fn reject_object(&mut self, id: String, random: &mut Rng) -> String {
         let reasons = if self.has_one_reason { 1 } else { 3 };
         let property = ["title", "text", "status"][random.usize(0..reasons)];
         let words = format!("invalid text property '{property}' on class 'AgiraObject'");
         let words = (random.u32(0..6) > 0).then_some(words);
-        let what = format!("Weaviate does not take {id} of {}: {words:?}", issue.key);
+        let what = format!("Weaviate does not take {id}: {words:?}");
         self.rejected.insert(id, words);
         what
     }
