@@ -159,6 +159,13 @@ impl Sickness {
         format!("{count} requests to Weaviate fail: {fault:?}")
     }
 
+    /// Returns true if a service answers too late.
+    pub fn is_silent(&self, world: &HistoryWorld<'_>) -> bool {
+        let github = world.github.settings().latency;
+        let weaviate = world.weaviate.settings().latency;
+        github + weaviate > Duration::ZERO
+    }
+
     /// Counts a run; ends the failures of services whose time has come.
     pub fn pass_run(&mut self, world: &HistoryWorld<'_>, issues: &[Issue]) {
         let (github, weaviate) = (self.github, self.weaviate);
