@@ -93,8 +93,8 @@ impl Response {
         Some(date.to_utc())
     }
 
-    /// Returns the seconds that `Retry-After` names, as a number or as a date of the service's clock
-    /// (RFC 9110, section 10.2.3).
+    /// Returns the seconds that `Retry-After` names, as a number or as a date of the service's
+    /// clock (RFC 9110, section 10.2.3).
     pub(crate) fn retry_after(&self) -> Option<u64> {
         let value = self.header("retry-after")?;
         let seconds = value.parse().or_else(|_| {

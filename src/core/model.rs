@@ -375,8 +375,8 @@ pub enum Details {
         close_reason: Option<CloseReason>,
         /// Pull requests that belong to the issue.
         pull_requests: Vec<PullRequestRef>,
-        /// GitHub hides a node from this token or could not answer about all, so that a pull request
-        /// may be missing.
+        /// GitHub hides a node from this token or could not answer about all, so that a pull
+        /// request may be missing.
         some_hidden: bool,
     },
     PullRequest {

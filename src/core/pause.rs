@@ -8,9 +8,9 @@ use super::failure::LONGEST_WAIT;
 /// Length of a pause without a named end; each later one in a row lasts twice as long (design.md,
 /// "Failure model").
 const UNNAMED_PAUSE: Duration = Duration::seconds(60);
-/// Longest pause. GitHub refills its budgets every hour; whatever ends later was stored with a wrong
-/// clock.
-const LONGEST_PAUSE: Duration = Duration::hours(2);
+/// Longest pause. GitHub refills its budgets every hour; whatever ends later was stored with a
+/// wrong clock.
+const LONGEST_PAUSE: Duration = Duration::seconds(LONGEST_WAIT as i64);
 
 /// A pause that a service demanded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,7 +31,7 @@ impl Pause {
     /// Returns true if the pause is not over; `now` is in UTC. No pause ends later than the longest
     /// wait from now, unless the clock was ahead when it was stored.
     pub fn holds(&self, now: DateTime<Utc>) -> bool {
-        self.until > now && (self.until - now).num_seconds() <= LONGEST_WAIT as i64
+        self.until > now && (self.until - now).num_seconds() <= LONGEST_PAUSE.num_seconds()
     }
 
     /// Returns the pause that a rate limit demands. `wait` is in seconds, if the service named a

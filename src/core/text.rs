@@ -83,6 +83,12 @@ pub fn quoted(text: &str) -> String {
     Printable(&shortened(text, 300)).to_string()
 }
 
+/// Returns the first 1,000 characters of untrusted text, printable, as reports and the database
+/// keep errors.
+pub fn recorded(text: &str) -> String {
+    Printable(&shortened(text, 1000)).to_string()
+}
+
 /// Returns at most `limit` characters of a text, with an ellipsis if it was cut.
 pub fn shortened(text: &str, limit: usize) -> String {
     let cut = text.char_indices().nth(limit);

@@ -40,7 +40,7 @@ pub use overview::{
 pub use privileges::{Privilege, privileges};
 pub use rejected::RejectedDelivery;
 pub use repositories::{PollResult, RepositoryCursors};
-pub use row::Claimed;
+pub use row::{Claimed, NamedMapping};
 pub use run::RunRecord;
 pub use select::{MappingFilter, Selection};
 pub use session::{Access, Db};

@@ -5,10 +5,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::rejected::RejectedDelivery;
-use super::row::{TABLES, named, narrowed};
+use super::row::{NAMES, NamedMapping, TABLES, narrowed};
 use super::session::{Db, Parameters};
 use super::value::Row;
-use crate::core::model::Kind;
 
 /// The number of mappings in each class (design.md, "Data"). The five classes add up to `total`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -31,14 +30,8 @@ pub struct Totals {
 #[derive(Debug, Clone, Serialize)]
 #[expect(missing_docs, reason = "fields whose names and types say everything")]
 pub struct FailedMapping {
-    pub mapping_id: i64,
-    pub item_id: i64,
-    /// `Issue` or `PR`.
-    pub kind: Kind,
-    /// `owner/name` of its address, or else of its project; null without either.
-    pub repository: Option<String>,
-    /// Number in that repository.
-    pub number: i32,
+    #[serde(flatten)]
+    pub mapping: NamedMapping,
     /// Failed attempts since the last success.
     pub attempts: i32,
     /// Reason of the last failure.
@@ -280,20 +273,15 @@ impl Db {
     pub fn failures(&mut self, projects: &[i64], mappings: &[i64]) -> Result<Vec<FailedMapping>> {
         let narrowed = narrowed(projects, mappings);
         let sql = format!(
-            "/* failures */ SELECT m.id, m.item_id, m.kind, m.html_url, m.number, p.github_owner, p.github_repo,
+            "/* failures */ SELECT {NAMES},
                 m.worker_attempts, m.worker_error, m.worker_error_at, coalesce(m.worker_due_at, m.worker_recheck_at) AS next_at,
                 m.worker_due_at IS NULL AND m.worker_recheck_at IS NOT NULL AS waits
              FROM {TABLES} WHERE m.worker_error IS NOT NULL AND {narrowed} ORDER BY m.worker_error_at DESC, m.id"
         );
         let rows = self.rows("reading the failures", &sql, &[&projects, &mappings])?;
         let failures = rows.iter().map(|row| {
-            let (repository, number) = named(row)?;
             Ok(FailedMapping {
-                mapping_id: row.get("id")?,
-                item_id: row.get("item_id")?,
-                kind: Kind::parse(&row.get::<String>("kind")?),
-                repository,
-                number,
+                mapping: NamedMapping::from_row(row)?,
                 attempts: row.get("worker_attempts")?,
                 error: row.get("worker_error")?,
                 error_at: row.get("worker_error_at")?,
@@ -360,8 +348,9 @@ impl Db {
         self.decoded("reading the last runs", sql, &[&RUNS])
     }
 
-    /// Returns the time when a command last ended with exit code 0 or 3 (UTC). With `or_limited`, the
-    /// time now, an end because of GitHub's rate limit counts, too, for three hours after a success.
+    /// Returns the time when a command last ended with exit code 0 or 3 (UTC). With `or_limited`,
+    /// the time now, an end because of GitHub's rate limit counts, too, for three hours after a
+    /// success.
     fn last_end(
         &mut self,
         command: &str,

@@ -4,9 +4,8 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::row::{TABLES, named, narrowed};
+use super::row::{NAMES, NamedMapping, TABLES, narrowed};
 use super::session::Db;
-use crate::core::model::Kind;
 
 /// The largest number of rejected deliveries that `status` lists.
 const LISTED: i64 = 100;
@@ -15,14 +14,8 @@ const LISTED: i64 = 100;
 #[derive(Debug, Clone, Serialize)]
 #[expect(missing_docs, reason = "fields whose names and types say everything")]
 pub struct RejectedDelivery {
-    pub mapping_id: i64,
-    pub item_id: i64,
-    /// `Issue` or `PR`.
-    pub kind: Kind,
-    /// `owner/name` of its address, or else of its project; null without either.
-    pub repository: Option<String>,
-    /// Number in that repository.
-    pub number: i32,
+    #[serde(flatten)]
+    pub mapping: NamedMapping,
     /// Rejected deliveries of its outbox.
     pub attempts: i32,
     /// The objects, each with Weaviate's reason.
@@ -41,8 +34,7 @@ impl Db {
     ) -> Result<Vec<RejectedDelivery>> {
         let narrowed = narrowed(projects, mappings);
         let sql = format!(
-            "/* rejected */ SELECT m.id, m.item_id, m.kind, m.html_url, m.number, p.github_owner, p.github_repo,
-                m.worker_delivery_attempts, m.worker_delivery_error, m.worker_delivery_at
+            "/* rejected */ SELECT {NAMES}, m.worker_delivery_attempts, m.worker_delivery_error, m.worker_delivery_at
              FROM {TABLES} WHERE m.worker_delivery_error IS NOT NULL AND {narrowed} ORDER BY m.worker_delivery_at, m.id
              LIMIT {LISTED}"
         );
@@ -52,13 +44,8 @@ impl Db {
             &[&projects, &mappings],
         )?;
         let rejected = rows.iter().map(|row| {
-            let (repository, number) = named(row)?;
             Ok(RejectedDelivery {
-                mapping_id: row.get("id")?,
-                item_id: row.get("item_id")?,
-                kind: Kind::parse(&row.get::<String>("kind")?),
-                repository,
-                number,
+                mapping: NamedMapping::from_row(row)?,
                 attempts: row.get("worker_delivery_attempts")?,
                 error: row.get("worker_delivery_error")?,
                 next_attempt_at: row.get("worker_delivery_at")?,

@@ -1,8 +1,11 @@
 //! Rows of mappings as the statements read them, and the pieces of SQL that several statements
 //! share.
 
+use std::fmt;
+
 use anyhow::Result;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use super::value::Row;
 use crate::core::model::*;
@@ -23,7 +26,25 @@ pub(super) const COLUMNS: &str = "m.id, m.item_id, m.github_id, m.number, m.kind
     i.title, i.description, i.solution_description, i.status, i.project_id, i.organisation_id, i.created_at, i.updated_at, \
     p.github_owner, p.github_repo";
 
-/// The tables of [`COLUMNS`].
+/// The names by which a person knows a mapping.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
+pub struct NamedMapping {
+    pub mapping_id: i64,
+    pub item_id: i64,
+    /// `Issue` or `PR`.
+    pub kind: Kind,
+    /// `owner/name` of its address, or else of its project; null without either.
+    pub repository: Option<String>,
+    /// Number in that repository.
+    pub number: i32,
+}
+
+/// The columns that [`NamedMapping::from_row`] reads.
+pub(super) const NAMES: &str =
+    "m.id, m.item_id, m.kind, m.html_url, m.number, p.github_owner, p.github_repo";
+
+/// The tables of [`COLUMNS`] and [`NAMES`].
 pub(super) const TABLES: &str = "core_externalissuemapping m JOIN core_item i ON i.id = m.item_id \
     JOIN core_project p ON p.id = i.project_id";
 
@@ -60,15 +81,40 @@ pub(super) fn narrowed(projects: &[i64], mappings: &[i64]) -> &'static str {
     }
 }
 
-/// Returns repository and number by which a person knows a mapping.
-pub(super) fn named(row: &Row) -> Result<(Option<String>, i32)> {
-    if let Some(address) = Address::parse(&row.get::<String>("html_url")?) {
-        return Ok((Some(address.repository.to_string()), address.number));
+impl NamedMapping {
+    pub(super) fn from_row(row: &Row) -> Result<Self> {
+        let address = Address::parse(&row.get::<String>("html_url")?);
+        let owner: String = row.get("github_owner")?;
+        let name: String = row.get("github_repo")?;
+        let has_project = !owner.is_empty() && !name.is_empty();
+        let (repository, number) = match address {
+            Some(address) => (Some(address.repository.to_string()), address.number),
+            None => (
+                has_project.then(|| format!("{owner}/{name}")),
+                row.get("number")?,
+            ),
+        };
+        Ok(Self {
+            mapping_id: row.get("id")?,
+            item_id: row.get("item_id")?,
+            kind: Kind::parse(&row.get::<String>("kind")?),
+            repository,
+            number,
+        })
     }
-    let (owner, name): (String, String) = (row.get("github_owner")?, row.get("github_repo")?);
-    let has_project = !owner.is_empty() && !name.is_empty();
-    let of_project = has_project.then(|| format!("{owner}/{name}"));
-    Ok((of_project, row.get("number")?))
+}
+
+/// Displays all of it, for lists.
+impl fmt::Display for NamedMapping {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, repository) = (self.kind.label(), self.repository.as_deref());
+        let (id, item, repository) = (self.mapping_id, self.item_id, repository.unwrap_or("?"));
+        let number = self.number;
+        write!(
+            out,
+            "mapping {id} (item {item}, {kind} {repository}#{number})"
+        )
+    }
 }
 
 impl Claimed {

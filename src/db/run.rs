@@ -45,8 +45,8 @@ impl Db {
         rows.first().map(pause).transpose()
     }
 
-    /// Reads the latest pauses of a scope and of its parts (`github:acme`), which may be over; the one
-    /// that ends last comes first.
+    /// Reads the latest pauses of a scope and of its parts (`github:acme`), which may be over; the
+    /// one that ends last comes first.
     pub fn pauses(&mut self, scope: &str) -> Result<Vec<Pause>> {
         let sql = "/* pauses */ SELECT scope, until, reason, count FROM worker_pause
              WHERE scope = $1 OR scope LIKE $1 || ':%' ORDER BY until DESC, scope";

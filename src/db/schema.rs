@@ -1,5 +1,5 @@
-//! Opens the database: checks that it is Agira's, has our schema, and has columns of the types that the
-//! statements read and write.
+//! Opens the database: checks that it is Agira's, has our schema, and has columns of the types that
+//! the statements read and write.
 
 use anyhow::{Context, Result, bail};
 

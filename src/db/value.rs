@@ -110,8 +110,8 @@ impl Column for i64 {
 }
 
 impl Column for i32 {
-    /// Reads a small integer. One that is too large becomes the largest, so that a single absurd row
-    /// does not stop a batch.
+    /// Reads a small integer. One that is too large becomes the largest, so that a single absurd
+    /// row does not stop a batch.
     fn read(kind: &Type, bytes: &[u8]) -> Read<i32> {
         let integer = integer(kind, bytes)?;
         Ok(integer.try_into().unwrap_or(i32::MAX))
@@ -126,8 +126,8 @@ impl Column for i32 {
 const YEARS: (i32, i32) = (1, 9999);
 
 impl Column for DateTime<Utc> {
-    /// Reads a time. `-infinity`, `infinity` and other times beyond `YEARS` become the first or last
-    /// moment of these years, so that they stay before or after every real time.
+    /// Reads a time. `-infinity`, `infinity` and other times beyond `YEARS` become the first or
+    /// last moment of these years, so that they stay before or after every real time.
     fn read(kind: &Type, bytes: &[u8]) -> Read<DateTime<Utc>> {
         let edge = |year, month, day, time: NaiveTime| {
             let date = NaiveDate::from_ymd_opt(year, month, day).unwrap_or_default();

@@ -11,13 +11,13 @@ use super::schema::{GraphqlError, alias_answer};
 use crate::core::failure::{FailureKind, MappingError, MappingErrorKind, ServiceError};
 use crate::core::model::Repository;
 
-/// How often a target that GitHub gave no answer about is asked about again in the run.
+/// Number of further requests of a run about a target that GitHub gave no answer about.
 const REPEATS: usize = 2;
 
 /// The value of one alias, or the error because of which it cannot be used.
 pub(super) type AliasAnswer = Result<Value, GraphqlError>;
 
-/// What GitHub did not answer about one target so far.
+/// The requests in which GitHub gave no answer about one target.
 #[derive(Debug, Clone, Default)]
 struct Silence {
     /// Number of requests without an answer.
@@ -101,8 +101,8 @@ pub(super) trait Target {
 
 impl Github {
     /// Sends requests until no target is open, except for those of installations that reached their
-    /// limits. The targets of one request have the same [`Github::batch_key`]. After each request, `progress` gets the number of targets that were
-    /// recorded.
+    /// limits. The targets of one request have the same [`Github::batch_key`]. After each request,
+    /// `progress` gets the number of targets that were recorded.
     pub(super) fn query_all<T: Target>(
         &mut self,
         targets: &mut [T],

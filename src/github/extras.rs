@@ -90,7 +90,7 @@ pub(super) struct Extras {
     pub commits: TruncatedList,
     /// Names of extras of which a part or everything could not be read.
     pub missing: Vec<&'static str>,
-    /// Why the latest of these could not be read.
+    /// The reason why the latest of these could not be read.
     reason: String,
     /// One of these may have an answer if it is asked for again.
     may_pass: bool,
@@ -179,7 +179,7 @@ impl Extras {
     }
 }
 
-/// What GitHub was asked for about a target.
+/// The part of a target that GitHub was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     Everything,

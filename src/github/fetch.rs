@@ -124,7 +124,8 @@ impl Github {
         let route = format!("/issues/{}", target.number);
         let mut url = self.rest_url(&format!("/repos/{}{route}", target.repository));
         let result = self.get(&mut url);
-        // A renamed repository keeps the number; a moved issue says nothing about its old repository.
+        // A renamed repository keeps the number; a moved issue says nothing about its old
+        // repository.
         let was_moved = !url.ends_with(&route);
         let response = match result {
             Err(error) if error.kind == FailureKind::Refused && was_moved => {

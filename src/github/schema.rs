@@ -88,8 +88,8 @@ impl GraphqlError {
     }
 }
 
-/// Takes the value of one alias from the data, or returns the error that affects it. An error without
-/// a path counts for every alias that is null. An extra that has a passing error is null.
+/// Takes the value of one alias from the data, or returns the error that affects it. An error
+/// without a path counts for every alias that is null. An extra that has a passing error is null.
 pub(super) fn alias_answer(
     data: &mut Value,
     errors: &[GraphqlError],

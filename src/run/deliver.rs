@@ -25,12 +25,13 @@ pub fn outboxes(run: &mut Run, job: &Job) -> Result<usize, Stop> {
         // A person asks for these now.
         Selection::Failed | Selection::Named => None,
     };
+    let half = run.budget.half();
     if job.scope == Scope::Everything {
         // Slow deliveries must not use up the time for what changed on GitHub.
-        run.index.set_deadline(run.budget.half_time());
+        run.index.set_deadline(half.deadline());
     }
     let (mut left, mut filter) = (job.limit, job.filter.clone());
-    while left > 0 && !run.budget.is_half_used() && !run.index.is_down() {
+    while left > 0 && half.exhausted().is_none() && !run.index.is_down() {
         let batch_limit = if has_limit { left.min(SLICE) } else { SLICE };
         let lease = run.lease();
         let batch = run.db.claim_outboxes(&filter, batch_limit, until, lease)?;

@@ -11,7 +11,7 @@ use super::stop::Stop;
 use crate::core::discovery::{Candidate, RemoteChange, marks};
 use crate::core::failure::{ISSUES_OFF, MappingError, MappingErrorKind};
 use crate::core::model::{MappingId, Repository};
-use crate::core::text::{Printable, shortened};
+use crate::core::text::recorded;
 use crate::db::{PollResult, RepositoryCursors};
 use crate::github::{Github, Poll, Polled, RepositoryChanges};
 use crate::report::StoppedBy;
@@ -37,8 +37,8 @@ type Answer = Result<RepositoryChanges, MappingError>;
 struct Discovery {
     /// Repositories that are left to poll, in order.
     waiting: Vec<(RepositoryCursors, Poll)>,
-    /// Number of repositories of which not all pages were read in time. A later run polls them after
-    /// all others.
+    /// Number of repositories of which not all pages were read in time. A later run polls them
+    /// after all others.
     unfinished: usize,
     /// Number of repositories that can be polled, now or after their rest.
     known: usize,
@@ -203,8 +203,8 @@ impl Discovery {
         }
     }
 
-    /// Stores the results of one request. Those that change no mapping, and those whose rows another
-    /// session holds, are left for later.
+    /// Stores the results of one request. Those that change no mapping, and those whose rows
+    /// another session holds, are left for later.
     fn store(
         &mut self,
         run: &mut Run,
@@ -372,7 +372,7 @@ fn result(repository: &RepositoryCursors, answer: &Answer, begin: DateTime<Utc>)
             result.pull_requests_cursor = latest(&changes.pull_requests, pull_requests_cursor);
         }
         Err(error) => {
-            let reason = Printable(&shortened(&error.message, 1000)).to_string();
+            let reason = recorded(&error.message);
             result.error = Some(reason);
             result.is_hidden = error.kind == MappingErrorKind::RepositoryHidden;
         }
@@ -380,8 +380,8 @@ fn result(repository: &RepositoryCursors, answer: &Answer, begin: DateTime<Utc>)
     result
 }
 
-/// Returns the changes unless looks have failed because issues are turned off in the repository, and
-/// they still are.
+/// Returns the changes unless looks have failed because issues are turned off in the repository,
+/// and they still are.
 fn with_issues(repository: &RepositoryCursors, read: RepositoryChanges) -> Answer {
     let known = repository.hidden.as_deref().filter(|_| read.issues_are_off);
     match known.filter(|reason| reason.starts_with(ISSUES_OFF)) {

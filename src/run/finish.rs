@@ -15,7 +15,7 @@ use super::stop::Stop;
 use crate::core::backoff::{self, NextAttempt};
 use crate::core::failure::{MappingError, MappingErrorKind};
 use crate::core::model::*;
-use crate::core::text::{Printable, shortened};
+use crate::core::text::recorded;
 use crate::db::{Claimed, DelayRecord, FailureRecord, HIDDEN_RECHECK, SuccessRecord};
 use crate::report::{MappingReport, Outcome, Subject};
 
@@ -154,7 +154,7 @@ fn failure_record(run: &Run, mapping: &Mapping, error: &MappingError) -> Failure
     FailureRecord {
         id: mapping.id,
         attempts,
-        error: Printable(&shortened(&error.message, 1000)).to_string(),
+        error: recorded(&error.message),
         due_at: match next {
             NextAttempt::RetryAt(time) => Some(time),
             NextAttempt::Park => None,
@@ -175,7 +175,7 @@ fn hide_repositories(run: &mut Run, pushed: &Pushed) -> Result<(), Stop> {
     let found = dropped.filter(|one| one.error.kind == MappingErrorKind::RepositoryHidden);
     let found: BTreeMap<String, String> = found
         .map(|one| {
-            let reason = Printable(&shortened(&one.error.message, 1000)).to_string();
+            let reason = recorded(&one.error.message);
             (repository(&one.subject), reason)
         })
         .filter(|(name, _)| !run.hidden.contains(name))

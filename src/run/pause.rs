@@ -1,5 +1,5 @@
-//! GitHub's pauses: read before requests, stored when GitHub demands one, removed when they are over.
-//! A GitHub App has one for each installation.
+//! GitHub's pauses: read before requests, stored when GitHub demands one, removed when they are
+//! over. A GitHub App has one for each installation.
 
 use std::collections::BTreeMap;
 

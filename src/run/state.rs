@@ -92,8 +92,8 @@ impl Run {
         Ok(())
     }
 
-    /// Leaves out the installations that GitHub must not be asked for. A pause of all credentials, or
-    /// a signal, ends the run.
+    /// Leaves out the installations that GitHub must not be asked for. A pause of all credentials,
+    /// or a signal, ends the run.
     pub fn respect_pauses(&mut self) -> Result<(), Stop> {
         self.pause.may_ask_github()?;
         for (key, _) in self.pause.of_installations() {

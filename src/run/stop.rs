@@ -123,7 +123,8 @@ impl Budget {
         &self.signals
     }
 
-    /// Returns a budget that ends when half of the time that is left is used up.
+    /// Returns a budget that ends when half of the time that is left is used up: work that comes
+    /// first must leave the rest to what follows.
     pub fn half(&self) -> Self {
         Self {
             time_budget: (self.started.elapsed() + self.time_budget) / 2,
@@ -150,23 +151,12 @@ impl Budget {
         self.started + self.time_budget
     }
 
-    /// Returns the time at which half of the time budget is used up.
-    pub fn half_time(&self) -> Instant {
-        self.started + self.time_budget / 2
-    }
-
     /// Returns the reason why the run must not start further work: a signal, or a time budget that
     /// is used up.
     pub fn exhausted(&self) -> Option<StoppedBy> {
         let is_late = self.started.elapsed() >= self.time_budget;
         let signal = self.signals.caught().map(StoppedBy::Signal);
         signal.or_else(|| is_late.then_some(StoppedBy::TimeBudget))
-    }
-
-    /// Returns true if the first half of the time budget is used up, or a signal came: work that
-    /// comes first must leave the rest to what follows.
-    pub fn is_half_used(&self) -> bool {
-        self.started.elapsed() >= self.time_budget / 2 || self.signals.caught().is_some()
     }
 
     /// Returns the stop that a caught signal demands.

@@ -10,7 +10,7 @@ use super::state::Run;
 use crate::core::agira_object::AgiraObject;
 use crate::core::backoff;
 use crate::core::plan::WriteReason;
-use crate::core::text::{Printable, shortened, timestamp};
+use crate::core::text::{recorded, timestamp};
 use crate::db::DelayRecord;
 use crate::report::Subject;
 use crate::weaviate::ObjectWrite;
@@ -43,8 +43,7 @@ impl Delivery {
     /// Returns Weaviate's reasons as a report and the database keep them; `None` if it rejected
     /// nothing.
     pub fn error(&self) -> Option<String> {
-        let error = shortened(&self.rejected.join("; "), 1000);
-        (!self.rejected.is_empty()).then(|| Printable(&error).to_string())
+        (!self.rejected.is_empty()).then(|| recorded(&self.rejected.join("; ")))
     }
 
     /// Decides when the rest is delivered; `attempts` counts the earlier rejections. An outbox

@@ -15,6 +15,8 @@ pub const CLOSED_AT: &str = "2026-03-01T10:00:00Z";
 pub const LATER: &str = "2026-03-02T10:00:00Z";
 /// A time before all others, for issues that were closed before the worker began.
 pub const LONG_AGO: &str = "2026-01-15T10:00:00Z";
+/// Number of items that were moved.
+pub const MOVED: &str = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
 /// API key of Weaviate. Tests search outputs for its text.
 pub const WEAVIATE_KEY: &str = "SENTINEL-weaviate-key";
 
@@ -59,6 +61,11 @@ pub fn plans(report: &Value) -> BTreeMap<String, (Value, String)> {
         (name, (mapping["error"].clone(), actions))
     });
     plans.collect()
+}
+
+/// Lets the rest of every hidden repository end, so that the next run polls it.
+pub fn rest_is_over(world: &mut World) {
+    world.execute("UPDATE worker_repository SET error_at = error_at - interval '61 minutes'");
 }
 
 /// Returns the time that is this many seconds from now, in GitHub's form. Discovery treats a difference of ten seconds

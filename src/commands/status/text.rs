@@ -198,12 +198,8 @@ fn minute(time: DateTime<Utc>) -> String {
 fn describe_delivery(delivery: &RejectedDelivery) -> String {
     let next = delivery.next_attempt_at.map(timestamp);
     format!(
-        "  mapping {} (item {}, {} {}#{}): attempt {}, {}: {}",
-        delivery.mapping_id,
-        delivery.item_id,
-        delivery.kind.label(),
-        delivery.repository.as_deref().unwrap_or("?"),
-        delivery.number,
+        "  {}: attempt {}, {}: {}",
+        delivery.mapping,
         delivery.attempts,
         next.map_or_else(
             || "next delivery with the next run".to_owned(),
@@ -237,12 +233,8 @@ fn describe(failure: &FailedMapping) -> String {
         None => "parked".to_owned(),
     };
     format!(
-        "  mapping {} (item {}, {} {}#{}): attempt {} at {}, {}: {}",
-        failure.mapping_id,
-        failure.item_id,
-        failure.kind.label(),
-        failure.repository.as_deref().unwrap_or("?"),
-        failure.number,
+        "  {}: attempt {} at {}, {}: {}",
+        failure.mapping,
         failure.attempts,
         timestamp(failure.error_at),
         next,

@@ -8,6 +8,7 @@ use kit::github::app::{App, Installation, Key};
 use kit::http::Response;
 use serde_json::json;
 
+use crate::fixtures::MOVED;
 use crate::harness::{Run, World};
 
 /// Id of the App of these tests.
@@ -115,9 +116,7 @@ impl Apps {
 
     /// Returns the number of items that moved, and of tokens that GitHub issued.
     fn moved_and_made(&mut self) -> (i64, usize) {
-        let moved = self
-            .world
-            .one("SELECT count(*) FROM core_item WHERE status = 'Testing'");
+        let moved = self.world.one(MOVED);
         (moved, self.world.github.with_app(|app| app.tokens_made))
     }
 }
@@ -467,7 +466,6 @@ fn many() -> Apps {
     apps
 }
 
-const MOVED: &str = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
 const PAUSES: &str =
     "SELECT string_agg(scope || ' ' || count, ', ' ORDER BY scope) FROM worker_pause";
 

@@ -9,6 +9,7 @@ use kit::boundaries::{Boundaries, Side, Then};
 use kit::postgres_proxy::PostgresProxy;
 use serde_json::json;
 
+use crate::fixtures::MOVED;
 use crate::harness::{Run, World};
 
 /// The messages that a server sends before it falls silent.
@@ -293,8 +294,7 @@ fn a_session_that_the_server_ends_costs_no_attempt() {
         );
         assert_eq!(world.one::<i64>(&left), 0, "{part}: {}", run.all());
         world.sync();
-        let moved = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
-        assert_eq!(world.one::<i64>(moved), 4, "{part}");
+        assert_eq!(world.one::<i64>(MOVED), 4, "{part}");
     }
 }
 

@@ -135,16 +135,21 @@ fn a_fetch_without_an_answer_about_one_issue_counts_no_attempt() {
     }
 }
 
+/// Returns a world with that many issues, which were closed a moment ago.
+fn just_closed(count: i64) -> World {
+    let mut world = World::new();
+    for number in 1..=count {
+        let key = format!("acme/shop#{number}");
+        world.issue(&key, "Working");
+        world.github.close(&key, &seconds_from_now(-5));
+    }
+    world
+}
+
 /// An issue without an answer goes to the end of the queue, and a second run without one counts.
 #[test]
 fn an_issue_that_github_never_answers_neither_comes_first_nor_ends_every_run() {
-    let mut world = World::new();
-    for number in 1..=5 {
-        world.issue(&format!("acme/shop#{number}"), "Working");
-        world
-            .github
-            .close(&format!("acme/shop#{number}"), &seconds_from_now(-5));
-    }
+    let mut world = just_closed(5);
     world
         .github
         .nullify("acme/shop#1", 99, silences().remove(1));
@@ -326,13 +331,7 @@ fn the_rest_of_an_endless_timeline_counts_as_hidden() {
 /// The time budget ends the reading of pages, and nobody else pays for it: what GitHub answered is recorded.
 #[test]
 fn an_endless_timeline_does_not_outlast_the_time_budget() {
-    let mut world = World::new();
-    for number in 1..=30 {
-        world.issue(&format!("acme/shop#{number}"), "Working");
-        world
-            .github
-            .close(&format!("acme/shop#{number}"), &seconds_from_now(-5));
-    }
+    let mut world = just_closed(30);
     world.github.issue("acme/shop#1", |issue| {
         issue.timeline.extend(mentions(50_000));
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kit::agira;
 use serde_json::json;
 
-use crate::fixtures::{CLOSED_AT, seconds_from_now};
+use crate::fixtures::{CLOSED_AT, MOVED, rest_is_over, seconds_from_now};
 use crate::harness::World;
 
 /// Adds that many issues of a repository, with rows that Django just inserted. GitHub has none of them.
@@ -39,16 +39,29 @@ fn hidden_and_healthy() -> World {
     world
 }
 
-const MOVED: &str = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
+/// Returns a world with an issue in each of that many repositories, which was checked.
+fn repositories(count: i64) -> World {
+    let mut world = World::new();
+    for number in 1..=count {
+        world.issue(&format!("acme/repo-{number:02}#1"), "Working");
+    }
+    world.run(&["sync", "--limit", "300"]).exits(0);
+    world
+}
+
+/// Closes these issues a moment later.
+fn close_all(world: &World, count: i64) {
+    for number in 1..=count {
+        let key = format!("acme/repo-{number:02}#1");
+        world.github.close(&key, &seconds_from_now(5));
+    }
+}
+
 /// Repositories that were polled after the test set their times to a minute ago or more.
 const POLLED: &str =
     "SELECT count(*) FROM worker_repository WHERE polled_at > now() - interval '45 seconds'";
 const WAITING: &str = "SELECT count(*) FROM core_externalissuemapping WHERE worker_error ILIKE '%secret/plans%' AND worker_attempts = 0
     AND worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at > now() + interval '29 days'";
-
-fn rest_is_over(world: &mut World) {
-    world.execute("UPDATE worker_repository SET error_at = error_at - interval '61 minutes'");
-}
 
 /// L1: 30 healthy mappings at 20 per run take two runs.
 #[test]
@@ -271,16 +284,8 @@ fn a_dry_run_leaves_the_mappings_of_a_hidden_repository_out() {
 /// A session holds a mapping row of every second repository. The others do not wait for it.
 #[test]
 fn a_locked_row_holds_up_its_own_repository_only() {
-    let mut world = World::new();
-    for number in 1..=60 {
-        world.issue(&format!("acme/repo-{number:02}#1"), "Working");
-    }
-    world.run(&["sync", "--limit", "100"]).exits(0);
-    for number in 1..=60 {
-        world
-            .github
-            .close(&format!("acme/repo-{number:02}#1"), &seconds_from_now(5));
-    }
+    let mut world = repositories(60);
+    close_all(&world, 60);
     world.execute("UPDATE worker_repository SET polled_at = now() - interval '1 minute'");
     let mut person = world.database.client();
     let mut transaction = person.transaction().unwrap();
@@ -320,11 +325,7 @@ fn a_locked_row_holds_up_its_own_repository_only() {
 /// A session holds the rows of repositories.
 #[test]
 fn a_locked_repository_holds_up_itself_only() {
-    let mut world = World::new();
-    for number in 1..=30 {
-        world.issue(&format!("acme/repo-{number:02}#1"), "Working");
-    }
-    world.run(&["sync", "--limit", "100"]).exits(0);
+    let mut world = repositories(30);
     let mut person = world.database.client();
     let mut transaction = person.transaction().unwrap();
     let lock = "SELECT FROM worker_repository WHERE name = 'acme/repo-07' FOR UPDATE";
@@ -347,16 +348,8 @@ fn a_locked_repository_holds_up_itself_only() {
 /// Each request takes long. Each run polls a part of the repositories, and looks at due mappings.
 #[test]
 fn discovery_takes_half_of_the_time_and_goes_on_where_it_stopped() {
-    let mut world = World::new();
-    for number in 1..=200 {
-        world.issue(&format!("acme/repo-{number:03}#1"), "Working");
-    }
-    world.run(&["sync", "--limit", "300"]).exits(0);
-    for number in 1..=200 {
-        world
-            .github
-            .close(&format!("acme/repo-{number:03}#1"), &seconds_from_now(5));
-    }
+    let mut world = repositories(200);
+    close_all(&world, 200);
     world.execute("UPDATE worker_repository SET polled_at = now() - interval '1 day'");
     world.github.settings().latency = Duration::from_millis(700);
     let (mut before, mut runs) = ((0, 0), 0);
@@ -398,16 +391,8 @@ fn discovery_takes_half_of_the_time_and_goes_on_where_it_stopped() {
 /// A limit in the middle of discovery keeps what was polled before it.
 #[test]
 fn a_limit_in_the_middle_of_discovery_keeps_what_was_polled() {
-    let mut world = World::new();
-    for number in 1..=60 {
-        world.issue(&format!("acme/repo-{number:02}#1"), "Working");
-    }
-    world.run(&["sync", "--limit", "100"]).exits(0);
-    for number in 1..=60 {
-        world
-            .github
-            .close(&format!("acme/repo-{number:02}#1"), &seconds_from_now(5));
-    }
+    let mut world = repositories(60);
+    close_all(&world, 60);
     world.github.settings().points = 3;
     let report = world.run(&["sync", "--output", "json"]).exits(75).json();
     assert_eq!(
@@ -426,11 +411,7 @@ fn a_limit_in_the_middle_of_discovery_keeps_what_was_polled() {
 /// L3: after exit code 0, every repository was polled by that run, or rests because it is hidden.
 #[test]
 fn exit_code_0_means_that_every_repository_was_polled_or_rests() {
-    let mut world = World::new();
-    for number in 1..=60 {
-        world.issue(&format!("acme/repo-{number:02}#1"), "Working");
-    }
-    world.run(&["sync", "--limit", "100"]).exits(0);
+    let mut world = repositories(60);
     let left = "SELECT string_agg(name, ' ') FROM worker_repository
         WHERE polled_at < $1 AND error_at IS NULL OR error_at < now() - interval '1 hour'";
     let mut codes = Vec::new();

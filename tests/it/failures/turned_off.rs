@@ -5,10 +5,9 @@ use kit::agira;
 use kit::github::Shown;
 use serde_json::Value;
 
-use crate::fixtures::{CLOSED_AT, seconds_from_now};
+use crate::fixtures::{CLOSED_AT, MOVED, rest_is_over, seconds_from_now};
 use crate::harness::World;
 
-const MOVED: &str = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
 const WAITING: &str = "SELECT count(*) FROM core_externalissuemapping WHERE worker_attempts = 0 AND worker_error IS NOT NULL
     AND worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at > now() + interval '29 days'";
 const PARKED: &str = "SELECT count(*) FROM core_externalissuemapping
@@ -42,8 +41,17 @@ fn sync(world: &mut World, code: i32) -> Value {
     world.run(&args).exits(code).json()
 }
 
-fn rest_is_over(world: &mut World) {
-    world.execute("UPDATE worker_repository SET error_at = error_at - interval '61 minutes'");
+/// Checks that three runs look at the 30 healthy mappings (L1) and let the 60 others wait.
+#[track_caller]
+fn check_that_they_wait(world: &mut World) {
+    sync(world, 3);
+    for _ in 0..2 {
+        sync(world, 0);
+    }
+    assert_eq!(
+        [MOVED, WAITING, PARKED].map(|sql| world.one::<i64>(sql)),
+        [30, 60, 0]
+    );
 }
 
 /// Checks that the mappings of `acme/off` wait while it shows only this, that the others go on (L1), and that all comes
@@ -53,14 +61,7 @@ fn check(shown: Shown, words: &str) {
     let mut world = sick_and_healthy();
     world.github.show("acme/off", shown);
     // A poll finds that a repository was taken down, and only a look that issues are turned off.
-    sync(&mut world, 3);
-    for _ in 0..2 {
-        sync(&mut world, 0);
-    }
-    assert_eq!(
-        [MOVED, WAITING, PARKED].map(|sql| world.one::<i64>(sql)),
-        [30, 60, 0]
-    );
+    check_that_they_wait(&mut world);
     let failures = world.run(&["status", "--output", "json"]).exits(0).json();
     assert!(
         failures["failures"].to_string().contains(words),
@@ -108,14 +109,7 @@ fn a_look_that_finds_a_repository_taken_down_sets_its_mappings_aside() {
     world.execute(
         "UPDATE core_project SET github_owner = '', github_repo = '' WHERE github_repo = 'off'",
     );
-    sync(&mut world, 3);
-    for _ in 0..2 {
-        sync(&mut world, 0);
-    }
-    assert_eq!(
-        [MOVED, WAITING, PARKED].map(|sql| world.one::<i64>(sql)),
-        [30, 60, 0]
-    );
+    check_that_they_wait(&mut world);
     let error: String = world.one("SELECT error FROM worker_repository WHERE name = 'acme/off'");
     assert!(
         error.contains("acme/off was taken down: GitHub says: Repository access blocked"),

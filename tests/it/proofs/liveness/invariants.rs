@@ -272,13 +272,18 @@ impl Life<'_, '_> {
         );
     }
 
+    /// Returns the ids that a query selects.
+    fn ids(&mut self, sql: &str) -> Vec<i64> {
+        let rows = self.world.databases.real.query(sql, &[]);
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     /// L5, repositories: an hour after they can be read again, all their mappings are level, except those that back
     /// off for a reason of their own.
     pub fn check_l5_repositories(&mut self) {
         let resting = "SELECT id FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_error IS NOT NULL
             AND worker_due_at IS NULL AND worker_recheck_at IS NOT NULL";
-        let rows = self.world.databases.real.query(resting, &[]);
-        let resting: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        let resting = self.ids(resting);
         assert!(
             resting.is_empty(),
             "L5: after an hour, {resting:?} still wait for their repository"
@@ -305,8 +310,7 @@ impl Life<'_, '_> {
     /// L5, deliveries: after the longest backoff of a delivery, no outbox is left, and all that is not parked is level.
     pub fn check_l5_deliveries(&mut self) {
         let waiting = "SELECT id FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL";
-        let rows = self.world.databases.real.query(waiting, &[]);
-        let waiting: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        let waiting = self.ids(waiting);
         assert!(
             waiting.is_empty(),
             "L5: after 30 h, outboxes are left: {waiting:?}"
