@@ -142,17 +142,23 @@ fn check_all(choose: impl Fn(usize, &str) -> Vec<(Side, bool)>) {
     });
 }
 
-#[test]
-fn a_run_ends_by_itself_and_omits_nothing_when_github_or_weaviate_is_silent() {
-    check_all(|index, place| {
-        if service(place) == "PostgreSQL" {
-            return Vec::new();
-        }
-        vec![
-            (Side::Before, index % 2 == 0),
-            (Side::After, index % 2 == 1),
-        ]
-    });
+/// A real Weaviate that all runs use at once may not answer within their short timeout, so that they never come to the
+/// place of the silence.
+mod simulated {
+    use super::*;
+
+    #[test]
+    fn a_run_ends_by_itself_and_omits_nothing_when_github_or_weaviate_is_silent() {
+        check_all(|index, place| {
+            if service(place) == "PostgreSQL" {
+                return Vec::new();
+            }
+            vec![
+                (Side::Before, index % 2 == 0),
+                (Side::After, index % 2 == 1),
+            ]
+        });
+    }
 }
 
 /// Statements at which a run without a signal meets the silence. Each takes the time budget and 60 s, all at once.
