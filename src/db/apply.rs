@@ -5,13 +5,16 @@ use chrono::{DateTime, Utc};
 use postgres::Error;
 
 use super::claim::Lease;
-use super::error::{classify, describe};
+use super::error::{classify, describe, is_lock_timeout};
 use super::row::{Claimed, column};
 use super::session::{Db, Parameters, Repeatable};
 use crate::core::failure::DatabaseFailure;
 use crate::core::model::*;
 use crate::core::outbox::Outbox;
 use crate::core::plan::{Action, Plan};
+
+/// Replaces the session's `lock_timeout` in a transaction.
+const NO_PATIENCE: &str = "SET LOCAL lock_timeout = '10ms'";
 
 /// The effect of an applied plan.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +33,8 @@ pub enum ApplyError {
     /// The plan is stale: this run lost its claim, or another session changed data that the plan
     /// depends on. The mapping is released.
     Stale(String),
+    /// Another session changes the same rows. The mapping is released if repeating does not help.
+    Conflict(String),
     /// Another session keeps rows of the plan locked for too long. The mapping is released.
     Locked(String),
     /// PostgreSQL refuses a change of this plan.
@@ -42,10 +47,16 @@ impl From<Error> for ApplyError {
     fn from(error: Error) -> Self {
         match classify(&error) {
             DatabaseFailure::Lost | DatabaseFailure::Forbidden => Self::Lost(error),
-            DatabaseFailure::Conflict => Self::Locked(format!(
-                "another session is working on its rows: {}",
-                describe(&error)
-            )),
+            DatabaseFailure::Conflict => {
+                let kind = match is_lock_timeout(&error) {
+                    true => Self::Locked,
+                    false => Self::Conflict,
+                };
+                kind(format!(
+                    "another session is working on its rows: {}",
+                    describe(&error)
+                ))
+            }
             DatabaseFailure::Slow | DatabaseFailure::Refused => {
                 Self::Refused(format!("the database refuses it: {}", describe(&error)))
             }
@@ -56,8 +67,9 @@ impl From<Error> for ApplyError {
 impl Repeatable for ApplyError {
     fn conflict(&self) -> Option<String> {
         match self {
-            Self::Locked(reason) => Some(reason.clone()),
-            Self::Stale(_) | Self::Refused(_) | Self::Lost(_) => None,
+            Self::Conflict(reason) => Some(reason.clone()),
+            // The wait was long enough.
+            Self::Locked(_) | Self::Stale(_) | Self::Refused(_) | Self::Lost(_) => None,
         }
     }
 }
@@ -86,7 +98,22 @@ impl Db {
         now: DateTime<Utc>,
         lease: Lease,
     ) -> Result<ApplyOutcome, ApplyError> {
-        self.transaction(|db| db.apply_once(claimed, plan, outbox, now, lease))
+        let result = self.transaction(|db| {
+            if !db.is_patient {
+                db.control(NO_PATIENCE)?;
+            }
+            db.apply_once(claimed, plan, outbox, now, lease)
+        });
+        if matches!(result, Err(ApplyError::Locked(_))) {
+            self.end_patience();
+        }
+        result
+    }
+
+    /// Makes later plans wait no longer for locked rows: a session that holds the rows of many
+    /// plans would use up the time of the others.
+    pub fn end_patience(&mut self) {
+        self.is_patient = false;
     }
 
     fn apply_once(

@@ -129,6 +129,20 @@ impl Db {
             .map(drop)
     }
 
+    /// Puts mappings that this run holds behind everything that is due now, each in its own part
+    /// of the claim. A row that another session has locked keeps its place.
+    pub fn postpone(&mut self, run: Uuid, ids: &[MappingId], now: DateTime<Utc>) -> Result<()> {
+        let sql = format!(
+            "/* postpone */ UPDATE core_externalissuemapping m SET
+                worker_due_at = CASE WHEN m.worker_due_at < $3 THEN $3 ELSE m.worker_due_at END,
+                worker_recheck_at = CASE WHEN m.worker_due_at IS NULL AND m.worker_recheck_at < $3 THEN $3 ELSE m.worker_recheck_at END
+             WHERE {HELD} FOR UPDATE SKIP LOCKED))"
+        );
+        let doing = "putting mappings with locked rows behind the others";
+        self.write(doing, &sql, &[&run, &numbers(ids), &now])
+            .map(drop)
+    }
+
     /// Releases those of `ids` that this run holds. A mapping that was taken over as a suspect also
     /// loses the attempt that was counted then. Its claim keeps the id of this run, so that this
     /// run does not claim it again, and is set to expired, so that it stays a suspect for later

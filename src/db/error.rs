@@ -17,6 +17,11 @@ pub fn is_conflict(error: &postgres::Error) -> bool {
     classify(error) == DatabaseFailure::Conflict
 }
 
+/// Returns true if another session held rows for longer than the lock timeout.
+pub fn is_lock_timeout(error: &postgres::Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
 /// Returns true if the session has ended.
 pub fn is_lost(error: &anyhow::Error) -> bool {
     let mut causes = error.chain();

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use super::connect::open;
-use super::error::{describe, is_conflict, is_lost};
+use super::error::{describe, is_conflict, is_lock_timeout, is_lost};
 use super::value::Row;
 use crate::core::model::MappingId;
 use crate::signal::Signals;
@@ -27,6 +27,8 @@ pub struct Db {
     /// A transaction is in progress, which is repeated as a whole: its statements are not repeated
     /// alone.
     is_repeating: bool,
+    /// Plans wait for rows that another session has locked.
+    pub(super) is_patient: bool,
     /// Mappings taken over from runs that died. They stay suspects when they are released.
     pub(super) suspects: HashSet<MappingId>,
 }
@@ -70,6 +72,7 @@ impl Db {
             // The settings were the first statement.
             statements: 1,
             is_repeating: false,
+            is_patient: true,
             suspects: HashSet::new(),
         }
     }
@@ -228,10 +231,12 @@ impl Db {
         let result = self.repeated(|db| {
             let rows = db.query(&free, parameters)?;
             if rows.first().map(Row::first).transpose()? == Some(true) {
-                db.query(
-                    &counting(&format!("{tag}_locked"), "FOR UPDATE"),
-                    parameters,
-                )?;
+                let waiting = counting(&format!("{tag}_locked"), "FOR UPDATE");
+                match db.query(&waiting, parameters) {
+                    // The wait was long enough.
+                    Err(error) if is_lock_timeout(&error) => leave_to_expire(Err(error))?,
+                    result => drop(result?),
+                }
             }
             Ok(())
         });

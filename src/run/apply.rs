@@ -1,7 +1,7 @@
 //! Applies the plans of a slice to the database, one short transaction per mapping. No HTTP happens
 //! inside.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use anyhow::anyhow;
 use log::Level;
@@ -35,24 +35,26 @@ pub fn slice(run: &mut Run, planned: Planned) -> Result<Applied, Stop> {
         rest: planned.rest,
     };
     // Later plans of an item depend on its earlier ones.
-    let mut blocked: HashSet<ItemId> = HashSet::new();
+    let mut blocked: HashMap<ItemId, MappingErrorKind> = HashMap::new();
     for mut one in planned.mappings {
         log_notes(&one);
         let item = one.claimed.mapping.item_id;
         let result = if has_nothing_to_apply(&one) {
             Ok(())
-        } else if blocked.contains(&item) {
-            Err(MappingError::released(
-                "an earlier mapping of its item failed",
-            ))
+        } else if let Some(kind) = blocked.get(&item) {
+            let reason = "an earlier mapping of its item was not applied";
+            Err(match kind {
+                MappingErrorKind::Locked => MappingError::locked(reason),
+                _ => MappingError::released(reason),
+            })
         } else {
             apply(run, &mut one, &mut applied.inserted)?
         };
         match result {
             Ok(()) => applied.mappings.push(one),
             Err(error) => {
-                blocked.insert(item);
-                if error.kind == MappingErrorKind::Released {
+                blocked.insert(item, error.kind);
+                if error.is_release() {
                     one.subject()
                         .log(Level::Warn, format_args!("released: {}", error.message));
                 }
@@ -81,12 +83,16 @@ fn apply(
         return Ok(Err(MappingError::released(reason)));
     }
     run.renew_claims()?;
+    if run.budget.exhausted().is_some() {
+        run.db.end_patience();
+    }
     let (now, lease) = (run.now(), run.lease());
     let outbox = plan.outbox(now);
     let outcome = match run.db.apply(claimed, plan, outbox.as_ref(), now, lease) {
         Ok(outcome) => outcome,
-        Err(ApplyError::Stale(reason) | ApplyError::Locked(reason)) => {
-            return Ok(Err(MappingError::released(reason)));
+        Err(ApplyError::Stale(reason)) => return Ok(Err(MappingError::released(reason))),
+        Err(ApplyError::Conflict(reason) | ApplyError::Locked(reason)) => {
+            return Ok(Err(MappingError::locked(reason)));
         }
         Err(ApplyError::Refused(reason)) => return Ok(Err(MappingError::failed(reason))),
         Err(ApplyError::Lost(error)) => {

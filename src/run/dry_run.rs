@@ -161,7 +161,9 @@ impl Preview {
         {
             let Claimed { mapping, item } = claimed;
             let (outcome, verb) = match error.kind {
-                MappingErrorKind::Released => (Outcome::GivenBack, "skipped"),
+                MappingErrorKind::Released | MappingErrorKind::Locked => {
+                    (Outcome::GivenBack, "skipped")
+                }
                 _ => (Outcome::Failed, "failed"),
             };
             let explain = || Explanation::new(mapping, item, None, run.now());

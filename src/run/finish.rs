@@ -39,6 +39,8 @@ struct SliceRecords {
     successes: Vec<SuccessRecord>,
     delays: Vec<DelayRecord>,
     failures: Vec<FailureRecord>,
+    /// Those of the released ones whose rows another session keeps locked.
+    locked: Vec<MappingId>,
     released: Vec<MappingId>,
 }
 
@@ -89,7 +91,7 @@ pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
 /// Adds the record of a mapping that dropped out.
 fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) {
     let (subject, message) = (&dropped.subject, &dropped.error.message);
-    let is_failure = dropped.error.kind != MappingErrorKind::Released;
+    let is_failure = !dropped.error.is_release();
     let is_hidden = dropped.error.kind == MappingErrorKind::RepositoryHidden;
     let mut outcome = Outcome::GivenBack;
     if is_failure && dropped.error.kind != MappingErrorKind::Unanswered {
@@ -106,6 +108,9 @@ fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) 
     run.report.add(&entry);
     // `push-weaviate` records no check, so that `sync` still notices a change on GitHub.
     let is_sync = run.scope == Scope::Everything;
+    if is_sync && dropped.error.kind == MappingErrorKind::Locked {
+        records.locked.push(subject.mapping);
+    }
     if !is_failure || !is_sync && dropped.updated_at.is_none() {
         return records.released.push(subject.mapping);
     }
@@ -147,7 +152,9 @@ fn failure_record(run: &Run, mapping: &Mapping, error: &MappingError) -> Failure
         MappingErrorKind::Gone => (attempts, NextAttempt::Park),
         // Its due time is the latest one, so that it comes after what is due already.
         MappingErrorKind::Unanswered => (mapping.attempts, NextAttempt::RetryAt(now)),
-        MappingErrorKind::RepositoryHidden | MappingErrorKind::Released => {
+        MappingErrorKind::RepositoryHidden
+        | MappingErrorKind::Locked
+        | MappingErrorKind::Released => {
             (mapping.attempts, NextAttempt::RetryAt(now + HIDDEN_DELAY))
         }
     };
@@ -252,6 +259,9 @@ fn write(run: &mut Run, records: SliceRecords) -> Result<Vec<MappingId>, Stop> {
     if !records.failures.is_empty() {
         run.db
             .record_failure(run.id, &records.failures, now, checked_at)?;
+    }
+    if !records.locked.is_empty() {
+        run.db.postpone(run.id, &records.locked, now)?;
     }
     if !released.is_empty() {
         run.db.release(run.id, &released)?;

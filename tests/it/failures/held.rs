@@ -1,5 +1,7 @@
 //! Rows that a person has locked.
 
+use std::time::{Duration, Instant};
+
 use crate::harness::World;
 
 /// A person at psql has locked one of three mappings in an open transaction. The run skips it and does not wait.
@@ -37,4 +39,35 @@ fn recheck_now_skips_a_locked_row() {
         .run(&["sync", "--recheck-now"])
         .exits(0)
         .prints("3 unchanged");
+}
+
+/// L1 and L2: a session of Agira hangs after it has updated 30 items, which are the limit of a run.
+#[test]
+fn items_that_a_session_holds_neither_use_up_the_time_nor_take_the_places_of_others() {
+    let mut world = World::new();
+    for number in 1..=40 {
+        world.closed_issue(&format!("acme/shop#{number}"));
+    }
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_due_at = now() - interval '1 hour' WHERE id <= 30;
+         UPDATE core_externalissuemapping SET worker_due_at = now() WHERE id > 30",
+    );
+    let mut agira = world.database.client();
+    let mut transaction = agira.transaction().unwrap();
+    let held = "UPDATE core_item SET title = title WHERE id IN
+        (SELECT item_id FROM core_externalissuemapping WHERE id <= 30)";
+    assert_eq!(transaction.execute(held, &[]).unwrap(), 30);
+    let moved = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
+    let started = Instant::now();
+    let limited = ["sync", "--limit", "30"];
+    world.run(&limited).exits(0).prints("30 released");
+    assert!(started.elapsed() < Duration::from_secs(40), "one wait");
+    world.run(&limited).exits(0);
+    assert_eq!(world.one::<i64>(moved), 10);
+    transaction.rollback().unwrap();
+    let touched = "SELECT count(*) FROM core_externalissuemapping
+        WHERE worker_claim IS NOT NULL OR worker_attempts > 0 OR worker_error IS NOT NULL";
+    assert_eq!(world.one::<i64>(touched), 0);
+    world.sync();
+    assert_eq!(world.one::<i64>(moved), 40);
 }
