@@ -110,16 +110,21 @@ impl Db {
         }
     }
 
-    /// Sets the recheck time of the mappings that wait for a repository to now.
-    pub(super) fn wake(&mut self, name: &str, now: DateTime<Utc>) -> Result<(), postgres::Error> {
+    /// Sets the recheck time to now of the mappings that wait for a repository that is not hidden,
+    /// or no longer, or because their address was corrected. A row that another session has locked
+    /// waits for the next run. Returns the number of mappings.
+    pub fn wake(&mut self, now: DateTime<Utc>) -> Result<u64> {
+        // The first part reads the index of errors alone.
         let sql = format!(
             "/* wake */ WITH failed AS MATERIALIZED (
-                SELECT m.id FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL AND {REPOSITORY} = $1
-             ) UPDATE core_externalissuemapping SET worker_recheck_at = $2 WHERE id = ANY(ARRAY(
-                SELECT m.id FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(SELECT id FROM failed))
-                AND m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at > $2
-                ORDER BY m.id FOR UPDATE))"
+                SELECT m.id, {REPOSITORY} AS name FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL
+             ) UPDATE core_externalissuemapping SET worker_recheck_at = $1 WHERE id = ANY(ARRAY(
+                SELECT m.id FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
+                    SELECT f.id FROM failed f WHERE NOT EXISTS (
+                        SELECT FROM worker_repository r WHERE r.name = f.name AND r.error_at IS NOT NULL)))
+                AND m.worker_error IS NOT NULL AND m.worker_claim IS NULL AND m.worker_due_at IS NULL
+                AND m.worker_recheck_at > $1 ORDER BY m.id {LOCK}))"
         );
-        self.execute(&sql, &[&name, &now]).map(drop)
+        self.write("waking mappings", &sql, &[&now])
     }
 }

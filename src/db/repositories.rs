@@ -60,12 +60,7 @@ pub struct PollResult {
 impl PollResult {
     /// Returns true if it changes no mapping.
     pub fn is_quiet(&self) -> bool {
-        self.marks.is_empty() && !self.is_back() && !self.is_far_behind
-    }
-
-    /// Returns true if it was hidden and can be read again: its mappings no longer wait.
-    fn is_back(&self) -> bool {
-        self.was_hidden && self.error.is_none()
+        self.marks.is_empty() && !self.is_far_behind
     }
 
     /// Returns true if it is hidden, or was and could not be read for another reason.
@@ -163,9 +158,6 @@ impl Db {
                 db.mark(&marks, now)?;
             }
             for one in polled {
-                if one.is_back() {
-                    db.wake(&one.name, now)?;
-                }
                 if one.is_far_behind {
                     db.recheck_repository(&one.name, now)?;
                 }

@@ -135,6 +135,33 @@ fn a_repository_that_can_be_read_again_wakes_its_mappings() {
     assert_eq!(world.one::<i64>(left), 0);
 }
 
+/// L5: a wrong address names a hidden repository. Nobody polls the right one as one that is back.
+#[test]
+fn a_corrected_address_ends_the_wait_of_its_mapping() {
+    let mut world = hidden_and_healthy();
+    world.run(&["sync", "--limit", "350"]).exits(3);
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_recheck_at = now() + interval '1 day' WHERE worker_error IS NULL",
+    );
+    assert_eq!(world.one::<i64>(WAITING), 300);
+    let wrong = "UPDATE core_externalissuemapping SET html_url = 'https://github.com/secret/plans/issues/1', worker_error = 'hidden',
+            worker_error_at = now(), worker_due_at = NULL, worker_recheck_at = now() + interval '30 days'
+        WHERE html_url = 'https://github.com/acme/shop/issues/1'";
+    world.execute(wrong);
+    let report = |world: &World| {
+        let run = world.run(&["sync", "--output", "json"]);
+        run.exits(0).json()
+    };
+    assert_eq!(report(&world)["claimed"], 0);
+    world.execute(
+        "UPDATE core_externalissuemapping SET html_url = 'https://github.com/acme/shop/issues/1' WHERE worker_error = 'hidden'",
+    );
+    assert_eq!(report(&world)["claimed"], 1);
+    let healthy = "SELECT worker_error IS NULL FROM core_externalissuemapping WHERE html_url = 'https://github.com/acme/shop/issues/1'";
+    assert!(world.one::<bool>(healthy));
+    assert_eq!(world.one::<i64>(WAITING), 300);
+}
+
 /// A poll without an answer does not end the wait of the mappings for good.
 #[test]
 fn a_hidden_repository_without_an_answer_stays_hidden() {

@@ -564,21 +564,21 @@ fn changed_issues_are_marked_by_index() {
     });
     let ids = grown.ids("worker_recheck_at IS NOT NULL", 50);
     grown.check("marking what changed", FEW, |db, _| {
-        let polled = polled("acme/shop", ids.clone(), false);
+        let polled = polled("acme/shop", ids.clone());
         let patience = std::time::Duration::from_secs(1);
         assert!(db.record_polls(&[&polled], grown.at(0), patience).unwrap());
     });
 }
 
-/// Returns the result of a poll that marks these mappings, or after which the mappings of the repository no longer wait.
-fn polled(name: &str, marks: Vec<MappingId>, was_hidden: bool) -> PollResult {
+/// Returns the result of a poll that marks these mappings.
+fn polled(name: &str, marks: Vec<MappingId>) -> PollResult {
     PollResult {
         name: name.to_owned(),
         issues_cursor: Utc::now(),
         pull_requests_cursor: Utc::now(),
         error: None,
         is_hidden: false,
-        was_hidden,
+        was_hidden: false,
         is_far_behind: false,
         marks,
     }
@@ -599,13 +599,13 @@ fn the_mappings_of_a_hidden_repository_are_found_by_index() {
             assert!(batch.others > 0, "{batch:?}");
         });
     }
-    let patience = std::time::Duration::from_secs(1);
+    grown.check("waking nobody", FEW, |db, _| {
+        assert_eq!(db.wake(grown.at(OVERDUE)).unwrap(), 0);
+    });
+    let back = "UPDATE worker_repository SET error = NULL, error_at = NULL";
+    grown.database.client().batch_execute(back).unwrap();
     grown.check("waking", FEW, |db, _| {
-        let polled = polled("acme/hidden", Vec::new(), true);
-        assert!(
-            db.record_polls(&[&polled], grown.at(OVERDUE), patience)
-                .unwrap()
-        );
+        db.wake(grown.at(OVERDUE)).unwrap();
     });
     let asleep = "SELECT count(*) FROM core_externalissuemapping WHERE worker_error = 'hidden' AND worker_recheck_at > $1";
     let row = grown
