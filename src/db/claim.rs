@@ -73,8 +73,9 @@ impl Db {
         Claimed::in_order(&rows)
     }
 
-    /// Claims one mapping whose claim expired, the one with the fewest attempts first, and counts
-    /// the attempt that did not finish. At `max_attempts` the mapping is parked instead.
+    /// Claims one mapping whose claim expired, and counts the attempt that did not finish. The one
+    /// with the fewest attempts comes first, and among these the one that waits longest: one that
+    /// is always released does not hold up the others. At `max_attempts` the mapping is parked instead.
     pub fn claim_suspect(
         &mut self,
         filter: &MappingFilter,
@@ -96,7 +97,7 @@ impl Db {
              WHERE i.id = m.item_id AND m.id = ANY(ARRAY(
                 SELECT m.id FROM core_externalissuemapping m
                 WHERE m.worker_claim IS NOT NULL AND m.worker_claimed_until < $1 AND m.worker_claim <> $4 AND {NARROWED}{may_ask}
-                ORDER BY m.worker_attempts, m.id LIMIT 1 {LOCK}))
+                ORDER BY m.worker_attempts, m.worker_claimed_until, m.id LIMIT 1 {LOCK}))
              RETURNING {COLUMNS}, m.worker_claim IS NOT NULL AS is_taken"
         );
         let (projects, mappings) = (&filter.projects, &filter.mappings);
@@ -138,7 +139,7 @@ impl Db {
                 worker_recheck_at = CASE WHEN m.worker_due_at IS NULL AND m.worker_recheck_at < $3 THEN $3 ELSE m.worker_recheck_at END
              WHERE {HELD} FOR UPDATE SKIP LOCKED))"
         );
-        let doing = "putting mappings with locked rows behind the others";
+        let doing = "putting mappings behind the others";
         self.write(doing, &sql, &[&run, &numbers(ids), &now])
             .map(drop)
     }
@@ -160,7 +161,7 @@ impl Db {
                 "UPDATE core_externalissuemapping m SET
                     worker_claim = CASE WHEN m.id = ANY($3::bigint[]) THEN m.worker_claim END,
                     worker_claimed_until = CASE WHEN m.id = ANY($3::bigint[]) THEN m.worker_error_at END,
-                    worker_attempts = m.worker_attempts - CASE WHEN m.id = ANY($3::bigint[]) THEN 1 ELSE 0 END
+                    worker_attempts = GREATEST(m.worker_attempts - CASE WHEN m.id = ANY($3::bigint[]) THEN 1 ELSE 0 END, 0)
                  WHERE (m.id <> ALL($3::bigint[]) OR m.worker_claimed_until > m.worker_error_at) AND {HELD} {lock})) RETURNING m.id"
             )
         };
@@ -170,12 +171,15 @@ impl Db {
     }
 
     /// Releases everything that a run holds, also claims whose confirmation was lost with the
-    /// session. The run started at `since`, so that only it can have taken over a mapping with a
-    /// later error.
+    /// session. The run started at `since`: it has taken over what it holds with a later error of an
+    /// unfinished attempt.
     pub fn release_all(&mut self, run: Uuid, since: DateTime<Utc>) -> Result<()> {
-        let sql = "/* held */ SELECT id, coalesce(worker_error_at >= $2, false) AS is_suspect
-             FROM core_externalissuemapping WHERE worker_claim IS NOT NULL AND worker_claim = $1 ORDER BY id";
-        let rows = self.again(|db| db.rows("releasing mappings", sql, &[&run, &since]))?;
+        let sql = format!(
+            "/* held */ SELECT id, coalesce(worker_error_at >= $2 AND worker_attempts > 0
+                AND worker_error LIKE '%{UNFINISHED}', false) AS is_suspect
+             FROM core_externalissuemapping WHERE worker_claim IS NOT NULL AND worker_claim = $1 ORDER BY id"
+        );
+        let rows = self.again(|db| db.rows("releasing mappings", &sql, &[&run, &since]))?;
         let mut ids = Vec::with_capacity(rows.len());
         for row in &rows {
             let id = MappingId(row.get("id")?);

@@ -257,3 +257,37 @@ fn a_run_that_lost_its_claim_changes_nothing() {
     bench.check(id, Parked, 31);
     assert_eq!(bench.row(id)["worker_outbox"], json!(null));
 }
+
+/// The release takes the attempt back, so that the attempts alone would always bring the same one first.
+#[test]
+fn a_suspect_that_is_always_released_does_not_hold_up_the_others() {
+    let mut bench = Bench::new();
+    let ids = [(); 3].map(|()| bench.suspect());
+    let taken = [1, 2, 3, 4].map(|round| {
+        let (mut db, hold) = bench.other_run(1000);
+        let claimed = bench
+            .take_over(&mut db, hold, 10 + round)
+            .expect("a suspect");
+        db.release(hold.run, &[claimed.mapping.id]).unwrap();
+        claimed.mapping.id
+    });
+    assert_eq!(taken, [ids[0], ids[1], ids[2], ids[0]]);
+}
+
+/// Another run recorded a failure without an attempt after this run began, and this run claimed the mapping later.
+#[test]
+fn the_failure_of_another_run_does_not_make_a_suspect_of_what_a_run_holds() {
+    let mut bench = Bench::new();
+    let [failed, healthy] = [bench.issue(), bench.issue()];
+    let error_at = bench.at(2);
+    bench.execute(&format!(
+        "UPDATE core_externalissuemapping SET worker_error = 'GitHub gives no answer', worker_error_at = '{error_at}' WHERE id = {failed}"
+    ));
+    assert_eq!(bench.claim(&due(), 9, 3).len(), 2);
+    let (run, since) = (bench.hold.run, bench.at(1));
+    bench.db.release_all(run, since).unwrap();
+    for id in [failed, healthy] {
+        bench.check(id, Due, 3);
+        assert_eq!(bench.trouble(id).0, 0);
+    }
+}
