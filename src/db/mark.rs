@@ -40,20 +40,29 @@ impl Db {
 
     /// Corrects times that PostgreSQL's clock set while it was ahead: no backoff and no mark makes a
     /// due time that is in the future and whose error is, too, or that has no error; no lease lasts
-    /// for more than 65 minutes. Returns the number of corrected rows. A row that another session
+    /// for more than 65 minutes; no outbox waits for a delivery without an error, or for more than
+    /// 30 hours. Returns the number of corrected rows. A row that another session
     /// has locked is left to the next run.
     pub fn correct_times(&mut self, now: DateTime<Utc>) -> Result<u64> {
+        let future = "$1::timestamptz + interval '5 minutes'";
+        let due = format!(
+            "m.worker_claim IS NULL AND m.worker_due_at > {future} AND (m.worker_error_at IS NULL OR m.worker_error_at > {future})"
+        );
+        let lease = "m.worker_claim IS NOT NULL AND m.worker_claimed_until > $1::timestamptz + interval '70 minutes'";
+        let delivery = format!(
+            "m.worker_outbox IS NOT NULL AND coalesce(m.worker_delivery_at, 'epoch') > {future}
+                AND (m.worker_delivery_error IS NULL OR m.worker_delivery_at > $1::timestamptz + interval '30 hours')"
+        );
         let sql = format!(
             "/* correct_times */ UPDATE core_externalissuemapping m SET
-                worker_due_at = CASE WHEN m.worker_claim IS NULL THEN $1::timestamptz ELSE m.worker_due_at END,
-                worker_claimed_until = CASE WHEN m.worker_claim IS NOT NULL THEN $1::timestamptz - interval '1 second' END
+                worker_due_at = CASE WHEN {due} THEN $1::timestamptz ELSE m.worker_due_at END,
+                worker_claimed_until = CASE WHEN {lease} THEN $1::timestamptz - interval '1 second' ELSE m.worker_claimed_until END,
+                worker_delivery_at = CASE WHEN {delivery} THEN $1::timestamptz ELSE m.worker_delivery_at END
              WHERE m.id = ANY(ARRAY(
                 SELECT m.id FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
-                    SELECT id FROM core_externalissuemapping WHERE worker_claim IS NULL
-                    AND worker_due_at > $1::timestamptz + interval '5 minutes'
-                    AND (worker_error_at IS NULL OR worker_error_at > $1::timestamptz + interval '5 minutes')
-                    UNION ALL SELECT id FROM core_externalissuemapping WHERE worker_claim IS NOT NULL
-                    AND worker_claimed_until > $1::timestamptz + interval '70 minutes'))
+                    SELECT m.id FROM core_externalissuemapping m WHERE {due}
+                    UNION ALL SELECT m.id FROM core_externalissuemapping m WHERE {lease}
+                    UNION ALL SELECT m.id FROM core_externalissuemapping m WHERE {delivery}))
                 ORDER BY m.id {LOCK}))"
         );
         self.write("correcting times in the future", &sql, &[&now])

@@ -71,16 +71,18 @@ impl PollResult {
 
 impl Db {
     /// Reads all repositories that are polled or that Agira's projects name; those that were polled
-    /// longest ago come first.
+    /// longest ago come first. A time in the future comes from a clock that was ahead, and counts as
+    /// none.
     pub fn repositories_to_poll(&mut self, now: DateTime<Utc>) -> Result<Vec<RepositoryCursors>> {
         let sql = "/* repositories_to_poll */ SELECT name, r.issues_cursor, r.pull_requests_cursor,
-                r.polled_at, CASE WHEN r.error_at IS NOT NULL THEN r.error END AS hidden,
+                CASE WHEN r.polled_at <= $1::timestamptz + interval '65 minutes' THEN r.polled_at END AS polled_at,
+                CASE WHEN r.error_at IS NOT NULL THEN r.error END AS hidden,
                 coalesce(r.error_at BETWEEN $1::timestamptz AND $1::timestamptz + interval '65 minutes', false) AS is_resting
              FROM worker_repository r
              FULL JOIN (
                 SELECT DISTINCT lower(github_owner || '/' || github_repo) AS name FROM core_project
                 WHERE github_owner <> '' AND github_repo <> ''
-             ) p USING (name) ORDER BY r.polled_at NULLS FIRST, name";
+             ) p USING (name) ORDER BY polled_at NULLS FIRST, name";
         let rows = self.rows("reading the repositories", sql, &[&(now - REST)])?;
         let cursors = rows.iter().map(|row| {
             Ok(RepositoryCursors {

@@ -366,3 +366,32 @@ fn what_a_clock_that_was_ahead_has_stored_is_healed_by_the_next_run() {
     let again = world.sync();
     assert!(!again.stderr.contains("clock"), "{}", again.all());
 }
+
+/// Weaviate was down while the clock was a day ahead, and one repository was polled then.
+#[test]
+fn an_outbox_and_a_repository_wait_for_no_time_that_a_clock_ahead_has_stored() {
+    let mut world = World::new();
+    let one = world.closed_issue("acme/shop#1");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let nowhere = format!("http://{}", closed.unwrap());
+    Run::of(world.command(&["sync"]).env("WEAVIATE_URL", nowhere)).exits(75);
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_delivery_at = now() + interval '1 day';
+         INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, polled_at)
+            SELECT name, now(), now(), now() + at FROM (VALUES ('acme/past', interval '-1 minute'),
+                ('acme/future', interval '1 day')) t(name, at);
+         UPDATE worker_repository SET polled_at = now() WHERE name = 'acme/shop'",
+    );
+    let (mut db, now) = agira_worker::db::Db::connect(
+        &world.database.worker_url(),
+        agira_worker::db::Access::ReadOnly,
+    )
+    .unwrap();
+    let order = db.repositories_to_poll(now).unwrap();
+    let order: Vec<&str> = order.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(order, ["acme/future", "acme/past", "acme/shop"]);
+    world.run(&["sync"]).logs("PostgreSQL's clock was ahead");
+    let pushed =
+        "SELECT worker_outbox IS NULL AND worker_due_at IS NULL FROM core_externalissuemapping";
+    assert!(world.one::<bool>(pushed), "{}", one.mapping);
+}
