@@ -106,9 +106,9 @@ pub enum MappingErrorKind {
     /// GitHub answers for others and not for this one, without a lasting reason. The next run asks
     /// again, once without an attempt.
     Unanswered,
-    /// Release of the claim without a failure, because another session keeps its rows locked. It
-    /// goes behind what is due.
-    Locked,
+    /// Release of the claim without a failure, because another session keeps its rows locked, or
+    /// GitHub failed at it and others before the time was over. It goes behind what is due.
+    Postponed,
     /// Release of the claim without a failure, because the run ends early or another session
     /// changed the data.
     Released,
@@ -137,16 +137,16 @@ impl MappingError {
         Self::new(MappingErrorKind::Failed, message)
     }
 
-    /// Returns the release of a claim whose rows another session keeps locked.
-    pub fn locked(message: impl Into<String>) -> Self {
-        Self::new(MappingErrorKind::Locked, message)
+    /// Returns the release of a claim that goes behind what is due.
+    pub fn postponed(message: impl Into<String>) -> Self {
+        Self::new(MappingErrorKind::Postponed, message)
     }
 
     /// Returns true if the claim is released without a failure.
     pub fn is_release(&self) -> bool {
         matches!(
             self.kind,
-            MappingErrorKind::Locked | MappingErrorKind::Released
+            MappingErrorKind::Postponed | MappingErrorKind::Released
         )
     }
 

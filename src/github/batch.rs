@@ -26,6 +26,8 @@ struct Silence {
     error: Option<MappingError>,
     /// GitHub gave up at a part of the target.
     by_part: bool,
+    /// Number of the last request about it that GitHub failed as a whole.
+    failed_in: usize,
 }
 
 impl Silence {
@@ -50,7 +52,8 @@ impl Silence {
 
 /// The result of one request about a batch.
 struct Answers<T: Target> {
-    /// A part or an error for each target. A target has none if the failure came before its turn.
+    /// A part or an error for each target; empty if GitHub failed the request as a whole. A target
+    /// has none if the failure came before its turn.
     parts: Vec<Option<Result<T::Part, Failure>>>,
     /// The failure of GitHub as a whole, after which no request may follow.
     ended_by: Option<ServiceError>,
@@ -110,8 +113,18 @@ impl Github {
     ) -> Result<(), ServiceError> {
         let mut silences = vec![Silence::default(); targets.len()];
         let result = self.query_open(targets, &mut silences, progress);
+        let last = silences.iter().map(|silence| silence.failed_in).max();
+        let last = last.filter(|last| *last > 0);
+        let end = result.as_ref().err();
+        let end = end.filter(|error| error.kind == FailureKind::OutOfTime);
         for (target, silence) in targets.iter_mut().zip(silences) {
-            if let Some(error) = silence.error.filter(|_| target.is_open()) {
+            let is_last = Some(silence.failed_in) == last;
+            // If the others come first in the next run, that run gets further.
+            let postponed = end.filter(|_| is_last).map(|end| {
+                let reason = format!("{}, after GitHub failed at it and others", end.message);
+                MappingError::postponed(reason)
+            });
+            if let Some(error) = silence.error.or(postponed).filter(|_| target.is_open()) {
                 target.record(Err(error));
             }
         }
@@ -124,7 +137,9 @@ impl Github {
         silences: &mut [Silence],
         progress: &dyn Fn(usize),
     ) -> Result<(), ServiceError> {
+        let mut request = 0;
         loop {
+            request += 1;
             let key_of = |target: &T| self.batch_key(target.repository().owner());
             let mut open = targets
                 .iter_mut()
@@ -141,7 +156,7 @@ impl Github {
                 true => (1, Asked::Facts),
                 false => (self.targets_per_request, Asked::Everything),
             };
-            let (batch, silences): (Vec<&mut T>, Vec<&mut Silence>) = open
+            let (batch, mut silences): (Vec<&mut T>, Vec<&mut Silence>) = open
                 .filter(|(target, silence)| key_of(target) == key && silence.is_alone() == is_alone)
                 .take(size)
                 .unzip();
@@ -171,16 +186,11 @@ impl Github {
                     ended_by: None,
                 }
             });
-            let (mut count, mut repeats) = (0, false);
-            for ((target, silence), part) in batch.into_iter().zip(silences).zip(parts) {
-                let Some(part) = part else { continue };
-                if asked == Asked::Everything && silence.holds(&part) {
-                    repeats = true;
-                } else {
-                    target.record(part.map_err(|failure| failure.error));
-                    count += 1;
-                }
+            if parts.is_empty() {
+                silences.iter_mut().for_each(|one| one.failed_in = request);
             }
+            let asked_about = batch.into_iter().zip(silences);
+            let (count, repeats) = record(asked_about, parts, asked);
             progress(count);
             if let Some(error) = ended_by {
                 self.take_up_limit(&key, error)?;
@@ -209,6 +219,22 @@ impl Github {
             Err(error) if !is_no_answer(&error) => return Err(error.into()),
             Err(error) => error,
         };
+        match self.query_less(batch, asked, error) {
+            Err(GithubError::Service(error)) if error.kind.is_unsent() => Ok(Answers {
+                parts: Vec::new(),
+                ended_by: Some(error),
+            }),
+            answers => answers,
+        }
+    }
+
+    /// Goes on after a request that GitHub did not answer.
+    fn query_less<T: Target>(
+        &mut self,
+        batch: &[&mut T],
+        asked: Asked,
+        error: ServiceError,
+    ) -> Result<Answers<T>, GithubError> {
         if batch.len() > 1 {
             self.halve(batch.len(), error)?;
             return Ok(Answers {
@@ -298,6 +324,26 @@ impl Github {
             Err(other) => Err(other),
         }
     }
+}
+
+/// Records the parts that need no repetition. Returns their number, and true if others have to be
+/// asked about again.
+fn record<'a, T: Target + 'a>(
+    asked_about: impl Iterator<Item = (&'a mut T, &'a mut Silence)>,
+    parts: Vec<Option<Result<T::Part, Failure>>>,
+    asked: Asked,
+) -> (usize, bool) {
+    let (mut count, mut repeats) = (0, false);
+    for ((target, silence), part) in asked_about.zip(parts) {
+        let Some(part) = part else { continue };
+        if asked == Asked::Everything && silence.holds(&part) {
+            repeats = true;
+        } else {
+            target.record(part.map_err(|failure| failure.error));
+            count += 1;
+        }
+    }
+    (count, repeats)
 }
 
 fn is_silence(error: &MappingError) -> bool {

@@ -44,7 +44,7 @@ pub fn slice(run: &mut Run, planned: Planned) -> Result<Applied, Stop> {
         } else if let Some(kind) = blocked.get(&item) {
             let reason = "an earlier mapping of its item was not applied";
             Err(match kind {
-                MappingErrorKind::Locked => MappingError::locked(reason),
+                MappingErrorKind::Postponed => MappingError::postponed(reason),
                 _ => MappingError::released(reason),
             })
         } else {
@@ -92,7 +92,7 @@ fn apply(
         Ok(outcome) => outcome,
         Err(ApplyError::Stale(reason)) => return Ok(Err(MappingError::released(reason))),
         Err(ApplyError::Conflict(reason) | ApplyError::Locked(reason)) => {
-            return Ok(Err(MappingError::locked(reason)));
+            return Ok(Err(MappingError::postponed(reason)));
         }
         Err(ApplyError::Refused(reason)) => return Ok(Err(MappingError::failed(reason))),
         Err(ApplyError::Lost(error)) => {

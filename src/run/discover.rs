@@ -195,7 +195,7 @@ impl Discovery {
                 log::warn!("{reason}");
                 run.report.stop(StoppedBy::Github, &reason);
             }
-            MappingErrorKind::Released | MappingErrorKind::Locked => self.unfinished += 1,
+            MappingErrorKind::Released | MappingErrorKind::Postponed => self.unfinished += 1,
             MappingErrorKind::Failed | MappingErrorKind::Gone => {
                 run.report.repositories_failed += 1;
                 log::error!("{name}: {reason}; the next run polls it again");

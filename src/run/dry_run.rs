@@ -161,7 +161,7 @@ impl Preview {
         {
             let Claimed { mapping, item } = claimed;
             let (outcome, verb) = match error.kind {
-                MappingErrorKind::Released | MappingErrorKind::Locked => {
+                MappingErrorKind::Released | MappingErrorKind::Postponed => {
                     (Outcome::GivenBack, "skipped")
                 }
                 _ => (Outcome::Failed, "failed"),

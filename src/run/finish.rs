@@ -39,8 +39,8 @@ struct SliceRecords {
     successes: Vec<SuccessRecord>,
     delays: Vec<DelayRecord>,
     failures: Vec<FailureRecord>,
-    /// Those of the released ones whose rows another session keeps locked.
-    locked: Vec<MappingId>,
+    /// Those of the released ones that go behind what is due.
+    postponed: Vec<MappingId>,
     released: Vec<MappingId>,
 }
 
@@ -108,8 +108,8 @@ fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) 
     run.report.add(&entry);
     // `push-weaviate` records no check, so that `sync` still notices a change on GitHub.
     let is_sync = run.scope == Scope::Everything;
-    if is_sync && dropped.error.kind == MappingErrorKind::Locked {
-        records.locked.push(subject.mapping);
+    if is_sync && dropped.error.kind == MappingErrorKind::Postponed {
+        records.postponed.push(subject.mapping);
     }
     if !is_failure || !is_sync && dropped.updated_at.is_none() {
         return records.released.push(subject.mapping);
@@ -153,7 +153,7 @@ fn failure_record(run: &Run, mapping: &Mapping, error: &MappingError) -> Failure
         // Its due time is the latest one, so that it comes after what is due already.
         MappingErrorKind::Unanswered => (mapping.attempts, NextAttempt::RetryAt(now)),
         MappingErrorKind::RepositoryHidden
-        | MappingErrorKind::Locked
+        | MappingErrorKind::Postponed
         | MappingErrorKind::Released => {
             (mapping.attempts, NextAttempt::RetryAt(now + HIDDEN_DELAY))
         }
@@ -260,8 +260,8 @@ fn write(run: &mut Run, records: SliceRecords) -> Result<Vec<MappingId>, Stop> {
         run.db
             .record_failure(run.id, &records.failures, now, checked_at)?;
     }
-    if !records.locked.is_empty() {
-        run.db.postpone(run.id, &records.locked, now)?;
+    if !records.postponed.is_empty() {
+        run.db.postpone(run.id, &records.postponed, now)?;
     }
     if !released.is_empty() {
         run.db.release(run.id, &released)?;

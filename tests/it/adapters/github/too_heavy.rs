@@ -193,3 +193,24 @@ fn a_request_that_times_out_is_halved() {
         "4, 2, 1, 1 without extras, and nothing"
     );
 }
+
+/// GitHub answers nothing as long as the heavy issue is in the request, and the time ends before it is alone.
+#[test]
+fn what_is_in_the_last_failed_request_at_the_end_of_the_time_is_postponed() {
+    let keys = shop(1..=25);
+    let simulator = with_issues(&keys);
+    simulator.make_too_heavy("acme/shop#1");
+    simulator.settings().latency = Duration::from_millis(600);
+    let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
+    let mut client = client(&simulator);
+    client.set_deadline(Instant::now() + Duration::from_millis(1000));
+    let fetched = client.fetch(&targets, &|_| {});
+    let kind = fetched.ended_by.map(|error| error.kind);
+    assert_eq!(kind, Some(FailureKind::OutOfTime));
+    let postponed = fetched.answers.iter().take_while(
+        |answer| matches!(answer, Some(Err(error)) if error.kind == MappingErrorKind::Postponed),
+    );
+    let postponed = postponed.count();
+    assert_eq!(sizes(&simulator).last(), Some(&postponed));
+    assert!(fetched.answers.iter().skip(postponed).all(Option::is_none));
+}
