@@ -41,9 +41,9 @@ pub struct RepositoryCursors {
 pub struct PollResult {
     /// `owner/name` in lower case.
     pub name: String,
-    /// The new cursor of issues (UTC, GitHub's clock); a stored one that is later stays.
+    /// The new cursor of issues (UTC, GitHub's clock); a stored one that is later stays, unless it is ahead.
     pub issues_cursor: DateTime<Utc>,
-    /// The new cursor of pull requests (UTC, GitHub's clock); a stored one that is later stays.
+    /// The new cursor of pull requests (UTC, GitHub's clock); a stored one that is later stays, unless it is ahead.
     pub pull_requests_cursor: DateTime<Utc>,
     /// The reason why it could not be read.
     pub error: Option<String>,
@@ -53,6 +53,8 @@ pub struct PollResult {
     pub was_hidden: bool,
     /// It had too many changes: its waiting mappings are rechecked instead.
     pub is_far_behind: bool,
+    /// A stored cursor is later than GitHub's clock: both go back.
+    pub is_ahead: bool,
     /// Mappings that its changes mark.
     pub marks: Vec<MappingId>,
 }
@@ -160,6 +162,9 @@ impl Db {
                 db.mark(&marks, now)?;
             }
             for one in polled {
+                if one.is_ahead {
+                    db.set_back(one)?;
+                }
                 if one.is_far_behind {
                     db.recheck_repository(&one.name, now)?;
                 }
@@ -176,6 +181,18 @@ impl Db {
                 Ok(true)
             }
         }
+    }
+
+    /// Sets the cursors of a repository back, which GitHub's clock or PostgreSQL's set while it was
+    /// ahead.
+    fn set_back(&mut self, to: &PollResult) -> Result<u64, postgres::Error> {
+        let sql =
+            "/* set_back */ UPDATE worker_repository SET issues_cursor = LEAST(issues_cursor, $2),
+                pull_requests_cursor = LEAST(pull_requests_cursor, $3) WHERE name = $1";
+        self.execute(
+            sql,
+            &[&to.name, &to.issues_cursor, &to.pull_requests_cursor],
+        )
     }
 
     /// Sets the recheck time of all waiting mappings of a repository to now. Only this rare

@@ -174,7 +174,13 @@ impl Discovery {
                 _ => Vec::new(),
             });
         }
-        let candidates = candidates(run, &changes)?;
+        let mut candidates = candidates(run, &changes)?;
+        // A clock that was ahead has stored them: they would hide every change before that time.
+        let latest = begin + OVERLAP * 2;
+        for one in &mut candidates {
+            one.updated_at = one.updated_at.filter(|at| *at <= latest);
+            one.checked_at = one.checked_at.filter(|at| *at <= latest);
+        }
         for (result, changes) in results.iter_mut().zip(&changes) {
             result.marks = marks(changes, &candidates);
         }
@@ -348,10 +354,22 @@ fn result(repository: &RepositoryCursors, answer: &Answer, begin: DateTime<Utc>)
         is_hidden: false,
         was_hidden: repository.hidden.is_some(),
         is_far_behind: false,
+        is_ahead: false,
         marks: Vec::new(),
     };
     let name = &repository.name;
+    let answered_at = answer.as_ref().ok().and_then(|read| read.answered_at);
+    let latest = issues_cursor.max(pull_requests_cursor);
+    result.is_ahead = answered_at.is_some_and(|at| latest > at + OVERLAP);
     match answer {
+        Ok(_) if result.is_ahead => {
+            log::warn!(
+                "{name}: it was read up to {latest}, which is in the future, because a clock was ahead; \
+                 its mappings are rechecked"
+            );
+            (result.issues_cursor, result.pull_requests_cursor) = (begin, begin);
+            result.is_far_behind = true;
+        }
         Ok(changes) if changes.is_far_behind => {
             log::warn!(
                 "{name}: too many changes to read one by one; its mappings are rechecked instead"

@@ -81,3 +81,24 @@ fn failed_polls_of_all_repositories_are_a_failure_of_github() {
         0
     );
 }
+
+/// The clock of GitHub Enterprise Server was a day ahead when a run stored what it read.
+#[test]
+fn times_that_github_gave_while_its_clock_was_ahead_hide_no_change() {
+    for ahead in [
+        "UPDATE worker_repository SET issues_cursor = now() + interval '1 day'",
+        "UPDATE core_externalissuemapping SET worker_external_updated_at = now() + interval '1 day'",
+        "UPDATE core_externalissuemapping SET worker_external_updated_at = now() + interval '1 day',
+            worker_checked_at = now() + interval '1 day'",
+    ] {
+        let mut world = World::new();
+        let one = world.issue("acme/shop#1", "Working");
+        world.sync();
+        world.execute(ahead);
+        world.github.close("acme/shop#1", &seconds_from_now(5));
+        world.sync();
+        assert_eq!(world.item_status(one.item), "Testing", "{ahead}");
+        let future = "SELECT count(*) FROM worker_repository WHERE issues_cursor > now() + interval '1 minute'";
+        assert_eq!(world.one::<i64>(future), 0, "{ahead}");
+    }
+}

@@ -580,6 +580,7 @@ fn polled(name: &str, marks: Vec<MappingId>) -> PollResult {
         is_hidden: false,
         was_hidden: false,
         is_far_behind: false,
+        is_ahead: false,
         marks,
     }
 }
