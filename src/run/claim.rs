@@ -62,6 +62,18 @@ pub fn recheck_now(run: &mut Run, job: &Job) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Ends the wait of mappings whose repositories are not hidden, or no longer.
+pub fn wake(run: &mut Run, job: &Job) -> Result<(), Stop> {
+    if job.discovers {
+        let now = run.now();
+        let count = run.db.wake(now)?;
+        if count > 0 {
+            log::info!("{count} mappings no longer wait for hidden repositories");
+        }
+    }
+    Ok(())
+}
+
 /// The mappings of a run: those that may still be claimed, those that wait for a slice, and those
 /// of the current slice.
 pub struct Queue {

@@ -3,22 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::job::Job;
-use super::state::Run;
 use super::stop::{Budget, Stop};
 use crate::db::{Claimed, Db, MappingFilter, Part, Selection};
-
-/// Ends the wait of mappings whose repositories are not hidden, or no longer.
-pub fn wake(run: &mut Run, job: &Job) -> Result<(), Stop> {
-    if job.discovers {
-        let now = run.now();
-        let count = run.db.wake(now)?;
-        if count > 0 {
-            log::info!("{count} mappings no longer wait for hidden repositories");
-        }
-    }
-    Ok(())
-}
 
 /// The repositories that a run knows to be recorded as hidden (`owner/name`, lower case).
 #[derive(Debug, Default)]

@@ -43,7 +43,7 @@ fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
     run.announce_pauses(&job.filter)?;
     claim::recheck_now(run, job)?;
     discover::changes(run, job)?;
-    hidden::wake(run, job)?;
+    claim::wake(run, job)?;
     let mut queue = Queue::new(job, limit);
     let result = slices(run, &mut queue);
     queue.release(run);

@@ -145,10 +145,11 @@ fn a_transient_conflict_has_no_effect() {
 fn a_lasting_conflict_releases_the_mapping_and_the_run_continues() {
     let scene = Scene::grown();
     let (_, expected) = undisturbed(&scene);
-    for state in ["40001", "40P01", "55P03"] {
+    // A lock timeout is not repeated: the wait was long enough.
+    for (state, tries) in [("40001", 3), ("40P01", 3), ("55P03", 1)] {
         let mut stage = scene.stage();
-        let (run, raised) = raising(&stage, state, "/* apply_move_item */", 3);
-        assert!(raised > 3, "{raised}");
+        let (run, raised) = raising(&stage, state, "/* apply_move_item */", tries);
+        assert!(raised > tries, "{raised}");
         // The run continues and moves its other items; the next run moves the item of the first mapping.
         let run = run
             .exits(3)
