@@ -33,7 +33,8 @@ pub struct DelayRecord {
     pub id: MappingId,
     /// Rejected deliveries of this outbox, including this one.
     pub attempts: i32,
-    /// Weaviate's reasons, which `status` shows; `None` if it has rejected nothing.
+    /// Weaviate's reasons, which `status` shows; `None` if it has rejected nothing this time: those
+    /// of an earlier delivery stay.
     pub error: Option<String>,
     /// Time of the next delivery (UTC).
     pub at: DateTime<Utc>,
@@ -145,7 +146,7 @@ impl Db {
         let ids = column(records, |one| one.id.0);
         let sql = format!(
             "/* record_delays */ UPDATE core_externalissuemapping m SET worker_delivery_attempts = t.attempts,
-                worker_delivery_error = t.error, worker_delivery_at = t.at
+                worker_delivery_error = coalesce(t.error, m.worker_delivery_error), worker_delivery_at = t.at
              FROM jsonb_to_recordset($3) AS t(id bigint, attempts int, error text, at timestamptz)
              WHERE m.id = t.id AND {HELD} FOR UPDATE SKIP LOCKED))"
         );

@@ -71,11 +71,14 @@ fn deliver(run: &mut Run, batch: &[ClaimedOutbox]) -> Result<usize, Stop> {
     for outbox in batch {
         let objects = current_objects(outbox, &mut stale);
         let ids: Vec<Uuid> = objects.iter().map(|object| object.key().uuid()).collect();
+        if outbox.attempts > 0 {
+            run.index.remember_rejected(ids.iter().copied());
+        }
         requests.push((subject(outbox), ids));
         wanted.extend(objects);
     }
     let mut ids: Vec<Uuid> = wanted.iter().map(|object| object.key().uuid()).collect();
-    ids.sort_unstable();
+    ids.sort_unstable_by_key(|id| (run.index.was_rejected(*id), *id));
     ids.dedup();
     let Some(states) = run.index.object_states(&ids, &mut run.report) else {
         count_pending(run, batch);

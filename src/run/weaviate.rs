@@ -102,6 +102,17 @@ impl Index {
         self.client.unreadable(id)
     }
 
+    /// Remembers objects that Weaviate has rejected before, so that their next failure is their own,
+    /// too, even if no other object is accepted.
+    pub fn remember_rejected(&mut self, ids: impl IntoIterator<Item = Uuid>) {
+        self.client.remember_rejected(ids);
+    }
+
+    /// Returns true if Weaviate has rejected this object before. Such objects come last.
+    pub fn was_rejected(&self, id: Uuid) -> bool {
+        self.client.was_rejected(id)
+    }
+
     /// Reads and checks the class once per run, before anything is written. Returns false if Weaviate
     /// must not be asked or cannot be used. A missing class is no obstacle, because a write creates
     /// it.
@@ -147,7 +158,11 @@ impl Index {
             return Some(missing.collect());
         }
         let states = self.client.object_states(ids);
-        states.map_err(|error| self.fail(&error, report)).ok()
+        let states = states.map_err(|error| self.fail(&error, report)).ok()?;
+        if states.len() < ids.len() && self.client.is_out_of_time() {
+            self.end(report);
+        }
+        Some(states)
     }
 
     /// Reads a whole object; `None` if it is missing or Weaviate cannot be asked.
@@ -174,21 +189,50 @@ impl Index {
             let Ok(written) = written.map_err(|error| self.fail(&error, report)) else {
                 break;
             };
-            let failure = failure_of_weaviate(&written);
-            let is_own = |result: &Result<(), String>| match (result, &failure) {
-                (Err(reason), Some((_, of_all))) => !of_all && !is_of_weaviate(reason),
-                _ => true,
-            };
+            let is_complete = written.iter().all(Option::is_some);
             let ids = batch.iter().map(|write| write.object.key().uuid());
-            results.extend(
-                ids.zip(written.iter().cloned())
-                    .filter(|(_, one)| is_own(one)),
-            );
-            if let Some((reason, _)) = failure {
+            let mut written: WriteResults = ids
+                .zip(written)
+                .filter_map(|(id, one)| Some((id, one?)))
+                .collect();
+            if let Some(reason) = self.take_failures(&mut written) {
                 self.fail(&ServiceError::unavailable(reason), report);
+            }
+            results.extend(written);
+            if !is_complete {
+                self.end(report);
+                break;
             }
         }
         results
+    }
+
+    /// Removes the results that are a failure of Weaviate, and returns its reason: if it has accepted
+    /// no object of the call, those with words of its own, or all, if all failed for one reason.
+    /// What it has rejected before fails for a reason of its own.
+    fn take_failures(&self, written: &mut WriteResults) -> Option<String> {
+        if written.values().any(Result::is_ok) {
+            return None;
+        }
+        let reasons = written.values().filter_map(|result| result.as_ref().err());
+        let of_all = is_one_reason(&reasons.map(String::as_str).collect::<Vec<_>>());
+        let mut failure = None;
+        written.retain(|id, result| match result {
+            Err(reason) if !self.was_rejected(*id) && (of_all || is_of_weaviate(reason)) => {
+                failure = Some(std::mem::take(reason));
+                false
+            }
+            _ => true,
+        });
+        failure
+    }
+
+    /// Reports that the time, or a signal, ended the requests.
+    fn end(&mut self, report: &mut Report) {
+        match self.budget.interrupted() {
+            Some(Stop::Later(by, reason)) => report.stop(by, &reason),
+            _ => report.stop(StoppedBy::TimeBudget, ""),
+        }
     }
 
     fn create_class(&mut self, report: &mut Report) {
@@ -236,18 +280,6 @@ impl Index {
             }
         }
     }
-}
-
-/// Returns the reason why it is Weaviate that failed and not its objects, and true if it failed for
-/// all of them: its words say so, or two or more objects all failed for one reason.
-fn failure_of_weaviate(written: &[Result<(), String>]) -> Option<(String, bool)> {
-    let reasons = written.iter().filter_map(|result| result.as_ref().err());
-    let reasons: Vec<&str> = reasons.map(String::as_str).collect();
-    if reasons.len() == written.len() && is_one_reason(&reasons) {
-        return Some(((*reasons.first()?).to_owned(), true));
-    }
-    let own = reasons.into_iter().find(|reason| is_of_weaviate(reason))?;
-    Some((own.to_owned(), false))
 }
 
 fn is_of_weaviate(reason: &str) -> bool {

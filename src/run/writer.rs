@@ -89,9 +89,9 @@ pub fn write(
             object: wanted.object.clone(),
             vectors: vectors.get(id).cloned().unwrap_or_default(),
         });
-    let results = run
-        .index
-        .write(&writes.collect::<Vec<_>>(), &mut run.report);
+    let mut writes: Vec<ObjectWrite> = writes.collect();
+    writes.sort_by_key(|write| run.index.was_rejected(write.object.key().uuid()));
+    let results = run.index.write(&writes, &mut run.report);
     let counts = &mut run.report.weaviate;
     let unchanged = objects.values().filter(|wanted| wanted.reason.is_none());
     counts.unchanged += unchanged.count() as u64;

@@ -1,6 +1,6 @@
 //! Requests to Weaviate, and the classes of their failures.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -35,6 +35,8 @@ pub struct Weaviate {
     pub(super) has_graphql: bool,
     /// Objects that Weaviate failed to read, although it is ready, with its reasons.
     pub(super) unreadable: HashMap<Uuid, String>,
+    /// Objects that Weaviate has rejected before.
+    rejected: HashSet<Uuid>,
 }
 
 impl Weaviate {
@@ -54,6 +56,7 @@ impl Weaviate {
             vectors: None,
             has_graphql: true,
             unreadable: HashMap::new(),
+            rejected: HashSet::new(),
         })
     }
 
@@ -71,6 +74,17 @@ impl Weaviate {
     /// Returns true if no request may begin any more.
     pub fn is_out_of_time(&self) -> bool {
         self.http.is_out_of_time()
+    }
+
+    /// Remembers objects that Weaviate has rejected before, so that their next failure is their own,
+    /// too, even if no other object is accepted.
+    pub fn remember_rejected(&mut self, ids: impl IntoIterator<Item = Uuid>) {
+        self.rejected.extend(ids);
+    }
+
+    /// Returns true if Weaviate has rejected this object before.
+    pub fn was_rejected(&self, id: Uuid) -> bool {
+        self.rejected.contains(&id)
     }
 
     /// Replaces the default waiting times.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::client::{VectorSource, Weaviate, of_service};
+use super::halve::Parts;
 use crate::core::agira_object::CLASS;
 use crate::core::failure::{FailureKind, ServiceError, weaviate_message};
 use crate::core::records::ObjectState;
@@ -38,30 +39,44 @@ impl StoredObject {
 
 impl Weaviate {
     /// Reads the objects with these ids. The result has an entry for each id, except for those that
-    /// [`Weaviate::unreadable`] explains. The class must have been read before.
+    /// [`Weaviate::unreadable`] explains, and those that the time did not suffice for. The class must
+    /// have been read before.
     pub fn object_states(
         &mut self,
         ids: &[Uuid],
     ) -> Result<HashMap<Uuid, StoredObject>, ServiceError> {
+        Ok(self.states(ids)?.0)
+    }
+
+    /// Does the same, and returns the error that ended the requests before the last id, if any.
+    pub(super) fn states(
+        &mut self,
+        ids: &[Uuid],
+    ) -> Result<(HashMap<Uuid, StoredObject>, Option<ServiceError>), ServiceError> {
         let size = |client: &Self, _: &[Uuid], most: usize| match client.asks_graphql() {
             true => most,
             false => 1,
         };
-        let results = self.in_parts(ids, IDS_PER_QUERY, size, Self::read)?;
+        let Parts { results, ended } = self.in_parts(ids, IDS_PER_QUERY, size, Self::read)?;
+        let answered = results.iter().any(|one| matches!(one, Some(Ok(_))));
+        let is_known = ids.iter().any(|id| self.was_rejected(*id));
         let mut states = HashMap::with_capacity(ids.len());
         for (id, result) in ids.iter().zip(results) {
             match result {
-                Ok(state) => {
+                None => {}
+                Some(Ok(state)) => {
                     self.unreadable.remove(id);
                     states.insert(*id, state);
                 }
-                Err(reason) => {
+                // Those that failed before say nothing about this one.
+                Some(Err(_)) if !answered && is_known && !self.was_rejected(*id) => {}
+                Some(Err(reason)) => {
                     log::warn!("Weaviate cannot read the object {id}: {reason}");
                     self.unreadable.insert(*id, reason);
                 }
             }
         }
-        Ok(states)
+        Ok((states, ended))
     }
 
     /// Returns the reason why Weaviate, although it is ready, could not read this object.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::client::{Weaviate, of_service};
+use super::halve::Identified;
 use super::read::state;
 use crate::core::agira_object::{AgiraObject, CLASS};
 use crate::core::failure::{FailureKind, ServiceError, weaviate_message};
@@ -32,23 +33,38 @@ type WriteResult = Result<(), String>;
 
 impl Weaviate {
     /// Creates or replaces objects. The results come in the order of `objects`, which must not
-    /// contain one twice.
+    /// contain one twice; `None` if the time did not suffice.
     ///
     /// # Errors
     /// Fails if Weaviate as a whole fails. Objects that were written before stay written; writing
     /// them again is safe.
-    pub fn write(&mut self, objects: &[ObjectWrite]) -> Result<Vec<WriteResult>, ServiceError> {
-        let encoded: Vec<Value> = objects.iter().map(encode).collect();
-        let size = |_: &Self, rest: &[Value], most| batch_len(rest, most);
-        let results = self.in_parts(&encoded, OBJECTS_PER_BATCH, size, Self::write_batch)?;
-        Ok(results
-            .into_iter()
-            .map(|result| result.and_then(|written| written))
-            .collect())
+    pub fn write(
+        &mut self,
+        objects: &[ObjectWrite],
+    ) -> Result<Vec<Option<WriteResult>>, ServiceError> {
+        let encoded: Vec<Encoded> = objects.iter().map(encode).collect();
+        let size = |_: &Self, rest: &[Encoded], most| batch_len(rest, most);
+        let parts = self.in_parts(&encoded, OBJECTS_PER_BATCH, size, Self::write_batch)?;
+        let results = parts.results.into_iter();
+        let results: Vec<Option<WriteResult>> = results
+            .map(|result| Some(result?.and_then(|written| written)))
+            .collect();
+        let is_of_weaviate = |(one, result): (&Encoded, &Option<WriteResult>)| {
+            let reason = result.as_ref().and_then(|result| result.as_ref().err());
+            let is_its_own = |reason: &String| weaviate_message(reason) == FailureKind::Unavailable;
+            reason.is_some_and(is_its_own) && !self.was_rejected(one.id)
+        };
+        match results.first() {
+            Some(Some(Err(reason))) if encoded.iter().zip(&results).all(is_of_weaviate) => {
+                Err(of_service(reason))
+            }
+            _ => Ok(results),
+        }
     }
 
-    fn write_batch(&mut self, batch: &[Value]) -> Result<Vec<WriteResult>, ServiceError> {
-        let body = json!({ "objects": batch });
+    fn write_batch(&mut self, batch: &[Encoded]) -> Result<Vec<WriteResult>, ServiceError> {
+        let objects: Vec<&Value> = batch.iter().map(|one| &one.object).collect();
+        let body = json!({ "objects": objects });
         let response = self.send("/v1/batch/objects", |client, url| {
             client.post(url).json(&body)
         })?;
@@ -59,12 +75,7 @@ impl Weaviate {
                 "the answer to a batch does not have a result for each object",
             ));
         }
-        let reasons = || results.iter().filter_map(|result| result.as_ref().err());
-        let of_weaviate = |reason: &&String| weaviate_message(reason) == FailureKind::Unavailable;
-        match reasons().find(of_weaviate) {
-            Some(reason) if reasons().count() == batch.len() => Err(of_service(reason)),
-            _ => self.confirm(batch, results),
-        }
+        self.confirm(batch, results)
     }
 
     /// Reads written objects back if another object of the batch failed. If a shard rejects every
@@ -72,7 +83,7 @@ impl Weaviate {
     /// success for the others; newer versions (1.39) report it for each object.
     fn confirm(
         &mut self,
-        batch: &[Value],
+        batch: &[Encoded],
         results: Vec<WriteResult>,
     ) -> Result<Vec<WriteResult>, ServiceError> {
         let Some(Err(message)) = results.iter().find(|result| result.is_err()) else {
@@ -82,11 +93,12 @@ impl Weaviate {
             .iter()
             .zip(&results)
             .filter(|(_, result)| result.is_ok())
-            .filter_map(|(object, _)| {
-                Some((object["id"].as_str()?.parse().ok()?, &object["properties"]))
-            })
+            .map(|(one, _)| (one.id, &one.object["properties"]))
             .collect();
-        let stored = self.object_states(&written.keys().copied().collect::<Vec<_>>())?;
+        let (stored, ended) = self.states(&written.keys().copied().collect::<Vec<_>>())?;
+        if let Some(error) = ended {
+            return Err(error);
+        }
         let is_stored = |(id, properties): (&Uuid, &&Value)| {
             let stored = stored.get(id).map(|stored| &stored.state);
             stored == Some(&state(properties))
@@ -98,19 +110,35 @@ impl Weaviate {
     }
 }
 
-fn encode(write: &ObjectWrite) -> Value {
+/// An object as a batch names it.
+struct Encoded {
+    id: Uuid,
+    object: Value,
+}
+
+impl Identified for Encoded {
+    fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+fn encode(write: &ObjectWrite) -> Encoded {
+    let id = write.object.key().uuid();
     let mut object = write.vectors.clone();
     object.insert("class".to_owned(), CLASS.into());
-    object.insert("id".to_owned(), json!(write.object.key().uuid()));
+    object.insert("id".to_owned(), json!(id));
     object.insert("properties".to_owned(), json!(write.object));
-    object.into()
+    Encoded {
+        id,
+        object: object.into(),
+    }
 }
 
 /// Returns the number of `objects` for the next batch, at least one.
-fn batch_len(objects: &[Value], max: usize) -> usize {
+fn batch_len(objects: &[Encoded], max: usize) -> usize {
     let mut bytes = r#"{"objects":[]}"#.len();
     let fits = objects.iter().take(max).take_while(|object| {
-        bytes += object.to_string().len() + 1; // and the comma
+        bytes += object.object.to_string().len() + 1; // and the comma
         bytes <= BYTES_PER_BATCH
     });
     fits.count().max(1)

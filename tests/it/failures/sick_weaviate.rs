@@ -302,26 +302,104 @@ fn objects_that_all_fail_with_the_same_words_count_no_attempt() {
     }
 }
 
-/// One object that fails with words of the service stops its own delivery, and not that of its batch.
+/// One object whose vectorizer always fails made a Weaviate that accepts all others count as down in every run.
 #[test]
-fn an_object_with_words_of_the_service_waits_and_the_rest_of_its_batch_arrives() {
+fn an_object_with_words_of_the_service_is_at_fault_if_others_are_accepted() {
     let mut world = waiting(Settings::default(), 60);
-    let words = "failed to vectorize: dial tcp: connection refused";
+    let words = "failed to vectorize: status: 500";
     world.weaviate.reject_object(&uuid(GithubIssue, 1), words);
-    let report = json_of(&world, &["sync"], 75);
-    assert_eq!(
-        [
-            &report["weaviate"]["created"],
-            &report["weaviate"]["pending"]
-        ],
-        [119, 1]
-    );
-    assert_eq!(
-        world.one::<i64>(
-            "SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL"
-        ),
-        1
-    );
+    for attempt in 1..=3 {
+        let report = json_of(&world, &["sync"], 3);
+        assert_eq!(report["stopped_by"], Value::Null);
+        let delivery: String = world.one(DELIVERY);
+        let expected = format!("{attempt}|Weaviate rejects github_issue:1: {words}|t|");
+        assert!(delivery.starts_with(&expected), "{delivery}");
+        assert_eq!(world.weaviate.objects().len(), 119);
+        pass_backoffs(&mut world);
+    }
+    // Mappings that were never pushed do not wait for it either.
+    world.closed_issue("acme/shop#61");
+    let report = json_of(&world, &["push-weaviate"], 3);
+    assert_eq!(report["weaviate"]["created"], 2);
+}
+
+/// When two objects that Weaviate rejects for one reason were due again alone, it counted as down, and their errors
+/// were lost.
+#[test]
+fn rejected_objects_that_are_due_again_alone_are_not_a_weaviate_that_is_down() {
+    let rejected = |weaviate: &kit::weaviate::Weaviate, id: &str| weaviate.reject_object(id, "odd");
+    let unwritable =
+        |weaviate: &kit::weaviate::Weaviate, id: &str| weaviate.break_writes_of(id, 500);
+    let unreadable =
+        |weaviate: &kit::weaviate::Weaviate, id: &str| weaviate.break_reads_of(id, 500);
+    let ways: [fn(&kit::weaviate::Weaviate, &str); 3] = [rejected, unwritable, unreadable];
+    for sicken in ways {
+        let mut world = waiting(Settings::default(), 40);
+        for mapping in 1..=3 {
+            sicken(&world.weaviate, &uuid(GithubIssue, mapping));
+        }
+        for attempt in 1..=3 {
+            let report = json_of(&world, &["sync"], 3);
+            assert_eq!(report["stopped_by"], Value::Null, "{report}");
+            let delivery: String = world.one(DELIVERY);
+            assert!(
+                delivery.starts_with(&format!("{attempt}|Weaviate ")),
+                "{delivery}"
+            );
+            pass_backoffs(&mut world);
+        }
+        assert_eq!(json_of(&world, &["status"], 0)["weaviate"]["rejected"], 3);
+    }
+}
+
+mod simulated {
+    use super::*;
+
+    /// A failure of Weaviate erased what it had rejected before.
+    #[test]
+    fn a_failure_of_weaviate_keeps_the_errors_of_rejected_objects() {
+        let mut world = waiting(Settings::default(), 3);
+        world.weaviate.reject_object(&uuid(GithubIssue, 1), "odd");
+        world.run(&["sync"]).exits(3);
+        world.closed_issue("acme/shop#4");
+        world.weaviate.settings().down = true;
+        world.run(&["sync"]).exits(75);
+        world.weaviate.settings().down = false;
+        world.weaviate.settings().shard_failure = Some("the shard is shutting down".to_owned());
+        pass_backoffs(&mut world);
+        let report = json_of(&world, &["sync"], 75);
+        assert_eq!(report["weaviate"]["failed"], 0, "{report}");
+        let delivery: String = world.one(DELIVERY);
+        assert!(
+            delivery.starts_with("1|Weaviate rejects github_issue:1: odd|t|"),
+            "{delivery}"
+        );
+    }
+
+    /// The time was used up by objects that Weaviate does not answer for, and healthy ones never arrived.
+    #[test]
+    fn healthy_objects_arrive_although_weaviate_is_silent_about_some_and_the_time_is_short() {
+        let world = waiting(Settings::default(), 60);
+        for mapping in [17, 42] {
+            let id = uuid(GithubIssue, mapping);
+            world
+                .weaviate
+                .break_writes_of(&id, kit::weaviate::NO_ANSWER);
+        }
+        let args = ["sync", "--request-timeout", "1s", "--time-budget", "10s"];
+        let args = [&args[..], &["--output", "json"]].concat();
+        let report = world.run(&args).json();
+        assert!(
+            report["weaviate"]["created"].as_u64() >= Some(110),
+            "{report}"
+        );
+        for _ in 0..2 {
+            world.run(&args);
+        }
+        assert_eq!(world.weaviate.objects().len(), 118);
+        let status = json_of(&world, &["status"], 0);
+        assert_eq!(status["weaviate"], json!({ "pending": 2, "rejected": 2 }));
+    }
 }
 
 /// A batch that failed as a whole goes behind the others, so that it does not come first for ever.

@@ -85,6 +85,9 @@ impl Default for Settings {
     }
 }
 
+/// Stands for the status of a request that has no answer within a second.
+pub const NO_ANSWER: u16 = 0;
+
 /// A failure between client and server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -430,7 +433,8 @@ impl Weaviate {
             .insert(id.to_owned(), message.to_owned());
     }
 
-    /// Answers every batch that contains this object with this status, until it is allowed again.
+    /// Answers every batch that contains this object with this status, or with [`NO_ANSWER`], until
+    /// it is allowed again.
     pub fn break_writes_of(&self, id: &str, status: u16) {
         lock(&self.state).unwritable.insert(id.to_owned(), status);
     }

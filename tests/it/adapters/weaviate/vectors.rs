@@ -28,7 +28,7 @@ fn rewrite(simulator: &Simulator) -> Value {
             object: issue(1),
             vectors
         }]),
-        Ok(vec![Ok(())])
+        Ok(vec![Some(Ok(()))])
     );
     let stored = simulator.object(&id(1).to_string()).expect("object 1");
     assert_eq!(stored["properties"]["status"], "open");
