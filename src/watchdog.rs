@@ -65,19 +65,24 @@ pub fn catch_panics(last_word: LastWord) {
     }));
 }
 
-/// Logs and prints in another thread, because whatever blocks this process may hold the locks of the
-/// outputs, too.
+/// Logs and prints in a thread each, because whatever blocks this process may hold the lock of one of
+/// the outputs, or be one of them.
 fn end(last_word: &LastWord, ending: Ending) -> ! {
-    let code = ending.exit_code();
-    let (sender, receiver) = mpsc::channel();
-    let last_word = last_word.clone();
-    std::thread::spawn(move || {
-        match &ending {
-            Ending::Blocked { .. } => log::warn!("{}", ending.reason()),
-            Ending::Panicked(_) => log::error!("{}", ending.reason()),
-        }
-        sender.send(last_word.end(&ending))
+    let (code, until) = (ending.exit_code(), Instant::now() + LAST_WORDS);
+    let (last_word, result) = (last_word.clone(), ending.clone());
+    let printed = in_thread(move || last_word.end(&result));
+    let logged = in_thread(move || match &ending {
+        Ending::Blocked { .. } => log::warn!("{}", ending.reason()),
+        Ending::Panicked(_) => log::error!("{}", ending.reason()),
     });
-    let code = receiver.recv_timeout(LAST_WORDS).unwrap_or(code);
+    let left = || until.saturating_duration_since(Instant::now());
+    let code = printed.recv_timeout(left()).unwrap_or(code);
+    let _ = logged.recv_timeout(left());
     std::process::exit(code.into())
+}
+
+fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver
 }

@@ -1,5 +1,8 @@
 //! A process that does not end by itself: something blocks it, or a bug makes it panic (design.md, "Failure model").
 
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -173,6 +176,41 @@ fn a_signal_ends_the_waiting_for_a_lock_in_order() {
     held.rollback().unwrap();
     assert_eq!(world.one::<i32>("SELECT exit_code FROM worker_run"), 143);
     world.sync().prints("1 items moved");
+}
+
+/// Returns one end of a stream that takes nothing more, and its other end, which nobody reads.
+fn full() -> (UnixStream, UnixStream) {
+    let (mut writer, reader) = UnixStream::pair().unwrap();
+    writer.set_nonblocking(true).unwrap();
+    for length in [4096, 1] {
+        while writer.write(&vec![b'x'; length]).is_ok() {}
+    }
+    writer.set_nonblocking(false).unwrap();
+    (writer, reader)
+}
+
+/// The line for the log came before the result in one thread, so that a full stderr kept the result back.
+#[test]
+fn a_run_that_its_own_log_blocks_prints_its_result() {
+    let mut world = World::new();
+    world.closed_issue("acme/shop#1");
+    let (writer, _reader) = full();
+    let child = world
+        .command(&RUN)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::from(OwnedFd::from(writer)))
+        .spawn()
+        .expect("the program starts");
+    let connected = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND application_name = 'agira-worker'";
+    wait::until("a connection", wait::SOON, || {
+        world.one::<i64>(connected) > 0
+    });
+    send_signal(child.id(), "TERM");
+    let output = wait::output_of(child);
+    assert_eq!(output.status.code(), Some(143));
+    let object: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(object["stopped_by"], "signal");
 }
 
 /// Is started by the test below in a process of its own.
