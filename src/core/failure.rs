@@ -195,7 +195,7 @@ pub struct GithubResponse<'a> {
     pub remaining: Option<&'a str>,
     /// Seconds from `Date` to `x-ratelimit-reset`: both are GitHub's clock.
     pub until_reset: Option<i64>,
-    /// Message in the body.
+    /// Message and address of the documentation in the body.
     pub message: &'a str,
 }
 
@@ -252,7 +252,7 @@ pub fn graphql(
         Some("SERVICE_UNAVAILABLE") => Some(FailureKind::Unavailable),
         _ if names_rate_limit(message) => Some(FailureKind::RateLimited(wait)),
         // The messages of 502 and 504.
-        _ if message.contains("Something went wrong") || message.contains("in time") => {
+        _ if message.contains("Something went wrong") || message.ends_with(" in time.") => {
             Some(FailureKind::TooHeavy)
         }
         _ => Some(FailureKind::Rejected),
@@ -421,8 +421,12 @@ pub fn postgres(code: Option<&str>, is_broken: bool) -> DatabaseFailure {
     }
 }
 
-fn names_rate_limit(message: &str) -> bool {
-    message.to_lowercase().contains("rate limit")
+/// Returns true if a message of GitHub, or the address of its documentation, names a rate limit.
+/// Older versions of GitHub Enterprise Server call their secondary limit abuse detection.
+pub fn names_rate_limit(message: &str) -> bool {
+    let message = message.to_lowercase();
+    let names = ["rate limit", "rate-limit", "abuse detection"];
+    names.iter().any(|name| message.contains(name))
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! Reads and classifies GitHub's responses.
 
+use std::borrow::Cow;
+
 use super::schema::Envelope;
 use crate::core::failure::{self, FailureKind, GithubResponse, MappingError, ServiceError};
 use crate::core::text::quoted;
 use crate::http::Response;
+
+/// Number of bytes of a body that can explain a failure.
+const MAX_EXPLANATION: usize = 16 * 1024;
 
 /// A failure of GitHub as a whole, or of one target while GitHub answers for others.
 #[derive(Debug)]
@@ -43,7 +48,7 @@ pub(super) fn check(response: &Response) -> Result<(), ServiceError> {
         true => String::new(),
         false => response.reason(),
     };
-    failure::github(&classified(response, &message)).map_err(|kind| {
+    failure::github(&classified(response, &explanation(response))).map_err(|kind| {
         let permissions = response.header("x-accepted-github-permissions");
         let message = match permissions.filter(|_| kind == FailureKind::Refused) {
             Some(permissions) => format!("{message}; needed: {}", quoted(permissions)),
@@ -64,7 +69,13 @@ pub(super) fn envelope(response: &Response) -> Result<Envelope, ServiceError> {
         .json()
         .map_err(|error| unusable(&quoted(&error.to_string())))?;
     let has_data = envelope.data.is_object();
-    if !has_data && envelope.errors.is_empty() {
+    let is_answer = has_data || !envelope.errors.is_empty();
+    if !is_answer && failure::names_rate_limit(&explanation(response)) {
+        // GitHub reports some secondary limits with status 200.
+        let wait = classified(response, "").wait();
+        return Err(response.error(FailureKind::RateLimited(wait), response.reason()));
+    }
+    if !is_answer {
         return Err(unusable("it has neither data nor errors"));
     }
     for error in &mut envelope.errors {
@@ -79,6 +90,13 @@ pub(super) fn envelope(response: &Response) -> Result<Envelope, ServiceError> {
         Some((kind, message)) => Err(response.error(kind, message.clone())),
         None => Ok(envelope),
     }
+}
+
+/// Returns the beginning of the body. It may be JSON with a message and the address of its
+/// documentation, or a page.
+fn explanation(response: &Response) -> Cow<'_, str> {
+    let beginning = response.body.get(..MAX_EXPLANATION);
+    String::from_utf8_lossy(beginning.unwrap_or(&response.body))
 }
 
 fn classified<'a>(response: &'a Response, message: &'a str) -> GithubResponse<'a> {

@@ -6,6 +6,8 @@ use super::FailureKind::*;
 use super::MappingErrorKind::{Failed, Gone, RepositoryHidden, Unanswered};
 use super::*;
 
+const ABUSE: &str = "You have triggered an abuse detection mechanism. Please wait a few minutes before you try again.";
+const DOCUMENTED: &str = r#"{"message": "Forbidden", "documentation_url": "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api"}"#;
 const SECONDARY: &str =
     "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.";
 const PRIMARY: &str = "API rate limit exceeded for user ID 1.";
@@ -87,6 +89,13 @@ fn githubs_answers_by_status() {
             Err(RateLimited(None)),
         ),
         (response(403, SECONDARY), Err(RateLimited(None))),
+        // Older GitHub Enterprise Server, and limits that only the address of the documentation names.
+        (response(403, ABUSE), Err(RateLimited(None))),
+        (response(403, DOCUMENTED), Err(RateLimited(None))),
+        (
+            response(403, "Resource not accessible by integration"),
+            Err(Refused),
+        ),
         (response(429, ""), Err(RateLimited(None))),
         (
             GithubResponse {
