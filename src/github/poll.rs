@@ -93,6 +93,18 @@ struct PollProgress<'a> {
     pages: usize,
 }
 
+impl<'a> PollProgress<'a> {
+    fn new(poll: &'a Poll) -> Self {
+        Self {
+            poll,
+            result: Ok(RepositoryChanges::default()),
+            issues: Some(None),
+            pull_requests: Some(None),
+            pages: 0,
+        }
+    }
+}
+
 impl Target for PollProgress<'_> {
     type Part = ChangesPage;
 
@@ -163,12 +175,10 @@ impl Target for PollProgress<'_> {
             (Err(_), Ok(_)) => return,
         };
         let since = self.poll.pull_requests_since;
-        // Pull requests come newest first.
-        let last = page
-            .pull_requests
-            .as_ref()
-            .and_then(|page| page.nodes().last());
-        let reaches_since = matches!(last, Some(Some(node)) if node.updated_at >= since);
+        // Pull requests come newest first. A hidden one does not say when it changed.
+        let nodes = page.pull_requests.iter().flat_map(Connection::nodes);
+        let last = nodes.flatten().last();
+        let reaches_since = last.is_none_or(|node| node.updated_at >= since);
         self.issues = next(&page.issues).map(Some);
         self.pull_requests = next(&page.pull_requests)
             .filter(|_| reaches_since)
@@ -191,16 +201,7 @@ impl Github {
     /// Polls repositories. A failure of one repository never affects the others; those that were not
     /// read before the deadline are released.
     pub fn poll(&mut self, polls: &[Poll]) -> Polled {
-        let mut targets: Vec<PollProgress<'_>> = polls
-            .iter()
-            .map(|poll| PollProgress {
-                poll,
-                result: Ok(RepositoryChanges::default()),
-                issues: Some(None),
-                pull_requests: Some(None),
-                pages: 0,
-            })
-            .collect();
+        let mut targets: Vec<PollProgress<'_>> = polls.iter().map(PollProgress::new).collect();
         let mut ended_by = self.query_all(&mut targets, &|_| {}).err();
         if let Some(error) = ended_by.take_if(|error| error.kind == FailureKind::OutOfTime) {
             for target in targets.iter_mut().filter(|target| target.is_open()) {
@@ -232,5 +233,46 @@ fn remote_ref(reference: Reference) -> RemoteRef {
     RemoteRef {
         github_id: github_id(reference.full_database_id.as_deref()),
         url: storable(reference.url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Returns true if a poll since 10 o'clock reads another page after one with these pull requests.
+    fn goes_on(pull_requests: &Value) -> bool {
+        let since: DateTime<Utc> = "2026-03-01T10:00:00Z".parse().unwrap();
+        let poll = Poll {
+            repository: Repository::parse("acme/shop").unwrap(),
+            issues_since: since,
+            pull_requests_since: since,
+        };
+        let mut progress = PollProgress::new(&poll);
+        let page = json!({
+            "issues": { "nodes": [], "pageInfo": { "hasNextPage": false, "endCursor": null } },
+            "pullRequests": { "nodes": pull_requests, "pageInfo": { "hasNextPage": true, "endCursor": "1" } },
+        });
+        progress.record(Ok(serde_json::from_value(page).unwrap()));
+        progress.is_open()
+    }
+
+    #[test]
+    fn a_hidden_pull_request_at_the_end_of_a_page_ends_no_poll() {
+        let at = |hour: u32| {
+            json!({ "fullDatabaseId": "1", "url": "https://github.com/acme/shop/pull/1",
+                "updatedAt": format!("2026-03-01T{hour:02}:00:00Z"), "closingIssuesReferences": { "nodes": [] } })
+        };
+        for (nodes, expected) in [
+            (json!([at(12), at(11)]), true),
+            (json!([at(12), at(11), null]), true),
+            (json!([null, null]), true),
+            (json!([at(12), at(9)]), false),
+            (json!([at(12), at(9), null]), false),
+        ] {
+            assert_eq!(goes_on(&nodes), expected, "{nodes}");
+        }
     }
 }
