@@ -95,6 +95,7 @@ impl Life<'_, '_> {
             && !self.sick.hidden.contains(&self.issues[index].repository)
             && !self.sick.unanswered.contains(&index)
             && self.sick.held() != Some(index)
+            && !self.sick.holds_item(index)
     }
 
     /// Returns true if the next run can store what polls of this repository find: a change of a held row keeps the
@@ -158,7 +159,8 @@ impl Life<'_, '_> {
             let waiting = || Waiting {
                 is_recheck,
                 ahead: due.clone(),
-                looks: due.len() + coming,
+                // Plans for held items are made again in each run, behind what is due.
+                looks: due.len() + coming + self.sick.held_items(),
                 runs: 0,
             };
             if due.contains(&issue.mapping) {

@@ -34,18 +34,36 @@ pub struct Sickness {
     pub rejected: BTreeMap<String, Option<String>>,
     /// Weaviate rejects all of them for the same reason, as if the service were to blame.
     has_one_reason: bool,
-    /// The issue whose row a session holds, with that session.
-    held: Option<(usize, Client)>,
+    /// Rows that a session holds.
+    held: Option<Held>,
     /// Number of further runs in which GitHub fails or is silent.
     pub github: u32,
     /// The same for Weaviate.
     pub weaviate: u32,
 }
 
+/// Rows that a session holds, by the numbers of their issues.
+struct Held {
+    mapping: Option<usize>,
+    items: BTreeSet<usize>,
+    session: Client,
+}
+
 impl Sickness {
-    /// Returns the issue whose row is held.
+    /// Returns the issue whose mapping is held.
     pub fn held(&self) -> Option<usize> {
-        self.held.as_ref().map(|(index, _)| *index)
+        self.held.as_ref()?.mapping
+    }
+
+    /// Returns true if the item of this issue is held.
+    pub fn holds_item(&self, index: usize) -> bool {
+        let mut held = self.held.iter();
+        held.any(|held| held.items.contains(&index))
+    }
+
+    /// Returns the number of items that are held.
+    pub fn held_items(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.items.len())
     }
 
     /// Makes one thing of each kind sick; the first repository has many mappings.
@@ -65,7 +83,10 @@ impl Sickness {
         world
             .github
             .make_sick(&issues[*partly].key, "timelineItems", Timeout);
-        self.hold(others[0], world, issues);
+        match random.bool() {
+            true => self.hold(others[0], world, issues),
+            false => self.hold_items(random.usize(1..5), world, issues),
+        };
         self.show(world, issues);
     }
 
@@ -106,10 +127,8 @@ impl Sickness {
             6 => format!("Weaviate takes {:?} again", self.rejected.pop_first()),
             7 => self.reject(issues, random),
             8 if self.held.take().is_some() => "nobody holds a row any more".to_owned(),
-            _ => {
-                self.hold(index, world, issues);
-                format!("a session holds the row of {key}")
-            }
+            8 => self.hold_items(random.usize(1..5), world, issues),
+            _ => self.hold(index, world, issues),
         };
         self.show(world, issues);
         what
@@ -254,16 +273,40 @@ impl Sickness {
         what
     }
 
-    fn hold(&mut self, index: usize, world: &HistoryWorld<'_>, issues: &[Issue]) {
-        // One session at a time; the earlier one ends first.
+    /// Lets a session hold the mapping of an issue.
+    fn hold(&mut self, index: usize, world: &HistoryWorld<'_>, issues: &[Issue]) -> String {
+        let mut held = self.new_session(world);
+        let issue = &issues[index];
+        let rows = "SELECT FROM core_externalissuemapping WHERE id = $1 FOR UPDATE";
+        held.session
+            .execute(rows, &[&issue.mapping])
+            .expect("a free row");
+        held.mapping = Some(index);
+        self.held = Some(held);
+        format!("a session holds the mapping of {}", issue.key)
+    }
+
+    /// Lets a session hold every `step`-th item, as a change of many items does.
+    fn hold_items(&mut self, step: usize, world: &HistoryWorld<'_>, issues: &[Issue]) -> String {
+        let mut held = self.new_session(world);
+        held.items = (0..issues.len()).step_by(step).collect();
+        let items: Vec<i64> = held.items.iter().map(|index| issues[*index].item).collect();
+        let rows = "SELECT FROM core_item WHERE id = ANY($1) FOR UPDATE";
+        held.session.execute(rows, &[&items]).expect("free rows");
+        self.held = Some(held);
+        format!("a session holds {} items", items.len())
+    }
+
+    /// Starts a session that holds nothing yet; the earlier one ends first.
+    fn new_session(&mut self, world: &HistoryWorld<'_>) -> Held {
         self.held = None;
         let mut session = world.databases.real.database().client();
-        let hold = format!(
-            "BEGIN; SELECT FROM core_externalissuemapping WHERE id = {} FOR UPDATE",
-            issues[index].mapping
-        );
-        session.batch_execute(&hold).expect("a free row");
-        self.held = Some((index, session));
+        session.batch_execute("BEGIN").expect("a transaction");
+        Held {
+            mapping: None,
+            items: BTreeSet::new(),
+            session,
+        }
     }
 }
 
