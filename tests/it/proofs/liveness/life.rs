@@ -173,7 +173,10 @@ impl<'s, 'd> Life<'s, 'd> {
                     let (world, issues) = (&mut *self.world, &self.issues);
                     self.sick.change(world, issues, &mut self.random, poisons)
                 }
-                75..85 => self.sick.break_service(self.world, &mut self.random),
+                75..85 => {
+                    let (world, issues) = (&*self.world, &self.issues);
+                    self.sick.break_service(world, issues, &mut self.random)
+                }
                 _ => {
                     let most = [600, 4000, 30_000, 110_000][self.random.usize(0..4)];
                     let seconds = self.random.i64(60..most);

@@ -134,11 +134,19 @@ impl Sickness {
         what
     }
 
-    /// Lets GitHub or Weaviate fail, or be silent, as a whole for some runs; says how.
-    pub fn break_service(&mut self, world: &HistoryWorld<'_>, random: &mut Rng) -> String {
+    /// Lets GitHub or Weaviate fail, or be silent, as a whole for some runs; says how. An earlier failure ends: a
+    /// program cannot respect a limit that a silent service names too late.
+    pub fn break_service(
+        &mut self,
+        world: &HistoryWorld<'_>,
+        issues: &[Issue],
+        random: &mut Rng,
+    ) -> String {
         let (runs, count) = (random.u32(1..=3), random.usize(1..8));
         let limit = json!({ "message": "secondary rate limit" });
         if random.bool() {
+            self.github = 0;
+            self.show(world, issues);
             self.github = runs;
             let answer = match random.u32(0..7) {
                 0 => Response::empty(502),
@@ -159,6 +167,8 @@ impl Sickness {
             world.github.fail_next(count, &fault);
             return format!("{count} requests to GitHub fail: {fault:?}");
         }
+        self.weaviate = 0;
+        self.show(world, issues);
         self.weaviate = runs;
         let fault = match random.u32(0..6) {
             0 => weaviate::Fault::Status(500, "it broke".to_owned()),
