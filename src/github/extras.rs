@@ -92,6 +92,8 @@ pub(super) struct Extras {
     pub missing: Vec<&'static str>,
     /// The reason why the latest of these could not be read.
     reason: String,
+    /// The reason why a node is hidden, if GitHub gives one.
+    hidden: Option<String>,
     /// One of these may have an answer if it is asked for again.
     may_pass: bool,
 }
@@ -113,6 +115,7 @@ impl Extras {
             commits: TruncatedList::default(),
             missing: Vec::new(),
             reason: String::new(),
+            hidden: None,
             may_pass: false,
         }
     }
@@ -131,6 +134,7 @@ impl Extras {
             }
         }
         self.related.add_page(&pages);
+        self.hidden = self.hidden.take().or(pages.hidden);
         self.labels
             .extend(visible(pages.labels).map(|label| storable(label.text)));
         if pages.files.is_some() {
@@ -168,6 +172,12 @@ impl Extras {
     }
 
     fn report(&self) {
+        if let Some(reason) = &self.hidden {
+            log::warn!(
+                "{}: a part of what refers to it is hidden ({reason}); links stay",
+                self.target
+            );
+        }
         if !self.missing.is_empty() {
             log::warn!(
                 "{}: not all of its {} could be read ({}); links stay, and the next recheck asks again",

@@ -35,8 +35,6 @@ pub(super) struct GraphqlError {
     pub path: Vec<Value>,
     #[serde(default)]
     pub message: String,
-    #[serde(default)]
-    pub extensions: Value,
 }
 
 impl GraphqlError {
@@ -54,7 +52,6 @@ impl GraphqlError {
             kind: None,
             path: Vec::new(),
             message: "null, and no error".to_owned(),
-            extensions: Value::Null,
         }
     }
 
@@ -74,22 +71,18 @@ impl GraphqlError {
         (EXTRAS.contains(&extra) && !is_hidden).then_some(extra)
     }
 
-    /// Returns true if the error only reports that one node of a list is hidden, such as a mention
-    /// in an organisation that demands single sign-on. The response has null in place of the node.
-    /// A missing permission is another error, because pull requests would be lost silently without
-    /// it.
-    pub fn is_hidden_node(&self) -> bool {
-        let is_hidden = match self.kind.as_deref() {
-            Some("NOT_FOUND") => true,
-            Some("FORBIDDEN") => self.extensions["saml_failure"] == true,
-            _ => false,
-        };
+    /// Returns true if the error only reports that one node of a list, or a part of one, is hidden,
+    /// such as a mention in an organisation whose access policy refuses these credentials. Anybody
+    /// can mention an issue, so that this says nothing about its repository.
+    fn is_hidden_node(&self) -> bool {
+        let is_hidden = matches!(self.kind.as_deref(), Some("NOT_FOUND" | "FORBIDDEN"));
         is_hidden && self.path.iter().any(|part| part == "nodes")
     }
 }
 
 /// Takes the value of one alias from the data, or returns the error that affects it. An error
-/// without a path counts for every alias that is null. An extra that has a passing error is null.
+/// without a path counts for every alias that is null. An extra that has a passing error is null;
+/// the reason why a node of one is hidden becomes the value's [`Pages::hidden`].
 pub(super) fn alias_answer(
     data: &mut Value,
     errors: &[GraphqlError],
@@ -110,6 +103,10 @@ pub(super) fn alias_answer(
             }
             // Without a value for an extra that must not be null, nothing has one.
             (Some(_), _) => return Err(error.clone()),
+            // Where GitHub may put null, only the error tells that the node is hidden.
+            (None, Some(Value::Object(fields))) => {
+                fields.insert("hidden".to_owned(), error.describe().into());
+            }
             (None, _) => {}
         }
     }
@@ -171,6 +168,8 @@ pub(super) struct Pages {
     pub timeline_items: Option<Connection<TimelineItem>>,
     pub files: Option<Connection<Text>>,
     pub commits: Option<Connection<CommitNode>>,
+    /// The reason why a node, or a part of one, is hidden.
+    pub hidden: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -32,6 +32,7 @@ impl PullRequestCollector {
 
     /// Adds the pull requests of one page. A null node is hidden from our credentials.
     pub fn add_page(&mut self, page: &Pages) {
+        self.some_hidden |= page.hidden.is_some();
         let references = page.closed_by_pull_requests_references.as_ref();
         for node in references.iter().flat_map(|page| page.nodes()) {
             match node {

@@ -7,6 +7,7 @@ mod held;
 mod hostile_text;
 mod limits;
 mod poison;
+mod policies;
 mod polls;
 mod sick_edge;
 mod sick_github;

@@ -17,8 +17,15 @@ pub enum Resolved<'a> {
     Leaf(Value),
     /// An object.
     Object(Object<'a>),
-    /// A list of objects; `None`: null.
-    List(Vec<Option<Object<'a>>>),
+    /// A list of objects; `None`: null, and an error: null, too.
+    List(Vec<Result<Option<Object<'a>>, Refused>>),
+}
+
+impl<'a> Resolved<'a> {
+    /// Returns a list without errors.
+    pub fn list(objects: Vec<Option<Object<'a>>>) -> Self {
+        Self::List(objects.into_iter().map(Ok).collect())
+    }
 }
 
 /// Error of a field: its type in the service, if it has one, and its message.
@@ -31,6 +38,15 @@ pub struct Refused {
 }
 
 impl Refused {
+    fn into_error(self) -> FieldError {
+        FieldError {
+            message: match self.kind {
+                Some(kind) => format!("{kind}{SEPARATOR}{}", self.message),
+                None => self.message,
+            },
+        }
+    }
+
     /// Returns an error with a type.
     pub fn typed(kind: &str, message: String) -> Self {
         Self {
@@ -86,18 +102,13 @@ impl ObjectValue for Object<'_> {
             _ => Map::new(),
         };
         let resolved =
-            (self.resolver)(info.field_name(), &arguments).map_err(|refused| FieldError {
-                message: match refused.kind {
-                    Some(kind) => format!("{kind}{SEPARATOR}{}", refused.message),
-                    None => refused.message,
-                },
-            })?;
+            (self.resolver)(info.field_name(), &arguments).map_err(Refused::into_error)?;
         Ok(match resolved {
             Resolved::Leaf(value) => leaf(value),
             Resolved::Object(object) => ResolvedValue::Object(Box::new(object)),
             Resolved::List(objects) => {
                 ResolvedValue::List(Box::new(objects.into_iter().map(|object| {
-                    Ok(match object {
+                    Ok(match object.map_err(Refused::into_error)? {
                         Some(object) => ResolvedValue::Object(Box::new(object)),
                         None => ResolvedValue::Leaf(serde_json_bytes_null()),
                     })
@@ -241,6 +252,9 @@ pub fn execute(
         if let Some((kind, message)) = message.split_once(SEPARATOR) {
             error["type"] = json!(kind);
             error["message"] = json!(message);
+            if kind == "FORBIDDEN" {
+                error["extensions"] = json!({ "saml_failure": false });
+            }
         }
     }
     Ok(response)

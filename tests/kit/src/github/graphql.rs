@@ -241,6 +241,9 @@ fn first(field: &Field, variables: &Value) -> Option<u64> {
 
 type Answered<'a> = Result<Resolved<'a>, Refused>;
 
+/// A node of a connection; `None`: null.
+type Node<'a> = Result<Option<Object<'a>>, Refused>;
+
 fn query_root(world: &World, budget: Value) -> Object<'_> {
     Object::new("Query", move |field, arguments| match field {
         "rateLimit" => Ok(Resolved::Object(Object::leaves(
@@ -254,6 +257,7 @@ fn query_root(world: &World, budget: Value) -> Object<'_> {
                 let message = format!("Could not resolve to a Repository with the name '{name}'.");
                 Refused::typed("NOT_FOUND", message)
             })?;
+            by_policy(found)?;
             Ok(Resolved::Object(repository(world, found)))
         }
     })
@@ -325,11 +329,21 @@ fn sick<'a>(world: &World, home: &Repository, number: i32, field: &str) -> Optio
     Some(Err(refused))
 }
 
+/// Fails if the repository's organization refuses these credentials by a policy.
+fn by_policy(repository: &Repository) -> Result<(), Refused> {
+    match repository.shown {
+        Shown::Refused(message) => Err(Refused::typed("FORBIDDEN", message.to_owned())),
+        _ => Ok(()),
+    }
+}
+
 /// Returns an issue or pull request by name; `None` if the token cannot read it.
-fn named<'a>(world: &'a World, key: &str) -> Option<Object<'a>> {
-    world
-        .thread(key)
-        .map(|(home, number, found)| thread(world, home, number, found))
+fn named<'a>(world: &'a World, key: &str) -> Node<'a> {
+    let Some((home, number, found)) = world.thread(key) else {
+        return Ok(None);
+    };
+    by_policy(home)?;
+    Ok(Some(thread(world, home, number, found)))
 }
 
 fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Issue) -> Object<'a> {
@@ -413,10 +427,10 @@ fn pull_request<'a>(
             found.files.len(),
             arguments,
             |index| {
-                Some(Object::leaves(
+                Ok(Some(Object::leaves(
                     "PullRequestChangedFile",
                     json!({ "path": found.files[index] }),
-                ))
+                )))
             },
         ),
         "commits" => connection(
@@ -426,12 +440,12 @@ fn pull_request<'a>(
             arguments,
             |index| {
                 let headline = &found.commits[index];
-                Some(Object::new("PullRequestCommit", move |_, _| {
+                Ok(Some(Object::new("PullRequestCommit", move |_, _| {
                     Ok(Resolved::Object(Object::leaves(
                         "Commit",
                         json!({ "oid": "0", "messageHeadline": headline }),
                     )))
-                }))
+                })))
             },
         ),
         "mergeCommit" => Ok(match &found.merge_commit {
@@ -459,7 +473,10 @@ fn labels<'a>(labels: &'a [String], arguments: &Map<String, Value>) -> Answered<
         "labels",
         labels.len(),
         arguments,
-        |index| Some(Object::leaves("Label", json!({ "name": labels[index] }))),
+        |index| {
+            let label = json!({ "name": labels[index] });
+            Ok(Some(Object::leaves("Label", label)))
+        },
     )
 }
 
@@ -480,17 +497,17 @@ fn event<'a>(
     number: i32,
     of: &'a Issue,
     event: &'a Event,
-) -> Option<Object<'a>> {
+) -> Node<'a> {
     let own = move || Ok(Resolved::Object(issue(world, home, number, of)));
-    let other = move |key: &str| match named(world, key) {
+    let other = move |key: &str| match named(world, key)? {
         Some(other) => Ok(Resolved::Object(other)),
         None => Err(Refused::typed("NOT_FOUND", format!("{key} is hidden"))),
     };
-    Some(match event {
+    Ok(Some(match event {
         Event::Closed(closer) => {
             Object::new("ClosedEvent", move |field, _| match (field, closer) {
                 ("closer", Closer::PullRequest(key)) => {
-                    Ok(named(world, key).map_or(Resolved::Leaf(Value::Null), Resolved::Object))
+                    Ok(named(world, key)?.map_or(Resolved::Leaf(Value::Null), Resolved::Object))
                 }
                 ("closer", Closer::Commit(pull_requests)) => {
                     Ok(Resolved::Object(commit(world, pull_requests)))
@@ -505,7 +522,9 @@ fn event<'a>(
         }
         Event::Reopened => Object::leaves("ReopenedEvent", json!({ "createdAt": of.updated_at })),
         Event::Connected(key) | Event::Disconnected(key) => {
-            named(world, key)?;
+            if world.thread(key).is_none() {
+                return Ok(None);
+            }
             let name = if matches!(event, Event::Connected(_)) {
                 "ConnectedEvent"
             } else {
@@ -518,7 +537,9 @@ fn event<'a>(
             })
         }
         Event::CrossReferenced { source, will_close } => {
-            named(world, source)?;
+            if world.thread(source).is_none() {
+                return Ok(None);
+            }
             Object::new("CrossReferencedEvent", move |field, _| match field {
                 "source" => other(source),
                 "target" => own(),
@@ -526,7 +547,7 @@ fn event<'a>(
                 _ => Ok(Resolved::Leaf(json!(of.updated_at))),
             })
         }
-    })
+    }))
 }
 
 fn commit<'a>(world: &'a World, pull_requests: &'a [String]) -> Object<'a> {
@@ -551,7 +572,7 @@ fn connection<'a>(
     field: &str,
     total: usize,
     arguments: &Map<String, Value>,
-    node: impl Fn(usize) -> Option<Object<'a>> + 'a,
+    node: impl Fn(usize) -> Node<'a> + 'a,
 ) -> Answered<'a> {
     page(
         type_name,
@@ -573,7 +594,7 @@ fn page<'a>(
     arguments: &Map<String, Value>,
     start: impl Fn(&str) -> Option<usize>,
     cursor: impl Fn(usize) -> String,
-    node: impl Fn(usize) -> Option<Object<'a>> + 'a,
+    node: impl Fn(usize) -> Node<'a> + 'a,
 ) -> Answered<'a> {
     let first = arguments.get("first").and_then(Value::as_u64).ok_or_else(|| {
         let message =
@@ -678,9 +699,8 @@ fn threads<'a>(
         |end| keys[end - 1].clone(),
         move |index| {
             let (_, number) = &found[index];
-            home.threads
-                .get(number)
-                .map(|found| thread(world, home, *number, found))
+            let found = home.threads.get(number);
+            Ok(found.map(|found| thread(world, home, *number, found)))
         },
     )
 }

@@ -36,6 +36,7 @@ impl Asked {
                 return message(410, "Issues are disabled for this repo");
             }
             Shown::NameOnly => return message(451, "Repository access blocked"),
+            Shown::Refused(policy) => return message(403, policy),
             _ => {}
         }
         match (self, shown, repository.gone.get(&number)) {

@@ -98,6 +98,8 @@ pub enum Shown {
     WithoutIssues,
     /// Its name only, because it was taken down.
     NameOnly,
+    /// Nothing, with this message: a policy of its organization refuses the credentials.
+    Refused(&'static str),
 }
 
 /// Closer of an issue.
@@ -161,7 +163,7 @@ impl Repository {
     pub fn thread(&self, number: i32) -> Option<&Thread> {
         let thread = self.threads.get(&number)?;
         let is_shown = match self.shown {
-            Shown::Everything => true,
+            Shown::Everything | Shown::Refused(_) => true,
             Shown::WithoutIssues => matches!(thread, Thread::PullRequest(_)),
             Shown::NameOnly => false,
         };

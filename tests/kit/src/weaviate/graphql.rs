@@ -63,7 +63,7 @@ pub fn answer(state: &State, body: &Value) -> Response {
     let root = Object::new("WeaviateObj", |_, _| {
         Ok(Resolved::Object(Object::new(
             "GetObjectsObj",
-            |class, arguments| objects(state, class, arguments).map(Resolved::List),
+            |class, arguments| objects(state, class, arguments).map(Resolved::list),
         )))
     });
     match execute(&schema, &document, &body["variables"], &root) {
