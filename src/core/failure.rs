@@ -32,6 +32,8 @@ pub enum FailureKind {
     TooHeavy,
     /// The service understood the request and rejects it. A retry does not help.
     Rejected,
+    /// The service does not know a part of the request, because one of the two is too old.
+    Unknown,
     /// Nothing was sent, because a signal asks this process to end.
     Interrupted,
     /// Nothing was sent, because the time budget of the run is used up.
@@ -86,7 +88,7 @@ impl fmt::Display for ServiceError {
                 write!(out, "request rejected with status {status}: ")?;
             }
             (FailureKind::Rejected, None) => out.write_str("request rejected: ")?,
-            (FailureKind::Interrupted | FailureKind::OutOfTime, _) => {}
+            (FailureKind::Unknown | FailureKind::Interrupted | FailureKind::OutOfTime, _) => {}
         }
         out.write_str(&self.message)
     }
@@ -257,6 +259,20 @@ pub fn graphql(
         }
         _ => Some(FailureKind::Rejected),
     }
+}
+
+/// Returns true if GitHub rejects a document with an error of this `code` because its schema lacks a
+/// part of it.
+pub fn is_outside_schema(code: Option<&str>) -> bool {
+    matches!(
+        code,
+        Some(
+            "undefinedField"
+                | "undefinedType"
+                | "argumentNotAccepted"
+                | "argumentLiteralsIncompatible"
+        )
+    )
 }
 
 /// Classifies a GraphQL error whose path names a repository or a part of one. Returns `None` if

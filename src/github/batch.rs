@@ -209,7 +209,7 @@ impl Github {
         batch: &[&mut T],
         asked: Asked,
     ) -> Result<Answers<T>, GithubError> {
-        let error = match self.query_once(batch, asked) {
+        let error = match self.batch_once(batch, asked) {
             Ok(answers) => {
                 if T::GROWS && batch.len() == self.targets_per_request {
                     self.grow_batch();
@@ -245,7 +245,7 @@ impl Github {
         // This target explains why larger requests failed.
         self.allow_growth();
         if asked == Asked::Everything && !T::SWITCHES.is_empty() {
-            match self.query_once(batch, Asked::Facts) {
+            match self.batch_once(batch, Asked::Facts) {
                 Err(error) if is_no_answer(&error) => {}
                 answers => return Ok(answers?),
             }
@@ -254,7 +254,7 @@ impl Github {
         Err(MappingError::failed(format!("GitHub could not answer: {message}")).into())
     }
 
-    fn query_once<T: Target>(
+    fn batch_once<T: Target>(
         &mut self,
         batch: &[&mut T],
         asked: Asked,

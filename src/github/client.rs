@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::app::App;
+use super::queries;
 use super::response::{self, GithubError};
 use super::schema::{GraphqlError, RateLimit};
 use crate::core::failure::{FailureKind, ServiceError};
@@ -33,6 +34,8 @@ pub struct Github {
     /// The GitHub App; `None` if the client has one token.
     app: Option<App>,
     graphql: String,
+    /// GitHub has the argument that [`queries::without_duplicates`] removes.
+    has_duplicates: bool,
     limits: Limits,
     answered_at: Option<DateTime<Utc>>,
     /// Number of targets in the next request. It doubles with each answer, up to `max_targets`, and
@@ -91,6 +94,7 @@ impl Github {
             graphql: format!("{root}/graphql"),
             http,
             app: None,
+            has_duplicates: true,
             limits: Limits::default(),
             answered_at: None,
             targets_per_request: TARGETS_PER_REQUEST,
@@ -242,6 +246,23 @@ impl Github {
 
     /// Sends one GraphQL request. Returns the data, and the errors that concern only a part of it.
     pub(super) fn query(
+        &mut self,
+        query: &str,
+        variables: &Value,
+    ) -> Result<(Value, Vec<GraphqlError>), ServiceError> {
+        let Some(without) = queries::without_duplicates(query) else {
+            return self.send_query(query, variables);
+        };
+        if self.has_duplicates {
+            match self.send_query(query, variables) {
+                Err(error) if error.kind == FailureKind::Unknown => self.has_duplicates = false,
+                answer => return answer,
+            }
+        }
+        self.send_query(&without, variables)
+    }
+
+    fn send_query(
         &mut self,
         query: &str,
         variables: &Value,

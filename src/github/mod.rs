@@ -16,3 +16,4 @@ pub use client::{Github, Limits};
 pub use fetch::Fetched;
 pub use poll::{Poll, Polled, RepositoryChanges};
 pub use queries::documents;
+pub use response::OLDEST_SERVER;

@@ -49,6 +49,17 @@ fragment PullRequestRef on PullRequest {
   fullDatabaseId number url pullRequestState: state repository { nameWithOwner }
 }";
 
+/// Argument without which github.com does not say that an issue was closed as a duplicate. GitHub will
+/// remove it, and GitHub Enterprise Server has it since 3.17.
+const WITH_DUPLICATES: &str = "(enableDuplicate: true)";
+
+/// Returns a document without the argument that some versions of GitHub do not have; `None` if it
+/// has none.
+pub(super) fn without_duplicates(document: &str) -> Option<String> {
+    let without = document.replace(WITH_DUPLICATES, "");
+    (without != document).then_some(without)
+}
+
 /// The fields that do not come in pages.
 const FIELD_FRAGMENTS: &str = "
 fragment IssueFields on Issue {
@@ -135,12 +146,19 @@ pub(super) fn poll_query(count: usize) -> String {
 }
 
 /// Returns every document that the adapter can send, to be checked against GitHub's published
-/// schema.
-pub fn documents() -> Vec<String> {
-    vec![
+/// schema; those for a GitHub without the argument of `stateReason` if `with_duplicates` is false.
+pub fn documents(with_duplicates: bool) -> Vec<String> {
+    let documents = [
         ALIVE.to_owned(),
         fetch_query(2),
         pages_query(),
         poll_query(2),
-    ]
+    ];
+    documents
+        .into_iter()
+        .map(|document| match without_duplicates(&document) {
+            Some(without) if !with_duplicates => without,
+            _ => document,
+        })
+        .collect()
 }

@@ -7,6 +7,10 @@ use crate::core::failure::{self, FailureKind, GithubResponse, MappingError, Serv
 use crate::core::text::quoted;
 use crate::http::Response;
 
+/// The oldest version of GitHub Enterprise Server that has all fields of the documents (README.md,
+/// "GitHub Enterprise Server").
+pub const OLDEST_SERVER: &str = "3.16";
+
 /// Number of bytes of a body that can explain a failure.
 const MAX_EXPLANATION: usize = 16 * 1024;
 
@@ -83,13 +87,23 @@ pub(super) fn envelope(response: &Response) -> Result<Envelope, ServiceError> {
     }
     let wait = classified(response, "").wait();
     let failures = envelope.errors.iter().filter_map(|error| {
+        let code = error.extensions["code"].as_str();
+        if !has_data && failure::is_outside_schema(code) {
+            return Some((FailureKind::Unknown, unknown(&error.message)));
+        }
         let kind = failure::graphql(error.kind.as_deref(), &error.message, has_data, wait)?;
-        Some((kind, &error.message))
+        Some((kind, error.message.clone()))
     });
     match failures.min() {
-        Some((kind, message)) => Err(response.error(kind, message.clone())),
+        Some((kind, message)) => Err(response.error(kind, message)),
         None => Ok(envelope),
     }
+}
+
+fn unknown(message: &str) -> String {
+    format!(
+        "this GitHub does not know a part of what agira-worker asks for ({message}); agira-worker needs GitHub Enterprise Server {OLDEST_SERVER} or newer, and for github.com its own latest version"
+    )
 }
 
 /// Returns the beginning of the body. It may be JSON with a message and the address of its

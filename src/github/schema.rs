@@ -35,6 +35,8 @@ pub(super) struct GraphqlError {
     pub path: Vec<Value>,
     #[serde(default)]
     pub message: String,
+    #[serde(default)]
+    pub extensions: Value,
 }
 
 impl GraphqlError {
@@ -52,6 +54,7 @@ impl GraphqlError {
             kind: None,
             path: Vec::new(),
             message: "null, and no error".to_owned(),
+            extensions: Value::Null,
         }
     }
 

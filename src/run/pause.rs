@@ -117,6 +117,7 @@ impl GithubPause {
                 Stop::Fatal(anyhow!("{refused} ({message}); check {check}"))
             }
             FailureKind::Rejected => Stop::Fatal(anyhow!("GitHub: {error}; check GITHUB_API_URL")),
+            FailureKind::Unknown => Stop::Fatal(anyhow!("GitHub: {error}")),
             FailureKind::Unavailable | FailureKind::TooHeavy => {
                 Stop::Later(StoppedBy::Github, format!("GitHub: {error}"))
             }

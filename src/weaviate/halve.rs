@@ -158,6 +158,7 @@ impl Weaviate {
             }
             FailureKind::RateLimited(_)
             | FailureKind::Refused
+            | FailureKind::Unknown
             | FailureKind::Interrupted
             | FailureKind::OutOfTime => false,
         }
@@ -168,7 +169,10 @@ impl Weaviate {
         match error.kind {
             FailureKind::Interrupted | FailureKind::OutOfTime => true,
             FailureKind::TooHeavy | FailureKind::Unavailable => self.is_out_of_time(),
-            FailureKind::RateLimited(_) | FailureKind::Refused | FailureKind::Rejected => false,
+            FailureKind::RateLimited(_)
+            | FailureKind::Refused
+            | FailureKind::Rejected
+            | FailureKind::Unknown => false,
         }
     }
 }

@@ -7,6 +7,7 @@ mod pages;
 mod published_schema;
 mod relations;
 mod too_heavy;
+mod versions;
 
 use std::time::{Duration, Instant};
 

@@ -37,6 +37,20 @@ pub struct Settings {
     pub most_aliases: usize,
     /// Delay of every response.
     pub latency: Duration,
+    /// Version of the GraphQL schema.
+    pub version: Version,
+}
+
+/// Versions of GitHub whose GraphQL schemas differ in what the program asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// github.com today, and GitHub Enterprise Server since 3.17.
+    Today,
+    /// GitHub Enterprise Server 3.16, and github.com after the announced removal: `stateReason` has no
+    /// `enableDuplicate`.
+    WithoutEnableDuplicate,
+    /// GitHub Enterprise Server 3.15: no `closedByPullRequestsReferences` either.
+    Server3_15,
 }
 
 /// Token of a new simulator.
@@ -50,6 +64,7 @@ impl Default for Settings {
             points: 5000,
             most_aliases: 1000,
             latency: Duration::ZERO,
+            version: Version::Today,
         }
     }
 }

@@ -255,9 +255,9 @@ fn a_single_failure_has_no_effect() {
 
 #[test]
 fn a_rejected_query_quotes_github() {
-    let errors = json!({ "errors": [{ "message": "Field 'x' doesn't exist", "extensions": { "code": "undefinedField" } }] });
+    let errors = json!({ "errors": [{ "message": "Parse error on \"}\"", "extensions": { "code": "parseError" } }] });
     let (error, asked) = failure(Response::json(200, &errors));
-    let reason = "Field 'x' doesn't exist".to_owned();
+    let reason = "Parse error on \"}\"".to_owned();
     assert_eq!(
         (error, asked),
         (

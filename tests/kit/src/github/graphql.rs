@@ -1,6 +1,6 @@
 //! The GraphQL endpoint: validation by apollo-compiler, GitHub's own limits, and the fields of the schema.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use apollo_compiler::ast::Value as Literal;
 use apollo_compiler::executable::{Field, Selection, SelectionSet};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::rest::LIMIT;
 use super::world::{Closer, Event, Issue, PullRequest, Repository, Shown, Sickness, Thread, World};
-use super::{Fault, State};
+use super::{Fault, State, Version};
 use crate::graphql::{Cache, Object, Refused, Resolved, execute, validate};
 use crate::http::Response;
 
@@ -21,9 +21,35 @@ const MOST_NODES: u64 = 500_000;
 /// Type of an error that ends the whole query; no answer shows it.
 const TIMEOUT: &str = "TIMEOUT";
 
-static SCHEMA: LazyLock<Valid<Schema>> = LazyLock::new(|| {
-    Schema::parse_and_validate(sdl(), "schema.graphql").expect("the simulator's own schema")
-});
+/// Argument that not every version has.
+const ENABLE_DUPLICATE: &str = "(enableDuplicate: Boolean = false)";
+
+/// Returns the schema of a version, parsed.
+fn schema(version: Version) -> Arc<Valid<Schema>> {
+    static SCHEMAS: LazyLock<Cache<Valid<Schema>>> = LazyLock::new(Cache::default);
+    let read = |sdl: &str| {
+        Schema::parse_and_validate(sdl, "schema.graphql").map_err(|invalid| invalid.to_string())
+    };
+    let schema = SCHEMAS.get(&sdl_of(version), read);
+    schema.expect("the simulator's own schema")
+}
+
+/// Returns the simulated part of the schema of a version.
+fn sdl_of(version: Version) -> String {
+    let cut = |sdl: &str, part: &str| {
+        assert!(sdl.contains(part), "the schema has no {part}");
+        sdl.replace(part, "")
+    };
+    match version {
+        Version::Today => sdl().to_owned(),
+        Version::WithoutEnableDuplicate => cut(sdl(), ENABLE_DUPLICATE),
+        Version::Server3_15 => {
+            let sdl = sdl_of(Version::WithoutEnableDuplicate);
+            // Another name for the field is the same as none.
+            sdl.replace("closedByPullRequestsReferences(", "unknown(")
+        }
+    }
+}
 
 /// Returns the simulated part of GitHub's schema.
 pub fn sdl() -> &'static str {
@@ -41,13 +67,14 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
         );
     };
     static DOCUMENTS: LazyLock<Cache<Valid<ExecutableDocument>>> = LazyLock::new(Cache::default);
-    let document = match DOCUMENTS.get(query, |query| validate(&SCHEMA, query)) {
+    let version = state.settings.version;
+    let schema = schema(version);
+    let document = DOCUMENTS.get(&format!("{version:?} {query}"), |_| {
+        validate(&schema, query)
+    });
+    let document = match document {
         Ok(document) => document,
-        Err(invalid) => {
-            return errors(
-                json!([{ "message": invalid.0, "extensions": { "code": "undefinedField" } }]),
-            );
-        }
+        Err(invalid) => return errors(json!([githubs_error(&invalid.0)])),
     };
     if state.settings.points <= 0 {
         let refused = errors(
@@ -74,7 +101,7 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
         "resetAt": reset.to_rfc3339_opts(SecondsFormat::Secs, true),
     });
     let root = query_root(&state.world, budget);
-    let executed = execute(&SCHEMA, &document, &body["variables"], &root);
+    let executed = execute(&schema, &document, &body["variables"], &root);
     drop(root);
     match executed {
         Ok(answer) if is_too_late(&answer) => too_late(),
@@ -84,6 +111,27 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
             Response::json(200, &answer)
         }
         Err(invalid) => errors(json!([{ "message": invalid.0 }])),
+    }
+}
+
+/// Returns GitHub's error for a document outside its schema, in GitHub's words.
+fn githubs_error(message: &str) -> Value {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    match quoted.as_slice() {
+        [on, field, ..] if message.contains("does not have a field") => json!({
+            "message": format!("Field '{field}' doesn't exist on type '{on}'"),
+            "extensions": { "code": "undefinedField", "typeName": on, "fieldName": field },
+        }),
+        [argument, field, ..] if message.contains("is not supported by") => {
+            let field = field.rsplit('.').next().unwrap_or_default();
+            json!({
+                "message": format!("Field '{field}' doesn't accept argument '{argument}'"),
+                "extensions": {
+                    "code": "argumentNotAccepted", "name": field, "typeName": "Field", "argumentName": argument,
+                },
+            })
+        }
+        _ => json!({ "message": message }),
     }
 }
 
@@ -383,7 +431,8 @@ fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Iss
         }
         "stateReason" => {
             let reason = issue.state_reason.as_deref();
-            let with_duplicate = arguments["enableDuplicate"].as_bool().unwrap_or(false);
+            // Without the argument, the schema has it no more.
+            let with_duplicate = arguments.get("enableDuplicate") != Some(&json!(false));
             Ok(Resolved::Leaf(json!(
                 reason.filter(|reason| with_duplicate || *reason != "DUPLICATE")
             )))
