@@ -373,6 +373,9 @@ pub enum Details {
         /// Time of the last closing, which identifies a close event.
         closed_at: Option<DateTime<Utc>>,
         close_reason: Option<CloseReason>,
+        /// Time of the latest reopening that GitHub shows; `None` also if it could not answer about
+        /// all events.
+        reopened_at: Option<DateTime<Utc>>,
         /// Pull requests that belong to the issue.
         pull_requests: Vec<PullRequestRef>,
         /// GitHub hides a node from this token or could not answer about all, so that a pull

@@ -13,7 +13,7 @@ fragment IssuePages on Issue {
   }
   timelineItems(
     first: 50, after: $timeline,
-    itemTypes: [CLOSED_EVENT, CONNECTED_EVENT, DISCONNECTED_EVENT, CROSS_REFERENCED_EVENT]
+    itemTypes: [CLOSED_EVENT, REOPENED_EVENT, CONNECTED_EVENT, DISCONNECTED_EVENT, CROSS_REFERENCED_EVENT]
   ) @include(if: $moreTimeline) {
     nodes {
       __typename
@@ -24,6 +24,7 @@ fragment IssuePages on Issue {
           ... on Commit { associatedPullRequests(first: 5) { nodes { ...PullRequestRef } totalCount } }
         }
       }
+      ... on ReopenedEvent { createdAt }
       ... on ConnectedEvent {
         source { __typename ... on PullRequest { ...PullRequestRef } }
         subject { __typename ... on PullRequest { ...PullRequestRef } }

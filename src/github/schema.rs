@@ -271,6 +271,10 @@ pub(super) enum TimelineItem {
     ClosedEvent {
         closer: Option<Source>,
     },
+    #[serde(rename_all = "camelCase")]
+    ReopenedEvent {
+        created_at: Option<DateTime<Utc>>,
+    },
     ConnectedEvent {
         source: Option<Source>,
         subject: Option<Source>,

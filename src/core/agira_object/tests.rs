@@ -120,6 +120,7 @@ fn an_issue_has_githubs_content_and_the_items_place() {
         closed_at: None,
         close_reason: None,
         pull_requests: Vec::new(),
+        reopened_at: None,
         some_hidden: false,
     };
     assert_eq!(
@@ -170,6 +171,7 @@ fn issue(title: &str, body: &str, labels: &[&str]) -> String {
             closed_at: None,
             close_reason: None,
             pull_requests: Vec::new(),
+            reopened_at: None,
             some_hidden: false,
         })
     })

@@ -9,11 +9,19 @@ use super::super::text::{Printable, timestamp};
 use super::action::{Action, Plan};
 use super::input::PlanInput;
 
+/// The latest closing of an issue, as GitHub shows it. Times are UTC, of GitHub's clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Closing {
+    pub closed_at: DateTime<Utc>,
+    pub reason: Option<CloseReason>,
+    /// Time of the latest reopening.
+    pub reopened_at: Option<DateTime<Utc>>,
+}
+
 /// Decides what a close event does, and returns the status that the item gets if it moves.
 pub(super) fn close_event(
     input: &PlanInput<'_>,
-    closed_at: Option<DateTime<Utc>>,
-    reason: Option<CloseReason>,
+    closing: Option<Closing>,
     plan: &mut Plan,
 ) -> Option<ItemStatus> {
     let is_open = input.snapshot.state != State::Closed;
@@ -22,49 +30,71 @@ pub(super) fn close_event(
         let facts = format!("issue is open again: item left in {status}");
         plan.surprise(Question::Reopened, facts);
     }
-    let closed_at = match new_close_event(input, closed_at) {
-        Ok((closed_at, facts)) => {
+    let closing = match new_close_event(input, closing, plan) {
+        Ok((closing, facts)) => {
             plan.yes(Question::CloseEvent, facts);
-            closed_at
+            closing
         }
         Err(facts) => {
             plan.no(Question::CloseEvent, facts);
             return None;
         }
     };
-    let moved_to = move_item(input, closed_at, reason, plan);
+    let moved_to = move_item(input, closing, plan);
+    let Closing { closed_at, .. } = closing;
     plan.actions.push(Action::RememberClose { closed_at });
     moved_to
 }
 
-/// Returns the time of a close event that is not handled yet, with its facts. The error explains
-/// why there is none.
+/// Returns a close event that is not handled yet, with its facts. The error explains why there is
+/// none.
 fn new_close_event(
     input: &PlanInput<'_>,
-    closed_at: Option<DateTime<Utc>>,
-) -> Result<(DateTime<Utc>, String), String> {
+    closing: Option<Closing>,
+    plan: &Plan,
+) -> Result<(Closing, String), String> {
     if input.snapshot.state != State::Closed {
         return Err("the issue is open".to_owned());
     }
-    let closed_at = closed_at.ok_or("the issue is closed, but GitHub gives no time for it")?;
-    let (time, handled) = (timestamp(closed_at), input.mapping.handled_closed_at);
-    if handled == Some(closed_at) {
+    let closing = closing.ok_or("the issue is closed, but GitHub gives no time for it")?;
+    let time = timestamp(closing.closed_at);
+    let Some(handled) = input.mapping.handled_closed_at else {
+        let facts = format!("closed {time}; last handled closing: none");
+        return Ok((closing, facts));
+    };
+    if handled == closing.closed_at {
         return Err(format!("closing of {time} was handled before: item left"));
     }
-    let handled = handled.map_or("none".to_owned(), timestamp);
-    let facts = format!("closed {time}; last handled closing: {handled}");
-    Ok((closed_at, facts))
+    let handled_time = timestamp(handled);
+    let was_open = match closing.reopened_at {
+        Some(at) if handled < at && at <= closing.closed_at => {
+            format!("reopened {}", timestamp(at))
+        }
+        _ if input.mapping.state == State::Open.as_str() => "its state was open".to_owned(),
+        _ if is_another_issue(input, plan) => "it was another issue's".to_owned(),
+        // A changed reason moves the time of a closing. What a person decided since stays.
+        _ => {
+            return Err(format!(
+                "closed {time}, but GitHub shows no reopening since the handled closing of {handled_time}: item left"
+            ));
+        }
+    };
+    let facts =
+        format!("closed {time}; last handled closing: {handled_time}, and {was_open} since");
+    Ok((closing, facts))
 }
 
-fn move_item(
-    input: &PlanInput<'_>,
-    closed_at: DateTime<Utc>,
-    reason: Option<CloseReason>,
-    plan: &mut Plan,
-) -> Option<ItemStatus> {
+/// Returns true if the mapping gets the id of another issue.
+fn is_another_issue(input: &PlanInput<'_>, plan: &Plan) -> bool {
+    let own = input.mapping.id;
+    let is_own = |action: &Action| matches!(action, Action::SetGithubId { row, .. } if *row == own);
+    plan.actions.iter().any(is_own)
+}
+
+fn move_item(input: &PlanInput<'_>, closing: Closing, plan: &mut Plan) -> Option<ItemStatus> {
     let (from, to) = (&input.item.status, ItemStatus::testing());
     let status = Printable(&from.0);
-    for (question, exception) in exceptions(input, closed_at, reason) {
+    for (question, exception) in exceptions(input, closing) {
         match exception {
             Ok(facts) => plan.no(question, facts),
             Err(why) => {
@@ -84,8 +114,9 @@ fn move_item(
 /// is the reason to leave the item; `Ok` explains why the exception does not apply.
 fn exceptions(
     input: &PlanInput<'_>,
-    closed_at: DateTime<Utc>,
-    reason: Option<CloseReason>,
+    Closing {
+        closed_at, reason, ..
+    }: Closing,
 ) -> [(Question, Result<String, String>); 5] {
     let PlanInput { item, policy, .. } = input;
     let status = &item.status;

@@ -7,7 +7,7 @@ use super::super::model::{Details, Item, State};
 use super::super::note::Question;
 use super::super::text::Printable;
 use super::action::{Action, Plan};
-use super::closing::close_event;
+use super::closing::{Closing, close_event};
 use super::input::PlanInput;
 use super::links::links;
 use super::objects::object;
@@ -22,10 +22,16 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
         Details::Issue {
             closed_at,
             close_reason,
+            reopened_at,
             pull_requests,
             some_hidden,
         } => {
-            let moved_to = close_event(input, *closed_at, *close_reason, &mut plan);
+            let closing = closed_at.map(|closed_at| Closing {
+                closed_at,
+                reason: *close_reason,
+                reopened_at: *reopened_at,
+            });
+            let moved_to = close_event(input, closing, &mut plan);
             links(input, pull_requests, *some_hidden, &mut plan);
             let item = Item {
                 status: moved_to.unwrap_or_else(|| input.item.status.clone()),

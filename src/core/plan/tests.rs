@@ -146,6 +146,7 @@ fn settled() -> World {
         closed_at: None,
         close_reason: None,
         pull_requests: Vec::new(),
+        reopened_at: None,
         some_hidden: false,
     };
     world(
@@ -169,6 +170,7 @@ fn closed() -> World {
         closed_at: Some(closing()),
         close_reason: Some(CloseReason::Completed),
         pull_requests: Vec::new(),
+        reopened_at: None,
         some_hidden: false,
     };
     world
@@ -209,6 +211,7 @@ fn with_pull_requests(pull_requests: Vec<PullRequestRef>) -> World {
         closed_at: None,
         close_reason: None,
         pull_requests,
+        reopened_at: None,
         some_hidden: false,
     };
     world
@@ -524,11 +527,65 @@ fn a_handled_close_event_leaves_the_item_in_any_status() {
     }
 }
 
-#[test]
-fn closing_again_after_a_reopen_is_another_close_event() {
+/// An issue that was closed again; the first close event, a day before, is handled.
+fn closed_again(last_reopening: Option<DateTime<Utc>>) -> World {
     let mut world = closed();
     world.mapping.handled_closed_at = Some(closing() - Duration::days(1));
-    check(world, &MOVED);
+    if let Details::Issue { reopened_at, .. } = &mut world.snapshot.details {
+        *reopened_at = last_reopening;
+    }
+    world
+}
+
+#[test]
+fn closing_again_after_a_reopen_is_another_close_event() {
+    for reopened in [closing(), closing() - Duration::hours(1)] {
+        let plan = check(closed_again(Some(reopened)), &MOVED);
+        let time = crate::core::text::timestamp(reopened);
+        check_note(
+            &plan,
+            &format!(
+                "closed 2026-03-01T10:00:00Z; last handled closing: 2026-02-28T10:00:00Z, and reopened {time} since"
+            ),
+        );
+    }
+}
+
+#[test]
+fn closing_again_after_the_state_was_open_is_another_close_event() {
+    let mut world = closed_again(None);
+    world.mapping.state = "open".to_owned();
+    let expected = [&["state: open => closed"], MOVED.as_slice()].concat();
+    check(world, &expected);
+}
+
+/// Invariant 4: a changed reason moves `closedAt`, but nobody reopened the issue.
+#[test]
+fn a_closing_that_moved_without_a_reopen_leaves_the_item() {
+    let reopenings = [
+        None,
+        // Before the handled closing, or in the very second of it.
+        Some(closing() - Duration::days(2)),
+        Some(closing() - Duration::days(1)),
+        // Between the answer about the issue and the one about its events.
+        Some(closing() + Duration::seconds(1)),
+    ];
+    for reopened in reopenings {
+        let plan = check(closed_again(reopened), &[]);
+        check_note(
+            &plan,
+            "closed 2026-03-01T10:00:00Z, but GitHub shows no reopening since the handled closing of \
+             2026-02-28T10:00:00Z: item left",
+        );
+    }
+}
+
+#[test]
+fn a_closing_of_another_issue_is_another_close_event() {
+    let mut world = closed_again(None);
+    world.snapshot.github_id = GithubId(4_000_000_077);
+    let id = "GitHub id of row 42: 4000000001 => 4000000077";
+    check(world, &[&[id], MOVED.as_slice()].concat());
 }
 
 #[test]
@@ -669,6 +726,7 @@ fn a_link_that_github_no_longer_confirms_goes_and_the_row_stays() {
         closed_at: None,
         close_reason: None,
         pull_requests: Vec::new(),
+        reopened_at: None,
         some_hidden: false,
     };
     check(
@@ -1028,12 +1086,12 @@ fn check_close_reasons(world: &World, expected: &[&str]) {
 
 #[test]
 fn the_first_exception_ends_the_questions() {
-    let mut world = closed();
+    let mut world = closed_again(Some(closing() - Duration::hours(1)));
     world.policy.keep_status = vec!["Review".to_owned()];
     world.policy.close_reasons = Some(vec!["not_planned".to_owned(), "duplicate".to_owned()]);
     world.policy.ignore_closed_before = Some(closing() - Duration::days(1));
-    world.mapping.handled_closed_at = Some(closing() - Duration::days(2));
-    let event = "close event to handle: yes, closed 2026-03-01T10:00:00Z; last handled closing: 2026-02-27T10:00:00Z";
+    let event = "close event to handle: yes, closed 2026-03-01T10:00:00Z; last handled closing: 2026-02-28T10:00:00Z, \
+                 and reopened 2026-03-01T09:00:00Z since";
     let unprotected =
         "status is protected: no, Working is not one of Testing, ReadyForRelease, Closed";
     let unkept = "status is kept by --keep-status: no, it names Review";
@@ -1131,6 +1189,7 @@ fn the_pull_requests_of_an_issue_are_noted() {
         closed_at: None,
         close_reason: None,
         pull_requests: Vec::new(),
+        reopened_at: None,
         some_hidden: false,
     };
     let (none, gone) = (

@@ -301,6 +301,7 @@ fn an_issue_is_read_with_all_its_fields() {
         closed_at,
         close_reason,
         pull_requests,
+        reopened_at: None,
         some_hidden: false,
     } = seen.details
     else {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use agira_worker::core::agira_object::ObjectType::{GithubIssue, GithubPr, Item};
 use kit::agira;
-use kit::github::{Closer, Event};
+use kit::github::{Closer, Event, Sickness};
 use kit::postgres_server::Database;
 use serde_json::{Value, json};
 
@@ -298,6 +298,58 @@ fn protected_statuses_and_policy_flags_keep_the_item() {
         .run(&["sync", "--recheck-now"])
         .exits(0)
         .prints("0 items moved");
+}
+
+/// Invariant 4: the reason of a closing is changed, which moves `closedAt`, after a person took the item back.
+#[test]
+fn a_changed_reason_overrules_no_person() {
+    let mut world = World::new();
+    let linked = world.closed_issue(ISSUE);
+    world.sync();
+    assert_eq!(world.item_status(linked.item), "Testing");
+    world.execute("UPDATE core_item SET status = 'Working'");
+    world
+        .github
+        .close_by(ISSUE, LATER, "NOT_PLANNED", Closer::Nobody);
+    for _ in 1..=2 {
+        world
+            .run(&["sync", "--recheck-now", "--verbose"])
+            .exits(0)
+            .logs("GitHub shows no reopening since the handled closing of 2026-03-01T10:00:00Z: item left");
+    }
+    assert_eq!(world.item_status(linked.item), "Working");
+    // No run sees it open in between.
+    world.github.reopen(ISSUE, "2026-03-03T10:00:00Z");
+    world.github.close(ISSUE, "2026-03-03T11:00:00Z");
+    world
+        .run(&["sync", "--recheck-now"])
+        .exits(0)
+        .prints("1 items moved");
+    assert_eq!(world.item_status(linked.item), "Testing");
+}
+
+/// A later look sees the reopening that this one could not read.
+#[test]
+fn a_closing_waits_while_nobody_knows_whether_the_issue_was_open() {
+    let mut world = World::new();
+    let linked = world.closed_issue(ISSUE);
+    world.sync();
+    world.execute("UPDATE core_item SET status = 'Working'");
+    world.github.reopen(ISSUE, "2026-03-02T09:00:00Z");
+    world.github.close(ISSUE, LATER);
+    world
+        .github
+        .make_sick(ISSUE, "timelineItems", Sickness::Timeout);
+    world
+        .run(&["sync", "--recheck-now", "--verbose"])
+        .exits(0)
+        .logs("GitHub shows no reopening since");
+    world.github.heal(ISSUE, "timelineItems");
+    world
+        .run(&["sync", "--recheck-now"])
+        .exits(0)
+        .prints("1 items moved");
+    assert_eq!(world.item_status(linked.item), "Testing");
 }
 
 #[test]

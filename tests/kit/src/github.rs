@@ -263,6 +263,12 @@ impl Github {
             .insert((key.to_lowercase(), field.to_owned()), sickness);
     }
 
+    /// Makes GitHub answer for a field again that it failed at.
+    pub fn heal(&self, key: &str, field: &str) {
+        let field = (key.to_lowercase(), field.to_owned());
+        lock(&self.state).world.sick_fields.remove(&field);
+    }
+
     /// Makes a repository show a part of itself from now on.
     pub fn show(&self, name: &str, shown: Shown) {
         lock(&self.state).world.set_shown(name, shown);

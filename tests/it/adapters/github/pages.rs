@@ -57,6 +57,26 @@ fn a_pull_request_in_the_110th_timeline_event_is_read() {
 }
 
 #[test]
+fn the_latest_reopening_on_any_page_of_the_timeline_counts() {
+    let (early, late) = ("2026-02-01T10:00:00Z", "2026-02-03T10:00:00Z");
+    for (first, last) in [(early, late), (late, early)] {
+        let simulator = simulator();
+        simulator.issue("acme/shop#12", |issue| {
+            issue.timeline = vec![Event::Reopened(first.to_owned())];
+            issue
+                .timeline
+                .extend(std::iter::repeat_with(mention).take(109));
+            issue.timeline.push(Event::Reopened(last.to_owned()));
+        });
+        let Details::Issue { reopened_at, .. } = fetch_one(&simulator, "acme/shop#12").details
+        else {
+            panic!("not an issue")
+        };
+        assert_eq!(reopened_at, Some(late.parse().expect("a time")));
+    }
+}
+
+#[test]
 fn the_51st_closing_reference_is_read() {
     let simulator = simulator();
     simulator.issue("acme/shop#12", |issue| issue.references = shop(101..=151));

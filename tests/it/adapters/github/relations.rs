@@ -84,6 +84,10 @@ fn closed_by(key: &str) -> Event {
     Event::Closed(Closer::PullRequest(key.to_owned()))
 }
 
+fn reopened(at: &str) -> Event {
+    Event::Reopened(at.to_owned())
+}
+
 #[test]
 fn a_closing_reference_belongs_in_any_state() {
     for state in ["OPEN", "CLOSED", "MERGED"] {
@@ -115,7 +119,11 @@ fn a_connected_pull_request_belongs_until_it_is_disconnected() {
 fn the_pull_request_that_closed_the_issue_belongs() {
     check_timeline([closed_by(PR)], &[(PR, Closes)]);
     check_timeline(
-        [closed_by(PR), Event::Reopened, closed_by(OTHER)],
+        [
+            closed_by(PR),
+            reopened("2026-02-01T00:00:00Z"),
+            closed_by(OTHER),
+        ],
         &[(PR, Closes), (OTHER, Closes)],
     );
 }

@@ -92,6 +92,7 @@ fn snapshot(rng: &mut Rng, mapping: &Mapping, now: DateTime<Utc>) -> Snapshot {
             closed_at: is_closed.then_some(now),
             close_reason: None,
             pull_requests: Vec::new(),
+            reopened_at: None,
             some_hidden: false,
         },
     };

@@ -3,7 +3,7 @@
 use kit::agira;
 use kit::github::{Closer, Event};
 
-use crate::fixtures::{CLOSED_AT, LONG_AGO};
+use crate::fixtures::{CLOSED_AT, LATER, LONG_AGO};
 use crate::harness::{Run, World};
 
 use super::table;
@@ -63,6 +63,12 @@ fn all_outputs() -> String {
         let by_form = format!("UPDATE core_item SET status = 'Inbox' WHERE id = {item}");
         client.batch_execute(&by_form).unwrap();
     });
+    keep(run(&world, &[]).exits(0));
+
+    // The reason of a closing is changed.
+    world
+        .github
+        .close_by("acme/shop#3", LATER, "NOT_PLANNED", Closer::Nobody);
     keep(run(&world, &[]).exits(0));
 
     // An issue is reopened, a link is not confirmed, and a pull request's row is stale.

@@ -532,7 +532,7 @@ fn labels<'a>(labels: &'a [String], arguments: &Map<String, Value>) -> Answered<
 fn item_type(event: &Event) -> &'static str {
     match event {
         Event::Closed(_) => "CLOSED_EVENT",
-        Event::Reopened => "REOPENED_EVENT",
+        Event::Reopened(_) => "REOPENED_EVENT",
         Event::Connected(_) => "CONNECTED_EVENT",
         Event::Disconnected(_) => "DISCONNECTED_EVENT",
         Event::CrossReferenced { .. } => "CROSS_REFERENCED_EVENT",
@@ -569,7 +569,7 @@ fn event<'a>(
                 _ => Ok(Resolved::Leaf(json!(of.updated_at))),
             })
         }
-        Event::Reopened => Object::leaves("ReopenedEvent", json!({ "createdAt": of.updated_at })),
+        Event::Reopened(at) => Object::leaves("ReopenedEvent", json!({ "createdAt": at })),
         Event::Connected(key) | Event::Disconnected(key) => {
             if world.thread(key).is_none() {
                 return Ok(None);

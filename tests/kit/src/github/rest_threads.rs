@@ -169,7 +169,7 @@ fn as_event(state: &State, issue: &Issue, event: &Event) -> Option<Value> {
             closed
         }
         Event::Closed(_) => plain("closed"),
-        Event::Reopened => plain("reopened"),
+        Event::Reopened(_) => plain("reopened"),
         Event::Connected(_) => plain("connected"),
         Event::Disconnected(_) => plain("disconnected"),
         Event::CrossReferenced { source, .. } => {

@@ -217,7 +217,7 @@ fn rest_shows_timelines_page_by_page() {
     github.pull_request("acme/shop#13", |_| {});
     github.issue("acme/shop#12", |issue| {
         let source = "acme/shop#13".to_owned();
-        issue.timeline = vec![Event::Reopened; 30];
+        issue.timeline = vec![Event::Reopened("2026-02-01T00:00:00Z".to_owned()); 30];
         issue.timeline.push(Event::CrossReferenced {
             source,
             will_close: true,

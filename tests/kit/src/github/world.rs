@@ -64,8 +64,8 @@ pub struct PullRequest {
 pub enum Event {
     /// It was closed.
     Closed(Closer),
-    /// It was reopened.
-    Reopened,
+    /// It was reopened, at this time.
+    Reopened(String),
     /// A person connected a pull request.
     Connected(String),
     /// A person disconnected a pull request.
@@ -129,7 +129,7 @@ impl Issue {
         self.state_reason = Some("REOPENED".to_owned());
         self.closed_at = None;
         self.updated_at = at.to_owned();
-        self.timeline.push(Event::Reopened);
+        self.timeline.push(Event::Reopened(at.to_owned()));
     }
 }
 
