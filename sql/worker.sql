@@ -106,17 +106,40 @@ CREATE INDEX IF NOT EXISTS worker_mapping_url ON core_externalissuemapping (lowe
 CREATE INDEX IF NOT EXISTS worker_activity_decision ON core_activity (target_object_id, created_at)
     WHERE verb = 'item.status_changed' AND actor_id IS NOT NULL;
 
--- Links: the last check of the issue showed that the pull request belongs to it. item_id is the issue's item.
+-- Links: the last check of the issue showed that the pull request with that github_id belongs to it. item_id is the issue's
+-- item, and row_item_id is the item of the pull request's row. A link whose pull request has no row says that a person deleted
+-- the row. If the row's item was deleted, the row went with it, and nobody decided anything about the pull request.
 CREATE TABLE IF NOT EXISTS worker_pull_request_link (
     issue_mapping_id bigint NOT NULL REFERENCES core_externalissuemapping (id) ON DELETE CASCADE,
-    mapping_id bigint NOT NULL REFERENCES core_externalissuemapping (id) ON DELETE CASCADE,
+    github_id bigint NOT NULL,
     item_id bigint NOT NULL REFERENCES core_item (id) ON DELETE CASCADE,
+    row_item_id bigint NOT NULL REFERENCES core_item (id) ON DELETE CASCADE,
+    html_url text NOT NULL DEFAULT '',
     relation text NOT NULL CHECK (relation IN ('closes', 'connected')),
     linked_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (issue_mapping_id, mapping_id)
+    PRIMARY KEY (issue_mapping_id, github_id)
 );
-CREATE INDEX IF NOT EXISTS worker_pull_request_link_mapping ON worker_pull_request_link (mapping_id);
+DO $$
+BEGIN
+    -- Earlier versions named the row of the pull request, and so forgot the link together with the row.
+    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'worker_pull_request_link'::regclass AND attname = 'mapping_id' AND NOT attisdropped) THEN
+        ALTER TABLE worker_pull_request_link
+            ADD COLUMN github_id bigint,
+            ADD COLUMN row_item_id bigint REFERENCES core_item (id) ON DELETE CASCADE,
+            ADD COLUMN html_url text NOT NULL DEFAULT '';
+        UPDATE worker_pull_request_link l SET github_id = m.github_id, row_item_id = m.item_id, html_url = coalesce(m.html_url, '')
+            FROM core_externalissuemapping m WHERE m.id = l.mapping_id;
+        ALTER TABLE worker_pull_request_link
+            DROP COLUMN mapping_id,
+            ALTER COLUMN github_id SET NOT NULL,
+            ALTER COLUMN row_item_id SET NOT NULL,
+            ADD PRIMARY KEY (issue_mapping_id, github_id);
+    END IF;
+END
+$$;
+CREATE INDEX IF NOT EXISTS worker_pull_request_link_github ON worker_pull_request_link (github_id);
 CREATE INDEX IF NOT EXISTS worker_pull_request_link_item ON worker_pull_request_link (item_id);
+CREATE INDEX IF NOT EXISTS worker_pull_request_link_row_item ON worker_pull_request_link (row_item_id);
 
 -- The cursors are GitHub's updatedAt up to which the changes of a repository were read.
 CREATE TABLE IF NOT EXISTS worker_repository (

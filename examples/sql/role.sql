@@ -76,9 +76,9 @@ GRANT SELECT (id, app_label, model) ON django_content_type TO agira_worker;
 GRANT SELECT (id, verb, actor_id, target_object_id, created_at),
     INSERT (target_content_type_id, target_object_id, verb, summary, created_at, actor_id) ON core_activity TO agira_worker;
 
-GRANT SELECT (issue_mapping_id, mapping_id, item_id, relation),
-    INSERT (issue_mapping_id, mapping_id, item_id, relation, linked_at),
-    UPDATE (item_id, relation), DELETE
+GRANT SELECT (issue_mapping_id, github_id, item_id, row_item_id, html_url, relation),
+    INSERT (issue_mapping_id, github_id, item_id, row_item_id, html_url, relation, linked_at),
+    UPDATE (item_id, row_item_id, html_url, relation), DELETE
     ON worker_pull_request_link TO agira_worker;
 GRANT SELECT (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at),
     INSERT (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at),

@@ -62,10 +62,14 @@ impl MappingRow {
 pub struct Link {
     /// The issue's mapping.
     pub issue: MappingId,
-    /// The pull request's mapping.
-    pub pull_request: MappingId,
+    /// The pull request.
+    pub github_id: GithubId,
+    /// The pull request's mapping; `None` if a person deleted it.
+    pub row: Option<MappingId>,
     /// The issue's item.
     pub item_id: ItemId,
+    /// The item of the pull request's mapping when the link was stored.
+    pub row_item_id: ItemId,
     pub relation: Relation,
 }
 
@@ -85,7 +89,7 @@ pub struct Records {
     pub items: HashMap<ItemId, Item>,
     /// The slice's own rows, and those of the pull requests that its issues name.
     pub rows: Vec<MappingRow>,
-    /// Links of the slice's issues.
+    /// Links of the slice's issues, and all links to the pull requests that these name.
     pub links: Vec<Link>,
     /// Decisions of people since the close events of the slice.
     pub decisions: HashMap<ItemId, Decision>,
@@ -141,18 +145,24 @@ impl Records {
     }
 
     /// Returns the link between an issue and a pull request.
-    pub fn link(&self, issue: MappingId, pull_request: MappingId) -> Option<&Link> {
+    pub fn link(&self, issue: MappingId, pull_request: GithubId) -> Option<&Link> {
         let pair = (issue, pull_request);
         self.links
             .iter()
-            .find(|link| (link.issue, link.pull_request) == pair)
+            .find(|link| (link.issue, link.github_id) == pair)
     }
 
-    /// Removes the link between an issue and a pull request, if there is one.
-    pub fn remove_link(&mut self, issue: MappingId, pull_request: MappingId) {
-        let pair = (issue, pull_request);
+    /// Returns true if a person deleted the row of a pull request, which some issue still links.
+    pub fn is_row_deleted(&self, pull_request: GithubId) -> bool {
         self.links
-            .retain(|link| (link.issue, link.pull_request) != pair);
+            .iter()
+            .any(|link| link.github_id == pull_request && link.row.is_none())
+    }
+
+    /// Removes the links of an issue that the condition names.
+    pub fn remove_links(&mut self, issue: MappingId, is_removed: impl Fn(&Link) -> bool) {
+        self.links
+            .retain(|link| link.issue != issue || !is_removed(link));
     }
 
     /// Replaces records that were read by those that earlier plans changed.

@@ -264,18 +264,21 @@ impl Db {
         now: DateTime<Utc>,
     ) -> Result<u64, Error> {
         let (ids, relations): (Vec<i64>, Vec<&str>) = links.iter().copied().unzip();
-        let sql = "/* apply_link */ INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation, linked_at)
-             SELECT $1, m.id, $2, t.relation, $5
+        let sql = "/* apply_link */ INSERT INTO worker_pull_request_link
+                (issue_mapping_id, github_id, item_id, row_item_id, html_url, relation, linked_at)
+             SELECT $1, m.github_id, $2, m.item_id, coalesce(m.html_url, ''), t.relation, $5
              FROM unnest($3::bigint[], $4::text[]) AS t(github_id, relation)
              JOIN core_externalissuemapping m ON m.github_id = t.github_id
-             ON CONFLICT (issue_mapping_id, mapping_id) DO UPDATE SET item_id = EXCLUDED.item_id, relation = EXCLUDED.relation";
+             ON CONFLICT (issue_mapping_id, github_id) DO UPDATE SET item_id = EXCLUDED.item_id,
+                row_item_id = EXCLUDED.row_item_id, html_url = EXCLUDED.html_url, relation = EXCLUDED.relation";
         let (issue, item) = (mapping.id.0, mapping.item_id.0);
         self.execute(sql, &[&issue, &item, &ids, &relations, &now])
     }
 
     fn unlink(&mut self, issue: MappingId, pull_requests: &[i64]) -> Result<(), Error> {
         let sql = "/* apply_unlink */ DELETE FROM worker_pull_request_link
-             WHERE issue_mapping_id = $1 AND mapping_id = ANY($2)";
+             WHERE issue_mapping_id = $1 AND github_id = ANY(ARRAY(
+                SELECT github_id FROM core_externalissuemapping WHERE id = ANY($2::bigint[])))";
         self.execute(sql, &[&issue.0, &pull_requests]).map(drop)
     }
 

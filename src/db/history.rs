@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::session::{Db, Parameters};
-use crate::core::model::{Mapping, MappingId};
+use crate::core::model::{GithubId, Mapping, MappingId};
 
 /// Another row for the same issue or pull request, or one that Agira takes for it.
 #[derive(Debug, Deserialize)]
@@ -39,6 +39,9 @@ pub struct MappingHistory {
     pub delivery_at: Option<DateTime<Utc>>,
     /// Rows at the other end of its links.
     pub linked: Vec<MappingId>,
+    /// Linked pull requests whose rows a person deleted: GitHub's id, and the address if the row had
+    /// one.
+    pub deleted: Vec<(GithubId, String)>,
     /// Other rows for the same issue or pull request.
     pub duplicates: Vec<DuplicateMapping>,
 }
@@ -55,10 +58,18 @@ impl Db {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        let sql = "/* history_links */ SELECT mapping_id FROM worker_pull_request_link WHERE issue_mapping_id = $1
-             UNION SELECT issue_mapping_id FROM worker_pull_request_link WHERE mapping_id = $1 ORDER BY 1";
-        let linked = self.rows(&doing, sql, &[&id])?;
-        let linked = linked.iter().map(|row| row.first().map(MappingId));
+        let sql = "/* history_links */ SELECT m.id, l.github_id, l.html_url
+             FROM worker_pull_request_link l LEFT JOIN core_externalissuemapping m ON m.github_id = l.github_id
+             WHERE l.issue_mapping_id = $1
+             UNION SELECT l.issue_mapping_id, l.github_id, l.html_url FROM worker_pull_request_link l
+             WHERE l.github_id = $2 ORDER BY 1, 2";
+        let (mut linked, mut deleted) = (Vec::new(), Vec::new());
+        for row in self.rows(&doing, sql, &[&id, &mapping.github_id.0])? {
+            match row.get::<Option<i64>>("id")? {
+                Some(other) => linked.push(MappingId(other)),
+                None => deleted.push((GithubId(row.get("github_id")?), row.get("html_url")?)),
+            }
+        }
         let sql = "/* history_duplicates */ SELECT to_jsonb(t) FROM (
              SELECT id, item_id, true AS same_address FROM core_externalissuemapping
              WHERE lower(html_url) = lower($2::text) AND $2::text <> '' AND id <> $1::bigint
@@ -77,7 +88,8 @@ impl Db {
             delivery_error: row.get("worker_delivery_error")?,
             delivery_attempts: row.get("worker_delivery_attempts")?,
             delivery_at: row.get("worker_delivery_at")?,
-            linked: linked.collect::<Result<_, postgres::Error>>()?,
+            linked,
+            deleted,
             duplicates,
         }))
     }

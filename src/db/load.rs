@@ -13,9 +13,10 @@ use crate::core::model::*;
 use crate::core::records::{Decision, Link, MappingRow};
 
 impl Db {
-    /// Reads the rows that the plans of a slice depend on, and the links of its issues. The rows
-    /// are those of the slice, those with these GitHub ids, and all pull request rows of these
-    /// items. `run` holds the slice.
+    /// Reads the rows and links that the plans of a slice depend on. The rows are those of the
+    /// slice, those with these GitHub ids, and all pull request rows of these items. The links are
+    /// those of the slice's issues, and those to pull requests with these GitHub ids. `run` holds
+    /// the slice.
     pub fn related(
         &mut self,
         run: Uuid,
@@ -49,14 +50,21 @@ impl Db {
                 is_scheduled: row.get("is_scheduled")?,
             })
         });
-        let sql = "/* links */ SELECT issue_mapping_id, mapping_id, item_id, relation FROM worker_pull_request_link
-             WHERE issue_mapping_id = ANY($1) ORDER BY issue_mapping_id, mapping_id";
-        let links = self.rows("reading the links of pull requests", sql, &[&slice])?;
+        let sql = "/* links */ SELECT l.issue_mapping_id, l.github_id, m.id AS row_id, l.item_id, l.row_item_id, l.relation
+             FROM worker_pull_request_link l LEFT JOIN core_externalissuemapping m ON m.github_id = l.github_id
+             WHERE l.issue_mapping_id = ANY($1) OR l.github_id = ANY($2) ORDER BY 1, 2";
+        let links = self.rows(
+            "reading the links of pull requests",
+            sql,
+            &[&slice, &github_ids],
+        )?;
         let links = links.iter().map(|row| {
             Ok(Link {
                 issue: MappingId(row.get("issue_mapping_id")?),
-                pull_request: MappingId(row.get("mapping_id")?),
+                github_id: GithubId(row.get("github_id")?),
+                row: row.get::<Option<i64>>("row_id")?.map(MappingId),
                 item_id: ItemId(row.get("item_id")?),
+                row_item_id: ItemId(row.get("row_item_id")?),
                 relation: Relation::parse(&row.get::<String>("relation")?),
             })
         });

@@ -34,9 +34,9 @@ const PRIVILEGES: &str = "
     django_content_type SELECT id app_label model;
     core_activity SELECT id verb actor_id target_object_id created_at;
     core_activity INSERT target_content_type_id target_object_id verb summary created_at actor_id;
-    worker_pull_request_link SELECT issue_mapping_id mapping_id item_id relation;
-    worker_pull_request_link INSERT issue_mapping_id mapping_id item_id relation linked_at;
-    worker_pull_request_link UPDATE item_id relation;
+    worker_pull_request_link SELECT issue_mapping_id github_id item_id row_item_id html_url relation;
+    worker_pull_request_link INSERT issue_mapping_id github_id item_id row_item_id html_url relation linked_at;
+    worker_pull_request_link UPDATE item_id row_item_id html_url relation;
     worker_pull_request_link DELETE;
     worker_repository SELECT name issues_cursor pull_requests_cursor polled_at error error_at;
     worker_repository INSERT name issues_cursor pull_requests_cursor polled_at error error_at;

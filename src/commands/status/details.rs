@@ -3,9 +3,9 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::core::model::Kind;
+use crate::core::model::{GithubId, Kind};
 use crate::core::outbox::Outbox;
-use crate::core::text::{quoted, timestamp};
+use crate::core::text::{Printable, quoted, timestamp};
 use crate::db::{Claimed, DuplicateMapping, MappingHistory};
 use crate::report::schedule;
 
@@ -48,6 +48,7 @@ pub fn sentences(claimed: &Claimed, history: &MappingHistory, now: DateTime<Utc>
         let ids: Vec<String> = history.linked.iter().map(ToString::to_string).collect();
         sentences.push(format!("  it is linked with mapping {}", ids.join(", ")));
     }
+    sentences.extend(history.deleted.iter().map(deleted));
     sentences.extend(history.duplicates.iter().map(duplicate));
     if let Some(error) = &mapping.error {
         let at = history
@@ -106,6 +107,14 @@ fn pushed(claimed: &Claimed, history: &MappingHistory) -> String {
                 .to_owned()
         }
     }
+}
+
+fn deleted((github_id, url): &(GithubId, String)) -> String {
+    let url = Printable(url);
+    format!(
+        "  a person deleted the row of its pull request {url} (GitHub's id {github_id}), which gets no new one; to get it \
+         back, link it by hand in Agira"
+    )
 }
 
 fn duplicate(duplicate: &DuplicateMapping) -> String {

@@ -40,18 +40,22 @@ pub fn carry(records: &mut Records, mapping: &Mapping, plan: &Plan) {
                 relation,
                 ..
             } => {
-                let row = records.row_with_github_id(*github_id).map(|row| row.id);
-                if let Some(pull_request) = row {
-                    records.remove_link(mapping.id, pull_request);
+                let row = records.row_with_github_id(*github_id);
+                if let Some((row, row_item_id)) = row.map(|row| (row.id, row.item_id)) {
+                    records.remove_links(mapping.id, |link| link.github_id == *github_id);
                     records.links.push(Link {
                         issue: mapping.id,
-                        pull_request,
+                        github_id: *github_id,
+                        row: Some(row),
                         item_id: mapping.item_id,
+                        row_item_id,
                         relation: *relation,
                     });
                 }
             }
-            Action::Unlink { row } => records.remove_link(mapping.id, *row),
+            Action::Unlink { row } => {
+                records.remove_links(mapping.id, |link| link.row == Some(*row));
+            }
             Action::MakeDue { row, .. } => records.change_row(*row, |row| row.is_scheduled = true),
             Action::Write { object, change } if *change != WriteReason::Decide => {
                 let state = ObjectState::Present {

@@ -30,8 +30,9 @@ pub(super) fn links(
         .records
         .links
         .iter()
-        .filter(|link| link.issue == input.mapping.id && !linked.contains(&link.pull_request));
-    let unconfirmed: Vec<MappingId> = unconfirmed.map(|link| link.pull_request).collect();
+        .filter(|link| link.issue == input.mapping.id)
+        .filter_map(|link| link.row);
+    let unconfirmed: Vec<MappingId> = unconfirmed.filter(|row| !linked.contains(row)).collect();
     if unconfirmed.is_empty() {
         plan.no(Question::Unlink, "GitHub confirms every stored link");
     }
@@ -49,31 +50,37 @@ fn link(
     plan: &mut Plan,
 ) -> Option<MappingId> {
     let (address, relation) = (&pull_request.address, pull_request.relation);
-    let row = match existing_row(input, pull_request) {
-        Ok(row) => row,
-        Err(reason) => {
-            let facts = format!("pull request {address} not linked: {reason}");
-            plan.warn(Question::PullRequest, facts);
-            return None;
-        }
-    };
+    let (github_id, records) = (pull_request.github_id, input.records);
+    let not_linked = |reason| format!("pull request {address} not linked: {reason}");
+    let row = existing_row(input, pull_request);
+    if row.is_none() && records.is_row_deleted(github_id) {
+        let facts = "its row was deleted by a person; link it by hand in Agira to get it back";
+        plan.surprise(Question::PullRequest, not_linked(facts.to_owned()));
+        return None;
+    }
+    if let Some(reason) = refusal(input, pull_request, row) {
+        plan.warn(Question::PullRequest, not_linked(reason));
+        return None;
+    }
     match row {
         Some(row) => correct_row(row, pull_request, plan),
         None => plan.actions.push(Action::InsertPullRequest {
             pull_request: pull_request.clone(),
         }),
     }
-    let stored = row.and_then(|row| input.records.link(input.mapping.id, row.id));
+    let stored = records.link(input.mapping.id, github_id);
     let place = row.map_or("a new row".to_owned(), |row| format!("row {}", row.id));
     let from = stored.map_or("none", |link| link.relation.as_str());
     let label = relation.label();
     let facts = format!("{address} {label} ({place}); stored link: {from}");
     plan.yes(Question::PullRequest, facts);
-    let wanted = (input.mapping.item_id, relation);
-    if stored.map(|link| (link.item_id, link.relation)) != Some(wanted) {
+    let item_id = input.mapping.item_id;
+    let row_item_id = row.map_or(item_id, |row| row.item_id);
+    let wanted = (item_id, row_item_id, relation);
+    if stored.map(|link| (link.item_id, link.row_item_id, link.relation)) != Some(wanted) {
         plan.actions.push(Action::Link {
             pull_request: address.clone(),
-            github_id: pull_request.github_id,
+            github_id,
             relation,
             from: stored.map(|link| link.relation),
         });
@@ -81,35 +88,36 @@ fn link(
     row.map(|row| row.id)
 }
 
-/// Returns the row of a pull request; `None` if it gets a new one. The error explains why it gets
-/// neither.
+/// Returns the row of a pull request, if there is one.
 fn existing_row<'a>(
     input: &PlanInput<'a>,
     pull_request: &PullRequestRef,
-) -> Result<Option<&'a MappingRow>, String> {
+) -> Option<&'a MappingRow> {
     let (records, item_id) = (input.records, input.mapping.item_id);
-    let (kind, address) = (Kind::PullRequest, &pull_request.address);
-    if let Some(row) = records.row_with_github_id(pull_request.github_id) {
-        return match row.kind == kind {
-            true => Ok(Some(row)),
-            false => Err(format!(
-                "row {} has its id, but is not a pull request",
-                row.id
-            )),
-        };
+    let at_address = || records.row_at_address(item_id, Kind::PullRequest, &pull_request.address);
+    records
+        .row_with_github_id(pull_request.github_id)
+        .or_else(at_address)
+}
+
+/// Returns the reason why a pull request can have neither this row nor a new one.
+fn refusal(
+    input: &PlanInput<'_>,
+    pull_request: &PullRequestRef,
+    row: Option<&MappingRow>,
+) -> Option<String> {
+    let (kind, number) = (Kind::PullRequest, pull_request.address.number);
+    if let Some(row) = row {
+        let id = row.id;
+        let other = format!("row {id} has its id, but is not a pull request");
+        return (row.kind != kind).then_some(other);
     }
-    if let Some(row) = records.row_at_address(item_id, kind, address) {
-        return Ok(Some(row));
+    let item_id = input.mapping.item_id;
+    if let Some(row) = input.records.row_with_number(item_id, kind, number) {
+        return Some(format!("row {} of the item has that number", row.id));
     }
-    if let Some(row) = records.row_with_number(item_id, kind, address.number) {
-        return Err(format!("row {} of the item has that number", row.id));
-    }
-    if pull_request.url.chars().count() > LONGEST_URL {
-        return Err(format!(
-            "its address is longer than {LONGEST_URL} characters"
-        ));
-    }
-    Ok(None)
+    let is_long = pull_request.url.chars().count() > LONGEST_URL;
+    is_long.then(|| format!("its address is longer than {LONGEST_URL} characters"))
 }
 
 /// Corrects the GitHub id of a pull request's row, and marks the row if its state differs.

@@ -672,8 +672,10 @@ fn with_row(state: &str, at_github: State) -> World {
     )));
     world.records.links.push(Link {
         issue: ISSUE,
-        pull_request: PULL_REQUEST,
+        github_id: GithubId(4_000_000_002),
+        row: Some(PULL_REQUEST),
         item_id: ItemId(7),
+        row_item_id: ItemId(7),
         relation: Relation::Closes,
     });
     world
@@ -717,6 +719,86 @@ fn a_link_follows_the_issue_to_another_item() {
         world,
         &["link to pull request acme/shop#31: closes => closes"],
     );
+}
+
+#[test]
+fn a_link_follows_the_row_to_another_item() {
+    let mut world = with_row("open", State::Open);
+    world.records.rows[1].item_id = ItemId(8);
+    check(
+        world,
+        &["link to pull request acme/shop#31: closes => closes"],
+    );
+}
+
+/// Returns a world in which a person deleted the row of the pull request that the issue links.
+fn with_deleted_row() -> World {
+    let mut world = with_row("open", State::Open);
+    world.records.rows.truncate(1);
+    world.records.links[0].row = None;
+    world
+}
+
+const DELETED: &str = "pull request acme/shop#31 not linked: its row was deleted by a person; link it by hand in Agira to get it back";
+
+#[test]
+fn a_row_that_a_person_deleted_is_not_inserted_again() {
+    let plan = check(with_deleted_row(), &[]);
+    check_note(&plan, DELETED);
+    let attention = |note: &&Note| note.attention == Attention::Surprising;
+    assert_eq!(plan.notes.iter().filter(attention).count(), 1);
+}
+
+#[test]
+fn a_row_that_a_person_deleted_is_not_inserted_for_another_issue() {
+    let mut world = with_deleted_row();
+    world.records.links[0].issue = MappingId(43);
+    check_note(&check(world, &[]), DELETED);
+}
+
+/// Otherwise the author of a pull request could bring it back by changing its text twice.
+#[test]
+fn a_deleted_row_is_remembered_when_github_no_longer_confirms_the_link() {
+    let mut world = with_deleted_row();
+    world.snapshot.details = Details::Issue {
+        closed_at: None,
+        close_reason: None,
+        pull_requests: Vec::new(),
+        some_hidden: false,
+    };
+    check(world, &[]);
+}
+
+/// The row of another pull request with the same number needs no correction by a person.
+#[test]
+fn a_deleted_row_is_named_before_a_row_with_its_number() {
+    let mut world = with_deleted_row();
+    let mut other = row(&mapping(MappingId(56), Kind::PullRequest, 9, 31, "open"));
+    other.html_url = "https://github.com/acme/other/pull/31".to_owned();
+    world.records.rows.push(other);
+    check_note(&check(world, &[]), DELETED);
+}
+
+#[test]
+fn a_deleted_row_that_a_person_links_again_is_as_before() {
+    let mut world = with_deleted_row();
+    let again = mapping(
+        MappingId(56),
+        Kind::PullRequest,
+        4_000_000_002,
+        31,
+        "merged",
+    );
+    world.records.rows.push(row(&again));
+    check(
+        world,
+        &["row 56 becomes due: its state is merged, but open on GitHub"],
+    );
+    // Agira's queue worker does not always know the id.
+    let mut world = with_deleted_row();
+    let again = mapping(MappingId(56), Kind::PullRequest, -31, 31, "open");
+    world.records.rows.push(row(&again));
+    check(world, &["GitHub id of row 56: -31 => 4000000002"]);
 }
 
 #[test]

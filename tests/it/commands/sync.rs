@@ -43,7 +43,7 @@ fn merged() -> (World, Linked) {
 fn links(world: &mut World) -> Vec<(i64, i32, String)> {
     let rows = world.client.query(
         "SELECT l.item_id, m.number, l.relation FROM worker_pull_request_link l
-         JOIN core_externalissuemapping m ON m.id = l.mapping_id AND m.kind = 'PR' ORDER BY 1, 2",
+         JOIN core_externalissuemapping m ON m.github_id = l.github_id AND m.kind = 'PR' ORDER BY 1, 2",
         &[],
     );
     rows.unwrap()

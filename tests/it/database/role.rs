@@ -91,7 +91,8 @@ fn statements_of_a_life(world: &mut World) -> BTreeSet<String> {
     world
         .github
         .issue("acme/shop#1", |issue| issue.references.clear());
-    world.execute("INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation) VALUES (2, 3, 1, 'closes')");
+    world.execute("INSERT INTO worker_pull_request_link (issue_mapping_id, github_id, item_id, row_item_id, relation)
+         SELECT 2, github_id, 1, item_id, 'closes' FROM core_externalissuemapping WHERE id = 3");
     world.execute("UPDATE worker_repository SET polled_at = now() - interval '2 days'; UPDATE worker_run SET started_at = now() - interval '2 days'");
     world.run(&["sync", "--recheck-now"]).exits(0);
     world.github.delete("acme/shop#3");

@@ -178,8 +178,8 @@ fn uninstall_sql_removes_exactly_what_worker_sql_added() {
     assert_eq!((catalog(&mut client), database.dump("")), before);
     database.run_file("worker.sql");
     let link =
-        "INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation)
-        SELECT $1, id, item_id, 'closes' FROM core_externalissuemapping WHERE id = $2";
+        "INSERT INTO worker_pull_request_link (issue_mapping_id, github_id, item_id, row_item_id, relation)
+        SELECT $1, github_id, item_id, item_id, 'closes' FROM core_externalissuemapping WHERE id = $2";
     assert_eq!(client.execute(link, &[&issue, &pull_request]).unwrap(), 1);
     for _ in 0..2 {
         database.run_file("uninstall.sql");
@@ -281,8 +281,8 @@ fn the_workers_tables_reject_values_that_the_worker_could_not_read() {
         );
     }
     let link =
-        "INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation)
-        SELECT $1, id, item_id, $3 FROM core_externalissuemapping WHERE id = $2";
+        "INSERT INTO worker_pull_request_link (issue_mapping_id, github_id, item_id, row_item_id, relation)
+        SELECT $1, github_id, item_id, item_id, $3 FROM core_externalissuemapping WHERE id = $2";
     for (relation, accepted) in [("mentions", false), ("closes", true), ("closes", false)] {
         assert_eq!(
             client

@@ -309,7 +309,7 @@ fn pull_requests_are_inserted_and_linked_once() {
     let applied = bench.try_apply(&claimed, actions.clone(), 3).unwrap();
     assert_eq!((applied.inserted.len(), applied.linked), (2, 2));
     let links = "SELECT l.issue_mapping_id, l.item_id, l.relation, m.github_id, m.number, m.kind, m.html_url, m.item_id
-        FROM worker_pull_request_link l JOIN core_externalissuemapping m ON m.id = l.mapping_id ORDER BY m.id";
+        FROM worker_pull_request_link l JOIN core_externalissuemapping m ON m.github_id = l.github_id ORDER BY m.id";
     let found = bench.client.query(links, &[]).unwrap();
     let found: Vec<_> = found
         .iter()

@@ -39,7 +39,7 @@ impl HistoryWorld<'_> {
             "mapping, item, id, state, healthy, close event (left: disturbed, right: twin)"
         );
         let links = "SELECT l.issue_mapping_id, p.github_id, l.item_id, l.relation FROM worker_pull_request_link l
-            JOIN core_externalissuemapping p ON p.id = l.mapping_id
+            JOIN core_externalissuemapping p ON p.github_id = l.github_id
             JOIN core_externalissuemapping m ON m.id = l.issue_mapping_id WHERE m.worker_error IS NULL ORDER BY 1, 2";
         let read = |agira: &mut Agira| -> Vec<(i64, i64, i64, String)> {
             agira

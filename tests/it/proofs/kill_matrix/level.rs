@@ -112,9 +112,7 @@ impl Words {
                 }
             }
             "worker_pull_request_link" => {
-                for column in ["issue_mapping_id", "mapping_id"] {
-                    row[column] = self.name(&row[column]);
-                }
+                row["issue_mapping_id"] = self.name(&row["issue_mapping_id"]);
             }
             "core_activity" => row["id"] = Value::Null,
             _ => {}

@@ -76,9 +76,11 @@ fn all_outputs() -> String {
     world.execute("UPDATE core_externalissuemapping SET state = 'open' WHERE kind = 'PR'");
     keep(run(&world, &["--mapping", &moved.mapping.to_string()]).exits(0));
     world.execute(
-        "INSERT INTO worker_pull_request_link (issue_mapping_id, mapping_id, item_id, relation)
-         SELECT 2, id, 2, 'closes' FROM core_externalissuemapping WHERE kind = 'PR'",
+        "INSERT INTO worker_pull_request_link (issue_mapping_id, github_id, item_id, row_item_id, relation)
+         SELECT 2, github_id, 2, item_id, 'closes' FROM core_externalissuemapping WHERE kind = 'PR'",
     );
+    keep(run(&world, &["--recheck-now"]).exits(0));
+    world.execute("DELETE FROM core_externalissuemapping WHERE kind = 'PR'");
     keep(run(&world, &["--recheck-now"]).exits(0));
 
     world.weaviate.settings().down = true;
