@@ -98,9 +98,10 @@ CREATE INDEX IF NOT EXISTS worker_mapping_never_pushed ON core_externalissuemapp
 CREATE INDEX IF NOT EXISTS worker_mapping_never_synced ON core_externalissuemapping (id)
     WHERE worker_external_updated_at IS NULL;
 -- Discovery finds rows with a wrong github_id by their address. `status` finds rows that share an address; an index-only scan
--- can do that only if the index includes the column.
-DROP INDEX IF EXISTS worker_mapping_address;
-CREATE INDEX IF NOT EXISTS worker_mapping_url ON core_externalissuemapping (lower(html_url)) INCLUDE (html_url);
+-- can do that only if the index includes the column. Names and addresses are in lower case as the program makes it, whatever the
+-- collation of the database is: in Turkish, the lower case of I is another letter.
+DROP INDEX IF EXISTS worker_mapping_address, worker_mapping_url;
+CREATE INDEX IF NOT EXISTS worker_mapping_page ON core_externalissuemapping (lower(html_url COLLATE "C")) INCLUDE (html_url);
 
 -- What people decided about an item: their changes of its status have an actor.
 CREATE INDEX IF NOT EXISTS worker_activity_decision ON core_activity (target_object_id, created_at)
@@ -143,13 +144,21 @@ CREATE INDEX IF NOT EXISTS worker_pull_request_link_row_item ON worker_pull_requ
 
 -- The cursors are GitHub's updatedAt up to which the changes of a repository were read.
 CREATE TABLE IF NOT EXISTS worker_repository (
-    name text PRIMARY KEY CHECK (name = lower(name) AND name LIKE '%_/_%'),
+    name text COLLATE "C" PRIMARY KEY CHECK (name = lower(name) AND name LIKE '%_/_%'),
     issues_cursor timestamptz NOT NULL,
     pull_requests_cursor timestamptz NOT NULL,
     polled_at timestamptz,
     error text,
     error_at timestamptz
 );
+DO $$
+BEGIN
+    -- Earlier versions used the collation of the database.
+    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'worker_repository'::regclass AND attname = 'name' AND attcollation <> '"C"'::regcollation) THEN
+        ALTER TABLE worker_repository ALTER COLUMN name TYPE text COLLATE "C";
+    END IF;
+END
+$$;
 
 -- One row per run; the last 1,000 of each command are kept.
 CREATE TABLE IF NOT EXISTS worker_run (

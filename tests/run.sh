@@ -156,6 +156,14 @@ else
     untested+=('NOT TESTED: the Containerfile is not built (needs podman, buildah or docker)')
 fi
 
+step 'a database with a Turkish collation'
+postgresql=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort | tail -n 1)
+if PATH="${postgresql:+$postgresql:}$PATH" initdb --help | grep -q -- --icu-locale; then
+    cargo test --locked --test it -- --ignored collation::
+else
+    untested+=('NOT TESTED: database::collation (needs PostgreSQL 15 or newer)')
+fi
+
 step 'documentation'
 RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
 

@@ -72,9 +72,9 @@ impl Db {
         }
         let sql = "/* history_duplicates */ SELECT to_jsonb(t) FROM (
              SELECT id, item_id, true AS same_address FROM core_externalissuemapping
-             WHERE lower(html_url) = lower($2::text) AND $2::text <> '' AND id <> $1::bigint
+             WHERE lower(html_url COLLATE \"C\") = lower($2::text COLLATE \"C\") AND $2::text <> '' AND id <> $1::bigint
              UNION ALL SELECT id, item_id, false FROM core_externalissuemapping
-             WHERE item_id = $3::bigint AND number = $4::int AND kind = $5 AND lower(html_url) <> lower($2::text) AND id <> $1::bigint
+             WHERE item_id = $3::bigint AND number = $4::int AND kind = $5 AND lower(html_url COLLATE \"C\") <> lower($2::text COLLATE \"C\") AND id <> $1::bigint
              ORDER BY 1) t";
         let (url, item, kind) = (&mapping.html_url, mapping.item_id.0, mapping.kind.as_str());
         let parameters: Parameters<'_> = &[&id, url, &item, &mapping.number, &kind];

@@ -317,17 +317,17 @@ impl Db {
             // The inner query reads only the index; the outer one reads only rows with a shared
             // address.
             true => format!(
-                "/* shared_all */ SELECT jsonb_build_object('html_url', lower(t.html_url), 'mapping_ids', array_agg(t.id ORDER BY t.id))
-                 FROM core_externalissuemapping t WHERE lower(t.html_url) = ANY(array_remove(ARRAY(
-                    SELECT lower(m.html_url) FROM core_externalissuemapping m WHERE {narrowed}
+                "/* shared_all */ SELECT jsonb_build_object('html_url', lower(t.html_url COLLATE \"C\"), 'mapping_ids', array_agg(t.id ORDER BY t.id))
+                 FROM core_externalissuemapping t WHERE lower(t.html_url COLLATE \"C\") = ANY(array_remove(ARRAY(
+                    SELECT lower(m.html_url COLLATE \"C\") FROM core_externalissuemapping m WHERE {narrowed}
                     GROUP BY 1 HAVING count(*) > 1), ''))
-                 GROUP BY lower(t.html_url) ORDER BY lower(t.html_url)"
+                 GROUP BY lower(t.html_url COLLATE \"C\") ORDER BY lower(t.html_url COLLATE \"C\")"
             ),
             false => format!(
-                "/* shared_some */ SELECT jsonb_build_object('html_url', lower(t.html_url), 'mapping_ids', array_agg(t.id ORDER BY t.id))
-                 FROM core_externalissuemapping t WHERE lower(t.html_url) = ANY(ARRAY(
-                    SELECT lower(m.html_url) FROM core_externalissuemapping m WHERE m.html_url <> '' AND {narrowed}))
-                 GROUP BY lower(t.html_url) HAVING count(*) > 1 ORDER BY lower(t.html_url)"
+                "/* shared_some */ SELECT jsonb_build_object('html_url', lower(t.html_url COLLATE \"C\"), 'mapping_ids', array_agg(t.id ORDER BY t.id))
+                 FROM core_externalissuemapping t WHERE lower(t.html_url COLLATE \"C\") = ANY(ARRAY(
+                    SELECT lower(m.html_url COLLATE \"C\") FROM core_externalissuemapping m WHERE m.html_url <> '' AND {narrowed}))
+                 GROUP BY lower(t.html_url COLLATE \"C\") HAVING count(*) > 1 ORDER BY lower(t.html_url COLLATE \"C\")"
             ),
         };
         self.decoded("reading shared rows", &sql, &[&projects, &mappings])
@@ -336,7 +336,7 @@ impl Db {
     fn repositories(&mut self, now: DateTime<Utc>) -> Result<Vec<RepositoryState>> {
         let sql = "/* repositories */ SELECT to_jsonb(r) || jsonb_build_object('due', coalesce(d.due, 0))
              FROM worker_repository r LEFT JOIN (
-                SELECT lower(split_part(html_url, '/', 4) || '/' || split_part(html_url, '/', 5)) AS name, count(*) AS due
+                SELECT lower((split_part(html_url, '/', 4) || '/' || split_part(html_url, '/', 5)) COLLATE \"C\") AS name, count(*) AS due
                 FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_due_at <= $1 GROUP BY 1
              ) d USING (name) ORDER BY r.name";
         self.decoded("reading the repositories", sql, &[&now])

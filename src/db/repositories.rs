@@ -82,7 +82,7 @@ impl Db {
                 coalesce(r.error_at BETWEEN $1::timestamptz AND $1::timestamptz + interval '65 minutes', false) AS is_resting
              FROM worker_repository r
              FULL JOIN (
-                SELECT DISTINCT lower(github_owner || '/' || github_repo) AS name FROM core_project
+                SELECT DISTINCT lower((github_owner || '/' || github_repo) COLLATE \"C\") AS name FROM core_project
                 WHERE github_owner <> '' AND github_repo <> ''
              ) p USING (name) ORDER BY polled_at NULLS FIRST, name";
         let rows = self.rows("reading the repositories", sql, &[&(now - REST)])?;
@@ -100,12 +100,12 @@ impl Db {
 
     /// Reads the mappings with these GitHub ids or these addresses in lower case.
     pub fn candidates(&mut self, ids: &[i64], urls: &[String]) -> Result<Vec<Candidate>> {
-        let sql = "/* candidates */ SELECT m.id, m.github_id, lower(m.html_url) AS url, m.worker_external_updated_at,
+        let sql = "/* candidates */ SELECT m.id, m.github_id, lower(m.html_url COLLATE \"C\") AS url, m.worker_external_updated_at,
                 m.worker_checked_at,
                 m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AS is_parked
              FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
                 SELECT id FROM core_externalissuemapping WHERE github_id = ANY($1::bigint[])
-                UNION SELECT id FROM core_externalissuemapping WHERE lower(html_url) = ANY($2)))";
+                UNION SELECT id FROM core_externalissuemapping WHERE lower(html_url COLLATE \"C\") = ANY($2)))";
         let rows = self.rows("reading the mappings of what changed", sql, &[&ids, &urls])?;
         let candidates = rows.iter().map(|row| {
             Ok(Candidate {
@@ -205,7 +205,7 @@ impl Db {
         let sql =
             "/* recheck_repository */ UPDATE core_externalissuemapping SET worker_recheck_at = $2
              WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at > $2
-             AND (html_url = '' OR lower(html_url) LIKE '%/' || $1 || '/%')";
+             AND (html_url = '' OR lower(html_url COLLATE \"C\") LIKE '%/' || $1 || '/%')";
         self.execute(sql, &[&name, &now])
     }
 
@@ -277,8 +277,8 @@ impl Db {
     /// mapping table, it must run only once a day.
     pub fn delete_unreferenced_repositories(&mut self) -> Result<u64> {
         let sql = "/* delete_repositories */ DELETE FROM worker_repository WHERE name NOT IN (
-                SELECT lower(github_owner || '/' || github_repo) FROM core_project
-                UNION SELECT lower(split_part(html_url, '/', 4) || '/' || split_part(html_url, '/', 5))
+                SELECT lower((github_owner || '/' || github_repo) COLLATE \"C\") FROM core_project
+                UNION SELECT lower((split_part(html_url, '/', 4) || '/' || split_part(html_url, '/', 5)) COLLATE \"C\")
                 FROM core_externalissuemapping)";
         self.write("deleting unreferenced repositories", sql, &[])
     }

@@ -54,9 +54,9 @@ pub(super) const NARROWED: &str = "($2::bigint[] = '{}' OR EXISTS (SELECT FROM c
 
 /// The repository of a mapping `m`, `owner/name` in lower case.
 pub(super) const REPOSITORY: &str =
-    "CASE WHEN m.html_url = '' THEN (SELECT lower(p.github_owner || '/' || p.github_repo)
+    "CASE WHEN m.html_url = '' THEN (SELECT lower((p.github_owner || '/' || p.github_repo) COLLATE \"C\")
         FROM core_item i JOIN core_project p ON p.id = i.project_id WHERE i.id = m.item_id)
-    ELSE lower(split_part(m.html_url, '/', 4) || '/' || split_part(m.html_url, '/', 5)) END";
+    ELSE lower((split_part(m.html_url, '/', 4) || '/' || split_part(m.html_url, '/', 5)) COLLATE \"C\") END";
 
 /// The locking clause of a claim, which does not wait for rows that another session has locked.
 pub(super) const LOCK: &str = "FOR UPDATE OF m SKIP LOCKED";

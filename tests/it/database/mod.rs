@@ -2,6 +2,7 @@
 
 mod beside_agira;
 mod claims;
+mod collation;
 mod deleted_rows;
 mod postgres_faults;
 mod postgres_tls;

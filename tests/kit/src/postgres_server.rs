@@ -299,6 +299,19 @@ impl Database {
         Self::copy("template1")
     }
 
+    /// Creates a database with Agira's tables and the worker's, whose collation is Turkish, in which the lower case of
+    /// `I` is not `i`.
+    ///
+    /// # Panics
+    /// If the server is older than PostgreSQL 15 or was built without ICU.
+    pub fn turkish() -> Self {
+        let options = "template0 LOCALE_PROVIDER icu ICU_LOCALE 'tr' LOCALE 'C' ENCODING 'UTF8'";
+        let database = Self::copy(options);
+        database.run_file("agira.sql");
+        database.install();
+        database
+    }
+
     /// Copies this database. Waits until nobody is connected to it.
     pub fn duplicate(&self) -> Self {
         let mut client = Cluster::shared().client("postgres");
