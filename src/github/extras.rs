@@ -15,7 +15,7 @@ use crate::core::text::{quoted, storable};
 
 /// Largest number of pages to read of each connection of one target. Hardly an issue has that many,
 /// and a circle of cursors must not last forever.
-const MAX_PAGES: usize = 40;
+pub(super) const MAX_PAGES: usize = 40;
 
 /// Switches of the extras in the documents; a light request sets all of them to false.
 pub(super) const SWITCHES: [&str; 5] = [
@@ -67,8 +67,8 @@ impl Extra {
     /// Returns the cursor of the next page, if there is one; `None` if `pages` lacks the extra.
     fn next(self, pages: &Pages) -> Option<Option<String>> {
         fn next_of<T>(connection: &Option<Connection<T>>) -> Option<Option<String>> {
-            connection.as_ref()?.nodes.as_ref()?;
-            Some(next(connection))
+            let usable = connection.as_ref().filter(|page| page.is_usable());
+            usable.map(Connection::next)
         }
         match self {
             Self::Labels => next_of(&pages.labels),
@@ -202,7 +202,7 @@ impl Github {
     /// these, it asks for each extra alone.
     pub(super) fn extras(
         &mut self,
-        first: Pages,
+        mut first: Pages,
         kind: Kind,
         asked: Asked,
         (target, address): (&Address, Address),
@@ -219,6 +219,7 @@ impl Github {
                 open.extend(self.add_pages(&mut extras, one, true)?);
             }
         } else {
+            self.complete_closers(&mut first)?;
             open = extras.add(first, &all);
         }
         let mut count = 1;
@@ -249,7 +250,10 @@ impl Github {
         may_end: bool,
     ) -> Result<Vec<Open>, GithubError> {
         match self.pages(&extras.target, open) {
-            Ok(Ok(pages)) => return Ok(extras.add(pages, open)),
+            Ok(Ok(mut pages)) => {
+                self.complete_closers(&mut pages)?;
+                return Ok(extras.add(pages, open));
+            }
             Ok(Err(reason)) => extras.give_up(open, reason),
             Err(GithubError::Service(error)) if may_end && error.kind == FailureKind::OutOfTime => {
                 extras.leave_out(open, &error.message);

@@ -2,6 +2,7 @@
 
 mod app;
 mod batch;
+mod below;
 mod client;
 mod extras;
 mod fetch;

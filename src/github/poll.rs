@@ -10,7 +10,7 @@ use super::client::Github;
 use super::extras::Asked;
 use super::queries;
 use super::response::GithubError;
-use super::schema::{Connection, github_id, next, visible};
+use super::schema::{Connection, github_id, visible};
 use crate::core::discovery::{RemoteChange, RemoteRef};
 use crate::core::failure::{self, FailureKind, MappingError, ServiceError};
 use crate::core::model::Repository;
@@ -69,6 +69,8 @@ struct ChangesPage {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Node {
+    /// Id for the next page of what a pull request closes.
+    id: Option<String>,
     updated_at: DateTime<Utc>,
     closing_issues_references: Option<Connection<Reference>>,
     #[serde(flatten)]
@@ -105,13 +107,40 @@ impl<'a> PollProgress<'a> {
     }
 }
 
+impl PollProgress<'_> {
+    /// Completes the lists of issues that the changed pull requests close. The issues that cannot be
+    /// read wait for their recheck.
+    fn complete_closing(
+        &self,
+        github: &mut Github,
+        page: &mut ChangesPage,
+    ) -> Result<(), ServiceError> {
+        let nodes = page
+            .pull_requests
+            .iter_mut()
+            .flat_map(|page| page.nodes.iter_mut().flatten().flatten());
+        for node in nodes.filter(|node| node.updated_at >= self.poll.pull_requests_since) {
+            let Some(id) = &node.id else { continue };
+            let list = &mut node.closing_issues_references;
+            if let Some(reason) = github.complete(list, "closingIssuesReferences", id)? {
+                log::warn!(
+                    "{}: not all issues that {} closes could be read ({reason}); the others wait for their recheck",
+                    self.repository(),
+                    quoted(&node.subject.url)
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Target for PollProgress<'_> {
     type Part = ChangesPage;
 
     const DOCUMENT: fn(usize) -> String = queries::poll_query;
     const ALIAS: &'static str = "r";
     const GROWS: bool = false;
-    const SWITCHES: &'static [&'static str] = &[];
+    const SWITCHES: &'static [&'static str] = &["moreClosing"];
 
     fn repository(&self) -> &Repository {
         &self.poll.repository
@@ -156,12 +185,13 @@ impl Target for PollProgress<'_> {
         let mut page: ChangesPage =
             serde_json::from_value(value).map_err(|error| unusable(&error.to_string()))?;
         let lacks = |asked: &NextPage, page: &Option<Connection<Node>>| {
-            asked.is_some() && page.as_ref().is_none_or(|page| page.nodes.is_none())
+            asked.is_some() && page.as_ref().is_none_or(|page| !page.is_usable())
         };
         if lacks(&self.issues, &page.issues) || lacks(&self.pull_requests, &page.pull_requests) {
             return Err(unusable("null in the place of what changed").into());
         }
         page.answered_at = github.answered_at();
+        self.complete_closing(github, &mut page)?;
         Ok(page)
     }
 
@@ -179,10 +209,9 @@ impl Target for PollProgress<'_> {
         let nodes = page.pull_requests.iter().flat_map(Connection::nodes);
         let last = nodes.flatten().last();
         let reaches_since = last.is_none_or(|node| node.updated_at >= since);
-        self.issues = next(&page.issues).map(Some);
-        self.pull_requests = next(&page.pull_requests)
-            .filter(|_| reaches_since)
-            .map(Some);
+        let next = |page: &Option<Connection<Node>>| page.as_ref()?.next().map(Some);
+        self.issues = next(&page.issues);
+        self.pull_requests = next(&page.pull_requests).filter(|_| reaches_since);
         changes.issues.extend(visible(page.issues).map(change));
         let pull_requests = visible(page.pull_requests).filter(|node| node.updated_at >= since);
         changes.pull_requests.extend(pull_requests.map(change));

@@ -21,7 +21,10 @@ fragment IssuePages on Issue {
         closer {
           __typename
           ... on PullRequest { ...PullRequestRef }
-          ... on Commit { associatedPullRequests(first: 5) { nodes { ...PullRequestRef } totalCount } }
+          ... on Commit {
+            id
+            associatedPullRequests(first: 5) { nodes { ...PullRequestRef } pageInfo { hasNextPage endCursor } }
+          }
         }
       }
       ... on ReopenedEvent { createdAt }
@@ -116,11 +119,31 @@ pub(super) fn pages_query() -> String {
     )
 }
 
+/// The query for one page of a list below a node, with its id.
+pub(super) const LIST_BELOW: &str = "query ListBelow($id: ID!, $after: String) {
+  node(id: $id) {
+    __typename
+    ... on PullRequest {
+      closingIssuesReferences(first: 100, after: $after) {
+        nodes { fullDatabaseId url } pageInfo { hasNextPage endCursor }
+      }
+    }
+    ... on Commit {
+      associatedPullRequests(first: 100, after: $after) {
+        nodes { fullDatabaseId number url pullRequestState: state repository { nameWithOwner } }
+        pageInfo { hasNextPage endCursor }
+      }
+    }
+  }
+  rateLimit { cost remaining resetAt }
+}";
+
 /// Returns the query for changes in `count` repositories, with aliases `r0`, `r1`, ... The
 /// variables are `o0` and `n0` for owner and name, `s0` for the oldest change of an issue, and for
-/// each connection a switch (`moreIssues0`) and a cursor (`issues0`).
+/// each connection a switch (`moreIssues0`) and a cursor (`issues0`). `moreClosing` is the switch of
+/// what pull requests close.
 pub(super) fn poll_query(count: usize) -> String {
-    let mut variables = Vec::new();
+    let mut variables = vec!["$moreClosing: Boolean! = true".to_owned()];
     let mut aliases = String::new();
     for index in 0..count {
         variables.push(format!(
@@ -134,7 +157,12 @@ pub(super) fn poll_query(count: usize) -> String {
       @include(if: $moreIssues{index}) {{ nodes {{ fullDatabaseId url updatedAt }} pageInfo {{ hasNextPage endCursor }} }}
     pullRequests(first: 20, after: $pullRequests{index}, orderBy: {{field: UPDATED_AT, direction: DESC}})
       @include(if: $morePullRequests{index}) {{
-      nodes {{ fullDatabaseId url updatedAt closingIssuesReferences(first: 10) {{ nodes {{ fullDatabaseId url }} }} }}
+      nodes {{
+        id fullDatabaseId url updatedAt
+        closingIssuesReferences(first: 10) @include(if: $moreClosing) {{
+          nodes {{ fullDatabaseId url }} pageInfo {{ hasNextPage endCursor }}
+        }}
+      }}
       pageInfo {{ hasNextPage endCursor }}
     }}
   }}\n"
@@ -154,6 +182,7 @@ pub fn documents(with_duplicates: bool) -> Vec<String> {
         fetch_query(2),
         pages_query(),
         poll_query(2),
+        LIST_BELOW.to_owned(),
     ];
     documents
         .into_iter()

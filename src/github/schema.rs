@@ -9,6 +9,9 @@ use crate::core::failure::{self, MappingErrorKind};
 use crate::core::model::{GithubId, State};
 use crate::core::text::quoted;
 
+/// Lists below the nodes of other lists, which [`super::below`] reads if they are null.
+const BELOW: [&str; 2] = ["closingIssuesReferences", "associatedPullRequests"];
+
 /// Connections that GitHub can fail at while it answers for the rest of an issue or pull request.
 const EXTRAS: [&str; 5] = [
     "labels",
@@ -60,15 +63,27 @@ impl GraphqlError {
 
     /// Returns true if the error makes the value of this alias unusable.
     fn affects(&self, alias: &str) -> bool {
-        self.is_within(alias) && !self.is_hidden_node() && self.extra().is_none()
+        self.is_within(alias)
+            && !self.is_hidden_node()
+            && !self.is_below_node()
+            && self.extra().is_none()
     }
 
     fn is_within(&self, alias: &str) -> bool {
         self.path.first().is_some_and(|first| first == alias)
     }
 
+    /// Returns true if the error concerns only a list below a node of another one.
+    fn is_below_node(&self) -> bool {
+        let mut after = self.path.iter().skip_while(|part| *part != "nodes");
+        after.any(|part| part.as_str().is_some_and(|part| BELOW.contains(&part)))
+    }
+
     /// Returns the extra of an issue or pull request that GitHub gave up at.
     fn extra(&self) -> Option<&str> {
+        if self.is_below_node() {
+            return None;
+        }
         let extra = self.path.get(2)?.as_str()?;
         let is_hidden = failure::graphql_poll(self.kind.as_deref()) != MappingErrorKind::Unanswered;
         (EXTRAS.contains(&extra) && !is_hidden).then_some(extra)
@@ -107,7 +122,7 @@ pub(super) fn alias_answer(
             // Without a value for an extra that must not be null, nothing has one.
             (Some(_), _) => return Err(error.clone()),
             // Where GitHub may put null, only the error tells that the node is hidden.
-            (None, Some(Value::Object(fields))) => {
+            (None, Some(Value::Object(fields))) if error.is_hidden_node() => {
                 fields.insert("hidden".to_owned(), error.describe().into());
             }
             (None, _) => {}
@@ -185,16 +200,30 @@ pub(super) struct Connection<T> {
 }
 
 impl<T> Connection<T> {
+    /// Returns true if there is no hole in the place of the nodes or of the next page's cursor.
+    pub fn is_usable(&self) -> bool {
+        let page = self.page_info.as_ref();
+        let lacks_cursor = page.is_some_and(|page| page.has_next_page && page.end_cursor.is_none());
+        self.nodes.is_some() && !lacks_cursor
+    }
+
+    /// Returns the cursor of the next page, if there is one.
+    pub fn next(&self) -> Option<String> {
+        let page = self.page_info.as_ref()?;
+        page.end_cursor.clone().filter(|_| page.has_next_page)
+    }
+
+    /// Adds the next page.
+    pub fn append(&mut self, page: Self) {
+        let nodes = self.nodes.get_or_insert_default();
+        nodes.extend(page.nodes.into_iter().flatten());
+        self.page_info = page.page_info;
+    }
+
     /// Returns all nodes; a hidden one is `None`.
     pub fn nodes(&self) -> impl DoubleEndedIterator<Item = &Option<T>> {
         self.nodes.iter().flatten()
     }
-}
-
-/// Returns the cursor of the next page, if there is one.
-pub(super) fn next<T>(connection: &Option<Connection<T>>) -> Option<String> {
-    let page = connection.as_ref()?.page_info.as_ref()?;
-    page.end_cursor.clone().filter(|_| page.has_next_page)
 }
 
 /// Returns the nodes of a connection that are not hidden.
@@ -299,6 +328,7 @@ pub(super) enum Source {
     PullRequest(PullRequestNode),
     #[serde(rename_all = "camelCase")]
     Commit {
+        id: String,
         associated_pull_requests: Option<Connection<PullRequestNode>>,
     },
     #[serde(other)]

@@ -67,16 +67,10 @@ impl PullRequestCollector {
                 closer:
                     Some(Source::Commit {
                         associated_pull_requests: Some(candidates),
+                        ..
                     }),
             } => {
-                let read = candidates.nodes().count();
-                let all = candidates.total_count.unwrap_or_default();
-                if all > read {
-                    log::info!(
-                        "{}: only the first {read} of {all} pull requests with the closing commit count",
-                        self.issue
-                    );
-                }
+                self.some_hidden |= candidates.nodes().any(Option::is_none);
                 for node in candidates.nodes().flatten() {
                     // An open pull request may contain the closing commit, too; it did not close
                     // anything.

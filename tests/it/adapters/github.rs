@@ -1,5 +1,6 @@
 //! The GitHub client of the program over HTTP, against the strict simulator.
 
+mod below;
 mod extras;
 mod failures;
 mod limits;

@@ -298,6 +298,17 @@ fn query_root(world: &World, budget: Value) -> Object<'_> {
             "RateLimit",
             budget.clone(),
         ))),
+        "node" => {
+            let id = arguments["id"].as_str().unwrap_or_default();
+            let found = match id.split_once(':') {
+                Some(("COMMIT", keys)) => Some(commit(world, keys.to_owned())),
+                Some((_, key)) => named(world, key)?,
+                None => None,
+            };
+            let message = format!("Could not resolve to a node with the global id of '{id}'.");
+            let found = found.ok_or_else(|| Refused::typed("NOT_FOUND", message))?;
+            Ok(Resolved::Object(found))
+        }
         _ => {
             let text = |name: &str| arguments[name].as_str().unwrap_or_default();
             let name = format!("{}/{}", text("owner"), text("name"));
@@ -440,7 +451,8 @@ fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Iss
         _ => leaf(
             &json!({
                 "fullDatabaseId": issue.github_id.to_string(), "databaseId": i32::try_from(issue.github_id).ok(),
-                "number": number, "url": format!("https://github.com/{}/issues/{number}", home.name),
+                "id": format!("ISSUE:{}#{number}", home.name), "number": number,
+                "url": format!("https://github.com/{}/issues/{number}", home.name),
                 "state": issue.state, "title": issue.title, "body": issue.body, "createdAt": issue.created_at,
                 "updatedAt": issue.updated_at, "closedAt": issue.closed_at,
             }),
@@ -507,7 +519,8 @@ fn pull_request<'a>(
         _ => leaf(
             &json!({
                 "fullDatabaseId": found.github_id.to_string(), "databaseId": i32::try_from(found.github_id).ok(),
-                "number": number, "url": format!("https://github.com/{}/pull/{number}", home.name),
+                "id": format!("PR:{}#{number}", home.name), "number": number,
+                "url": format!("https://github.com/{}/pull/{number}", home.name),
                 "state": found.state, "title": found.title, "body": found.body, "createdAt": found.created_at,
                 "updatedAt": found.updated_at, "mergedAt": found.merged_at,
             }),
@@ -559,7 +572,7 @@ fn event<'a>(
                     Ok(named(world, key)?.map_or(Resolved::Leaf(Value::Null), Resolved::Object))
                 }
                 ("closer", Closer::Commit(pull_requests)) => {
-                    Ok(Resolved::Object(commit(world, pull_requests)))
+                    Ok(Resolved::Object(commit(world, pull_requests.join(","))))
                 }
                 ("closer", Closer::Project) => Ok(Resolved::Object(Object::leaves(
                     "ProjectV2",
@@ -599,17 +612,30 @@ fn event<'a>(
     }))
 }
 
-fn commit<'a>(world: &'a World, pull_requests: &'a [String]) -> Object<'a> {
+/// Returns the commit that these pull requests contain, separated by commas. Its id names them, too.
+fn commit(world: &World, keys: String) -> Object<'_> {
     Object::new("Commit", move |field, arguments| match field {
-        "associatedPullRequests" => connection(
-            "PullRequestConnection",
-            field,
-            pull_requests.len(),
-            arguments,
-            |index| named(world, &pull_requests[index]),
-        ),
+        "associatedPullRequests" => {
+            let first = keys.split(',').next().filter(|key| !key.is_empty());
+            if let Some((home, number, _)) = first.and_then(|first| world.thread(first))
+                && let Some(failure) = sick(world, home, number, field)
+            {
+                return failure;
+            }
+            let keys: Vec<String> = match first {
+                Some(_) => keys.split(',').map(str::to_owned).collect(),
+                None => Vec::new(),
+            };
+            connection(
+                "PullRequestConnection",
+                field,
+                keys.len(),
+                arguments,
+                move |index| named(world, &keys[index]),
+            )
+        }
         _ => leaf(
-            &json!({ "oid": "c0ffee", "messageHeadline": "Fix it" }),
+            &json!({ "oid": "c0ffee", "messageHeadline": "Fix it", "id": format!("COMMIT:{keys}") }),
             field,
         ),
     })

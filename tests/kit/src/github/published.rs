@@ -33,6 +33,9 @@ fn compare(name: &Name, ours: &ExtendedType, theirs: &ExtendedType, found: &mut 
         (ExtendedType::Object(ours), ExtendedType::Object(theirs)) => {
             compare_fields(name, &ours.fields, &theirs.fields, found);
         }
+        (ExtendedType::Interface(ours), ExtendedType::Interface(theirs)) => {
+            compare_fields(name, &ours.fields, &theirs.fields, found);
+        }
         (ExtendedType::Enum(ours), ExtendedType::Enum(theirs)) => {
             ours.values
                 .keys()
