@@ -764,6 +764,7 @@ fn a_deleted_row_is_remembered_when_github_no_longer_confirms_the_link() {
         closed_at: None,
         close_reason: None,
         pull_requests: Vec::new(),
+        reopened_at: None,
         some_hidden: false,
     };
     check(world, &[]);
