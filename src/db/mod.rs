@@ -41,6 +41,6 @@ pub use privileges::{Privilege, privileges};
 pub use rejected::RejectedDelivery;
 pub use repositories::{PollResult, RepositoryCursors};
 pub use row::{Claimed, NamedMapping};
-pub use run::RunRecord;
+pub use run::{NAMED, RunRecord};
 pub use select::{MappingFilter, Selection};
 pub use session::{Access, Db};

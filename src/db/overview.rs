@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rejected::RejectedDelivery;
 use super::row::{NAMES, NamedMapping, TABLES, narrowed};
+use super::run::NAMED;
 use super::session::{Db, Parameters};
 use super::value::Row;
 
@@ -256,7 +257,8 @@ impl Db {
         })
     }
 
-    /// Returns the time when a command last ended with exit code 0 or 3 (UTC).
+    /// Returns the time when a command last ended with exit code 0 or 3 (UTC), except for named
+    /// mappings.
     pub fn last_success(&mut self, command: &str) -> Result<Option<DateTime<Utc>>> {
         self.last_end(command, None)
     }
@@ -348,19 +350,23 @@ impl Db {
         self.decoded("reading the last runs", sql, &[&RUNS])
     }
 
-    /// Returns the time when a command last ended with exit code 0 or 3 (UTC). With `or_limited`,
-    /// the time now, an end because of GitHub's rate limit counts, too, for three hours after a
-    /// success.
+    /// Returns the time when a command last ended with exit code 0 or 3 (UTC), except for named
+    /// mappings. With `or_limited`, the time now, an end because of GitHub's rate limit counts, too,
+    /// for three hours after a success.
     fn last_end(
         &mut self,
         command: &str,
         or_limited: Option<DateTime<Utc>>,
     ) -> Result<Option<DateTime<Utc>>> {
-        let sql = "/* last_end */ SELECT finished_at FROM worker_run WHERE command = $1
-             AND (exit_code IN (0, 3) OR exit_code = 75 AND stopped_by = 'rate_limit' AND EXISTS (
-                SELECT 1 FROM worker_run s WHERE s.command = $1 AND s.exit_code IN (0, 3)
-                AND s.finished_at > $2::timestamptz - interval '3 hours')) ORDER BY id DESC LIMIT 1";
-        let rows = self.rows("reading the last success", sql, &[&command, &or_limited])?;
+        let sql = format!(
+            "/* last_end */ WITH runs AS (
+                SELECT id, exit_code, stopped_by, finished_at FROM worker_run WHERE command = $1 AND counts->'{NAMED}' IS NULL)
+             SELECT finished_at FROM runs
+             WHERE exit_code IN (0, 3) OR exit_code = 75 AND stopped_by = 'rate_limit' AND EXISTS (
+                SELECT FROM runs s WHERE s.exit_code IN (0, 3) AND s.finished_at > $2::timestamptz - interval '3 hours')
+             ORDER BY id DESC LIMIT 1"
+        );
+        let rows = self.rows("reading the last success", &sql, &[&command, &or_limited])?;
         Ok(rows.first().map(Row::first).transpose()?)
     }
 }

@@ -8,6 +8,9 @@ use super::session::{Db, Parameters};
 use super::value::Row;
 use crate::core::pause::Pause;
 
+/// The key in the counts of a run whose mappings a person named.
+pub const NAMED: &str = "named";
+
 /// One finished run.
 #[derive(Debug)]
 pub struct RunRecord<'a> {

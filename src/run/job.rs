@@ -45,6 +45,11 @@ pub struct Job {
 }
 
 impl Job {
+    /// Returns true if a person named the mappings.
+    pub fn is_named(&self) -> bool {
+        !self.filter.mappings.is_empty()
+    }
+
     /// Returns the access to PostgreSQL: a dry run must not write.
     pub fn access(&self) -> Access {
         if self.dry_run {

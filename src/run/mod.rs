@@ -86,7 +86,7 @@ pub fn execute(
                 true => dry_run::run(&mut opened, job),
                 false => claim::correct_times(&mut opened).and_then(|()| run(&mut opened, job)),
             };
-            record::end(&mut opened, result);
+            record::end(&mut opened, job, result);
             state = metrics_file
                 .as_ref()
                 .and_then(|_| record::database_state(&mut opened));

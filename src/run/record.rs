@@ -3,9 +3,10 @@
 
 use serde_json::json;
 
+use super::job::Job;
 use super::state::Run;
 use super::stop::Stop;
-use crate::db::RunRecord;
+use crate::db::{NAMED, RunRecord};
 use crate::report::metrics::DatabaseState;
 use crate::report::{Report, StoppedBy};
 use crate::signal::Signals;
@@ -29,7 +30,7 @@ fn count(run: &mut Run) {
 }
 
 /// Completes the report and records the run.
-pub fn end(run: &mut Run, result: Result<(), Stop>) {
+pub fn end(run: &mut Run, job: &Job, result: Result<(), Stop>) {
     run.progress.finish_and_clear();
     if result.is_err() && run.db.has_lost_its_session() && !run.is_dry() {
         // The confirmation of a claim may be lost with the session.
@@ -50,7 +51,11 @@ pub fn end(run: &mut Run, result: Result<(), Stop>) {
     run.report.finished_at = Some(now);
     let exit_code = i32::from(run.report.exit_code());
     if !is_dry {
-        let counts = run.report.counts();
+        let mut counts = run.report.counts();
+        if job.is_named() {
+            // Its success says nothing about the others.
+            counts[NAMED] = true.into();
+        }
         let record = RunRecord {
             run: run.id,
             command: run.report.command(),

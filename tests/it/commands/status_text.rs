@@ -287,6 +287,19 @@ fn the_exit_code_of_check_reports_problems() {
     world.run(&["status", "--max-parked", "1"]).exits(2);
 }
 
+/// A sync of one mapping says nothing about the others.
+#[test]
+fn a_sync_of_named_mappings_is_no_success_for_check() {
+    let mut world = World::new();
+    world.issue("acme/shop#1", "Working");
+    world.sync();
+    world.execute("UPDATE worker_run SET finished_at = now() - interval '2 hours'");
+    world.run(&["sync", "--mapping", "1"]).exits(0);
+    assert_eq!(check(&world, &[]).0, 4);
+    world.sync();
+    assert_eq!(check(&world, &[]).0, 0);
+}
+
 /// 3,000 mappings of one cause take one line, and 30 others take the rest of 20 lines.
 #[test]
 fn failures_with_one_cause_are_one_line_and_the_list_is_bounded() {
