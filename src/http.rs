@@ -181,6 +181,18 @@ impl Http {
         is_reached(self.deadline, Duration::ZERO)
     }
 
+    /// Waits, but not for longer than until a signal or the deadline, which the next request reports.
+    pub(crate) fn wait(&self, duration: Duration) {
+        let begin = Instant::now();
+        while self.signals.caught().is_none() && !self.is_out_of_time() {
+            let left = duration.saturating_sub(begin.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(50)));
+        }
+    }
+
     pub(crate) fn authorize(&mut self, authorization: HeaderValue) {
         self.authorization = Some(authorization);
     }

@@ -55,6 +55,10 @@ impl fmt::Debug for App {
 struct Installation {
     id: u64,
     token: SecretString,
+    /// Time at which GitHub created the token.
+    created_at: Instant,
+    /// GitHub has accepted the token.
+    was_accepted: bool,
     /// Time from which on the token is replaced.
     renew_at: Instant,
     /// The run has already replaced a token that GitHub refused before its expiry.
@@ -223,6 +227,8 @@ impl App {
         Ok(Installation {
             id,
             token,
+            created_at: now,
+            was_accepted: false,
             renew_at: now
                 .checked_add(lifetime.unwrap_or(Duration::ZERO))
                 .unwrap_or(now),
@@ -294,10 +300,28 @@ impl App {
     }
 
     /// Returns true if a refused token may be replaced, which each installation may do once per
-    /// run.
-    pub(super) fn may_renew(&self) -> bool {
+    /// run. A token that GitHub, which takes `spread` for that, may not know everywhere would not be
+    /// better than the next one.
+    pub(super) fn may_renew(&self, spread: Duration) -> bool {
         let current = self.installations.get(&self.current);
-        matches!(current, Some(Ok(installation)) if !installation.was_renewed)
+        let may_renew = |installation: &Installation| {
+            let is_known = installation.was_accepted || !self.is_fresh(spread);
+            is_known && !installation.was_renewed
+        };
+        matches!(current, Some(Ok(installation)) if may_renew(installation))
+    }
+
+    /// Returns true if the current token is younger than `age`.
+    pub(super) fn is_fresh(&self, age: Duration) -> bool {
+        let current = self.installations.get(&self.current);
+        matches!(current, Some(Ok(installation)) if installation.created_at.elapsed() < age)
+    }
+
+    /// Remembers that GitHub has accepted the current token.
+    pub(super) fn accepted(&mut self) {
+        if let Some(Ok(installation)) = self.installations.get_mut(&self.current) {
+            installation.was_accepted = true;
+        }
     }
 
     /// Replaces the token that `http` sends, after GitHub has refused it.

@@ -112,7 +112,9 @@ impl Github {
         progress: &dyn Fn(usize),
     ) -> Result<(), ServiceError> {
         let mut silences = vec![Silence::default(); targets.len()];
-        let result = self.query_open(targets, &mut silences, progress);
+        let result = self
+            .query_open(targets, &mut silences, progress)
+            .map_err(|error| self.explained(error));
         let last = silences.iter().map(|silence| silence.failed_in).max();
         let last = last.filter(|last| *last > 0);
         let end = result.as_ref().err();

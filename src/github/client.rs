@@ -23,6 +23,11 @@ const TARGETS_PER_REQUEST: usize = 25;
 /// Largest number of targets in later fetches. Only a backlog has that many.
 const MAX_TARGETS_PER_REQUEST: usize = 50;
 
+/// Time in which GitHub makes a new token of an installation known everywhere, and the waits before a
+/// refused one is tried again, as multiples of the first retry's delay: 5 s, 1 s and 2 s.
+const SPREAD: u32 = 20;
+const SPREAD_WAITS: [u32; 2] = [4, 8];
+
 /// Largest number of redirects to follow. No issue moves that often, and a circle must not last
 /// forever.
 const MAX_REDIRECTS: usize = 5;
@@ -36,6 +41,8 @@ pub struct Github {
     graphql: String,
     /// GitHub has the argument that [`queries::without_duplicates`] removes.
     has_duplicates: bool,
+    /// GitHub refused a token that was so new that it may have been unknown to it.
+    refused_fresh: bool,
     limits: Limits,
     answered_at: Option<DateTime<Utc>>,
     /// Number of targets in the next request. It doubles with each answer, up to `max_targets`, and
@@ -95,6 +102,7 @@ impl Github {
             http,
             app: None,
             has_duplicates: true,
+            refused_fresh: false,
             limits: Limits::default(),
             answered_at: None,
             targets_per_request: TARGETS_PER_REQUEST,
@@ -125,7 +133,7 @@ impl Github {
 
     /// Waits as long as before the first retry of a request that failed.
     pub(super) fn wait_for_retry(&self) {
-        std::thread::sleep(self.http.timeouts.retry);
+        self.http.wait(self.http.timeouts.retry);
     }
 
     /// Returns the number of requests, retries included.
@@ -217,6 +225,7 @@ impl Github {
 
     /// Selects the credentials for the following requests about repositories of `owner`.
     pub(super) fn authorize_for(&mut self, owner: &str) -> Result<(), GithubError> {
+        self.refused_fresh = false;
         match &mut self.app {
             Some(app) => app.authorize_for(&mut self.http, owner),
             None => Ok(()),
@@ -229,7 +238,8 @@ impl Github {
         build: impl Fn(&Client) -> RequestBuilder,
         read: impl Fn(Response) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
-        if let Some(app) = self.app.as_mut().filter(|app| app.may_renew()) {
+        let spread = self.http.timeouts.retry * SPREAD;
+        if let Some(app) = self.app.as_mut().filter(|app| app.may_renew(spread)) {
             let result = self
                 .http
                 .send(&build, |response| match response.status.as_u16() {
@@ -242,6 +252,44 @@ impl Github {
             app.renew(&mut self.http)?;
         }
         self.http.send(build, read)
+    }
+
+    /// Repeats a request while GitHub refuses a token that it created some seconds ago.
+    fn patiently<T>(
+        &mut self,
+        send: impl Fn(&mut Self) -> Result<T, ServiceError>,
+        is_refused: impl Fn(&Result<T, ServiceError>) -> bool,
+    ) -> Result<T, ServiceError> {
+        let mut waits = SPREAD_WAITS.into_iter();
+        loop {
+            let result = send(self);
+            let Some(app) = &mut self.app else {
+                return result;
+            };
+            if !is_refused(&result) {
+                if result.is_ok() {
+                    app.accepted();
+                }
+                return result;
+            }
+            self.refused_fresh = app.is_fresh(self.http.timeouts.retry * SPREAD);
+            match waits.next().filter(|_| self.refused_fresh) {
+                Some(wait) => self.http.wait(self.http.timeouts.retry * wait),
+                None => return result,
+            }
+        }
+    }
+
+    /// Explains the failure of GitHub as a whole: a refused token that was new passes by itself.
+    pub(super) fn explained(&self, error: ServiceError) -> ServiceError {
+        if error.kind != FailureKind::Refused || !self.refused_fresh {
+            return error;
+        }
+        ServiceError::unavailable(format!(
+            "GitHub refuses a token of {} that it created a moment ago ({}); if this stays so, check where the App is installed and what it may read",
+            self.label(),
+            error.message
+        ))
     }
 
     /// Sends one GraphQL request. Returns the data, and the errors that concern only a part of it.
@@ -269,10 +317,16 @@ impl Github {
     ) -> Result<(Value, Vec<GraphqlError>), ServiceError> {
         let body = json!({ "query": query, "variables": variables });
         let url = self.graphql.clone();
-        let (envelope, date) = self.send(
-            |client| client.post(&url).json(&body),
-            |response| Ok((response::envelope(&response)?, response.date())),
-        )?;
+        let send = |github: &mut Self| {
+            github.send(
+                |client| client.post(&url).json(&body),
+                |response| Ok((response::envelope(&response)?, response.date())),
+            )
+        };
+        let (envelope, date) = self.patiently(send, |result| match result {
+            Ok((envelope, _)) => envelope.errors.iter().any(GraphqlError::is_refusal),
+            Err(error) => error.kind == FailureKind::Refused,
+        })?;
         self.answered_at = date.or(self.answered_at);
         if let Ok(limit) = RateLimit::deserialize(&envelope.data["rateLimit"]) {
             self.limits.points += limit.cost;
@@ -301,12 +355,18 @@ impl Github {
     }
 
     fn get_once(&mut self, url: &str) -> Result<Response, ServiceError> {
-        self.send(
-            |client| client.get(url),
-            |response| match response::check(&response) {
-                Err(error) if error.kind != FailureKind::Rejected => Err(error),
-                _ => Ok(response),
-            },
+        let send = |github: &mut Self| {
+            github.send(
+                |client| client.get(url),
+                |response| match response::check(&response) {
+                    Err(error) if error.kind != FailureKind::Rejected => Err(error),
+                    _ => Ok(response),
+                },
+            )
+        };
+        self.patiently(
+            send,
+            |result| matches!(result, Err(error) if error.kind == FailureKind::Refused),
         )
     }
 

@@ -89,6 +89,11 @@ impl GraphqlError {
         (EXTRAS.contains(&extra) && !is_hidden).then_some(extra)
     }
 
+    /// Returns true if the error may mean that the credentials are refused.
+    pub fn is_refusal(&self) -> bool {
+        self.kind.as_deref() == Some("FORBIDDEN") && !self.is_hidden_node()
+    }
+
     /// Returns true if the error only reports that one node of a list, or a part of one, is hidden,
     /// such as a mention in an organisation whose access policy refuses these credentials. Anybody
     /// can mention an issue, so that this says nothing about its repository.

@@ -2,9 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use kit::github::Fault;
+use agira_worker::core::failure::FailureKind;
+use agira_worker::core::model::Address;
+use agira_worker::github::Github;
+use agira_worker::http::Timeouts;
 use kit::github::app::{App, Installation, Key};
+use kit::github::{Fault, Github as Simulator};
 use kit::http::Response;
 use serde_json::json;
 
@@ -261,26 +266,122 @@ fn a_second_refused_token_ends_the_run_and_the_next_run_continues() {
     // The issue uses up the second token, and the pull request would need a third one.
     apps.change(|app| app.token_serves = 1);
     apps.sync()
-        .exits(1)
-        .logs("GitHub refuses the GitHub App (Bad credentials)");
-    assert_eq!((apps.moved_and_made(), apps.refused()), ((1, 2), 2));
+        .exits(75)
+        .logs("GitHub refuses a token of installation 11 of the GitHub App that it created a moment ago (Bad credentials)");
+    assert_eq!((apps.moved_and_made(), apps.refused()), ((1, 2), 4));
     apps.change(|app| app.token_serves = usize::MAX);
     apps.sync().exits(0).prints("1 synced");
 }
 
 #[test]
-fn if_the_renewed_token_is_refused_the_run_ends_and_nothing_is_lost() {
+fn if_a_new_token_stays_refused_the_run_ends_and_nothing_is_lost() {
     let mut apps = Apps::with_one();
     apps.change(|app| app.token_serves = 0);
     let run = apps
         .sync()
-        .exits(1)
-        .logs("GitHub refuses the GitHub App (Bad credentials); check GITHUB_APP_ID");
-    assert_eq!(run.stderr.matches("ERROR").count(), 1, "{}", run.all());
-    assert_eq!((apps.moved_and_made(), apps.refused()), ((0, 2), 2));
+        .exits(75)
+        .logs("a token of installation 11 of the GitHub App that it created a moment ago (Bad credentials)");
+    assert!(!run.stderr.contains("GITHUB_TOKEN"), "{}", run.all());
+    assert_eq!((apps.moved_and_made(), apps.refused()), ((0, 1), 3));
     apps.change(|app| app.token_serves = usize::MAX);
     apps.sync().exits(0);
-    assert_eq!(apps.moved_and_made(), (1, 3));
+    assert_eq!(apps.moved_and_made(), (1, 2));
+}
+
+/// Every form in which GitHub refuses a token that it does not know everywhere yet.
+fn refusals() -> [Response; 4] {
+    let forbidden =
+        json!({ "type": "FORBIDDEN", "message": "Resource not accessible by integration" });
+    let at = |alias: &str| {
+        let mut error = forbidden.clone();
+        error["path"] = json!([alias]);
+        error
+    };
+    [
+        Response::json(401, &json!({ "message": "Bad credentials" })),
+        Response::json(
+            403,
+            &json!({ "message": "Resource not accessible by integration" }),
+        ),
+        Response::json(200, &json!({ "errors": [forbidden] })),
+        Response::json(
+            200,
+            &json!({ "data": { "t0": null, "r0": null }, "errors": [at("t0"), at("r0")] }),
+        ),
+    ]
+}
+
+/// Fetches an issue with a client whose first delay is `retry`, after these refusals. Returns what came of it, with
+/// the number of requests that GitHub refused and of tokens.
+fn fetch_after(
+    refusals: impl IntoIterator<Item = Response>,
+    retry: Duration,
+) -> (Result<usize, FailureKind>, usize, usize) {
+    let (key, simulator) = (Key::new(), Simulator::start());
+    simulator.issue("acme/shop#1", |_| {});
+    let mut app = App::new(ID, &key, vec![Installation::new(11, "acme")]);
+    app.refusals = refusals.into_iter().collect();
+    let count = app.refusals.len();
+    simulator.register(app);
+    let app = agira_worker::github::App::new(ID, None, &key.pkcs1_pem()).expect("an App");
+    let timeouts = Timeouts {
+        answer: Duration::from_secs(10),
+        retry,
+    };
+    let client = Github::with_app(&simulator.url(), app).expect("a client");
+    let address = Address::parse("https://github.com/acme/shop/issues/1").expect("an address");
+    let fetched = client.with_timeouts(timeouts).fetch(&[address], &|_| {});
+    let result = match fetched.ended_by {
+        Some(error) => Err(error.kind),
+        None => Ok(fetched
+            .answers
+            .iter()
+            .flatten()
+            .filter(|answer| answer.is_ok())
+            .count()),
+    };
+    let (left, made) = simulator.with_app(|app| (app.refusals.len(), app.tokens_made));
+    (result, count - left, made)
+}
+
+/// A delay with which a token is fresh for a second instead of five.
+const FRESH_FOR_A_SECOND: Duration = Duration::from_millis(50);
+
+#[test]
+fn a_fresh_token_that_is_refused_is_tried_twice_more() {
+    for refusal in refusals() {
+        for count in [1, 2] {
+            let refused = std::iter::repeat_n(refusal.clone(), count);
+            let begin = Instant::now();
+            assert_eq!(
+                fetch_after(refused, FRESH_FOR_A_SECOND),
+                (Ok(1), count, 1),
+                "{refusal:?}"
+            );
+            assert!(begin.elapsed() > FRESH_FOR_A_SECOND * 4);
+        }
+    }
+}
+
+/// GitHub may refuse an organization's repository for good, so that an answer about it counts in the end.
+#[test]
+fn a_fresh_token_that_stays_refused_is_a_failure_that_passes() {
+    let all = refusals();
+    for refusal in &all[..3] {
+        let refused = std::iter::repeat_n(refusal.clone(), 9);
+        let result = fetch_after(refused, FRESH_FOR_A_SECOND);
+        assert_eq!(result, (Err(FailureKind::Unavailable), 3, 1), "{refusal:?}");
+    }
+    let refused = std::iter::repeat_n(all[3].clone(), 9);
+    assert_eq!(fetch_after(refused, FRESH_FOR_A_SECOND), (Ok(0), 3, 1));
+}
+
+#[test]
+fn an_older_token_that_is_refused_is_renewed_once_and_then_a_person_has_to_act() {
+    let refused = |count| std::iter::repeat_n(refusals()[0].clone(), count);
+    assert_eq!(fetch_after(refused(1), Duration::ZERO), (Ok(1), 1, 2));
+    let result = fetch_after(refused(9), Duration::ZERO);
+    assert_eq!(result, (Err(FailureKind::Refused), 2, 2));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! GitHub Apps, after GitHub's pages "Generating a JSON Web Token (JWT) for a GitHub App" and "REST API endpoints for
 //! GitHub Apps". A token gives access to the account of its installation.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -96,6 +96,8 @@ pub struct App {
     pub token_serves: usize,
     /// Accounts whose installations reached their limits, with `Retry-After` if GitHub names one.
     pub limited: HashMap<String, Option<u64>>,
+    /// Responses to the next requests with a token, because GitHub does not know it everywhere yet.
+    pub refusals: VecDeque<Response>,
     tokens: HashMap<String, Token>,
     /// Number of issued tokens.
     pub tokens_made: usize,
@@ -112,6 +114,7 @@ impl App {
             token_lasts: 3600,
             token_serves: usize::MAX,
             limited: HashMap::new(),
+            refusals: VecDeque::new(),
             tokens: HashMap::new(),
             tokens_made: 0,
         }

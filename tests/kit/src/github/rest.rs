@@ -100,6 +100,10 @@ fn admitted(
     if token != Some(&state.settings.token) && account.is_none() {
         return Err(message(401, "Bad credentials"));
     }
+    let refusal = state.app.as_mut().filter(|_| account.is_some());
+    if let Some(refusal) = refusal.and_then(|app| app.refusals.pop_front()) {
+        return Err(refusal);
+    }
     if let Some(wait) = account.as_ref().and_then(|account| {
         let app = state.app.as_ref()?;
         app.limited.get(account).copied()
