@@ -159,6 +159,8 @@ BEGIN
     END IF;
 END
 $$;
+-- GitHub's id of the repository that had the name when it was first seen.
+ALTER TABLE worker_repository ADD COLUMN IF NOT EXISTS github_id bigint;
 
 -- One row per run; the last 1,000 of each command are kept.
 CREATE TABLE IF NOT EXISTS worker_run (

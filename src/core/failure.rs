@@ -101,15 +101,17 @@ impl std::error::Error for ServiceError {}
 pub enum MappingErrorKind {
     /// The mapping's own failure. A retry with backoff may succeed.
     Failed,
-    /// The issue is deleted, moved or hidden. A retry does not help.
+    /// The issue is deleted, moved or hidden, or its address has passed to another one. A retry does
+    /// not help.
     Gone,
     /// The repository's failure: it, or all of its issues, cannot be read with our credentials.
     RepositoryHidden,
     /// GitHub answers for others and not for this one, without a lasting reason. The next run asks
     /// again, once without an attempt.
     Unanswered,
-    /// Release of the claim without a failure, because another session keeps its rows locked, or
-    /// GitHub failed at it and others before the time was over. It goes behind what is due.
+    /// Release of the claim without a failure, because another session keeps its rows locked,
+    /// GitHub failed at it and others before the time was over, or what GitHub shows is older than
+    /// what is recorded. It goes behind what is due.
     Postponed,
     /// Release of the claim without a failure, because the run ends early or another session
     /// changed the data.

@@ -18,6 +18,7 @@ pub mod backoff;
 pub mod closing_keyword;
 pub mod discovery;
 pub mod failure;
+pub mod look;
 pub mod model;
 pub mod note;
 pub mod outbox;

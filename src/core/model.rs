@@ -38,7 +38,7 @@ impl fmt::Display for MappingId {
 pub struct ItemId(pub i64);
 
 /// GitHub's own id of an issue or a pull request (`fullDatabaseId`, beyond 32 bits), as Agira
-/// stores it.
+/// stores it, or of a repository (`databaseId`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GithubId(pub i64);
@@ -300,6 +300,10 @@ pub struct Mapping {
     pub attempts: i32,
     /// Last failure; `None` when healthy.
     pub error: Option<String>,
+    /// GitHub's `updatedAt` at the last check that succeeded, GitHub's clock.
+    pub external_updated_at: Option<DateTime<Utc>>,
+    /// Time of the last check, also of one that failed later, GitHub's clock.
+    pub checked_at: Option<DateTime<Utc>>,
     /// `closedAt` of the last close event that was handled.
     pub handled_closed_at: Option<DateTime<Utc>>,
     /// Objects wait for Weaviate.
@@ -350,6 +354,8 @@ impl Mapping {
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub github_id: GithubId,
+    /// GitHub's id of the repository.
+    pub repository_id: Option<GithubId>,
     /// Current address: GitHub follows renames silently.
     pub address: Address,
     /// Address of the page.

@@ -36,6 +36,8 @@ pub struct MappingRow {
     pub state: String,
     /// Address of the page; may be empty.
     pub html_url: String,
+    /// A check confirmed the GitHub id.
+    pub is_confirmed: bool,
     /// The row has a due time or this run holds it, so that it is checked anyway.
     pub is_scheduled: bool,
 }

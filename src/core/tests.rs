@@ -55,6 +55,7 @@ fn row(number: i32, html_url: &str) -> MappingRow {
         number,
         state: "open".to_owned(),
         html_url: html_url.to_owned(),
+        is_confirmed: false,
         is_scheduled: false,
     }
 }

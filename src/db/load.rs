@@ -27,6 +27,7 @@ impl Db {
         let slice = numbers(slice);
         let (items, github_ids) = (column(items, |id| id.0), column(github_ids, |id| id.0));
         let sql = "/* related */ SELECT m.id, m.item_id, m.github_id, m.kind, m.number, m.state, m.html_url,
+                m.worker_external_updated_at IS NOT NULL AND m.github_id > 0 AS is_confirmed,
                 m.worker_due_at IS NOT NULL OR m.worker_claim IS NOT DISTINCT FROM $4 OR m.id = ANY($1::bigint[]) AS is_scheduled
              FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
                 SELECT unnest($1::bigint[])
@@ -47,6 +48,7 @@ impl Db {
                 number: row.get("number")?,
                 state: row.get("state")?,
                 html_url: row.get("html_url")?,
+                is_confirmed: row.get("is_confirmed")?,
                 is_scheduled: row.get("is_scheduled")?,
             })
         });

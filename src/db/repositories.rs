@@ -11,7 +11,7 @@ use super::row::column;
 use super::session::{Db, Parameters};
 use super::value::Row;
 use crate::core::discovery::Candidate;
-use crate::core::model::{GithubId, MappingId};
+use crate::core::model::{GithubId, MappingId, Repository};
 
 /// The time until a hidden repository is polled again (design.md, "Failure model").
 const REST: Duration = Duration::hours(1);
@@ -41,6 +41,8 @@ pub struct RepositoryCursors {
 pub struct PollResult {
     /// `owner/name` in lower case.
     pub name: String,
+    /// GitHub's id of the repository; the first one that was stored stays.
+    pub github_id: Option<GithubId>,
     /// The new cursor of issues (UTC, GitHub's clock); a stored one that is later stays, unless it is ahead.
     pub issues_cursor: DateTime<Utc>,
     /// The new cursor of pull requests (UTC, GitHub's clock); a stored one that is later stays, unless it is ahead.
@@ -224,18 +226,21 @@ impl Db {
         let pull_requests = column(polled, |one| one.pull_requests_cursor);
         let errors = column(polled, |one| one.error.as_deref());
         let hidden = column(polled, |one| one.is_hidden);
+        let ids = column(polled, |one| one.github_id.map(|id| id.0));
         // Only a poll that can read the repository ends the wait of its mappings.
         let stays = "r.error_at > $6 AND r.error_at < $7
                     OR r.error_at IS NOT NULL AND EXCLUDED.error IS NOT NULL AND EXCLUDED.error_at IS NULL";
         let sql = format!(
             "/* {tag} */ INSERT INTO worker_repository AS r
-                (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at)
-             SELECT t.name, t.issues, t.pull_requests, $6::timestamptz, t.error, CASE WHEN t.hidden THEN $6::timestamptz END
-             FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::bool[])
-                AS t(name, issues, pull_requests, error, hidden) {condition}
+                (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at, github_id)
+             SELECT t.name, t.issues, t.pull_requests, $6::timestamptz, t.error, CASE WHEN t.hidden THEN $6::timestamptz END,
+                t.github_id
+             FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::bool[], $8::bigint[])
+                AS t(name, issues, pull_requests, error, hidden, github_id) {condition}
              ON CONFLICT (name) DO UPDATE SET polled_at = $6,
                 error = CASE WHEN {stays} THEN r.error ELSE EXCLUDED.error END,
                 error_at = CASE WHEN {stays} THEN r.error_at ELSE EXCLUDED.error_at END,
+                github_id = coalesce(r.github_id, EXCLUDED.github_id),
                 issues_cursor = GREATEST(r.issues_cursor, EXCLUDED.issues_cursor),
                 pull_requests_cursor = GREATEST(r.pull_requests_cursor, EXCLUDED.pull_requests_cursor)
              RETURNING r.name"
@@ -249,28 +254,33 @@ impl Db {
             &hidden,
             &now,
             &latest,
+            &ids,
         ];
         self.query(&sql, parameters)
     }
 
-    /// Adds repositories that snapshots named; their cursors start at `from` (UTC, GitHub's clock).
-    pub fn add_repositories(&mut self, names: &[String], from: DateTime<Utc>) -> Result<()> {
-        let names = column(names, String::as_str);
-        let cursors = vec![from; names.len()];
-        self.insert_repositories(&names, &cursors, &cursors)
+    /// Adds repositories that snapshots named, with their ids; their cursors start at `from` (UTC,
+    /// GitHub's clock).
+    pub fn add_repositories(
+        &mut self,
+        added: &[(String, Option<GithubId>)],
+        from: DateTime<Utc>,
+    ) -> Result<()> {
+        let names = column(added, |(name, _)| name.as_str());
+        let ids = column(added, |(_, id)| id.map(|id| id.0));
+        let sql = "/* insert_repositories */ INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, github_id)
+             SELECT t.name, $2::timestamptz, $2::timestamptz, t.id FROM unnest($1::text[], $3::bigint[]) AS t(name, id)
+             ON CONFLICT (name) DO NOTHING";
+        self.write("adding repositories", sql, &[&names, &from, &ids])
             .map(drop)
-            .context("adding repositories failed")
     }
 
-    fn insert_repositories(
-        &mut self,
-        names: &[&str],
-        issues: &[DateTime<Utc>],
-        pull_requests: &[DateTime<Utc>],
-    ) -> Result<u64, postgres::Error> {
-        let sql = "/* insert_repositories */ INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor)
-             SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) ON CONFLICT (name) DO NOTHING";
-        self.execute(sql, &[&names, &issues, &pull_requests])
+    /// Returns the id that a repository had when its name was first seen.
+    pub fn repository_id(&mut self, repository: &Repository) -> Result<Option<GithubId>> {
+        let sql = "/* repository_id */ SELECT github_id FROM worker_repository WHERE name = $1";
+        let rows = self.rows("reading a repository", sql, &[&repository.key()])?;
+        let id: Option<Option<i64>> = rows.first().map(Row::first).transpose()?;
+        Ok(id.flatten().map(GithubId))
     }
 
     /// Deletes repositories that no mapping and no project names. Because this reads the whole

@@ -22,6 +22,7 @@ pub struct Claimed {
 /// The columns of a mapping `m`, its item `i` and its project `p` that [`Claimed::from_row`] reads.
 pub(super) const COLUMNS: &str = "m.id, m.item_id, m.github_id, m.number, m.kind, m.state, m.html_url, m.pr_body, m.merge_commit_sha, \
     m.merged_at, m.worker_due_at, m.worker_recheck_at, m.worker_attempts, m.worker_error, m.worker_closed_at, \
+    m.worker_external_updated_at, m.worker_checked_at, \
     m.worker_outbox IS NOT NULL AS has_outbox, m.worker_claimed_until, \
     i.title, i.description, i.solution_description, i.status, i.project_id, i.organisation_id, i.created_at, i.updated_at, \
     p.github_owner, p.github_repo";
@@ -134,6 +135,8 @@ impl Claimed {
             recheck_at: row.get("worker_recheck_at")?,
             attempts: row.get("worker_attempts")?,
             error: row.get("worker_error")?,
+            external_updated_at: row.get("worker_external_updated_at")?,
+            checked_at: row.get("worker_checked_at")?,
             handled_closed_at: row.get("worker_closed_at")?,
             has_outbox: row.get("has_outbox")?,
             claimed_until: row.get("worker_claimed_until")?,

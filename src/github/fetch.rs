@@ -209,7 +209,7 @@ impl Github {
     ) -> Result<Snapshot, GithubError> {
         let node: RepositoryNode =
             serde_json::from_value(value).map_err(|error| unexpected(&error.to_string()))?;
-        let name = node.name_with_owner;
+        let (name, repository_id) = (node.name_with_owner, node.database_id.map(GithubId));
         let repository = Repository::parse(&name)
             .ok_or_else(|| unexpected(&format!("{name:?} is not the name of a repository")))?;
         let node = node.issue_or_pull_request.ok_or_else(|| {
@@ -232,6 +232,7 @@ impl Github {
         let extras = self.extras(node.pages, kind, asked, (target, address.clone()))?;
         Ok(Snapshot {
             github_id,
+            repository_id,
             address,
             url: storable(node.url),
             state: node.state.into(),

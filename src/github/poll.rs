@@ -13,7 +13,7 @@ use super::response::GithubError;
 use super::schema::{Connection, github_id, visible};
 use crate::core::discovery::{RemoteChange, RemoteRef};
 use crate::core::failure::{self, FailureKind, MappingError, ServiceError};
-use crate::core::model::Repository;
+use crate::core::model::{GithubId, Repository};
 use crate::core::text::{quoted, storable};
 
 /// Largest number of pages of one repository that one poll reads.
@@ -39,6 +39,8 @@ pub struct RepositoryChanges {
     pub pull_requests: Vec<RemoteChange>,
     /// There are more changes than one poll reads.
     pub is_far_behind: bool,
+    /// GitHub's id of the repository.
+    pub github_id: Option<GithubId>,
     /// Issues are turned off: GitHub has none to show.
     pub issues_are_off: bool,
     /// GitHub's own clock at the first answer (UTC). A change that is later is reported and is no
@@ -59,6 +61,7 @@ pub struct Polled {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ChangesPage {
+    database_id: Option<i64>,
     has_issues_enabled: Option<bool>,
     issues: Option<Connection<Node>>,
     pull_requests: Option<Connection<Node>>,
@@ -215,6 +218,7 @@ impl Target for PollProgress<'_> {
         changes.issues.extend(visible(page.issues).map(change));
         let pull_requests = visible(page.pull_requests).filter(|node| node.updated_at >= since);
         changes.pull_requests.extend(pull_requests.map(change));
+        changes.github_id = page.database_id.map(GithubId);
         changes.issues_are_off = page.has_issues_enabled == Some(false);
         changes.answered_at = changes.answered_at.or(page.answered_at);
         self.pages += 1;

@@ -93,7 +93,7 @@ pub(super) fn fetch_query(count: usize) -> String {
             ", $o{index}: String!, $n{index}: String!, $i{index}: Int!"
         ));
         aliases.push_str(&format!(
-            "  t{index}: repository(owner: $o{index}, name: $n{index}) {{ nameWithOwner \
+            "  t{index}: repository(owner: $o{index}, name: $n{index}) {{ nameWithOwner databaseId \
              issueOrPullRequest(number: $i{index}) {{ __typename ...IssueFields ...PullRequestFields }} }}\n"
         ));
     }
@@ -152,7 +152,7 @@ pub(super) fn poll_query(count: usize) -> String {
         ));
         aliases.push_str(&format!(
             "  r{index}: repository(owner: $o{index}, name: $n{index}) {{
-    hasIssuesEnabled
+    databaseId hasIssuesEnabled
     issues(first: 50, after: $issues{index}, filterBy: {{since: $s{index}}}, orderBy: {{field: UPDATED_AT, direction: ASC}})
       @include(if: $moreIssues{index}) {{ nodes {{ fullDatabaseId url updatedAt }} pageInfo {{ hasNextPage endCursor }} }}
     pullRequests(first: 20, after: $pullRequests{index}, orderBy: {{field: UPDATED_AT, direction: DESC}})

@@ -148,6 +148,7 @@ pub(super) struct RateLimit {
 #[serde(rename_all = "camelCase")]
 pub(super) struct RepositoryNode {
     pub name_with_owner: String,
+    pub database_id: Option<i64>,
     pub issue_or_pull_request: Option<Box<IssueOrPullRequest>>,
 }
 

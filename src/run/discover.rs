@@ -348,6 +348,7 @@ fn result(repository: &RepositoryCursors, answer: &Answer, begin: DateTime<Utc>)
     let (issues_cursor, pull_requests_cursor) = repository.cursors.unwrap_or((begin, begin));
     let mut result = PollResult {
         name: repository.name.clone(),
+        github_id: answer.as_ref().ok().and_then(|read| read.github_id),
         issues_cursor,
         pull_requests_cursor,
         error: None,

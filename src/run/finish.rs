@@ -1,6 +1,6 @@
 //! Finishes a slice: records success and failure, and releases the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use log::Level;
@@ -215,20 +215,31 @@ fn repository(subject: &Subject) -> String {
     subject.repository().unwrap_or_default().to_lowercase()
 }
 
-/// Adds repositories that snapshots name, so that later runs poll them.
+/// Adds repositories that snapshots name, and the names by which mappings know them, so that later
+/// runs poll them and notice if another repository gets the name.
 fn add_repositories(run: &mut Run, pushed: &Pushed) -> Result<(), Stop> {
     let dropped = pushed.rest.dropped.iter();
     let fetched = dropped.filter(|dropped| dropped.updated_at.is_some());
-    let subjects = fetched.map(|dropped| dropped.subject.clone());
-    let subjects = subjects.chain(pushed.mappings.iter().map(|pushed| pushed.one.subject()));
-    let names = subjects.filter_map(|subject| Some(subject.repository()?.to_lowercase()));
-    let new = names.filter(|name| !run.repositories.contains(name));
-    let new: BTreeSet<String> = new.collect();
+    let fetched = fetched.map(|dropped| (dropped.subject.clone(), None));
+    let named = pushed
+        .mappings
+        .iter()
+        .flat_map(|PushedMapping { one, .. }| {
+            let Claimed { mapping, item } = &one.claimed;
+            let names = [Subject::new(mapping, item), one.subject()];
+            names.map(|subject| (subject, one.snapshot.repository_id))
+        });
+    let names = fetched
+        .chain(named)
+        .map(|(subject, id)| (repository(&subject), id));
+    let new = names.filter(|(name, _)| !name.is_empty() && !run.repositories.contains(name));
+    let new: BTreeMap<String, Option<GithubId>> = new.collect();
     if !new.is_empty() {
-        let new: Vec<String> = new.into_iter().collect();
+        let new: Vec<(String, Option<GithubId>)> = new.into_iter().collect();
         let since = checked_at(run) - OVERLAP;
         run.db.add_repositories(&new, since)?;
-        run.repositories.extend(new);
+        run.repositories
+            .extend(new.into_iter().map(|(name, _)| name));
     }
     Ok(())
 }

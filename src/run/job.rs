@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::config::Settings;
 use crate::core::plan::Policy;
-use crate::db::{Access, MappingFilter};
+use crate::db::{Access, MappingFilter, Selection};
 use crate::http::Timeouts;
 use crate::report::Format;
 use crate::signal::Signals;
@@ -48,6 +48,11 @@ impl Job {
     /// Returns true if a person named the mappings.
     pub fn is_named(&self) -> bool {
         !self.filter.mappings.is_empty()
+    }
+
+    /// Returns true if a person retries mappings by name, and so accepts what GitHub shows of them.
+    pub fn accepts_ids(&self) -> bool {
+        self.filter.selection == Selection::Failed && self.is_named()
     }
 
     /// Returns the access to PostgreSQL: a dry run must not write.

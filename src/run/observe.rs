@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
+use log::Level;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ use super::state::Run;
 use super::stop::Stop;
 use crate::core::agira_object::{item_key, mapping_key};
 use crate::core::failure::{FailureKind, MappingError, MappingErrorKind, NO_ANSWER};
+use crate::core::look;
 use crate::core::model::*;
 use crate::core::records::{Decision, ObjectState, Records};
 use crate::core::text::{quoted, timestamp};
@@ -128,7 +130,7 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
     for (claimed, address) in addressed {
         let index = targets.iter().position(|target| *target == address);
         let result = match index.and_then(|index| answers.get(index)?.as_ref()) {
-            Some(Ok(snapshot)) => verified(&claimed.mapping, &address, snapshot),
+            Some(Ok(snapshot)) => verified(run, &claimed, &address, snapshot)?,
             Some(Err(error)) => Err(unanswered(run, &claimed.mapping, error.clone())),
             None if run.github.leaves_out(address.repository.owner()) => {
                 rest.not_asked += 1;
@@ -179,29 +181,45 @@ fn unanswered(run: &mut Run, mapping: &Mapping, mut error: MappingError) -> Mapp
     error
 }
 
-/// Returns the snapshot if it is of the issue or pull request that the mapping means.
+/// Returns the snapshot if it is of the issue or pull request that the mapping means, and may be
+/// recorded.
 fn verified(
-    mapping: &Mapping,
+    run: &mut Run,
+    claimed: &Claimed,
     address: &Address,
     snapshot: &Snapshot,
-) -> Result<Snapshot, MappingError> {
+) -> Result<Result<Snapshot, MappingError>, Stop> {
+    let mapping = &claimed.mapping;
     let html_url = &mapping.html_url;
     // The configured GitHub may have an issue of the same name, although the mapping's host
     // differs.
     if !html_url.is_empty() && !same_host(html_url, &snapshot.url) {
-        return Err(MappingError::failed(format!(
+        return Ok(Err(MappingError::failed(format!(
             "html_url {html_url} is on another host than the issue that GITHUB_API_URL returned ({}); correct one of them",
             quoted(&snapshot.url)
-        )));
+        ))));
     }
     if snapshot.kind() != mapping.kind {
-        return Err(MappingError::failed(format!(
+        return Ok(Err(MappingError::failed(format!(
             "{address} is a GitHub {}, but the mapping's kind is {}; correct kind or html_url",
             snapshot.kind().label(),
             mapping.kind.as_str()
-        )));
+        ))));
     }
-    Ok(snapshot.clone())
+    let answered_at = run.github.answered_at();
+    let outdated = answered_at.and_then(|at| look::is_outdated(mapping, snapshot, at));
+    if let Some(reason) = outdated {
+        Subject::new(mapping, &claimed.item).log(Level::Info, format_args!("released: {reason}"));
+        return Ok(Err(MappingError::postponed(reason)));
+    }
+    if look::has_new_id(mapping, snapshot) && !run.accepts_ids {
+        let known = run.db.repository_id(&address.repository)?;
+        if let Some(reason) = look::is_another(mapping, snapshot, known) {
+            let reason = format!("{address} {reason}");
+            return Ok(Err(MappingError::new(MappingErrorKind::Gone, reason)));
+        }
+    }
+    Ok(Ok(snapshot.clone()))
 }
 
 /// Reads the rows and links that the plans depend on.

@@ -68,6 +68,7 @@ pub fn open(
         inserted: HashSet::new(),
         repositories: HashSet::new(),
         hidden: Hidden::default(),
+        accepts_ids: job.accepts_ids(),
     };
     run.set_deadline(deadline);
     Ok(run)

@@ -43,6 +43,8 @@ pub struct Run {
     /// case).
     pub repositories: HashSet<String>,
     pub hidden: Hidden,
+    /// A person named mappings that take up whatever id GitHub shows now.
+    pub accepts_ids: bool,
 }
 
 impl Run {

@@ -55,6 +55,7 @@ fn mapping(kind: Kind) -> Mapping {
 fn snapshot(details: Details) -> Snapshot {
     Snapshot {
         github_id: GithubId(4_000_000_001),
+        repository_id: Some(GithubId(1)),
         address: Address {
             repository: Repository::parse("acme/shop").unwrap(),
             number: 12,

@@ -32,6 +32,7 @@ pub fn carry(records: &mut Records, mapping: &Mapping, plan: &Plan) {
                     number: pull_request.address.number,
                     state: pull_request.state.as_str().to_owned(),
                     html_url: pull_request.url.clone(),
+                    is_confirmed: false,
                     is_scheduled: true,
                 });
             }

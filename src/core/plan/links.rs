@@ -109,8 +109,15 @@ fn refusal(
     let (kind, number) = (Kind::PullRequest, pull_request.address.number);
     if let Some(row) = row {
         let id = row.id;
-        let other = format!("row {id} has its id, but is not a pull request");
-        return (row.kind != kind).then_some(other);
+        if row.kind != kind {
+            return Some(format!("row {id} has its id, but is not a pull request"));
+        }
+        // Its own check decides about another id.
+        let is_another = row.is_confirmed && row.github_id != pull_request.github_id;
+        return is_another.then(|| {
+            let github_id = row.github_id;
+            format!("row {id} has its address, and {github_id}, which GitHub confirmed before")
+        });
     }
     let item_id = input.mapping.item_id;
     if let Some(row) = input.records.row_with_number(item_id, kind, number) {

@@ -86,6 +86,7 @@ fn row(mapping: &Mapping) -> MappingRow {
         number: mapping.number,
         state: mapping.state.clone(),
         html_url: mapping.html_url.clone(),
+        is_confirmed: false,
         is_scheduled: false,
     }
 }
@@ -113,6 +114,7 @@ fn world(mapping: Mapping, state: State, details: Details) -> World {
     ]);
     let snapshot = Snapshot {
         github_id: mapping.github_id,
+        repository_id: Some(GithubId(1)),
         address: Address::parse(&mapping.html_url).unwrap(),
         url: mapping.html_url.clone(),
         state,
@@ -635,6 +637,23 @@ fn a_pull_request_of_another_repository_is_itself() {
             "insert row for pull request acme/other#12 (merged)",
             "link to pull request acme/other#12: none => closes",
         ],
+    );
+}
+
+/// The repository of a pull request has a new owner, and the row's own check decides.
+#[test]
+fn an_id_of_a_pull_request_that_github_confirmed_is_left_to_its_own_check() {
+    let reference = pull_request_ref(4_000_000_009, "acme/shop#31", State::Open);
+    let mut world = with_pull_requests(vec![reference]);
+    let stored = mapping(PULL_REQUEST, Kind::PullRequest, 4_000_000_002, 31, "open");
+    world.records.rows.push(MappingRow {
+        is_confirmed: true,
+        ..row(&stored)
+    });
+    let plan = check(world, &[]);
+    check_note(
+        &plan,
+        "pull request acme/shop#31 not linked: row 55 has its address, and 4000000002, which GitHub confirmed before",
     );
 }
 

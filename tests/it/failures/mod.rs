@@ -6,6 +6,7 @@ mod gone;
 mod held;
 mod hostile_text;
 mod limits;
+mod looks;
 mod poison;
 mod policies;
 mod polls;

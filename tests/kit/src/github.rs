@@ -235,6 +235,11 @@ impl Github {
         lock(&self.state).world.rename(name, new);
     }
 
+    /// Ends the redirect from the old name of a renamed repository, so that another one can take the name.
+    pub fn forget_redirect(&self, name: &str) {
+        lock(&self.state).world.forget_redirect(name);
+    }
+
     /// Makes GitHub exceed its limits whenever a request names this issue or pull request.
     pub fn make_too_heavy(&self, key: &str) {
         lock(&self.state).world.too_heavy.insert(key.to_lowercase());

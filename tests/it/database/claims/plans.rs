@@ -574,6 +574,7 @@ fn changed_issues_are_marked_by_index() {
 fn polled(name: &str, marks: Vec<MappingId>) -> PollResult {
     PollResult {
         name: name.to_owned(),
+        github_id: None,
         issues_cursor: Utc::now(),
         pull_requests_cursor: Utc::now(),
         error: None,

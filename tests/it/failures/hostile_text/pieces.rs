@@ -103,6 +103,7 @@ fn snapshot(rng: &mut Rng, mapping: &Mapping, now: DateTime<Utc>) -> Snapshot {
     };
     Snapshot {
         github_id: mapping.github_id,
+        repository_id: Some(GithubId(1)),
         address,
         url: text(rng),
         state,

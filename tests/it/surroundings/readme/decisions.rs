@@ -83,6 +83,18 @@ fn all_outputs() -> String {
     world.execute("DELETE FROM core_externalissuemapping WHERE kind = 'PR'");
     keep(run(&world, &["--recheck-now"]).exits(0));
 
+    // A server of GitHub lags behind, and a stranger takes over the name of a repository.
+    world.github.issue("acme/shop#1", |issue| {
+        LONG_AGO.clone_into(&mut issue.updated_at);
+    });
+    keep(run(&world, &["--mapping", &moved.mapping.to_string()]).exits(0));
+    world.issue("acme/old#1", "Working");
+    keep(run(&world, &[]).exits(0));
+    world.github.rename_repository("acme/old", "acme/new");
+    world.github.forget_redirect("acme/old");
+    world.github.issue("acme/old#1", |_| {});
+    keep(run(&world, &["--recheck-now"]).exits(3));
+
     world.weaviate.settings().down = true;
     world.issue("acme/shop#8", "Working");
     keep(run(&world, &[]).exits(75));

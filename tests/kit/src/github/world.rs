@@ -329,6 +329,10 @@ impl World {
         self.repositories.insert(new.to_lowercase(), repository);
     }
 
+    pub fn forget_redirect(&mut self, name: &str) {
+        self.renamed.remove(&name.to_lowercase());
+    }
+
     pub fn set_shown(&mut self, name: &str, shown: Shown) {
         let repository = self.repositories.get_mut(&name.to_lowercase());
         repository.expect("a repository").shown = shown;
