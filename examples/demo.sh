@@ -25,7 +25,7 @@ install_what_is_missing
 if [ "${1:-}" = --picture ]; then
     # The picture must be the same on every machine, so it always uses the simulator of Weaviate.
     export KIT_WEAVIATE=
-    cargo build --quiet --locked --bin agira-worker --example demo --example screenshot
+    cargo build --quiet --locked --package agira-worker --bin agira-worker --example screenshot --package demo --example demo
     target/debug/examples/demo target/debug/agira-worker 2>&1 | target/debug/examples/screenshot >target/demo.svg
     mv target/demo.svg examples/demo.svg
     exit
@@ -35,6 +35,7 @@ if [ -z "${KIT_WEAVIATE+given}" ] && has_namespaces && server=$(tests/weaviate.s
     install_for_weaviate
     export KIT_WEAVIATE=real AGIRA_WORKER_WEAVIATE_SERVER=$server
 fi
-echo "== building (a few minutes the first time)" >&2
-cargo build --quiet --locked --bin agira-worker --example demo
+echo "== building (a minute or two the first time)" >&2
+# Not the workspace: what only tests and benchmark need is not built.
+cargo build --quiet --locked --package agira-worker --bin agira-worker --package demo --example demo
 exec target/debug/examples/demo target/debug/agira-worker

@@ -9,7 +9,7 @@ use log::kv::Key;
 use uuid::Uuid;
 
 use crate::commands::Output;
-use crate::core::text::{Printable, printable_json};
+use crate::core::text::{Printable, printable_json, timestamp};
 use crate::report::Format;
 
 /// Sets up the logger, whose JSON lines have the id of the run, and returns the progress bar, which
@@ -52,7 +52,7 @@ pub fn logger(format: Format, colored: bool, run: Uuid) -> Builder {
     });
     match format {
         Format::Text => builder.format(|out, record| {
-            let (time, level) = (out.timestamp_seconds(), record.level());
+            let (time, level) = (timestamp(chrono::Utc::now()), record.level());
             let style = out.default_level_style(level);
             let message = record.args().to_string();
             writeln!(

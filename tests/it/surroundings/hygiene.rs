@@ -252,9 +252,38 @@ fn every_package_comes_from_the_registry_and_supports_our_oldest_compiler() {
                 "{name} comes from {source}"
             ),
             None => assert!(
-                ["agira-worker", "kit"].iter().any(|ours| name == ours),
+                ["agira-worker", "demo", "kit"]
+                    .iter()
+                    .any(|ours| name == ours),
                 "{name}"
             ),
         }
+    }
+}
+
+/// The demo is the first thing that people build.
+#[test]
+fn the_demo_needs_nothing_but_the_program_and_the_kit() {
+    let packages = packages();
+    let needed = |name: &str| -> BTreeSet<String> {
+        let package = packages.iter().find(|package| package["name"] == name);
+        let all = package.unwrap()["dependencies"].as_array().unwrap();
+        let names = all.iter().filter(|one| one["kind"] != "dev");
+        names.map(|one| one["name"].to_string()).collect()
+    };
+    let mut known = needed("kit");
+    known.extend(needed("agira-worker"));
+    known.insert("\"kit\"".to_owned());
+    assert!(needed("demo").is_subset(&known));
+    let script = std::fs::read_to_string(root().join("examples/demo.sh")).unwrap();
+    let builds = script
+        .lines()
+        .filter(|line| line.starts_with("cargo build"));
+    for line in builds {
+        assert!(
+            line.contains(
+                "--package agira-worker --bin agira-worker --package demo --example demo"
+            )
+        );
     }
 }
