@@ -172,3 +172,14 @@ examples/demo.sh
 
 step 'all tests passed'
 for line in "${untested[@]}"; do echo "$line"; done
+step 'through a real PgBouncer'
+fetch_pgbouncer || true
+examine database::pgbouncer::real pgbouncer
+if command -v pgbouncer >/dev/null; then
+    if printf '1.21\n%s\n' "$(pgbouncer --version | sed -n 's/PgBouncer //p')" | sort --check=silent --version-sort; then
+        examine database::pgbouncer::kept pgbouncer
+    else
+        untested+=('NOT TESTED: PgBouncer with max_prepared_statements (needs version 1.21 or newer)')
+    fi
+fi
+

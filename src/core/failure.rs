@@ -424,7 +424,10 @@ pub fn postgres(code: Option<&str>, is_broken: bool) -> DatabaseFailure {
         Some("40001" | "40P01" | "55P03") => DatabaseFailure::Conflict,
         Some("57014") => DatabaseFailure::Slow,
         // A read-only server (a standby, or a full disk); a missing privilege, column or table.
-        Some("25006" | "42501" | "42703" | "42P01") => DatabaseFailure::Forbidden,
+        // A pool that mixes up the prepared statements of its clients.
+        Some("25006" | "42501" | "42703" | "42P01" | "42P05" | "26000") => {
+            DatabaseFailure::Forbidden
+        }
         // Idle in transaction, transaction timeout; the classes connection, resources (disk,
         // memory), operator intervention, system.
         Some("25P03" | "25P04") => DatabaseFailure::Lost,

@@ -45,6 +45,10 @@ pub fn advice(error: &postgres::Error) -> Option<&'static str> {
         "25006" => "this server is read-only; point DATABASE_URL at the primary",
         "53100" => "make room on PostgreSQL's disk",
         "42501" => "run examples/sql/role.sql again",
+        "42P05" | "26000" => {
+            "DATABASE_URL leads through a pool in transaction mode that mixes up the prepared statements of its clients; \
+             use its session mode, or PgBouncer 1.21 or newer with max_prepared_statements"
+        }
         "42703" | "42P01" => "run sql/worker.sql, and examples/sql/role.sql again",
         _ => return None,
     })

@@ -462,6 +462,8 @@ fn postgresqls_errors_by_code() {
         ("42501", Forbidden),                // insufficient_privilege
         ("42703", Forbidden), // undefined_column: worker.sql is not applied, or taken away in mid-run
         ("42P01", Forbidden), // undefined_table
+        ("42P05", Forbidden), // duplicate_prepared_statement: a pool in transaction mode
+        ("26000", Forbidden), // invalid_sql_statement_name: the same
         ("22001", DatabaseFailure::Refused), // string_data_right_truncation
         ("22021", DatabaseFailure::Refused), // character_not_in_repertoire
         ("23503", DatabaseFailure::Refused), // foreign_key_violation

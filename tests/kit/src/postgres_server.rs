@@ -5,16 +5,20 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use postgres::{Client, NoTls, Row};
 
+use crate::postgres_process::{as_user, binaries, other_user, run, watchdog};
+
 /// A running server on a free loopback port. When the process ends for any reason, the server is stopped and its folder
 /// removed.
 pub struct Cluster {
     port: u16,
+    /// Major version of PostgreSQL.
+    version: u32,
     folder: PathBuf,
     /// Pipe whose end tells the watchdog that this process has ended.
     _watchdog: Child,
@@ -113,6 +117,7 @@ impl Cluster {
         run(&mut start)?;
         let cluster = Self {
             port,
+            version: version(&data)?,
             folder,
             _watchdog: watchdog,
         };
@@ -124,6 +129,10 @@ impl Cluster {
             client.batch_execute(&format!("CREATE DATABASE {name}"))?;
             let mut template = cluster.client(name);
             template.batch_execute("CREATE EXTENSION pg_stat_statements")?;
+            // Tests use gen_random_uuid(), which version 12 has only here.
+            if cluster.version < 13 {
+                template.batch_execute("CREATE EXTENSION pgcrypto SCHEMA pg_catalog")?;
+            }
             for file in files {
                 template.batch_execute(&std::fs::read_to_string(sql(file))?)?;
             }
@@ -187,92 +196,11 @@ impl Cluster {
     }
 }
 
-/// Returns the folder with initdb, postgres and pg_ctl, which Debian keeps off the PATH.
-fn binaries() -> anyhow::Result<PathBuf> {
-    let on_path = std::env::var_os("PATH")
-        .into_iter()
-        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
-    let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path().join("bin"))
-        .collect();
-    debian.sort();
-    let complete = |folder: &PathBuf| {
-        ["initdb", "postgres", "pg_ctl"]
-            .iter()
-            .all(|name| folder.join(name).exists())
-    };
-    debian.into_iter().rev().chain(on_path).find(complete).ok_or_else(|| {
-        anyhow::anyhow!("initdb, postgres and pg_ctl are not found; on Debian and Ubuntu: apt-get install postgresql")
-    })
-}
-
-/// Returns a command that does not run as root, because PostgreSQL refuses that: it runs as the user `postgres`, or as
-/// `nobody`.
-fn other_user() -> anyhow::Result<Option<String>> {
-    let id = Command::new("id").arg("-u").output()?;
-    if String::from_utf8_lossy(&id.stdout).trim() != "0" {
-        return Ok(None);
-    }
-    let exists = |name: &str| {
-        Command::new("id")
-            .arg(name)
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    Ok(Some(
-        if exists("postgres") {
-            "postgres"
-        } else {
-            "nobody"
-        }
-        .to_owned(),
-    ))
-}
-
-fn as_user(user: Option<&str>, program: &Path) -> Command {
-    match user {
-        Some(user) => {
-            let mut command = Command::new("setpriv");
-            command
-                .args(["--reuid", user, "--regid", user, "--clear-groups", "--"])
-                .arg(program);
-            command.current_dir("/");
-            command
-        }
-        None => Command::new(program),
-    }
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    // A server that inherits stdout would block whoever reads it for ever.
-    let output = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
-    anyhow::ensure!(output.success(), "{command:?} failed");
-    Ok(())
-}
-
-/// Starts a watchdog that waits until this process ends for any reason, and then stops the server and removes its
-/// folder. It waits for the end of a pipe whose only writing end belongs to this process.
-fn watchdog(bin: &Path, folder: &Path) -> anyhow::Result<Child> {
-    let script = "trap '' INT TERM HUP; read _; if [ -f \"$2/data/postmaster.pid\" ]; then \
-        kill -QUIT \"$(head -n 1 \"$2/data/postmaster.pid\")\"; \
-        for _ in 1 2 3 4 5 6 7 8 9 10; do [ -f \"$2/data/postmaster.pid\" ] || break; sleep 0.1; done; fi; rm -rf \"$2\"";
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", script, "watchdog"])
-        .arg(bin)
-        .arg(folder);
-    Ok(command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?)
+/// Returns the major version of the server that made this data folder.
+fn version(data: &Path) -> anyhow::Result<u32> {
+    Ok(std::fs::read_to_string(data.join("PG_VERSION"))?
+        .trim()
+        .parse()?)
 }
 
 /// A separate database for one test; dropping the value drops the database.
@@ -333,11 +261,16 @@ impl Database {
         static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let cluster = Cluster::shared();
         let name = format!("kit_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        // Before version 15, there is no other one.
+        let strategy = match cluster.version {
+            15.. => "STRATEGY file_copy",
+            _ => "",
+        };
         let _guard = crate::http::lock(&ONE_AT_A_TIME);
         cluster
             .client("postgres")
             .batch_execute(&format!(
-                "CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
+                "CREATE DATABASE {name} TEMPLATE {template} {strategy}"
             ))
             .expect("a new database");
         Self { name }
@@ -441,9 +374,12 @@ pub fn dumped(rows: &[Row]) -> Dump {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // WITH (FORCE) exists since version 13.
+        let drop = format!("DROP DATABASE IF EXISTS {}", self.name);
+        let sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
         // The server may already be shutting down; its folder is removed anyway.
         if let Ok(mut client) = Client::connect(&Cluster::shared().url("postgres"), NoTls) {
+            let _ = client.query(sessions, &[&self.name]);
             let _ = client.batch_execute(&drop);
         }
     }
