@@ -4,6 +4,7 @@ mod beside_agira;
 mod claims;
 mod collation;
 mod deleted_rows;
+mod managed;
 mod pgbouncer;
 mod postgres_faults;
 mod postgres_tls;
