@@ -8,7 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/install.sh
 
-# The npm package that contains GitHub's published GraphQL schema.
+# The npm package that contains GitHub's published GraphQL schema. No package has that of GitHub Enterprise Server; a test
+# takes from this one what the oldest server lacks.
 readonly schema_package=@octokit/graphql-schema@15.26.1
 readonly schema_folder=target/github-schema
 # The client with which Agira reads Weaviate, in the version that Agira uses.

@@ -213,7 +213,10 @@ impl Github {
     ) -> Result<Answers<T>, GithubError> {
         let error = match self.batch_once(batch, asked) {
             Ok(answers) => {
-                if T::GROWS && batch.len() == self.targets_per_request {
+                let is_partial = answers.parts.iter().any(Option::is_none);
+                if is_partial && answers.ended_by.is_none() {
+                    self.shrink(batch.len(), "resource limits exceeded");
+                } else if T::GROWS && batch.len() == self.targets_per_request {
                     self.grow_batch();
                 }
                 return Ok(answers);
@@ -279,6 +282,12 @@ impl Github {
         for (index, target) in batch.iter().enumerate() {
             let alias = format!("{}{index}", T::ALIAS);
             let answer = alias_answer(&mut data, &errors, &alias);
+            let is_left = |error: &GraphqlError| error.is_too_heavy() || self.reached.is_some();
+            if answer.as_ref().is_err_and(is_left) {
+                // A smaller request, or a later run, asks again.
+                parts.push(None);
+                continue;
+            }
             let mut failed = |error, by_part| parts.push(Some(Err(Failure { error, by_part })));
             match target.read(self, answer, asked) {
                 Ok(part) => parts.push(Some(Ok(part))),
@@ -287,7 +296,7 @@ impl Github {
                 Err(GithubError::Service(error)) => {
                     parts.push(None);
                     // Targets without further pages need no request, which could be sent no more.
-                    let may_go_on = error.kind.is_unsent();
+                    let may_go_on = error.kind.is_unsent() || self.reached.is_some();
                     ended_by.get_or_insert(error);
                     if !may_go_on {
                         break;
@@ -295,6 +304,7 @@ impl Github {
                 }
             }
         }
+        let ended_by = self.reached.take().or(ended_by);
         Ok(Answers { parts, ended_by })
     }
 
@@ -306,11 +316,15 @@ impl Github {
             // Any other failure is GitHub's own, unless it answers another query.
             _ => self.only_this_fails(error)?,
         };
+        self.shrink(count, &message);
+        Ok(())
+    }
+
+    fn shrink(&mut self, count: usize, reason: &str) {
         let fewer = self.shrink_batch(count);
         log::info!(
-            "GitHub could not answer for {count} targets at once ({message}); going on with {fewer}"
+            "GitHub could not answer for {count} targets at once ({reason}); going on with {fewer}"
         );
-        Ok(())
     }
 
     /// Returns the message of a request that GitHub could not answer, if it still answers the

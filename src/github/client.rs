@@ -43,6 +43,8 @@ pub struct Github {
     has_duplicates: bool,
     /// GitHub refused a token that was so new that it may have been unknown to it.
     refused_fresh: bool,
+    /// The limit that came with the answer which is being read; no request may follow.
+    pub(super) reached: Option<ServiceError>,
     limits: Limits,
     answered_at: Option<DateTime<Utc>>,
     /// Number of targets in the next request. It doubles with each answer, up to `max_targets`, and
@@ -103,6 +105,7 @@ impl Github {
             app: None,
             has_duplicates: true,
             refused_fresh: false,
+            reached: None,
             limits: Limits::default(),
             answered_at: None,
             targets_per_request: TARGETS_PER_REQUEST,
@@ -238,6 +241,9 @@ impl Github {
         build: impl Fn(&Client) -> RequestBuilder,
         read: impl Fn(Response) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
+        if let Some(limit) = &self.reached {
+            return Err(limit.clone());
+        }
         let spread = self.http.timeouts.retry * SPREAD;
         if let Some(app) = self.app.as_mut().filter(|app| app.may_renew(spread)) {
             let result = self
@@ -327,6 +333,7 @@ impl Github {
             Ok((envelope, _)) => envelope.errors.iter().any(GraphqlError::is_refusal),
             Err(error) => error.kind == FailureKind::Refused,
         })?;
+        self.reached = envelope.limit;
         self.answered_at = date.or(self.answered_at);
         if let Ok(limit) = RateLimit::deserialize(&envelope.data["rateLimit"]) {
             self.limits.points += limit.cost;

@@ -91,13 +91,26 @@ pub(super) fn envelope(response: &Response) -> Result<Envelope, ServiceError> {
         if !has_data && failure::is_outside_schema(code) {
             return Some((FailureKind::Unknown, unknown(&error.message)));
         }
+        // GitHub may put null in the place of everything that it did not get to.
+        if error.path.is_empty() && failure::names_rate_limit(&error.message) {
+            return Some((FailureKind::RateLimited(wait), error.message.clone()));
+        }
         let kind = failure::graphql(error.kind.as_deref(), &error.message, has_data, wait)?;
         Some((kind, error.message.clone()))
     });
-    match failures.min() {
-        Some((kind, message)) => Err(response.error(kind, message)),
-        None => Ok(envelope),
+    let Some((kind, message)) = failures.min() else {
+        return Ok(envelope);
+    };
+    let failure = response.error(kind, message);
+    if !envelope.is_partial() {
+        return Err(failure);
     }
+    match kind {
+        FailureKind::RateLimited(_) => envelope.limit = Some(failure),
+        FailureKind::TooHeavy => {}
+        _ => return Err(failure),
+    }
+    Ok(envelope)
 }
 
 fn unknown(message: &str) -> String {

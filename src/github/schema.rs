@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::core::failure::{self, MappingErrorKind};
+use crate::core::failure::{self, FailureKind, MappingErrorKind, ServiceError};
 use crate::core::model::{GithubId, State};
 use crate::core::text::quoted;
 
@@ -27,6 +27,19 @@ pub(super) struct Envelope {
     pub data: Value,
     #[serde(default)]
     pub errors: Vec<GraphqlError>,
+    /// The limit after which no request may follow, although there is data.
+    #[serde(skip)]
+    pub limit: Option<ServiceError>,
+}
+
+impl Envelope {
+    /// Returns true if there is data about some of several aliases.
+    pub fn is_partial(&self) -> bool {
+        let data = self.data.as_object().into_iter().flatten();
+        let aliases = data.filter(|(name, _)| *name != "rateLimit");
+        let values: Vec<&Value> = aliases.map(|(_, value)| value).collect();
+        values.len() > 1 && values.iter().any(|value| !value.is_null())
+    }
 }
 
 /// One error; its path starts with the alias that it concerns.
@@ -79,9 +92,15 @@ impl GraphqlError {
         after.any(|part| part.as_str().is_some_and(|part| BELOW.contains(&part)))
     }
 
+    /// Returns true if GitHub may answer about this part in a smaller request.
+    pub fn is_too_heavy(&self) -> bool {
+        let kind = failure::graphql(self.kind.as_deref(), &self.message, true, None);
+        kind == Some(FailureKind::TooHeavy)
+    }
+
     /// Returns the extra of an issue or pull request that GitHub gave up at.
     fn extra(&self) -> Option<&str> {
-        if self.is_below_node() {
+        if self.is_below_node() || self.is_too_heavy() {
             return None;
         }
         let extra = self.path.get(2)?.as_str()?;

@@ -3,6 +3,7 @@
 mod below;
 mod extras;
 mod failures;
+mod holes;
 mod limits;
 mod pages;
 mod published_schema;

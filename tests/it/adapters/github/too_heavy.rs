@@ -1,6 +1,6 @@
 //! Requests that are too heavy for GitHub.
 
-use kit::github::Fault;
+use kit::github::{Fault, Sickness};
 use serde_json::json;
 
 use super::*;
@@ -199,7 +199,7 @@ fn a_request_that_times_out_is_halved() {
 fn what_is_in_the_last_failed_request_at_the_end_of_the_time_is_postponed() {
     let keys = shop(1..=25);
     let simulator = with_issues(&keys);
-    simulator.make_too_heavy("acme/shop#1");
+    simulator.make_sick("acme/shop#1", "title", Sickness::Timeout);
     simulator.settings().latency = Duration::from_millis(600);
     let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
     let mut client = client(&simulator);
