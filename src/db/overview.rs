@@ -144,6 +144,9 @@ pub struct Overview {
     pub last_run: Option<RunState>,
     /// The last runs of any command, the latest first.
     pub runs: Option<Vec<RunState>>,
+    /// Vectorizer of Weaviate's class, as the last run that read the class saw it; `none` without
+    /// one.
+    pub weaviate_vectorizer: Option<String>,
     /// Time when `sync` last did its work (UTC): it ended with exit code 0 or 3, or with 75 because
     /// of GitHub's rate limit.
     pub synced_at: Option<DateTime<Utc>>,
@@ -204,6 +207,7 @@ impl Db {
             repositories: Some(self.repositories(now)?),
             last_run: runs.first().cloned(),
             runs: Some(runs),
+            weaviate_vectorizer: self.vectorizer()?,
             ..self.essentials(projects, mappings, now)?
         })
     }
@@ -348,6 +352,13 @@ impl Db {
         let sql = "/* runs */ SELECT to_jsonb(r) FROM (
                 SELECT command, started_at, finished_at, exit_code, stopped_by, counts FROM worker_run ORDER BY id DESC LIMIT $1) r";
         self.decoded("reading the last runs", sql, &[&RUNS])
+    }
+
+    fn vectorizer(&mut self) -> Result<Option<String>> {
+        let sql = "/* vectorizer */ SELECT counts->'weaviate'->>'vectorizer' FROM worker_run
+             WHERE counts->'weaviate'->>'vectorizer' IS NOT NULL ORDER BY id DESC LIMIT 1";
+        let rows = self.rows("reading what runs saw of Weaviate", sql, &[])?;
+        Ok(rows.first().map(Row::first).transpose()?)
     }
 
     /// Returns the time when a command last ended with exit code 0 or 3 (UTC), except for named

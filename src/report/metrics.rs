@@ -96,6 +96,7 @@ fn run_values(report: &mut Report) -> Value {
         unchanged,
         failed,
         pending,
+        ..
     } = report.weaviate;
     json!({
         "agira_worker_run_exit_code": report.exit_code(),

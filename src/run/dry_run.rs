@@ -149,7 +149,8 @@ impl Preview {
     /// run.
     fn show(&mut self, run: &mut Run, planned: Planned) -> Result<Vec<Claimed>, Stop> {
         if run.index.lacks_class() && self.carried.objects.is_empty() {
-            let line = format!("Weaviate has no class {CLASS}: it would be created");
+            let line =
+                format!("Weaviate has no class {CLASS}: it would be created, without a vectorizer");
             print_line(run, &line);
         }
         for Dropped {

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::job::Job;
 use super::state::Run;
 use super::stop::Stop;
+use crate::core::text::quoted;
 use crate::db::{NAMED, RunRecord};
 use crate::report::metrics::DatabaseState;
 use crate::report::{Report, StoppedBy};
@@ -26,6 +27,7 @@ fn count(run: &mut Run) {
     report.github.remaining = limits.remaining;
     report.github.reset_at = limits.reset_at;
     report.weaviate.requests = run.index.requests();
+    report.weaviate.vectorizer = run.index.vectorizer().map(quoted);
     report.database.statements = run.db.statements();
 }
 

@@ -92,6 +92,11 @@ impl Index {
         self.readiness == Readiness::ClassMissing
     }
 
+    /// Returns the name of the class's vectorizer; `None` if this run did not read the class.
+    pub fn vectorizer(&self) -> Option<&str> {
+        self.client.vectorizer()
+    }
+
     /// Returns the number of requests sent so far.
     pub fn requests(&self) -> u64 {
         self.client.requests()
@@ -239,6 +244,9 @@ impl Index {
         match self.client.create_class() {
             Ok(()) => {
                 log::info!("Weaviate had no class {CLASS}; created it");
+                log::warn!(
+                    "class {CLASS} has no vectorizer: hybrid and near_text searches fail in Weaviate (README, \"A vectorizer\")"
+                );
                 self.readiness = Readiness::Ready;
             }
             Err(error) => self.fail(&error, report),

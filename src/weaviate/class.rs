@@ -31,6 +31,9 @@ const PROPERTIES: [(&str, &str); 16] = [
 /// The properties that the worker never writes, so that a class without them still fits.
 const NOT_WRITTEN: [&str; 3] = ["mime_type", "size_bytes", "sha256"];
 
+/// The vectorizer of a class that has none: nothing finds its objects by meaning.
+pub const NO_VECTORIZER: &str = "none";
+
 /// The state of Weaviate's class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClassState {
@@ -58,6 +61,7 @@ impl Weaviate {
             response => response?,
         };
         self.vectors = Some(vectors(&class));
+        self.vectorizer = Some(vectorizer(&class));
         Ok(match problems(&class) {
             problems if problems.is_empty() => ClassState::Fits,
             problems => ClassState::Unfit(format!(
@@ -77,8 +81,17 @@ impl Weaviate {
             Err(error) if error.status == Some(422) && error.message.contains("already exists") => {
                 Ok(())
             }
-            created => created.map(drop),
+            created => {
+                created?;
+                self.vectorizer = Some(NO_VECTORIZER.to_owned());
+                Ok(())
+            }
         }
+    }
+
+    /// Returns the name of the class's vectorizer; `None` if the class was not read.
+    pub fn vectorizer(&self) -> Option<&str> {
+        self.vectorizer.as_deref()
     }
 }
 
@@ -87,7 +100,7 @@ fn definition() -> Value {
         .iter()
         .map(|(name, data_type)| json!({ "name": name, "dataType": [data_type] }))
         .collect();
-    json!({ "class": CLASS, "vectorizer": "none", "vectorIndexType": "hnsw", "properties": properties })
+    json!({ "class": CLASS, "vectorizer": NO_VECTORIZER, "vectorIndexType": "hnsw", "properties": properties })
 }
 
 fn vectors(class: &Value) -> VectorSource {
@@ -95,7 +108,7 @@ fn vectors(class: &Value) -> VectorSource {
     if let Some(named) = named.filter(|named| !named.is_empty()) {
         let own: Vec<String> = named
             .iter()
-            .filter(|(_, config)| config["vectorizer"].get("none").is_some())
+            .filter(|(_, config)| config["vectorizer"].get(NO_VECTORIZER).is_some())
             .map(|(name, _)| name.clone())
             .collect();
         return match own.is_empty() {
@@ -104,9 +117,20 @@ fn vectors(class: &Value) -> VectorSource {
         };
     }
     match class["vectorizer"].as_str() {
-        None | Some("none" | "") => VectorSource::One,
+        None | Some(NO_VECTORIZER | "") => VectorSource::One,
         Some(_) => VectorSource::Generated,
     }
+}
+
+/// Returns the vectorizer of a class: that of all vectors, or the first one of its named vectors.
+fn vectorizer(class: &Value) -> String {
+    let named = class["vectorConfig"].as_object().into_iter().flatten();
+    let named = named.filter_map(|(_, config)| config["vectorizer"].as_object()?.keys().next());
+    let all = named
+        .map(String::as_str)
+        .chain(class["vectorizer"].as_str());
+    let mut all = all.filter(|name| !["", NO_VECTORIZER].contains(name));
+    all.next().unwrap_or(NO_VECTORIZER).to_owned()
 }
 
 fn problems(class: &Value) -> Vec<String> {

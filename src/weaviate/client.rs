@@ -31,6 +31,8 @@ pub struct Weaviate {
     http: Http,
     /// Source of the vectors; `None` until the class has been read.
     pub(super) vectors: Option<VectorSource>,
+    /// Vectorizer of the class, as the server names it; `None` until the class has been read.
+    pub(super) vectorizer: Option<String>,
     /// The server has not rejected a GraphQL query so far.
     pub(super) has_graphql: bool,
     /// Objects that Weaviate failed to read, although it is ready, with its reasons.
@@ -54,6 +56,7 @@ impl Weaviate {
         Ok(Self {
             http,
             vectors: None,
+            vectorizer: None,
             has_graphql: true,
             unreadable: HashMap::new(),
             rejected: HashSet::new(),

@@ -6,7 +6,7 @@ mod halve;
 mod read;
 mod write;
 
-pub use class::ClassState;
+pub use class::{ClassState, NO_VECTORIZER};
 pub use client::Weaviate;
 pub use read::StoredObject;
 pub use write::ObjectWrite;

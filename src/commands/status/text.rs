@@ -3,12 +3,13 @@
 use chrono::{DateTime, Utc};
 
 use super::data::{Status, StatusArgs};
-use crate::core::text::timestamp;
+use crate::core::text::{Printable, timestamp};
 use crate::db::{
     Cause, Counts, FailedMapping, Overview, RejectedDelivery, RepositoryState, RunState, Totals,
 };
 use crate::report::{Screen, Tone, print};
 use crate::run::WEAVIATE;
+use crate::weaviate::NO_VECTORIZER;
 
 /// Prints the status; `details` are sentences about the mappings that `--mapping` names.
 pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
@@ -39,6 +40,10 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
                 &format!("{service} is not asked{of} before {until}: {reason}"),
             );
         }
+        if let Some(vectorizer) = &overview.weaviate_vectorizer {
+            let (tone, text) = class(vectorizer);
+            line(tone, &text);
+        }
         if let Some(read) = &overview.runs {
             runs(read, &screen);
         }
@@ -60,6 +65,20 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
         failures(causes, alone, &screen);
     }
     rejected_deliveries(overview, &screen);
+}
+
+/// Returns the line about the vectorizer of Weaviate's class.
+fn class(vectorizer: &str) -> (Option<Tone>, String) {
+    if vectorizer != NO_VECTORIZER {
+        let text = format!(
+            "Weaviate's class has the vectorizer {}",
+            Printable(vectorizer)
+        );
+        return (None, text);
+    }
+    let text = "Weaviate's class has no vectorizer: hybrid and near_text searches fail in Weaviate, and Agira's context \
+                search finds nothing (README, \"A vectorizer\")";
+    (Some(Tone::Warning), text.to_owned())
 }
 
 /// Prints a line for each cause; `alone` are the mappings that have a cause of their own.

@@ -144,7 +144,7 @@ fn without_a_class_it_reports_that_a_run_would_create_it() {
     world
         .run(&["sync", "--dry-run"])
         .exits(3)
-        .prints("Weaviate has no class AgiraObject: it would be created");
+        .prints("Weaviate has no class AgiraObject: it would be created, without a vectorizer");
     assert_eq!(world.weaviate.class(), None);
     check_same_plan(&world);
 }

@@ -11,3 +11,4 @@ mod screens;
 mod status;
 mod status_text;
 mod sync;
+mod vectorizer;

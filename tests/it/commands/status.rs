@@ -160,7 +160,7 @@ fn the_json_has_exactly_the_documented_fields() {
     let status = status(&world, &[]);
     check_fields(
         &status,
-        "schema_version command exit_code error mappings never_synced to_recheck weaviate shared repositories last_run runs synced_at pause github_pauses weaviate_pause failures rejected_deliveries unhealthy",
+        "schema_version command exit_code error mappings never_synced to_recheck weaviate shared repositories last_run runs weaviate_vectorizer synced_at pause github_pauses weaviate_pause failures rejected_deliveries unhealthy",
     );
     assert_eq!(
         (

@@ -72,6 +72,32 @@ fn named_own_vectors_are_kept() {
 }
 
 #[test]
+fn the_vectorizer_is_that_of_all_vectors_or_the_first_of_the_named_ones() {
+    let module = |name: &str| changed_class(|class| class["vectorizer"] = json!(name));
+    for (class, vectorizer) in [
+        (agira_class(), "none"),
+        (module("text2vec-openai"), "text2vec-openai"),
+        (named(&[("title", "none"), ("text", "none")]), "none"),
+        (
+            named(&[("own", "none"), ("made", "text2vec-cohere")]),
+            "text2vec-cohere",
+        ),
+    ] {
+        let simulator = with_class(class);
+        let mut client = client(&simulator);
+        assert_eq!(client.vectorizer(), None);
+        assert_eq!(client.class(), Ok(ClassState::Fits));
+        assert_eq!(client.vectorizer(), Some(vectorizer));
+    }
+    let simulator = Simulator::start();
+    let mut client = client(&simulator);
+    assert_eq!(client.class(), Ok(ClassState::Missing));
+    assert_eq!(client.vectorizer(), None);
+    assert_eq!(client.create_class(), Ok(()));
+    assert_eq!(client.vectorizer(), Some("none"));
+}
+
+#[test]
 fn an_own_vector_in_a_new_class_is_read() {
     let simulator = Simulator::start();
     let mut client = client(&simulator);

@@ -18,7 +18,12 @@ const RESERVED_ENDINGS: [&str; 6] = [
     "_nullState",
 ];
 /// Modules of the server, with those that call a third-party API, which are enabled by default.
-const MODULES: [&str; 3] = ["none", "text2vec-openai", "text2vec-cohere"];
+const MODULES: [&str; 4] = [
+    "none",
+    "text2vec-openai",
+    "text2vec-cohere",
+    "text2vec-transformers",
+];
 /// Data types that the simulator supports.
 const DATA_TYPES: [&str; 5] = ["text", "int", "number", "boolean", "date"];
 
