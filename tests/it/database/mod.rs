@@ -1,5 +1,6 @@
 //! PostgreSQL: the statements, the schema, the role, TLS, faults, and Agira beside the worker.
 
+mod agiras_webhook;
 mod beside_agira;
 mod claims;
 mod collation;

@@ -199,6 +199,49 @@ pub fn person_sets_status(client: &mut Client, item_id: i64, status: &str) {
         .expect("an activity");
 }
 
+/// Records the merge of a pull request as Agira's webhook does: it saves the row, moves an item in `Working`, and saves
+/// the item. The objects that these saves write are left to the test.
+pub fn webhook_merges(client: &mut Client, mapping_id: i64) {
+    let row = client
+        .query_one(
+            "SELECT m.item_id, m.number, m.state, i.status FROM core_externalissuemapping m JOIN core_item i ON i.id = m.item_id
+             WHERE m.id = $1",
+            &[&mapping_id],
+        )
+        .expect("a pull request");
+    let (item_id, number): (i64, i32) = (row.get(0), row.get(1));
+    let (state, status): (String, String) = (row.get(2), row.get(3));
+    let activity = |client: &mut Client, verb: &str, summary: &str| {
+        let sql =
+            "INSERT INTO core_activity (target_object_id, verb, summary, created_at, actor_id, target_content_type_id)
+             SELECT $1::bigint::text, $2, $3, now(), NULL, id FROM django_content_type WHERE app_label = 'core' AND model = 'item'";
+        client
+            .execute(sql, &[&item_id, &verb, &summary])
+            .expect("an activity");
+    };
+    client
+        .execute(
+            "UPDATE core_externalissuemapping SET state = 'merged', pr_body = 'What the webhook was told',
+                merge_commit_sha = 'abc', merged_at = now(), last_synced_at = now() WHERE id = $1",
+            &[&mapping_id],
+        )
+        .expect("a pull request");
+    if state != "merged" {
+        let summary = format!("GitHub PR #{number} changed from {state} to merged");
+        activity(client, "github.pr_state_changed", &summary);
+    }
+    client
+        .execute(
+            "UPDATE core_item SET status = CASE status WHEN 'Working' THEN 'Testing' ELSE status END,
+                pr_description = 'What the webhook was told', updated_at = now() WHERE id = $1",
+            &[&item_id],
+        )
+        .expect("an item");
+    if status == "Working" {
+        activity(client, "item.status_changed", "Status: Working → Testing");
+    }
+}
+
 /// Returns the activities of an item, oldest first: verb and summary.
 pub fn activities(client: &mut Client, item_id: i64) -> Vec<(String, String)> {
     client
