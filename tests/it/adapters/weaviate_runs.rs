@@ -3,6 +3,7 @@
 mod agiras_own;
 mod loss;
 mod many;
+mod rights;
 mod settings;
 mod witness;
 

@@ -162,6 +162,7 @@ impl Weaviate {
             auto_schema: settings.auto_schema,
             graphql,
             api_key: settings.api_key.clone(),
+            guest_key: None,
             default_limit: settings.default_limit,
         };
         Self::serve(settings, Some(lent(config)))

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use serde_json::Value;
 
 use crate::http::{Response, lock};
 use crate::weaviate_named::Named;
@@ -33,6 +34,8 @@ pub struct Config {
     pub graphql: bool,
     /// API key that requests must have; `None` allows anonymous access.
     pub api_key: Option<String>,
+    /// Another key, of the user `guest`, who may only do what roles permit (RBAC).
+    pub guest_key: Option<String>,
     /// Number of objects in a response to a query without a limit.
     pub default_limit: usize,
 }
@@ -43,6 +46,7 @@ impl Config {
         auto_schema: true,
         graphql: true,
         api_key: None,
+        guest_key: None,
         default_limit: 100,
     };
 }
@@ -192,10 +196,18 @@ impl RealServer {
                 flag(self.config.api_key.is_none()),
             );
         if let Some(key) = &self.config.api_key {
+            let guest = self.config.guest_key.as_deref();
+            let keys: Vec<&str> = [key.as_str()].into_iter().chain(guest).collect();
+            let users = ["tester", "guest"][..keys.len()].join(",");
             command
                 .env("AUTHENTICATION_APIKEY_ENABLED", "true")
-                .env("AUTHENTICATION_APIKEY_ALLOWED_KEYS", key);
-            command.env("AUTHENTICATION_APIKEY_USERS", "tester");
+                .env("AUTHENTICATION_APIKEY_ALLOWED_KEYS", keys.join(","))
+                .env("AUTHENTICATION_APIKEY_USERS", users);
+            if guest.is_some() {
+                command
+                    .env("AUTHORIZATION_RBAC_ENABLED", "true")
+                    .env("AUTHORIZATION_RBAC_ROOT_USERS", "tester");
+            }
         }
         // A single node without network. Its disk may be as full as that of a developer.
         command.envs([
@@ -233,6 +245,14 @@ impl RealServer {
         }
         command.arg("--").arg(program);
         command
+    }
+
+    /// Returns status and body of one request with [`Config::api_key`], whose user may do everything.
+    ///
+    /// # Panics
+    /// If the server does not answer with JSON.
+    pub fn administer(&self, method: &str, target: &str, body: &Value) -> (u16, Value) {
+        self.json(method, target, Some(body))
     }
 
     /// Forwards a free loopback port to the server until this process ends; returns `http://127.0.0.1:PORT`.
