@@ -70,7 +70,7 @@ fetch_pgbouncer() {
         mkdir -p "$folder/bin"
         (
             cd "$folder" && apt-get -q download pgbouncer >/dev/null 2>&1 || exit
-            libraries=$(dpkg-deb --field pgbouncer_*.deb Depends | grep -oE '(libevent|libc-ares)[^ ,]*')
+            libraries=$(dpkg-deb --field pgbouncer_*.deb Depends | grep -oE '(libevent|libc-?ares)[^ ,]*')
             # shellcheck disable=SC2086
             apt-get -q download $libraries >/dev/null 2>&1 || exit
             for package in ./*.deb; do dpkg-deb --extract "$package" . || exit; done
