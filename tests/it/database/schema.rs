@@ -110,6 +110,18 @@ fn a_second_worker_sql_changes_nothing() {
 }
 
 #[test]
+fn worker_sql_adds_the_ids_of_repositories_to_an_older_installation() {
+    let database = Database::create();
+    let mut client = database.client();
+    let expected = catalog(&mut client);
+    let older = "ALTER TABLE worker_repository DROP COLUMN github_id;
+        INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ('acme/shop', now(), now())";
+    client.batch_execute(older).unwrap();
+    check_psql(&database, "worker.sql");
+    assert_eq!(catalog(&mut client), expected);
+}
+
+#[test]
 fn rows_that_exist_at_installation_wait_and_later_rows_are_due_at_once() {
     let database = Database::agira_only();
     let mut client = database.client();
