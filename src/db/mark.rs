@@ -39,19 +39,23 @@ impl Db {
     }
 
     /// Corrects times that PostgreSQL's clock set while it was ahead: no backoff and no mark makes a
-    /// due time that is in the future and whose error is, too, or that has no error; no lease lasts
-    /// for more than 65 minutes; no outbox waits for a delivery without an error, or for more than
-    /// 30 hours. Returns the number of corrected rows. A row that another session
-    /// has locked is left to the next run.
+    /// due time that is in the future and whose error is, too, or that has no error, or that is more
+    /// than 8 hours after it; no lease lasts for more than 65 minutes; no outbox waits for a delivery
+    /// without an error, or for longer than its attempts explain. Returns the number of corrected
+    /// rows. A row that another session has locked is left to the next run.
     pub fn correct_times(&mut self, now: DateTime<Utc>) -> Result<u64> {
         let future = "$1::timestamptz + interval '5 minutes'";
+        // A backoff lasts for 7 h 30 min at most, and that of a delivery for 75 s, doubled with each
+        // attempt (`core::backoff`).
         let due = format!(
-            "m.worker_claim IS NULL AND m.worker_due_at > {future} AND (m.worker_error_at IS NULL OR m.worker_error_at > {future})"
+            "m.worker_claim IS NULL AND m.worker_due_at > {future} AND (m.worker_error_at IS NULL OR m.worker_error_at > {future}
+                OR m.worker_due_at > m.worker_error_at + interval '8 hours')"
         );
         let lease = "m.worker_claim IS NOT NULL AND m.worker_claimed_until > $1::timestamptz + interval '70 minutes'";
         let delivery = format!(
             "m.worker_outbox IS NOT NULL AND coalesce(m.worker_delivery_at, 'epoch') > {future}
-                AND (m.worker_delivery_error IS NULL OR m.worker_delivery_at > $1::timestamptz + interval '30 hours')"
+                AND (m.worker_delivery_error IS NULL OR m.worker_delivery_at > {future} + LEAST(interval '30 hours',
+                    interval '75 seconds' * power(2, LEAST(GREATEST(m.worker_delivery_attempts - 1, 0), 16))))"
         );
         let sql = format!(
             "/* correct_times */ UPDATE core_externalissuemapping m SET

@@ -17,9 +17,9 @@ fn failed() -> (World, Vec<Linked>) {
         world.closed_issue(&key)
     });
     world.execute(
-        "UPDATE core_externalissuemapping SET worker_error = 'broken', worker_error_at = '2026-03-02T00:00:00Z' WHERE id <= 4;
+        "UPDATE core_externalissuemapping SET worker_error = 'broken', worker_error_at = now() - interval '1 hour' WHERE id <= 4;
          UPDATE core_externalissuemapping SET worker_attempts = 1 WHERE id = 1;
-         UPDATE core_externalissuemapping SET worker_attempts = 5, worker_due_at = '2100-01-01T00:00:00Z' WHERE id IN (2, 4);
+         UPDATE core_externalissuemapping SET worker_attempts = 5, worker_due_at = now() + interval '6 hours' WHERE id IN (2, 4);
          UPDATE core_externalissuemapping SET worker_attempts = 10, worker_due_at = NULL WHERE id = 3;
          UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_recheck_at = '2100-01-01T00:00:00Z' WHERE id = 6",
     );

@@ -3,6 +3,7 @@
 
 mod apply;
 mod classes;
+mod clock;
 mod order;
 mod plans;
 mod releases;

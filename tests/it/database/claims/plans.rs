@@ -109,6 +109,10 @@ impl Grown {
                 "CASE WHEN n % 100 = 6 THEN 'rejected' END",
             ),
             (
+                "worker_delivery_attempts",
+                "CASE WHEN n % 100 = 6 THEN 12 ELSE 0 END",
+            ),
+            (
                 "worker_delivery_at",
                 "CASE WHEN n % 100 = 6 THEN $1 + interval '1 day' END",
             ),
