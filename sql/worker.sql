@@ -81,8 +81,8 @@ CREATE INDEX IF NOT EXISTS worker_mapping_due ON core_externalissuemapping (work
     WHERE worker_claim IS NULL AND worker_due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_recheck ON core_externalissuemapping (worker_recheck_at, id)
     WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NOT NULL;
-DROP INDEX IF EXISTS worker_mapping_claimed;
-CREATE INDEX IF NOT EXISTS worker_mapping_held ON core_externalissuemapping (worker_attempts, worker_claimed_until, id)
+DROP INDEX IF EXISTS worker_mapping_claimed, worker_mapping_held;
+CREATE INDEX IF NOT EXISTS worker_mapping_lease ON core_externalissuemapping (worker_claimed_until, id)
     WHERE worker_claim IS NOT NULL;
 -- The order of delivery: outboxes that were never tried come first.
 DROP INDEX IF EXISTS worker_mapping_outbox;

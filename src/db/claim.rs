@@ -74,8 +74,8 @@ impl Db {
     }
 
     /// Claims one mapping whose claim expired, and counts the attempt that did not finish. The one
-    /// with the fewest attempts comes first, and among these the one that waits longest: one that
-    /// is always released does not hold up the others. At `max_attempts` the mapping is parked instead.
+    /// whose claim expired first comes first: one that kills its run, or is always released, gets a
+    /// later expiry and does not hold up the others. At `max_attempts` the mapping is parked instead.
     pub fn claim_suspect(
         &mut self,
         filter: &MappingFilter,
@@ -97,7 +97,7 @@ impl Db {
              WHERE i.id = m.item_id AND m.id = ANY(ARRAY(
                 SELECT m.id FROM core_externalissuemapping m
                 WHERE m.worker_claim IS NOT NULL AND m.worker_claimed_until < $1 AND m.worker_claim <> $4 AND {NARROWED}{may_ask}
-                ORDER BY m.worker_attempts, m.worker_claimed_until, m.id LIMIT 1 {LOCK}))
+                ORDER BY m.worker_claimed_until, m.id LIMIT 1 {LOCK}))
              RETURNING {COLUMNS}, m.worker_claim IS NOT NULL AS is_taken"
         );
         let (projects, mappings) = (&filter.projects, &filter.mappings);

@@ -164,11 +164,7 @@ impl Db {
     ) -> Result<Vec<Claimed>> {
         let is_held = |one: &Claimed| one.mapping.claimed_until.is_some_and(|until| until >= now);
         let (held, mut free): (Vec<_>, Vec<_>) = self.named(filter)?.into_iter().partition(is_held);
-        free.sort_by_key(|one| {
-            let until = one.mapping.claimed_until;
-            let suspect_attempts = until.map(|_| one.mapping.attempts);
-            (suspect_attempts, until, one.mapping.id)
-        });
+        free.sort_by_key(|one| (one.mapping.claimed_until, one.mapping.id));
         free.truncate(limit);
         free.extend(held);
         Ok(free)
