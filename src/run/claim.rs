@@ -18,6 +18,9 @@ use crate::report::{MappingReport, Outcome, StoppedBy, Subject, schedule};
 /// Largest number of mappings that go through the steps together.
 pub const SLICE: usize = 100;
 
+/// The part of the limit that a run has for suspects on top of it, as a divisor.
+const SUSPECTS: usize = 5;
+
 /// Time for the first suspect of a run that has used up its time budget.
 const SUSPECT_TIME: Duration = Duration::from_secs(15);
 
@@ -80,6 +83,8 @@ pub struct Queue {
     filter: MappingFilter,
     /// Number of mappings that may still be claimed.
     limit: usize,
+    /// Number of suspects that a `sync` may claim even if the others use up the limit.
+    suspects: usize,
     /// Last id of the previous claim, for selections in the order of ids.
     after: MappingId,
     stage: Stage,
@@ -107,6 +112,7 @@ impl Queue {
         Self {
             filter: job.filter.clone(),
             limit,
+            suspects: (limit / SUSPECTS).max(1),
             after: MappingId(0),
             stage: Stage::Batches,
             has_suspect: false,
@@ -209,9 +215,8 @@ impl Queue {
             Selection::Failed | Selection::NeverPushed => Stage::Done,
         };
         if self.filter.selection == Selection::Due {
-            // A run claims at least one suspect, so that a backlog does not keep suspects waiting
-            // forever.
-            self.limit = self.limit.max(1);
+            // A backlog does not keep suspects waiting, and they take no place from it.
+            self.limit = self.limit.max(self.suspects);
         }
         Ok(())
     }

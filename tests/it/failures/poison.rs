@@ -93,3 +93,25 @@ fn a_mapping_that_fails_does_not_release_unchanged_ones_of_its_item() {
     let counts = ["failed", "unchanged", "given_back"].map(|key| report[key].as_i64());
     assert_eq!(counts, [Some(1), Some(2), Some(0)]);
 }
+
+/// A run was killed. Its mappings do not wait until nothing else is due, and take no place from what is.
+#[test]
+fn suspects_have_a_fifth_of_the_limit_on_top_of_it() {
+    let mut world = World::new();
+    for number in 1..=30 {
+        world.closed_issue(&format!("acme/shop#{number}"));
+    }
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = now() - interval '1 hour'
+         WHERE id <= 5",
+    );
+    let moved =
+        "SELECT count(*) FROM core_item i JOIN core_externalissuemapping m ON m.item_id = i.id
+        WHERE i.status = 'Testing'";
+    for (suspects, others) in [(2, 10), (4, 20), (5, 25)] {
+        world.run(&["sync", "--limit", "10"]).exits(0);
+        let [first, rest] =
+            ["<= 5", "> 5"].map(|which| world.one::<i64>(&format!("{moved} AND m.id {which}")));
+        assert_eq!((first, rest), (suspects, others));
+    }
+}
