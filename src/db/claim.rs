@@ -131,12 +131,14 @@ impl Db {
     }
 
     /// Puts mappings that this run holds behind everything that is due now, each in its own part
-    /// of the claim. A row that another session has locked keeps its place.
+    /// of the claim, and behind everything else that failed, because it was tried. A row that another
+    /// session has locked keeps its place.
     pub fn postpone(&mut self, run: Uuid, ids: &[MappingId], now: DateTime<Utc>) -> Result<()> {
         let sql = format!(
             "/* postpone */ UPDATE core_externalissuemapping m SET
                 worker_due_at = CASE WHEN m.worker_due_at < $3 THEN $3 ELSE m.worker_due_at END,
-                worker_recheck_at = CASE WHEN m.worker_due_at IS NULL AND m.worker_recheck_at < $3 THEN $3 ELSE m.worker_recheck_at END
+                worker_recheck_at = CASE WHEN m.worker_due_at IS NULL AND m.worker_recheck_at < $3 THEN $3 ELSE m.worker_recheck_at END,
+                worker_error_at = CASE WHEN m.worker_error IS NOT NULL AND m.worker_due_at IS NOT NULL THEN $3 ELSE m.worker_error_at END
              WHERE {HELD} FOR UPDATE SKIP LOCKED))"
         );
         let doing = "putting mappings behind the others";

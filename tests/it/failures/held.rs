@@ -71,3 +71,32 @@ fn items_that_a_session_holds_neither_use_up_the_time_nor_take_the_places_of_oth
     world.sync();
     assert_eq!(world.one::<i64>(moved), 40);
 }
+
+/// The two that failed longest ago are tried first, and are put behind the others.
+#[test]
+fn retry_failed_reaches_what_it_has_not_tried_beside_items_that_a_session_holds() {
+    let mut world = World::new();
+    for number in 1..=4 {
+        world.closed_issue(&format!("acme/shop#{number}"));
+    }
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_error = 'old', worker_attempts = 10, worker_due_at = NULL,
+            worker_error_at = now() - interval '3 days' + id * interval '1 hour'",
+    );
+    let mut agira = world.database.client();
+    let mut transaction = agira.transaction().unwrap();
+    let held = "UPDATE core_item SET title = title WHERE id IN
+        (SELECT item_id FROM core_externalissuemapping WHERE id <= 2)";
+    assert_eq!(transaction.execute(held, &[]).unwrap(), 2);
+    let moved = "SELECT coalesce(sum(m.id), 0) FROM core_item i JOIN core_externalissuemapping m ON m.item_id = i.id
+        WHERE i.status = 'Testing'";
+    let limited = ["retry-failed", "--limit", "2"];
+    world.run(&limited).exits(0).prints("2 released");
+    world.run(&limited).exits(0).prints("2 items moved");
+    transaction.rollback().unwrap();
+    assert_eq!(
+        world.one::<i64>(&format!("SELECT ({moved})::bigint")),
+        3 + 4
+    );
+    world.run(&limited).exits(0).prints("2 items moved");
+}

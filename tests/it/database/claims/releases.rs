@@ -294,3 +294,25 @@ fn the_failure_of_another_run_does_not_make_a_suspect_of_what_a_run_holds() {
         assert_eq!(bench.trouble(id).0, 0);
     }
 }
+
+/// What is parked gets one attempt per change, at most one in 6 h after its error.
+#[test]
+fn putting_rows_behind_the_others_leaves_a_parked_one_as_it_was() {
+    let mut bench = Bench::new();
+    let [parked, waiting, failed] = [Parked, Waiting, BackingOff].map(|class| bench.row_in(class));
+    let before = [parked, waiting].map(|id| bench.row(id));
+    for id in [parked, waiting, failed] {
+        bench.take(id, 2);
+    }
+    let (run, now) = (bench.hold.run, bench.at(3));
+    let ids = [parked, waiting, failed];
+    bench.db.postpone(run, &ids, now).unwrap();
+    bench.db.release(run, &ids).unwrap();
+    assert_eq!([parked, waiting].map(|id| bench.row(id)), before);
+    // What failed later comes first.
+    let other = bench.issue();
+    let claimed = bench.take(other, 2);
+    bench.fail(&claimed, Some(60), 2);
+    let first = bench.claim(&select(Selection::Failed), 2, 4);
+    assert_eq!(first, [parked, other]);
+}
