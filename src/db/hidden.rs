@@ -51,11 +51,12 @@ impl Db {
                 "m.worker_recheck_at",
             ),
         };
+        let may_ask = filter.may_ask("$1");
         // The lock on the repository keeps a poll from waking its mappings at the same time.
         let sql = format!(
             "/* set_aside */ WITH seen AS MATERIALIZED (
                 SELECT m.id, {REPOSITORY} AS name FROM core_externalissuemapping m
-                WHERE m.worker_claim IS NULL AND {condition} AND {NARROWED} ORDER BY {order}, m.id LIMIT $4
+                WHERE m.worker_claim IS NULL AND {condition} AND {NARROWED}{may_ask} ORDER BY {order}, m.id LIMIT $4
              ), hidden AS MATERIALIZED (
                 SELECT r.name, r.error FROM worker_repository r
                 WHERE r.error IS NOT NULL AND r.error_at IS NOT NULL AND r.name = ANY(ARRAY(SELECT name FROM seen))

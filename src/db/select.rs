@@ -131,11 +131,12 @@ impl Db {
         now: DateTime<Utc>,
     ) -> Result<Vec<Claimed>> {
         // The second array has the rows that `Db::mark` would make due.
+        let may_ask = filter.may_ask("$5");
         let sql = format!(
             "/* select */ SELECT {COLUMNS} FROM {TABLES} WHERE m.id = ANY(ARRAY({}) || ARRAY(
                 SELECT m.id FROM core_externalissuemapping m
                 WHERE m.id = ANY($7::bigint[]) AND m.id <> ALL($6::bigint[]) AND m.worker_claim IS NULL AND m.worker_due_at IS NULL
-                AND (m.worker_recheck_at IS NOT NULL OR m.worker_error_at + interval '6 hours' <= $5) AND {NARROWED}))",
+                AND (m.worker_recheck_at IS NOT NULL OR m.worker_error_at + interval '6 hours' <= $5) AND {NARROWED}{may_ask}))",
             filter.ids("")
         );
         let (projects, mappings) = (&filter.projects, &filter.mappings);

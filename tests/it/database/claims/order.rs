@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Barrier;
 
+use agira_worker::db::Part;
+
 use super::Class::*;
 use super::*;
 
@@ -315,4 +317,26 @@ fn concurrent_runs_claim_every_row_exactly_once() {
         "some row was claimed twice"
     );
     assert_eq!(bench.unclaimed(), 0);
+}
+
+/// There are more of them than the statement reads besides the limit of the run.
+#[test]
+fn mappings_of_a_paused_owner_do_not_hide_those_of_a_hidden_repository() {
+    let mut bench = Bench::new();
+    let [hidden, healthy] = [20, 30].map(|due| bench.row_at(Some(due), None));
+    let now = bench.at(100);
+    bench.execute(&format!(
+        "UPDATE core_externalissuemapping SET html_url = 'https://github.com/acme/hidden/issues/1' WHERE id = {hidden};
+         INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, error, error_at)
+            VALUES ('acme/hidden', now(), now(), 'hidden', now());
+         INSERT INTO worker_pause (scope, until, reason) VALUES ('github:paused', '{now}'::timestamptz + interval '1 hour', 'limit');
+         INSERT INTO core_externalissuemapping (github_id, number, kind, state, html_url, last_synced_at, item_id, pr_body,
+            merge_commit_sha, worker_due_at)
+         SELECT 1000000 + n, n, 'Issue', 'open', 'https://github.com/Paused/shop/issues/' || n, now(), m.item_id, '', '', now()
+         FROM core_externalissuemapping m, generate_series(1, 1010) n WHERE m.id = {healthy}"
+    ));
+    let batch = bench.db.set_aside(&due(), Part::Due, 1, now).unwrap();
+    assert_eq!((batch.set, batch.others), (1, 1));
+    bench.check(hidden, Waiting, 100);
+    assert_eq!(bench.claim(&due(), 1, 100), [healthy]);
 }
