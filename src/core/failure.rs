@@ -8,9 +8,13 @@ use std::fmt;
 /// longer wait is a mistake, such as a reset in milliseconds.
 pub const LONGEST_WAIT: u64 = 2 * 60 * 60;
 
-/// Begin of the message of [`MappingErrorKind::Unanswered`] about an issue or pull request. A mapping
-/// whose stored error begins like this was left to a later run before.
+/// Begin of the message of [`MappingErrorKind::Unanswered`]. A mapping or a repository whose stored
+/// error begins like this was left to a later run before.
 pub const NO_ANSWER: &str = "GitHub gives no answer about";
+
+/// Begin of the message about one thing that GitHub failed at as a whole, while it answered the
+/// lightest query.
+pub const CANNOT_ANSWER: &str = "GitHub could not answer";
 
 /// Begin of the message about a repository whose issues are turned off. It can be polled all the same,
 /// so that a stored error that begins like this decides what a poll means.
@@ -144,6 +148,15 @@ impl MappingError {
     /// Returns the release of a claim that goes behind what is due.
     pub fn postponed(message: impl Into<String>) -> Self {
         Self::new(MappingErrorKind::Postponed, message)
+    }
+
+    /// Returns true if GitHub gave no answer about this thing. If it is so about everything, the
+    /// failure is GitHub's.
+    pub fn is_silence(&self) -> bool {
+        match self.kind {
+            MappingErrorKind::Unanswered => true,
+            kind => kind == MappingErrorKind::Failed && self.message.starts_with(CANNOT_ANSWER),
+        }
     }
 
     /// Returns true if the claim is released without a failure.

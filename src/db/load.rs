@@ -12,7 +12,23 @@ use super::value::Row;
 use crate::core::model::*;
 use crate::core::records::{Decision, Link, MappingRow};
 
+/// Number of waiting mappings among which an answer of GitHub is looked for.
+const WITNESSES: i64 = 200;
+
 impl Db {
+    /// Reads waiting mappings without an error, those that are rechecked next. GitHub answered the
+    /// last looks at them.
+    pub fn healthy(&mut self, now: DateTime<Utc>) -> Result<Vec<Claimed>> {
+        let sql = format!(
+            "/* healthy */ SELECT {COLUMNS} FROM {TABLES} WHERE m.id = ANY(ARRAY(
+                SELECT m.id FROM core_externalissuemapping m
+                WHERE m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at > $1
+                AND m.worker_error IS NULL ORDER BY m.worker_recheck_at, m.id LIMIT {WITNESSES}))
+             ORDER BY m.worker_recheck_at, m.id"
+        );
+        Claimed::all(&self.rows("reading healthy mappings", &sql, &[&now])?)
+    }
+
     /// Reads the rows and links that the plans of a slice depend on. The rows are those of the
     /// slice, those with these GitHub ids, and all pull request rows of these items. The links are
     /// those of the slice's issues, and those to pull requests with these GitHub ids. `run` holds

@@ -8,7 +8,9 @@ use super::extras::Asked;
 use super::queries;
 use super::response::GithubError;
 use super::schema::{GraphqlError, alias_answer};
-use crate::core::failure::{FailureKind, MappingError, MappingErrorKind, ServiceError};
+use crate::core::failure::{
+    CANNOT_ANSWER, FailureKind, MappingError, MappingErrorKind, ServiceError,
+};
 use crate::core::model::Repository;
 
 /// Number of further requests of a run about a target that GitHub gave no answer about.
@@ -256,7 +258,7 @@ impl Github {
             }
         }
         let message = self.only_this_fails(error)?;
-        Err(MappingError::failed(format!("GitHub could not answer: {message}")).into())
+        Err(MappingError::failed(format!("{CANNOT_ANSWER}: {message}")).into())
     }
 
     fn batch_once<T: Target>(

@@ -21,8 +21,14 @@ use crate::db::Claimed;
 use crate::github::Fetched;
 use crate::report::{StoppedBy, Subject};
 
+/// Number of repositories whose healthy mappings tell whether GitHub is silent about all.
+const WITNESSES: usize = 3;
+
 /// Vectors of existing objects, which a write has to send back.
 pub type Vectors = HashMap<Uuid, Map<String, Value>>;
+
+/// GitHub's answer about one target; `None` if its turn did not come.
+type Answer = Option<Result<Snapshot, MappingError>>;
 
 /// A mapping that dropped out of the steps, because it failed or has to be released.
 pub struct Dropped {
@@ -99,8 +105,48 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
         return Ok((Vec::new(), rest));
     }
     targets.sort_by_cached_key(|target| run.github.batch_key(target.repository.owner()));
+    let answers = ask(run, &targets, &mut rest)?;
+    let not_asked = match &rest.stop {
+        Some(stop) => stop.to_string(),
+        None => "the time budget is used up".to_owned(),
+    };
+    let answer = |address: &Address| {
+        let index = targets.iter().position(|target| target == address)?;
+        answers.get(index)?.as_ref()
+    };
+    let counts = |(claimed, address): &(Claimed, Address)| {
+        let error = answer(address).and_then(|answer| answer.as_ref().err());
+        error.is_some_and(|error| counts_alone(&claimed.mapping, error))
+    };
+    // Only if somebody would count an attempt does it matter who is to blame.
+    let is_outage = addressed.iter().any(counts) && is_silent(run, &answers, &mut rest)?;
+    let mut snapshots = Vec::with_capacity(addressed.len());
+    for (claimed, address) in addressed {
+        let result = match answer(&address) {
+            Some(Ok(snapshot)) => verified(run, &claimed, &address, snapshot)?,
+            Some(Err(error)) if error.is_silence() => {
+                Err(unanswered(run, &claimed.mapping, error, is_outage))
+            }
+            Some(Err(error)) => Err(error.clone()),
+            None if run.github.leaves_out(address.repository.owner()) => {
+                rest.not_asked += 1;
+                Err(limited(run, &address))
+            }
+            None => Err(MappingError::released(not_asked.as_str())),
+        };
+        match result {
+            Ok(snapshot) => snapshots.push((claimed, snapshot)),
+            Err(error) => rest.drop(claimed, error),
+        }
+    }
+    snapshots.sort_by_key(|(claimed, snapshot)| (claimed.item.id, closed_at(snapshot)));
+    Ok((snapshots, rest))
+}
+
+/// Asks GitHub about each target once.
+fn ask(run: &mut Run, targets: &[Address], rest: &mut Rest) -> Result<Vec<Answer>, Stop> {
     let claims = RefCell::new((&mut run.claims, &mut run.db));
-    let Fetched { answers, ended_by } = run.github.fetch(&targets, &|count| {
+    let Fetched { answers, ended_by } = run.github.fetch(targets, &|count| {
         run.progress.inc(count as u64);
         let (claims, db) = &mut *claims.borrow_mut();
         if let Err(error) = claims.renew(db) {
@@ -122,29 +168,53 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
         }
     }
     run.store_limits()?;
-    let not_asked = match &rest.stop {
-        Some(stop) => stop.to_string(),
-        None => "the time budget is used up".to_owned(),
-    };
-    let mut snapshots = Vec::with_capacity(addressed.len());
-    for (claimed, address) in addressed {
-        let index = targets.iter().position(|target| *target == address);
-        let result = match index.and_then(|index| answers.get(index)?.as_ref()) {
-            Some(Ok(snapshot)) => verified(run, &claimed, &address, snapshot)?,
-            Some(Err(error)) => Err(unanswered(run, &claimed.mapping, error.clone())),
-            None if run.github.leaves_out(address.repository.owner()) => {
-                rest.not_asked += 1;
-                Err(limited(run, &address))
-            }
-            None => Err(MappingError::released(not_asked.as_str())),
+    Ok(answers)
+}
+
+/// Returns true if GitHub is silent about whatever it is asked. If it is silent about all targets of
+/// a slice, it is asked about healthy mappings, too: two sick issues in a quiet world are no outage.
+/// Without healthy mappings, only one target alone is to blame itself.
+fn is_silent(run: &mut Run, answers: &[Answer], rest: &mut Rest) -> Result<bool, Stop> {
+    if is_heard(answers) {
+        return Ok(false);
+    }
+    if rest.stop.is_some() || run.budget.exhausted().is_some() {
+        return Ok(true);
+    }
+    let witnesses = witnesses(run)?;
+    if witnesses.is_empty() {
+        return Ok(answers.iter().flatten().count() > 1);
+    }
+    let answers = ask(run, &witnesses, rest)?;
+    Ok(!is_heard(&answers))
+}
+
+/// Returns true if GitHub answered anything about a target.
+fn is_heard(answers: &[Answer]) -> bool {
+    let mut answers = answers.iter().flatten();
+    answers.any(|answer| !answer.as_ref().is_err_and(|error| error.is_silence()))
+}
+
+/// Returns the addresses of healthy mappings, each in another repository.
+fn witnesses(run: &mut Run) -> Result<Vec<Address>, Stop> {
+    let now = run.now();
+    let mut found: Vec<Address> = Vec::new();
+    for claimed in run.db.healthy(now)? {
+        let Ok(address) = claimed.mapping.address(&claimed.item) else {
+            continue;
         };
-        match result {
-            Ok(snapshot) => snapshots.push((claimed, snapshot)),
-            Err(error) => rest.drop(claimed, error),
+        let is_new = found
+            .iter()
+            .all(|other| other.repository != address.repository);
+        if is_new && !run.github.leaves_out(address.repository.owner()) {
+            found.push(address);
+        }
+        if found.len() == WITNESSES {
+            break;
         }
     }
-    snapshots.sort_by_key(|(claimed, snapshot)| (claimed.item.id, closed_at(snapshot)));
-    Ok((snapshots, rest))
+    found.sort_by_cached_key(|target| run.github.batch_key(target.repository.owner()));
+    Ok(found)
 }
 
 /// Reports a mapping whose installation must not be used now.
@@ -163,22 +233,29 @@ fn limited(run: &mut Run, address: &Address) -> MappingError {
     MappingError::released(reason)
 }
 
-/// Reports an issue or pull request that GitHub gave no answer about. If the run before met the
-/// same, it is the mapping's own failure, so that it neither comes first nor ends all runs with the
-/// exit code of an outage.
-fn unanswered(run: &mut Run, mapping: &Mapping, mut error: MappingError) -> MappingError {
-    if error.kind != MappingErrorKind::Unanswered {
-        return error;
-    }
+/// Returns true if the silence about an issue or pull request is the mapping's own failure, unless
+/// GitHub is silent about all: GitHub answered the lightest query meanwhile, or the run before met
+/// the same.
+fn counts_alone(mapping: &Mapping, error: &MappingError) -> bool {
     let stored = mapping.error.as_deref().unwrap_or_default();
-    if stored.starts_with(NO_ANSWER) {
-        error.kind = MappingErrorKind::Failed;
-    } else {
-        let reason = format!("{}; the next run asks again", error.message);
-        log::warn!("{reason}");
-        run.report.stop(StoppedBy::Github, &reason);
+    error.is_silence() && (error.kind == MappingErrorKind::Failed || stored.starts_with(NO_ANSWER))
+}
+
+/// Reports an issue or pull request that GitHub gave no answer about. Its own failure counts, so
+/// that it neither comes first nor ends all runs with the exit code of an outage.
+fn unanswered(
+    run: &mut Run,
+    mapping: &Mapping,
+    error: &MappingError,
+    is_outage: bool,
+) -> MappingError {
+    if !is_outage && counts_alone(mapping, error) {
+        return MappingError::failed(error.message.as_str());
     }
-    error
+    let reason = format!("{}; the next run asks again", error.message);
+    log::warn!("{reason}");
+    run.report.stop(StoppedBy::Github, &reason);
+    MappingError::unanswered(error.message.as_str())
 }
 
 /// Returns the snapshot if it is of the issue or pull request that the mapping means, and may be

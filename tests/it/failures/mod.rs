@@ -16,5 +16,6 @@ mod sick_process;
 mod sick_repositories;
 mod sick_weaviate;
 mod signals;
+mod silence;
 mod turned_off;
 mod wire_faults;

@@ -609,6 +609,9 @@ fn the_mappings_of_a_hidden_repository_are_found_by_index() {
             assert!(batch.others > 0, "{batch:?}");
         });
     }
+    grown.check("reading healthy mappings", FEW, |db, _| {
+        assert!(!db.healthy(grown.at(0)).unwrap().is_empty());
+    });
     grown.check("waking nobody", FEW, |db, _| {
         assert_eq!(db.wake(grown.at(OVERDUE)).unwrap(), 0);
     });

@@ -1,0 +1,116 @@
+//! A GitHub that gives no answer about single repositories and issues, or about all of them, in run after run.
+
+use kit::github::NullAlias;
+use serde_json::{Value, json};
+
+use crate::fixtures::seconds_from_now;
+use crate::harness::{Run, World};
+
+fn silence() -> NullAlias {
+    NullAlias {
+        message: Some("Something went wrong while executing your query.".to_owned()),
+        kind: None,
+        has_path: true,
+    }
+}
+
+/// Lets GitHub give no answer about these, or answer again.
+fn silence_all(world: &World, keys: &[&str], count: usize) {
+    for key in keys {
+        world.github.nullify(key, count, silence());
+    }
+}
+
+const SICK: [&str; 3] = ["acme/shop#1", "acme/shop#2", "acme/docs#3"];
+
+/// Returns a world with three closed issues, after a healthy one of another repository was checked, if there is one.
+fn closed(has_witness: bool) -> World {
+    let mut world = World::new();
+    if has_witness {
+        world.issue("zoo/keeper#1", "Working");
+        world.sync();
+    }
+    for key in SICK {
+        world.issue(key, "Working");
+        world.github.close(key, &seconds_from_now(-5));
+    }
+    world
+}
+
+fn sync(world: &World, code: i32) -> Run {
+    world.run(&["sync", "--output", "json"]).exits(code)
+}
+
+/// Attempts of the sick issues' mappings.
+fn attempts(world: &mut World) -> Value {
+    world.one("SELECT json_agg(worker_attempts ORDER BY id) FROM core_externalissuemapping WHERE html_url NOT LIKE '%/zoo/%'")
+}
+
+fn backoff_is_over(world: &mut World) {
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_due_at = now() WHERE worker_due_at > now()",
+    );
+}
+
+/// The environment never counts an attempt. All go on at once when GitHub answers again.
+#[test]
+fn an_outage_of_all_looks_counts_no_attempt() {
+    for has_witness in [false, true] {
+        let mut world = closed(has_witness);
+        silence_all(&world, &SICK, 999);
+        silence_all(&world, &["zoo/keeper#1"], 999);
+        for _ in 0..4 {
+            let run = sync(&world, 75);
+            assert_eq!(run.json()["stopped_by"], "github", "{}", run.all());
+            assert_eq!(attempts(&mut world), json!([0, 0, 0]), "{}", run.all());
+            backoff_is_over(&mut world);
+        }
+        silence_all(&world, &SICK, 0);
+        let run = sync(&world, 0);
+        assert_eq!(run.json()["items_moved"], 3, "{}", run.all());
+    }
+}
+
+/// The same if GitHub fails at each look as a whole, and answers the lightest query.
+#[test]
+fn looks_that_all_fail_as_a_whole_count_no_attempt() {
+    for has_witness in [false, true] {
+        let mut world = closed(has_witness);
+        for key in SICK.iter().chain(&["zoo/keeper#1"]) {
+            world.github.make_too_heavy(key);
+        }
+        for _ in 0..2 {
+            sync(&world, 75);
+            assert_eq!(attempts(&mut world), json!([0, 0, 0]));
+        }
+    }
+}
+
+/// Nothing else is due, so that a healthy mapping has to tell whether GitHub is silent about all.
+#[test]
+fn sick_issues_in_a_quiet_world_are_no_outage() {
+    let mut world = closed(true);
+    silence_all(&world, &SICK, 999);
+    sync(&world, 75);
+    assert_eq!(attempts(&mut world), json!([0, 0, 0]));
+    let healthy = "SELECT row_to_json(m)::text FROM core_externalissuemapping m WHERE html_url LIKE '%/zoo/%'";
+    let before: String = world.one(healthy);
+    for count in 1..=3 {
+        let run = sync(&world, 3);
+        assert_eq!(
+            attempts(&mut world),
+            json!([count, count, count]),
+            "{}",
+            run.all()
+        );
+        sync(&world, 0);
+        backoff_is_over(&mut world);
+    }
+    assert_eq!(world.one::<String>(healthy), before);
+    let mut world = closed(true);
+    for key in SICK {
+        world.github.make_too_heavy(key);
+    }
+    sync(&world, 3);
+    assert_eq!(attempts(&mut world), json!([1, 1, 1]));
+}
