@@ -30,8 +30,10 @@ pub struct RepositoryCursors {
     pub cursors: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// Time of the last poll (UTC).
     pub polled_at: Option<DateTime<Utc>>,
-    /// The reason why it is hidden from our credentials; `None` if it is not.
-    pub hidden: Option<String>,
+    /// The failure of the last poll, or the reason why it is hidden.
+    pub error: Option<String>,
+    /// It is hidden from our credentials.
+    pub is_hidden: bool,
     /// It was found hidden less than an hour ago, so that it must not be polled yet.
     pub is_resting: bool,
 }
@@ -61,6 +63,13 @@ pub struct PollResult {
     pub marks: Vec<MappingId>,
 }
 
+impl RepositoryCursors {
+    /// Returns the reason why it is hidden from our credentials; `None` if it is not.
+    pub fn hidden(&self) -> Option<&str> {
+        self.error.as_deref().filter(|_| self.is_hidden)
+    }
+}
+
 impl PollResult {
     /// Returns true if it changes no mapping.
     pub fn is_quiet(&self) -> bool {
@@ -80,7 +89,7 @@ impl Db {
     pub fn repositories_to_poll(&mut self, now: DateTime<Utc>) -> Result<Vec<RepositoryCursors>> {
         let sql = "/* repositories_to_poll */ SELECT name, r.issues_cursor, r.pull_requests_cursor,
                 CASE WHEN r.polled_at <= $1::timestamptz + interval '65 minutes' THEN r.polled_at END AS polled_at,
-                CASE WHEN r.error_at IS NOT NULL THEN r.error END AS hidden,
+                r.error, coalesce(r.error IS NOT NULL AND r.error_at IS NOT NULL, false) AS is_hidden,
                 coalesce(r.error_at BETWEEN $1::timestamptz AND $1::timestamptz + interval '65 minutes', false) AS is_resting
              FROM worker_repository r
              FULL JOIN (
@@ -93,7 +102,8 @@ impl Db {
                 name: row.get("name")?,
                 cursors: Option::zip(row.get("issues_cursor")?, row.get("pull_requests_cursor")?),
                 polled_at: row.get("polled_at")?,
-                hidden: row.get("hidden")?,
+                error: row.get("error")?,
+                is_hidden: row.get("is_hidden")?,
                 is_resting: row.get("is_resting")?,
             })
         });

@@ -12,7 +12,9 @@ use super::queries;
 use super::response::GithubError;
 use super::schema::{Connection, github_id, visible};
 use crate::core::discovery::{RemoteChange, RemoteRef};
-use crate::core::failure::{self, FailureKind, MappingError, ServiceError};
+use crate::core::failure::{
+    self, FailureKind, MappingError, MappingErrorKind, NO_ANSWER, ServiceError,
+};
 use crate::core::model::{GithubId, Repository};
 use crate::core::text::{quoted, storable};
 
@@ -172,16 +174,24 @@ impl Target for PollProgress<'_> {
     ) -> Result<ChangesPage, GithubError> {
         let repository = self.repository();
         let value = answer.map_err(|error| {
-            let message = format!(
-                "repository {repository} cannot be read with {}: {}",
-                github.label(),
-                error.describe()
+            let (kind, reason) = (
+                failure::graphql_poll(error.kind.as_deref()),
+                error.describe(),
             );
-            MappingError::new(failure::graphql_poll(error.kind.as_deref()), message)
+            let message = match kind {
+                MappingErrorKind::Unanswered => {
+                    format!("{NO_ANSWER} repository {repository}: {reason}")
+                }
+                _ => format!(
+                    "repository {repository} cannot be read with {}: {reason}",
+                    github.label()
+                ),
+            };
+            MappingError::new(kind, message)
         })?;
         let unusable = |reason: &str| {
             MappingError::unanswered(format!(
-                "GitHub returned nothing usable about repository {repository}: {}",
+                "{NO_ANSWER} repository {repository} that can be used: {}",
                 quoted(reason)
             ))
         };

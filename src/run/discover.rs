@@ -9,7 +9,7 @@ use super::job::Job;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::discovery::{Candidate, RemoteChange, marks};
-use crate::core::failure::{ISSUES_OFF, MappingError, MappingErrorKind};
+use crate::core::failure::{ISSUES_OFF, MappingError, MappingErrorKind, NO_ANSWER};
 use crate::core::model::{MappingId, Repository};
 use crate::core::text::recorded;
 use crate::db::{PollResult, RepositoryCursors};
@@ -32,6 +32,16 @@ const LAST_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 /// GitHub's answer about one repository.
 type Answer = Result<RepositoryChanges, MappingError>;
 
+/// A repository that GitHub gave no answer about.
+struct Silence {
+    name: String,
+    reason: String,
+    /// It is the repository's own failure if GitHub answers about another one.
+    is_known: bool,
+    /// The same even if there is no other one: GitHub answered the lightest query meanwhile.
+    is_own: bool,
+}
+
 /// The polls of one run.
 #[derive(Default)]
 struct Discovery {
@@ -45,6 +55,10 @@ struct Discovery {
     /// Number of those that are hidden, and the first reason.
     hidden: usize,
     reason: Option<String>,
+    /// GitHub answered about a repository.
+    is_heard: bool,
+    /// Repositories that it gave no answer about.
+    silent: Vec<Silence>,
     /// Number of repositories that this run polls unless its time ends.
     total: usize,
     /// Results that change no mapping; one statement stores all of them at the end.
@@ -67,6 +81,7 @@ pub fn changes(run: &mut Run, job: &Job) -> Result<Vec<MappingId>, Stop> {
         discovery.add(run, repository, now);
     }
     let polled = discovery.poll(run, now);
+    discovery.report_silence(run);
     // This is stored even if a limit or an outage ended the polls.
     discovery.store_quiet(run, now)?;
     polled?;
@@ -86,10 +101,10 @@ impl Discovery {
             return;
         };
         self.known += 1;
-        match &repository.hidden {
+        match repository.hidden() {
             Some(reason) if repository.is_resting => {
                 self.hidden += 1;
-                self.reason.get_or_insert_with(|| reason.clone());
+                self.reason.get_or_insert_with(|| reason.to_owned());
                 run.hidden.insert(name.clone());
             }
             _ => {
@@ -161,8 +176,9 @@ impl Discovery {
         for (repository, answer) in answers {
             let answer = answer.and_then(|read| with_issues(&repository, read));
             let result = result(&repository, &answer, begin);
-            if let (Err(error), Some(reason)) = (&answer, &result.error) {
-                self.fail(run, &repository.name, error.kind, reason);
+            match (&answer, &result.error) {
+                (Err(error), Some(reason)) => self.fail(run, &repository, error, reason),
+                _ => self.is_heard = true,
             }
             results.push(result);
             changes.push(match answer {
@@ -188,23 +204,54 @@ impl Discovery {
     }
 
     /// Reports a repository that could not be read.
-    fn fail(&mut self, run: &mut Run, name: &str, kind: MappingErrorKind, reason: &str) {
-        match kind {
+    fn fail(
+        &mut self,
+        run: &mut Run,
+        repository: &RepositoryCursors,
+        error: &MappingError,
+        reason: &str,
+    ) {
+        let name = &repository.name;
+        match error.kind {
+            _ if error.is_silence() => {
+                let before = repository.error.as_deref().unwrap_or_default();
+                let is_own = error.kind == MappingErrorKind::Failed;
+                self.silent.push(Silence {
+                    name: name.clone(),
+                    reason: reason.to_owned(),
+                    is_known: is_own || repository.is_hidden || before.starts_with(NO_ANSWER),
+                    is_own,
+                });
+            }
             MappingErrorKind::RepositoryHidden => {
+                self.is_heard = true;
                 self.hidden += 1;
                 self.reason.get_or_insert_with(|| reason.to_owned());
                 run.report.repositories_failed += 1;
                 log::error!("{name}: {reason}; it is polled again after an hour");
             }
-            MappingErrorKind::Unanswered => {
-                let reason = format!("{name}: {reason}; the next run polls it again");
-                log::warn!("{reason}");
-                run.report.stop(StoppedBy::Github, &reason);
-            }
             MappingErrorKind::Released | MappingErrorKind::Postponed => self.unfinished += 1,
-            MappingErrorKind::Failed | MappingErrorKind::Gone => {
+            MappingErrorKind::Failed | MappingErrorKind::Gone | MappingErrorKind::Unanswered => {
+                self.is_heard = true;
                 run.report.repositories_failed += 1;
                 log::error!("{name}: {reason}; the next run polls it again");
+            }
+        }
+    }
+
+    /// Reports the repositories that GitHub gave no answer about. One of them must not end all runs
+    /// with the exit code of an outage, but the silence about all of two or more is an outage.
+    fn report_silence(&mut self, run: &mut Run) {
+        let is_lone = self.silent.len() == 1;
+        for silence in std::mem::take(&mut self.silent) {
+            let Silence { name, reason, .. } = &silence;
+            let reason = format!("{name}: {reason}; the next run polls it again");
+            if silence.is_known && self.is_heard || silence.is_own && is_lone {
+                run.report.repositories_failed += 1;
+                log::error!("{reason}");
+            } else {
+                log::warn!("{reason}");
+                run.report.stop(StoppedBy::Github, &reason);
             }
         }
     }
@@ -353,7 +400,7 @@ fn result(repository: &RepositoryCursors, answer: &Answer, begin: DateTime<Utc>)
         pull_requests_cursor,
         error: None,
         is_hidden: false,
-        was_hidden: repository.hidden.is_some(),
+        was_hidden: repository.is_hidden,
         is_far_behind: false,
         is_ahead: false,
         marks: Vec::new(),
@@ -402,7 +449,7 @@ fn result(repository: &RepositoryCursors, answer: &Answer, begin: DateTime<Utc>)
 /// Returns the changes unless looks have failed because issues are turned off in the repository,
 /// and they still are.
 fn with_issues(repository: &RepositoryCursors, read: RepositoryChanges) -> Answer {
-    let known = repository.hidden.as_deref().filter(|_| read.issues_are_off);
+    let known = repository.hidden().filter(|_| read.issues_are_off);
     match known.filter(|reason| reason.starts_with(ISSUES_OFF)) {
         Some(reason) => Err(MappingError::hidden(reason)),
         None => Ok(read),

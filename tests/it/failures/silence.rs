@@ -114,3 +114,67 @@ fn sick_issues_in_a_quiet_world_are_no_outage() {
     sync(&world, 3);
     assert_eq!(attempts(&mut world), json!([1, 1, 1]));
 }
+
+/// It is asked about in each run, and its silence is an outage only if GitHub is silent about the others, too.
+#[test]
+fn one_repository_that_github_never_answers_about_does_not_end_all_runs_with_75() {
+    let mut world = World::new();
+    for key in ["acme/shop#1", "zoo/keeper#1"] {
+        world.issue(key, "Working");
+    }
+    world.sync();
+    silence_all(&world, &["zoo/keeper"], 999);
+    sync(&world, 75).logs("zoo/keeper: GitHub gives no answer about repository zoo/keeper");
+    for round in 0..3 {
+        world.github.close("acme/shop#1", &seconds_from_now(round));
+        world.github.reopen("acme/shop#1", &seconds_from_now(round));
+        let run = sync(&world, 3);
+        assert_eq!(run.json()["stopped_by"], Value::Null, "{}", run.all());
+    }
+    world.run(&["status", "--check"]).exits(0);
+    silence_all(&world, &["acme/shop"], 999);
+    for _ in 0..2 {
+        sync(&world, 75);
+    }
+    silence_all(&world, &["acme/shop", "zoo/keeper"], 0);
+    world.github.close("zoo/keeper#1", &seconds_from_now(5));
+    let run = sync(&world, 0);
+    assert_eq!(run.json()["items_moved"], 1, "{}", run.all());
+}
+
+/// A repository that is hidden was no news before.
+#[test]
+fn a_hidden_repository_that_github_stops_answering_about_does_not_end_all_runs_with_75() {
+    let mut world = World::new();
+    for key in ["acme/shop#1", "zoo/keeper#1"] {
+        world.issue(key, "Working");
+    }
+    world.sync();
+    world.github.hide_repository("zoo/keeper");
+    sync(&world, 3);
+    crate::fixtures::rest_is_over(&mut world);
+    world.github.show_repository("zoo/keeper");
+    silence_all(&world, &["zoo/keeper"], 999);
+    for _ in 0..2 {
+        sync(&world, 3);
+    }
+}
+
+/// Polls that all fail as a whole are an outage, too.
+#[test]
+fn polls_of_several_repositories_that_all_fail_are_an_outage() {
+    let mut world = World::new();
+    for key in ["acme/shop#1", "zoo/keeper#1"] {
+        world.issue(key, "Working");
+    }
+    world.sync();
+    for name in ["acme/shop", "zoo/keeper"] {
+        world
+            .github
+            .fail_polls_of(name, crate::fixtures::text_response(500, ""));
+    }
+    for _ in 0..2 {
+        let run = sync(&world, 75);
+        assert_eq!(run.json()["stopped_by"], "github", "{}", run.all());
+    }
+}
