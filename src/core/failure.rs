@@ -308,6 +308,12 @@ pub fn graphql_poll(error_type: Option<&str>) -> MappingErrorKind {
     }
 }
 
+/// Returns true if this is the reason of a repository whose issues are turned off. Its pull requests
+/// can be read all the same.
+pub fn hides_only_issues(reason: &str) -> bool {
+    reason.starts_with(ISSUES_OFF)
+}
+
 fn is_hidden(error_type: Option<&str>) -> bool {
     matches!(
         error_type,

@@ -8,6 +8,7 @@ use super::error::{describe, is_conflict};
 use super::row::{LOCK, NARROWED, REPOSITORY, column};
 use super::select::MappingFilter;
 use super::session::{Db, Parameters};
+use crate::core::failure::ISSUES_OFF;
 
 /// Time until a mapping of a hidden repository is rechecked if no poll wakes it.
 pub const HIDDEN_RECHECK: Duration = Duration::days(30);
@@ -33,6 +34,14 @@ pub struct AsideBatch {
     pub others: i64,
 }
 
+/// Returns the condition that a hidden repository hides a mapping. If its issues are turned off, it
+/// still shows its pull requests.
+fn hides(repository: &str, mapping: &str) -> String {
+    format!(
+        "{repository}.name = {mapping}.name AND ({mapping}.kind = 'Issue' OR {repository}.error NOT LIKE '{ISSUES_OFF}%')"
+    )
+}
+
 impl Db {
     /// Makes those of the first mappings of a part wait whose repositories are hidden, except for
     /// rows that another session has locked. `limit` is the number of mappings that the run may
@@ -51,11 +60,11 @@ impl Db {
                 "m.worker_recheck_at",
             ),
         };
-        let may_ask = filter.may_ask("$1");
+        let (may_ask, hides) = (filter.may_ask("$1"), hides("h", "s"));
         // The lock on the repository keeps a poll from waking its mappings at the same time.
         let sql = format!(
             "/* set_aside */ WITH seen AS MATERIALIZED (
-                SELECT m.id, {REPOSITORY} AS name FROM core_externalissuemapping m
+                SELECT m.id, m.kind, {REPOSITORY} AS name FROM core_externalissuemapping m
                 WHERE m.worker_claim IS NULL AND {condition} AND {NARROWED}{may_ask} ORDER BY {order}, m.id LIMIT $4
              ), hidden AS MATERIALIZED (
                 SELECT r.name, r.error FROM worker_repository r
@@ -64,12 +73,12 @@ impl Db {
              ), done AS (
                 UPDATE core_externalissuemapping m SET worker_due_at = NULL, worker_recheck_at = $5,
                     worker_error = h.error, worker_error_at = $1
-                FROM seen s JOIN hidden h USING (name)
+                FROM seen s JOIN hidden h ON {hides}
                 WHERE s.id = m.id AND m.id = ANY(ARRAY(SELECT m.id FROM core_externalissuemapping m
-                    WHERE m.id = ANY(ARRAY(SELECT s.id FROM seen s JOIN hidden h USING (name)))
+                    WHERE m.id = ANY(ARRAY(SELECT s.id FROM seen s JOIN hidden h ON {hides}))
                     AND m.worker_claim IS NULL AND {condition} ORDER BY m.id {LOCK})) RETURNING m.id
              ) SELECT (SELECT count(*) FROM done) AS set,
-                (SELECT count(*) FROM seen s WHERE NOT EXISTS (SELECT FROM hidden h WHERE h.name = s.name)) AS others"
+                (SELECT count(*) FROM seen s WHERE NOT EXISTS (SELECT FROM hidden h WHERE {hides})) AS others"
         );
         let (projects, mappings) = (&filter.projects, &filter.mappings);
         let (most, until) = ((limit + BATCH) as i64, now + HIDDEN_RECHECK);
@@ -115,14 +124,15 @@ impl Db {
     /// or no longer, or because their address was corrected. A row that another session has locked
     /// waits for the next run. Returns the number of mappings.
     pub fn wake(&mut self, now: DateTime<Utc>) -> Result<u64> {
+        let hides = hides("r", "f");
         // The first part reads the index of errors alone.
         let sql = format!(
             "/* wake */ WITH failed AS MATERIALIZED (
-                SELECT m.id, {REPOSITORY} AS name FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL
+                SELECT m.id, m.kind, {REPOSITORY} AS name FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL
              ) UPDATE core_externalissuemapping SET worker_recheck_at = $1 WHERE id = ANY(ARRAY(
                 SELECT m.id FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
                     SELECT f.id FROM failed f WHERE NOT EXISTS (
-                        SELECT FROM worker_repository r WHERE r.name = f.name AND r.error_at IS NOT NULL)))
+                        SELECT FROM worker_repository r WHERE {hides} AND r.error_at IS NOT NULL)))
                 AND m.worker_error IS NOT NULL AND m.worker_claim IS NULL AND m.worker_due_at IS NULL
                 AND m.worker_recheck_at > $1 ORDER BY m.id {LOCK}))"
         );

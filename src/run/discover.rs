@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Duration, Utc};
 
+use super::hidden::waits;
 use super::job::Job;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::discovery::{Candidate, RemoteChange, marks};
-use crate::core::failure::{ISSUES_OFF, MappingError, MappingErrorKind, NO_ANSWER};
+use crate::core::failure::{MappingError, MappingErrorKind, NO_ANSWER, hides_only_issues};
 use crate::core::model::{MappingId, Repository};
 use crate::core::text::recorded;
 use crate::db::{PollResult, RepositoryCursors};
@@ -101,11 +102,14 @@ impl Discovery {
             return;
         };
         self.known += 1;
-        match repository.hidden() {
+        let hidden = repository.hidden();
+        if let Some(reason) = hidden {
+            run.hidden.insert(name, reason);
+        }
+        match hidden.filter(|reason| !hides_only_issues(reason)) {
             Some(reason) if repository.is_resting => {
                 self.hidden += 1;
                 self.reason.get_or_insert_with(|| reason.to_owned());
-                run.hidden.insert(name.clone());
             }
             _ => {
                 self.total += 1;
@@ -174,10 +178,14 @@ impl Discovery {
         let mut results = Vec::new();
         let mut changes = Vec::new();
         for (repository, answer) in answers {
-            let answer = answer.and_then(|read| with_issues(&repository, read));
             let result = result(&repository, &answer, begin);
             match (&answer, &result.error) {
                 (Err(error), Some(reason)) => self.fail(run, &repository, error, reason),
+                (Ok(_), Some(reason)) if result.is_hidden => {
+                    run.report.repositories_failed += 1;
+                    log::error!("{}: {reason}; {}", result.name, waits(reason));
+                    self.is_heard = true;
+                }
                 _ => self.is_heard = true,
             }
             results.push(result);
@@ -322,8 +330,10 @@ impl Discovery {
     }
 
     fn add_stored(&mut self, run: &mut Run, result: PollResult) {
-        if result.stays_hidden() {
-            run.hidden.insert(result.name.clone());
+        match result.error.as_deref() {
+            Some(reason) if result.is_hidden => run.hidden.insert(&result.name, reason),
+            _ if result.stays_hidden() => {}
+            _ => run.hidden.remove(&result.name),
         }
         run.repositories.insert(result.name);
         self.marks.extend(result.marks);
@@ -443,17 +453,16 @@ fn result(repository: &RepositoryCursors, answer: &Answer, begin: DateTime<Utc>)
             result.is_hidden = error.kind == MappingErrorKind::RepositoryHidden;
         }
     }
-    result
-}
-
-/// Returns the changes unless looks have failed because issues are turned off in the repository,
-/// and they still are.
-fn with_issues(repository: &RepositoryCursors, read: RepositoryChanges) -> Answer {
-    let known = repository.hidden().filter(|_| read.issues_are_off);
-    match known.filter(|reason| reason.starts_with(ISSUES_OFF)) {
-        Some(reason) => Err(MappingError::hidden(reason)),
-        None => Ok(read),
+    let are_off = answer.as_ref().is_ok_and(|read| read.issues_are_off);
+    if let Some(reason) = repository
+        .hidden()
+        .filter(|one| are_off && hides_only_issues(one))
+    {
+        // Its pull requests are polled in each run, and the failure is reported once an hour.
+        result.error = Some(reason.to_owned());
+        result.is_hidden = !repository.is_resting;
     }
+    result
 }
 
 /// Reads the mappings that the changes may concern.

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use log::Level;
 
 use super::discover::OVERLAP;
+use super::hidden::waits;
 use super::job::Scope;
 use super::observe::Dropped;
 use super::plan::PlannedMapping;
@@ -115,7 +116,7 @@ fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) 
         return records.released.push(subject.mapping);
     }
     let mut record = failure_record(run, &dropped.claimed.mapping, &dropped.error);
-    if is_hidden && run.hidden.contains(&repository(subject)) {
+    if is_hidden && run.hidden.has(&dropped.claimed) {
         record.due_at = None;
         record.recheck_at = Some(run.now() + HIDDEN_RECHECK);
     }
@@ -181,11 +182,11 @@ fn hide_repositories(run: &mut Run, pushed: &Pushed) -> Result<(), Stop> {
     let dropped = pushed.rest.dropped.iter();
     let found = dropped.filter(|one| one.error.kind == MappingErrorKind::RepositoryHidden);
     let found: BTreeMap<String, String> = found
+        .filter(|one| !run.hidden.has(&one.claimed))
         .map(|one| {
             let reason = recorded(&one.error.message);
             (repository(&one.subject), reason)
         })
-        .filter(|(name, _)| !run.hidden.contains(name))
         .collect();
     if found.is_empty() {
         return Ok(());
@@ -193,7 +194,7 @@ fn hide_repositories(run: &mut Run, pushed: &Pushed) -> Result<(), Stop> {
     run.report.repositories_failed += found.len() as u64;
     let found: Vec<(String, String)> = found.into_iter().collect();
     for (name, reason) in &found {
-        log::error!("{name}: {reason}; its mappings wait, and it is polled again after an hour");
+        log::error!("{name}: {reason}; {}", waits(reason));
     }
     let (since, now) = (checked_at(run) - OVERLAP, run.now());
     // `push-weaviate` changes no due time, so that it leaves them to `sync`.
@@ -202,9 +203,9 @@ fn hide_repositories(run: &mut Run, pushed: &Pushed) -> Result<(), Stop> {
         Scope::WeaviateOnly => true,
     };
     if is_known {
-        for (name, _) in found {
-            run.repositories.insert(name.clone());
-            run.hidden.insert(name);
+        for (name, reason) in found {
+            run.hidden.insert(&name, &reason);
+            run.repositories.insert(name);
         }
     }
     Ok(())

@@ -1,28 +1,33 @@
 //! Repositories that our credentials cannot see. Their mappings wait, so that they take no place of
 //! others (design.md, "Failure model").
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::stop::{Budget, Stop};
+use crate::core::failure::hides_only_issues;
+use crate::core::model::Kind;
 use crate::db::{Claimed, Db, MappingFilter, Part, Selection};
 
 /// The repositories that a run knows to be recorded as hidden (`owner/name`, lower case).
 #[derive(Debug, Default)]
 pub struct Hidden {
-    names: HashSet<String>,
+    /// True for one of which only the issues are hidden.
+    names: HashMap<String, bool>,
     /// Mappings of some of them may not wait yet.
     is_new: bool,
 }
 
 impl Hidden {
-    /// Adds a repository.
-    pub fn insert(&mut self, name: String) {
-        self.is_new |= self.names.insert(name);
+    /// Adds a repository with the reason why it is hidden.
+    pub fn insert(&mut self, name: &str, reason: &str) {
+        let only_issues = hides_only_issues(reason);
+        let before = self.names.insert(name.to_owned(), only_issues);
+        self.is_new |= before != Some(only_issues);
     }
 
-    /// Returns true if the repository is hidden.
-    pub fn contains(&self, name: &str) -> bool {
-        self.names.contains(name)
+    /// Removes a repository that can be read again.
+    pub fn remove(&mut self, name: &str) {
+        self.names.remove(name);
     }
 
     /// Returns true if no repository is hidden.
@@ -30,10 +35,13 @@ impl Hidden {
         self.names.is_empty()
     }
 
-    /// Returns true if the repository of a mapping is hidden.
+    /// Returns true if the repository of a mapping is hidden, or its issues are and the mapping
+    /// means one.
     pub fn has(&self, Claimed { mapping, item }: &Claimed) -> bool {
-        let address = mapping.address(item);
-        address.is_ok_and(|address| self.contains(&address.repository.to_string().to_lowercase()))
+        let address = mapping.address(item).ok();
+        let name = address.map(|address| address.repository.to_string().to_lowercase());
+        let only_issues = name.and_then(|name| self.names.get(&name));
+        only_issues.is_some_and(|only_issues| !only_issues || mapping.kind == Kind::Issue)
     }
 
     /// Makes the mappings of hidden repositories wait that a claim of up to `limit` mappings would
@@ -63,5 +71,13 @@ impl Hidden {
             log::info!("{count} mappings wait until their hidden repositories can be read");
         }
         Ok(())
+    }
+}
+
+/// Returns what a repository's mappings do that is hidden for this reason.
+pub fn waits(reason: &str) -> &'static str {
+    match hides_only_issues(reason) {
+        true => "the mappings of its issues wait until GitHub shows them again",
+        false => "its mappings wait, and it is polled again after an hour",
     }
 }

@@ -12,7 +12,9 @@ use super::job::Scope;
 use super::state::Run;
 use super::stop::Stop;
 use crate::core::agira_object::{item_key, mapping_key};
-use crate::core::failure::{FailureKind, MappingError, MappingErrorKind, NO_ANSWER};
+use crate::core::failure::{
+    FailureKind, MappingError, MappingErrorKind, NO_ANSWER, hides_only_issues,
+};
 use crate::core::look;
 use crate::core::model::*;
 use crate::core::records::{Decision, ObjectState, Records};
@@ -127,7 +129,7 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
             Some(Err(error)) if error.is_silence() => {
                 Err(unanswered(run, &claimed.mapping, error, is_outage))
             }
-            Some(Err(error)) => Err(error.clone()),
+            Some(Err(error)) => Err(of_kind(&claimed.mapping, &address, error)),
             None if run.github.leaves_out(address.repository.owner()) => {
                 rest.not_asked += 1;
                 Err(limited(run, &address))
@@ -256,6 +258,15 @@ fn unanswered(
     log::warn!("{reason}");
     run.report.stop(StoppedBy::Github, &reason);
     MappingError::unanswered(error.message.as_str())
+}
+
+/// Returns the error of a mapping. Issues that are turned off do not explain why GitHub lacks a pull
+/// request.
+fn of_kind(mapping: &Mapping, address: &Address, error: &MappingError) -> MappingError {
+    if mapping.kind == Kind::Issue || !hides_only_issues(&error.message) {
+        return error.clone();
+    }
+    MappingError::failed(format!("GitHub lacks {address}, and {}", error.message))
 }
 
 /// Returns the snapshot if it is of the issue or pull request that the mapping means, and may be

@@ -156,3 +156,82 @@ fn an_issue_that_was_moved_into_a_repository_without_issues_concerns_itself_only
     assert_eq!(world.one::<i64>(hidden), 0);
     assert_eq!([MOVED, PARKED].map(|sql| world.one::<i64>(sql)), [29, 1]);
 }
+
+/// Returns a world with a pull request and an issue of `acme/off`, whose issues are turned off afterwards, and with
+/// other repositories. A look has found that they are.
+fn with_pull_request(others: &[&str]) -> World {
+    let mut world = World::new();
+    let github_id = world.github.pull_request("acme/off#1", |_| {});
+    let project = world.project("acme/off");
+    let item = agira::item(&mut world.client, project, "Working");
+    agira::pull_request(&mut world.client, item, github_id, "acme/off", 1, "open");
+    world.issue("acme/off#2", "Working");
+    for name in others {
+        world.issue(&format!("{name}#1"), "Working");
+    }
+    world.sync();
+    world.github.show("acme/off", Shown::WithoutIssues);
+    world.execute(RECHECK);
+    sync(&mut world, 3);
+    assert_eq!(world.one::<i64>(WAITING), 1);
+    world
+}
+
+const RECHECK: &str =
+    "UPDATE core_externalissuemapping SET worker_recheck_at = now() WHERE worker_due_at IS NULL";
+const PULL_REQUEST: &str = "SELECT json_build_array(state, worker_error, worker_attempts) FROM core_externalissuemapping WHERE kind = 'PR'";
+
+/// Only the issues are hidden. The pull requests are polled in each run, and looked at.
+#[test]
+fn the_pull_requests_of_a_repository_without_issues_go_on() {
+    for others in [&["acme/shop"][..], &[]] {
+        let mut world = with_pull_request(others);
+        world.github.merge("acme/off#1", &seconds_from_now(5));
+        let dry = world.run(&["sync", "--dry-run", "--output", "json"]);
+        assert_eq!(dry.exits(0).json()["claimed"], 1);
+        assert_eq!(sync(&mut world, 0)["claimed"], 1);
+        let merged = serde_json::json!(["merged", null, 0]);
+        assert_eq!(world.one::<Value>(PULL_REQUEST), merged);
+        // At the recheck, only the issue is set aside.
+        world.execute(RECHECK);
+        assert_eq!(sync(&mut world, 0)["claimed"], 1 + others.len());
+        assert_eq!(world.one::<i64>(WAITING), 1);
+        // The failure is reported once an hour, and the credentials are not to blame.
+        rest_is_over(&mut world);
+        world
+            .run(&["sync"])
+            .exits(3)
+            .logs("the mappings of its issues wait");
+        sync(&mut world, 0);
+        assert_eq!(world.one::<i64>(WAITING), 1);
+    }
+}
+
+/// An older version let it wait for the issues of its repository.
+#[test]
+fn a_pull_request_that_waits_for_issues_is_woken() {
+    let mut world = with_pull_request(&["acme/shop"]);
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_error = 'issues are turned off in acme/off', worker_error_at = now(),
+            worker_recheck_at = now() + interval '30 days' WHERE kind = 'PR'",
+    );
+    assert_eq!(sync(&mut world, 0)["claimed"], 1);
+    let open = serde_json::json!(["open", null, 0]);
+    assert_eq!(world.one::<Value>(PULL_REQUEST), open);
+}
+
+/// GitHub says the same about each number that it does not have.
+#[test]
+fn a_missing_pull_request_does_not_hide_the_issues_of_its_repository() {
+    let mut world = World::new();
+    world.github.pull_request("acme/off#1", |_| {});
+    let project = world.project("acme/off");
+    let item = agira::item(&mut world.client, project, "Working");
+    agira::pull_request(&mut world.client, item, 77, "acme/off", 7, "open");
+    world.github.show("acme/off", Shown::WithoutIssues);
+    sync(&mut world, 3);
+    let hidden = "SELECT count(*) FROM worker_repository WHERE error_at IS NOT NULL";
+    assert_eq!(world.one::<i64>(hidden), 0);
+    let row: Value = world.one(PULL_REQUEST);
+    assert_eq!(row[2], 1, "{row}");
+}
