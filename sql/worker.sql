@@ -154,7 +154,8 @@ CREATE TABLE IF NOT EXISTS worker_repository (
 DO $$
 BEGIN
     -- Earlier versions used the collation of the database.
-    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'worker_repository'::regclass AND attname = 'name' AND attcollation <> '"C"'::regcollation) THEN
+    IF EXISTS (SELECT FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation
+        WHERE a.attrelid = 'worker_repository'::regclass AND a.attname = 'name' AND c.collname <> 'C') THEN
         ALTER TABLE worker_repository ALTER COLUMN name TYPE text COLLATE "C";
     END IF;
 END

@@ -41,10 +41,10 @@ $$;
 -- Without USAGE on their schema, Agira's tables would seem to be missing. Everybody has it on PostgreSQL's own schema public.
 DO $$
 DECLARE
-    name text := (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = 'core_externalissuemapping'::regclass);
+    agira regnamespace := (SELECT relnamespace FROM pg_class WHERE oid = 'core_externalissuemapping'::regclass);
 BEGIN
-    IF NOT has_schema_privilege('agira_worker', name, 'USAGE') THEN
-        EXECUTE 'GRANT USAGE ON SCHEMA ' || name || ' TO agira_worker';
+    IF NOT has_schema_privilege('agira_worker', agira::oid, 'USAGE') THEN
+        EXECUTE 'GRANT USAGE ON SCHEMA ' || agira || ' TO agira_worker';
     END IF;
 END
 $$;

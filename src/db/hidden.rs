@@ -138,4 +138,16 @@ impl Db {
         );
         self.write("waking mappings", &sql, &[&now])
     }
+
+    /// Returns true if an issue may wait for a repository: it has failed, and its address or project
+    /// names the repository.
+    pub fn issues_wait_for(&mut self, name: &str) -> Result<bool> {
+        let sql = format!(
+            "/* issues_wait_for */ WITH failed AS MATERIALIZED (
+                SELECT m.kind, {REPOSITORY} AS name FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL
+             ) SELECT EXISTS (SELECT FROM failed WHERE kind = 'Issue' AND name = $1)"
+        );
+        let row = self.row("reading what waits for a repository", &sql, &[&name])?;
+        Ok(row.first()?)
+    }
 }

@@ -178,7 +178,11 @@ impl Discovery {
         let mut results = Vec::new();
         let mut changes = Vec::new();
         for (repository, answer) in answers {
-            let result = result(&repository, &answer, begin);
+            let mut result = result(&repository, &answer, begin);
+            if answer.is_ok() && result.is_hidden && !run.db.issues_wait_for(&result.name)? {
+                // Nobody needs the issues any more that are turned off.
+                (result.error, result.is_hidden) = (None, false);
+            }
             match (&answer, &result.error) {
                 (Err(error), Some(reason)) => self.fail(run, &repository, error, reason),
                 (Ok(_), Some(reason)) if result.is_hidden => {

@@ -207,6 +207,19 @@ fn the_pull_requests_of_a_repository_without_issues_go_on() {
     }
 }
 
+/// The failure was reported once an hour for ever, although the README says to delete the mappings.
+#[test]
+fn issues_that_nobody_names_any_more_are_no_failure() {
+    let mut world = with_pull_request(&["acme/shop"]);
+    world.execute(
+        "DELETE FROM core_externalissuemapping WHERE kind = 'Issue' AND html_url LIKE '%acme/off%'",
+    );
+    rest_is_over(&mut world);
+    sync(&mut world, 0);
+    let failed = "SELECT count(*) FROM worker_repository WHERE error IS NOT NULL";
+    assert_eq!(world.one::<i64>(failed), 0);
+}
+
 /// An older version let it wait for the issues of its repository.
 #[test]
 fn a_pull_request_that_waits_for_issues_is_woken() {

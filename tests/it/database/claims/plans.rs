@@ -612,6 +612,9 @@ fn the_mappings_of_a_hidden_repository_are_found_by_index() {
     grown.check("reading healthy mappings", FEW, |db, _| {
         assert!(!db.healthy(grown.at(0)).unwrap().is_empty());
     });
+    grown.check("reading what waits", FEW, |db, _| {
+        assert!(db.issues_wait_for("acme/shop").is_ok());
+    });
     grown.check("waking nobody", FEW, |db, _| {
         assert_eq!(db.wake(grown.at(OVERDUE)).unwrap(), 0);
     });
