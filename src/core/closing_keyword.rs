@@ -21,11 +21,11 @@ static KEYWORD: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// Parts of an HTML block in which GitHub does not look for references, and all other tags.
-static NO_TEXT: LazyLock<Regex> = LazyLock::new(|| {
+/// Comments and tags. The text inside the tags with a name does not count.
+static TAG: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?isx) <!-- .*? (?: --> | \z ) | <pre\b .*? (?: </pre> | \z ) | <code\b .*? (?: </code> | \z )
-          | <blockquote\b .*? (?: </blockquote> | \z ) | <[^>]*>",
+        r"(?isx) <!-- .*? (?: --> | \z )
+          | < (?<end>/?) (?<name> code | pre | blockquote ) (?: [\s/] [^>]* )? > | <[^>]*>",
     )
 });
 
@@ -56,16 +56,52 @@ pub fn closes(description: &str, home: &Repository, url: &str, issue: &Address) 
         })
 }
 
+/// Names of the HTML tags around the current place whose text does not count. An empty line ends a
+/// block of HTML, but no tag.
+#[derive(Default)]
+struct OpenTags(Vec<String>);
+
+impl OpenTags {
+    fn add_text(&self, part: &str, text: &mut String) {
+        if self.0.is_empty() {
+            text.push_str(part);
+        }
+    }
+
+    /// Adds the texts of a piece of HTML, and follows its tags.
+    fn add_html(&mut self, html: &str, text: &mut String) {
+        let mut rest = 0;
+        for tag in TAG.captures_iter(html) {
+            let range = tag.get_match().range();
+            self.add_text(html.get(rest..range.start).unwrap_or_default(), text);
+            text.push(SEPARATOR);
+            rest = range.end;
+            let Some(name) = tag.name("name") else {
+                continue;
+            };
+            let name = name.as_str().to_ascii_lowercase();
+            if tag.name("end").is_none_or(|end| end.is_empty()) {
+                self.0.push(name);
+            } else if let Some(start) = self.0.iter().rposition(|open| *open == name) {
+                self.0.truncate(start);
+            }
+        }
+        self.add_text(html.get(rest..).unwrap_or_default(), text);
+    }
+}
+
 /// Returns the text of a Markdown document in which GitHub looks for references. GitHub looks at
 /// each text between two tags on its own.
 fn plain_text(markdown: &str) -> String {
     let (mut text, mut html) = (String::with_capacity(markdown.len()), String::new());
     // Number of quotes, code blocks and links around the current event. Their text does not count.
     let mut hidden = 0_usize;
+    let mut tags = OpenTags::default();
     for event in Parser::new(markdown) {
         match &event {
-            Event::Text(part) if hidden == 0 => text.push_str(part),
-            Event::SoftBreak | Event::HardBreak if hidden == 0 => text.push('\n'),
+            Event::Text(part) if hidden == 0 => tags.add_text(part, &mut text),
+            Event::SoftBreak | Event::HardBreak if hidden == 0 => tags.add_text("\n", &mut text),
+            Event::InlineHtml(part) if hidden == 0 => tags.add_html(part, &mut text),
             Event::Html(part) => html.push_str(part),
             Event::Start(Tag::BlockQuote(_) | Tag::CodeBlock(_) | Tag::Link { .. }) => hidden += 1,
             Event::End(TagEnd::BlockQuote(_) | TagEnd::CodeBlock | TagEnd::Link) => {
@@ -74,7 +110,7 @@ fn plain_text(markdown: &str) -> String {
             Event::End(TagEnd::HtmlBlock) => {
                 let block = std::mem::take(&mut html);
                 if hidden == 0 {
-                    text.push_str(&NO_TEXT.replace_all(&block, "\0"));
+                    tags.add_html(&block, &mut text);
                 }
             }
             _ => {}

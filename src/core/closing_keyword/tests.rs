@@ -9,6 +9,7 @@ const SYMPY: &str = "measured: wiki of sympy/sympy, Issue PR Autoclosing syntax"
 const MARKDOWN: &str = "docs.github.com, and kurone-kito/idd-skill#706 and #725: code and quotes";
 const LINKS: &str = "measured: bobmatnyc/trusty-tools#5408 (a link closes by chance only)";
 const HTML: &str = "GitHub Flavored Markdown, HTML blocks: what they contain is text as well";
+const TAGS: &str = "HTML tags for code and quotes hide what Markdown for code and quotes hides";
 const PREFIX: &str = "docs.github.com, Autolinked references and URLs (GH-26)";
 const WORDS: &str = "measured: knative/serving#614";
 const COLON: &str = "docs.github.com (Closes: #10); measured: eclipse-openj9/openj9#180";
@@ -106,6 +107,22 @@ const TEXTS: &[(&str, bool, &str)] = &[
     ("> - in a list\n>   fixes #12\n\nText", false, MARKDOWN),
     ("> quoted\n\nfixes #12", true, MARKDOWN),
     ("<pre>\nfixes #12\n</pre>", false, HTML),
+    ("Text <code>fixes #12</code>", false, TAGS),
+    ("Text <CODE class=\"x\">fixes\n#12</CODE>", false, TAGS),
+    ("<code>a</code> fixes #12", true, TAGS),
+    ("a </code> fixes #12", true, TAGS),
+    ("<codex>fixes #12</codex>", true, TAGS),
+    ("<blockquote>\n\nfixes #12\n\n</blockquote>", false, TAGS),
+    (
+        "<blockquote>\n\n<code>a</code>\n\nfixes #12\n\n</blockquote>",
+        false,
+        TAGS,
+    ),
+    (
+        "<blockquote>\n\nText\n\n</blockquote>\n\nfixes #12",
+        true,
+        TAGS,
+    ),
     (
         "Fixes [#12](https://github.com/acme/shop/issues/12)",
         false,
