@@ -28,11 +28,7 @@ impl Github {
             if after == Some(None) {
                 return Ok(None);
             }
-            let page = match self.page_below(name, id, after.flatten()) {
-                Err(error) if error.kind == FailureKind::OutOfTime => Err(error.message),
-                page => page?,
-            };
-            match (page, list.as_mut()) {
+            match (self.page_below(name, id, after.flatten())?, list.as_mut()) {
                 (Err(reason), _) => return Ok(Some(reason)),
                 (Ok(page), Some(list)) => list.append(page),
                 (Ok(page), None) => *list = Some(page),
@@ -83,7 +79,11 @@ impl Github {
             else {
                 continue;
             };
-            if let Some(reason) = self.complete(list, "associatedPullRequests", id)? {
+            let missing = match self.complete(list, "associatedPullRequests", id) {
+                Err(error) if error.kind == FailureKind::OutOfTime => Some(error.message),
+                missing => missing?,
+            };
+            if let Some(reason) = missing {
                 pages.hidden.get_or_insert(reason);
             }
         }

@@ -113,8 +113,9 @@ impl<'a> PollProgress<'a> {
 }
 
 impl PollProgress<'_> {
-    /// Completes the lists of issues that the changed pull requests close. The issues that cannot be
-    /// read wait for their recheck.
+    /// Completes the lists of issues that the changed pull requests close. The issues that GitHub
+    /// does not name wait for their recheck. Those that there is no time for do not: the next poll
+    /// reads this page again.
     fn complete_closing(
         &self,
         github: &mut Github,

@@ -22,16 +22,20 @@ fn closing(count: i32) -> Simulator {
 }
 
 fn poll(simulator: &Simulator) -> RepositoryChanges {
+    poll_with(&mut client(simulator)).expect("changes")
+}
+
+fn poll_with(client: &mut Github) -> Result<RepositoryChanges, MappingError> {
     let since = "2025-01-01T00:00:00Z".parse().expect("a time");
     let poll = Poll {
         repository: Repository::parse("acme/shop").expect("owner/name"),
         issues_since: "2027-01-01T00:00:00Z".parse().expect("a time"),
         pull_requests_since: since,
     };
-    let polled = client(simulator).poll(&[poll]);
+    let polled = client.poll(&[poll]);
     assert_eq!(polled.ended_by, None);
     let answer = polled.answers.into_iter().flatten().next();
-    answer.expect("an answer").expect("changes")
+    answer.expect("an answer")
 }
 
 /// Returns the number of different issues that the changed pull requests close.
@@ -59,6 +63,19 @@ fn a_poll_ends_at_a_pull_request_that_closes_endlessly_many_issues() {
     let changes = poll(&simulator);
     assert_eq!(closed(&changes), 4010);
     assert_eq!(simulator.requests().len(), 41);
+}
+
+/// The cursor must not pass issues that nobody looked at.
+#[test]
+fn a_poll_without_time_for_all_closed_issues_is_unfinished() {
+    let simulator = closing(250);
+    simulator.settings().latency = Duration::from_millis(300);
+    let mut client = client(&simulator);
+    client.set_deadline(Instant::now() + Duration::from_millis(150));
+    let answer = poll_with(&mut client).map(|changes| closed(&changes));
+    let kind = answer.map_err(|error| error.kind);
+    assert_eq!(kind, Err(MappingErrorKind::Released));
+    assert_eq!(simulator.requests().len(), 1);
 }
 
 #[test]
