@@ -98,7 +98,13 @@ pub(super) fn envelope(response: &Response) -> Result<Envelope, ServiceError> {
         let kind = failure::graphql(error.kind.as_deref(), &error.message, has_data, wait)?;
         Some((kind, error.message.clone()))
     });
-    let Some((kind, message)) = failures.min() else {
+    // What GitHub does not know also makes it reject the rest, such as variables without a use.
+    let order = |kind| match kind {
+        FailureKind::RateLimited(_) => 0,
+        FailureKind::Unknown => 1,
+        _ => 2,
+    };
+    let Some((kind, message)) = failures.min_by_key(|(kind, _)| (order(*kind), *kind)) else {
         return Ok(envelope);
     };
     let failure = response.error(kind, message);

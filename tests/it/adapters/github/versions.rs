@@ -54,6 +54,14 @@ fn a_github_that_is_too_old_is_named_with_what_it_lacks_and_the_version_that_has
     world.issue("acme/shop#1", "Working");
     world.github.settings().version = Version::Server3_15;
     let run = world.run(&["sync"]).exits(1).logs(field);
+    let requests = world.github.requests();
+    let bodies = requests.iter().map(|request| &request.response.body);
+    let errors: String = bodies.map(|body| String::from_utf8_lossy(body)).collect();
+    for variable in ["references", "moreReferences"] {
+        let unused = format!("Variable ${variable} is declared by Fetch but not used");
+        assert!(errors.contains(&unused), "{errors}");
+    }
+    assert!(!run.stderr.contains("Variable"), "{}", run.all());
     let run = run.logs(&format!(
         "GitHub Enterprise Server {OLDEST_SERVER} or newer"
     ));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use apollo_compiler::ast::Value as Literal;
+use apollo_compiler::ast::{self, Definition, Document, Value as Literal};
 use apollo_compiler::executable::{Field, Selection, SelectionSet};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Schema};
@@ -74,7 +74,7 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
     });
     let document = match document {
         Ok(document) => document,
-        Err(invalid) => return errors(json!([githubs_error(&invalid.0)])),
+        Err(invalid) => return errors(githubs_errors(&invalid.0, query)),
     };
     if state.settings.points <= 0 {
         let refused = errors(
@@ -111,6 +111,77 @@ pub fn answer(state: &mut State, body: &[u8], reset: DateTime<Utc>) -> Response 
             Response::json(200, &answer)
         }
         Err(invalid) => errors(json!([{ "message": invalid.0 }])),
+    }
+}
+
+/// Returns GitHub's errors for a document outside its schema. GitHub does not look into a field that it
+/// does not know, so that it misses the use of the variables there.
+fn githubs_errors(message: &str, query: &str) -> Value {
+    let first = githubs_error(message);
+    let mut errors = vec![first.clone()];
+    if let Some(field) = first["extensions"]["fieldName"].as_str() {
+        errors.extend(unused_without(query, field).iter().map(|(operation, name)| {
+            json!({
+                "message": format!("Variable ${name} is declared by {operation} but not used"),
+                "extensions": { "code": "variableNotUsed", "variableName": name },
+            })
+        }));
+    }
+    // The order is not promised; the least helpful one is the hardest.
+    errors.reverse();
+    json!(errors)
+}
+
+/// Returns the variables, behind the names of their operations, that have no use except in a field.
+fn unused_without(query: &str, field: &str) -> Vec<(String, String)> {
+    let document = match Document::parse(query, "query.graphql") {
+        Ok(document) => document,
+        Err(invalid) => invalid.partial,
+    };
+    let (mut declared, mut used) = (Vec::new(), String::new());
+    for definition in &document.definitions {
+        match definition {
+            Definition::OperationDefinition(operation) => {
+                let name = operation.name.as_ref().map(ToString::to_string);
+                let name = name.unwrap_or_default();
+                let variables = operation.variables.iter();
+                declared.extend(variables.map(|one| (name.clone(), one.name.to_string())));
+                add_uses(&operation.selection_set, field, &mut used);
+            }
+            Definition::FragmentDefinition(fragment) => {
+                add_uses(&fragment.selection_set, field, &mut used);
+            }
+            _ => {}
+        }
+    }
+    declared.retain(|(_, name)| !used.contains(&format!("${name} ")));
+    declared
+}
+
+/// Adds the variables that selections use, each with a space behind it, except in a field.
+fn add_uses(selections: &[ast::Selection], except: &str, used: &mut String) {
+    for selection in selections {
+        let (arguments, directives, below): (&[_], _, &[_]) = match selection {
+            ast::Selection::Field(field) if field.name == except => continue,
+            ast::Selection::Field(field) => {
+                (&field.arguments, &field.directives, &field.selection_set)
+            }
+            ast::Selection::InlineFragment(fragment) => {
+                (&[], &fragment.directives, &fragment.selection_set)
+            }
+            ast::Selection::FragmentSpread(spread) => (&[], &spread.directives, &[]),
+        };
+        let of_directives = directives.iter().flat_map(|one| &one.arguments);
+        for argument in arguments.iter().chain(of_directives) {
+            let text = argument.value.to_string();
+            let words = text
+                .split(|letter: char| letter != '$' && letter != '_' && !letter.is_alphanumeric());
+            for word in words.filter(|word| word.starts_with('$')) {
+                used.push_str(word);
+                used.push(' ');
+            }
+        }
+        add_uses(below, except, used);
     }
 }
 
