@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use super::schema::Envelope;
 use crate::core::failure::{self, FailureKind, GithubResponse, MappingError, ServiceError};
 use crate::core::text::quoted;
@@ -48,18 +50,43 @@ impl From<MappingError> for GithubError {
 
 /// Fails if the response is a failure of GitHub or of the request.
 pub(super) fn check(response: &Response) -> Result<(), ServiceError> {
-    let message = match response.status.is_success() {
-        true => String::new(),
-        false => response.reason(),
-    };
+    if response.status.is_success() {
+        let wait = classified(response, "").wait();
+        return match is_limit(response) {
+            true => Err(response.error(FailureKind::RateLimited(wait), response.reason())),
+            false => Ok(()),
+        };
+    }
     failure::github(&classified(response, &explanation(response))).map_err(|kind| {
         let permissions = response.header("x-accepted-github-permissions");
         let message = match permissions.filter(|_| kind == FailureKind::Refused) {
-            Some(permissions) => format!("{message}; needed: {}", quoted(permissions)),
-            None => message.clone(),
+            Some(permissions) => {
+                format!("{}; needed: {}", response.reason(), quoted(permissions))
+            }
+            None => response.reason(),
         };
         response.error(kind, message)
     })
+}
+
+/// Returns true if a response with the status of an answer only names a rate limit, which GitHub does
+/// for some secondary limits. What an issue says about limits does not count.
+fn is_limit(response: &Response) -> bool {
+    let beginning = explanation(response);
+    if !failure::names_rate_limit(&beginning) {
+        return false;
+    }
+    match response.json() {
+        Ok(Value::Object(body)) => {
+            let text = |name| body.get(name).and_then(Value::as_str);
+            let is_answer =
+                body.get("data").is_some_and(Value::is_object) || text("html_url").is_some();
+            let said = [text("message"), text("documentation_url")];
+            !is_answer && said.into_iter().flatten().any(failure::names_rate_limit)
+        }
+        // An answer that was cut off begins like a whole one.
+        Ok(_) | Err(_) => !beginning.trim_start().starts_with(['{', '[']),
+    }
 }
 
 /// Returns the GraphQL envelope, with the errors that concern only a part. All messages in it are
@@ -73,13 +100,7 @@ pub(super) fn envelope(response: &Response) -> Result<Envelope, ServiceError> {
         .json()
         .map_err(|error| unusable(&quoted(&error.to_string())))?;
     let has_data = envelope.data.is_object();
-    let is_answer = has_data || !envelope.errors.is_empty();
-    if !is_answer && failure::names_rate_limit(&explanation(response)) {
-        // GitHub reports some secondary limits with status 200.
-        let wait = classified(response, "").wait();
-        return Err(response.error(FailureKind::RateLimited(wait), response.reason()));
-    }
-    if !is_answer {
+    if !has_data && envelope.errors.is_empty() {
         return Err(unusable("it has neither data nor errors"));
     }
     for error in &mut envelope.errors {

@@ -158,6 +158,69 @@ fn a_rate_limit_with_status_200_is_recognized() {
     );
 }
 
+/// Returns responses with status 200 that are no answers and name a limit: a message and a page.
+fn limits_with_200() -> [Response; 2] {
+    let page = b"<html><h1>Whoa there!</h1>You have exceeded a secondary rate limit.</html>";
+    [
+        message(200, "You have exceeded a secondary rate limit."),
+        Response {
+            body: page.to_vec(),
+            ..Response::empty(200)
+        },
+    ]
+}
+
+#[test]
+fn a_page_or_message_with_status_200_that_names_a_limit_is_a_limit() {
+    for answer in limits_with_200() {
+        check_limited(answer.clone(), None);
+        check_limited(answer.header("retry-after", "60"), Some(60));
+    }
+}
+
+#[test]
+fn a_limit_with_status_200_in_the_place_of_an_issue_of_rest_counts_no_attempt() {
+    for answer in limits_with_200() {
+        let simulator = with_issues(&shop(1..=1));
+        simulator.delete("acme/shop#1");
+        let hidden = fetch_all(&simulator, &shop(1..=1));
+        assert!(hidden[0].is_err(), "{hidden:?}");
+        let graphql = simulator.requests().remove(0).response;
+        simulator.clear_log();
+        simulator.fail_next(1, &Fault::Answer(graphql));
+        simulator.fail_next(1, &Fault::Answer(answer.header("retry-after", "60")));
+        let error = fetch_with(&mut client(&simulator), &shop(1..=1)).expect_err("a limit");
+        assert_eq!(error.kind, FailureKind::RateLimited(Some(60)), "{error:?}");
+        assert_eq!(simulator.requests().len(), 2);
+    }
+}
+
+#[test]
+fn an_issue_about_rate_limits_is_no_limit_even_if_its_answer_is_cut_off() {
+    let simulator = with_issues(&shop(1..=2));
+    simulator.issue("acme/shop#1", |issue| {
+        issue.title = "You have exceeded a secondary rate limit.".to_owned();
+    });
+    let fetched = fetch_all(&simulator, &shop(1..=2));
+    assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
+    let mut answer = simulator.requests().remove(0).response;
+    assert!(String::from_utf8_lossy(&answer.body).contains("rate limit"));
+    answer.body.truncate(answer.body.len() - 1);
+    check_unavailable(answer, "not a GraphQL answer");
+    let moved = json!({
+        "html_url": "https://github.com/acme/shop/issues/9", "body": "API rate limit exceeded",
+    });
+    simulator.delete("acme/shop#1");
+    let deleted = fetch_all(&simulator, &shop(1..=1));
+    assert!(deleted[0].is_err(), "{deleted:?}");
+    let graphql = simulator.requests().remove(1).response;
+    simulator.fail_next(1, &Fault::Answer(graphql));
+    simulator.fail_next(1, &Fault::Answer(Response::json(200, &moved)));
+    let fetched = fetch_all(&simulator, &shop(1..=1));
+    let error = fetched[0].as_ref().expect_err("it was moved");
+    assert!(error.message.contains("was moved to"), "{error:?}");
+}
+
 #[test]
 fn a_403_without_a_limit_names_the_missing_permission() {
     let answer = message(403, "Resource not accessible by personal access token")
