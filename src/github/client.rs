@@ -24,9 +24,11 @@ const TARGETS_PER_REQUEST: usize = 25;
 const MAX_TARGETS_PER_REQUEST: usize = 50;
 
 /// Time in which GitHub makes a new token of an installation known everywhere, and the waits before a
-/// refused one is tried again, as multiples of the first retry's delay: 5 s, 1 s and 2 s.
+/// refused one is tried again, as multiples of the first retry's delay: 5 s, 1 s and 2 s. A refusal of
+/// one repository would be believed, so that the last wait, 2 s, is for the rest of that time.
 const SPREAD: u32 = 20;
 const SPREAD_WAITS: [u32; 2] = [4, 8];
+const LAST_SPREAD_WAIT: u32 = 8;
 
 /// Largest number of redirects to follow. No issue moves that often, and a circle must not last
 /// forever.
@@ -267,6 +269,7 @@ impl Github {
         is_refused: impl Fn(&Result<T, ServiceError>) -> bool,
     ) -> Result<T, ServiceError> {
         let mut waits = SPREAD_WAITS.into_iter();
+        let mut last_wait = Some(LAST_SPREAD_WAIT);
         loop {
             let result = send(self);
             let Some(app) = &mut self.app else {
@@ -279,7 +282,9 @@ impl Github {
                 return result;
             }
             self.refused_fresh = app.is_fresh(self.http.timeouts.retry * SPREAD);
-            match waits.next().filter(|_| self.refused_fresh) {
+            let wait = waits.next();
+            let wait = wait.or_else(|| last_wait.take().filter(|_| result.is_ok()));
+            match wait.filter(|_| self.refused_fresh) {
                 Some(wait) => self.http.wait(self.http.timeouts.retry * wait),
                 None => return result,
             }

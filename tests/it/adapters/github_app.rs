@@ -373,7 +373,16 @@ fn a_fresh_token_that_stays_refused_is_a_failure_that_passes() {
         assert_eq!(result, (Err(FailureKind::Unavailable), 3, 1), "{refusal:?}");
     }
     let refused = std::iter::repeat_n(all[3].clone(), 9);
-    assert_eq!(fetch_after(refused, FRESH_FOR_A_SECOND), (Ok(0), 3, 1));
+    assert_eq!(fetch_after(refused, FRESH_FOR_A_SECOND), (Ok(0), 4, 1));
+}
+
+#[test]
+fn a_fresh_token_that_is_refused_for_one_repository_is_not_believed_before_it_is_known_everywhere()
+{
+    let refused = std::iter::repeat_n(refusals()[3].clone(), 3);
+    let begin = Instant::now();
+    assert_eq!(fetch_after(refused, FRESH_FOR_A_SECOND), (Ok(1), 3, 1));
+    assert!(begin.elapsed() >= FRESH_FOR_A_SECOND * 20);
 }
 
 #[test]
