@@ -372,6 +372,9 @@ pub struct Snapshot {
     pub details: Details,
 }
 
+/// Name of the latest reopening among the missing parts of a snapshot.
+pub const REOPENINGS: &str = "reopenings";
+
 /// The part of a snapshot that only issues, or only pull requests, have.
 #[derive(Debug, Clone)]
 pub enum Details {
@@ -379,8 +382,7 @@ pub enum Details {
         /// Time of the last closing, which identifies a close event.
         closed_at: Option<DateTime<Utc>>,
         close_reason: Option<CloseReason>,
-        /// Time of the latest reopening that GitHub shows; `None` also if it could not answer about
-        /// all events.
+        /// Time of the latest reopening; `None` also if the missing parts have [`REOPENINGS`].
         reopened_at: Option<DateTime<Utc>>,
         /// Pull requests that belong to the issue.
         pull_requests: Vec<PullRequestRef>,

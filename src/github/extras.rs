@@ -1,7 +1,8 @@
-//! Reads the extras of one issue or pull request: labels, the pull requests that belong to it,
-//! changed files and commits. GitHub may fail at one of these for ever while it answers for the
+//! Reads the extras of one issue or pull request: labels, the pull requests that belong to it, the
+//! latest reopening, changed files and commits. GitHub may fail at one of these for ever while it answers for the
 //! rest, so that each can be left out.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, json};
 
 use super::client::Github;
@@ -18,10 +19,11 @@ use crate::core::text::{quoted, storable};
 pub(super) const MAX_PAGES: usize = 40;
 
 /// Switches of the extras in the documents; a light request sets all of them to false.
-pub(super) const SWITCHES: [&str; 5] = [
+pub(super) const SWITCHES: [&str; 6] = [
     "moreLabels",
     "moreReferences",
     "moreTimeline",
+    "moreReopenings",
     "moreFiles",
     "moreCommits",
 ];
@@ -32,6 +34,7 @@ enum Extra {
     Labels,
     References,
     Timeline,
+    Reopenings,
     Files,
     Commits,
 }
@@ -40,14 +43,20 @@ enum Extra {
 type Open = (Extra, Option<String>);
 
 impl Extra {
-    const ISSUE: [Self; 3] = [Self::Labels, Self::References, Self::Timeline];
-    const PULL_REQUEST: [Self; 3] = [Self::Labels, Self::Files, Self::Commits];
+    const ISSUE: &[Self] = &[
+        Self::Labels,
+        Self::References,
+        Self::Timeline,
+        Self::Reopenings,
+    ];
+    const PULL_REQUEST: &[Self] = &[Self::Labels, Self::Files, Self::Commits];
 
     /// Returns the name for messages and objects.
     fn name(self) -> &'static str {
         match self {
             Self::Labels => "labels",
             Self::References | Self::Timeline => "pull requests",
+            Self::Reopenings => REOPENINGS,
             Self::Files => "changed files",
             Self::Commits => "commits",
         }
@@ -59,6 +68,7 @@ impl Extra {
             Self::Labels => ("moreLabels", Some("labels")),
             Self::References => ("moreReferences", Some("references")),
             Self::Timeline => ("moreTimeline", Some("timeline")),
+            Self::Reopenings => ("moreReopenings", None),
             Self::Files => ("moreFiles", None),
             Self::Commits => ("moreCommits", None),
         }
@@ -74,6 +84,11 @@ impl Extra {
             Self::Labels => next_of(&pages.labels),
             Self::References => next_of(&pages.closed_by_pull_requests_references),
             Self::Timeline => next_of(&pages.timeline_items),
+            Self::Reopenings => {
+                let read = pages.reopenings.as_ref().filter(|page| page.is_usable());
+                read.filter(|page| page.nodes().all(Option::is_some))
+                    .map(|_| None)
+            }
             // Only the first page of these counts.
             Self::Files => next_of(&pages.files).map(|_| None),
             Self::Commits => next_of(&pages.commits).map(|_| None),
@@ -86,6 +101,8 @@ pub(super) struct Extras {
     target: Address,
     pub labels: Vec<String>,
     pub related: PullRequestCollector,
+    /// Time of the latest reopening (UTC, GitHub's clock).
+    pub reopened_at: Option<DateTime<Utc>>,
     pub files: TruncatedList,
     pub commits: TruncatedList,
     /// Names of extras of which a part or everything could not be read.
@@ -111,6 +128,7 @@ impl Extras {
             target: target.clone(),
             labels: Vec::new(),
             related: PullRequestCollector::new(address),
+            reopened_at: None,
             files: TruncatedList::default(),
             commits: TruncatedList::default(),
             missing: Vec::new(),
@@ -137,6 +155,8 @@ impl Extras {
         self.hidden = self.hidden.take().or(pages.hidden);
         self.labels
             .extend(visible(pages.labels).map(|label| storable(label.text)));
+        let reopenings = visible(pages.reopenings).map(|reopening| reopening.created_at);
+        self.reopened_at = self.reopened_at.max(reopenings.max());
         if pages.files.is_some() {
             self.files = truncated(pages.files, &self.target, "changed files", |file| file.text);
         }
@@ -212,7 +232,7 @@ impl Github {
             Kind::PullRequest => Extra::PULL_REQUEST,
             _ => Extra::ISSUE,
         };
-        let all = all.map(|extra| (extra, None));
+        let all: Vec<Open> = all.iter().map(|extra| (*extra, None)).collect();
         let mut open = Vec::new();
         if asked == Asked::Facts {
             for one in all.chunks(1) {

@@ -249,7 +249,7 @@ impl Github {
                 } => Details::Issue {
                     closed_at,
                     close_reason: state_reason.as_deref().and_then(close_reason),
-                    reopened_at: extras.related.reopened_at,
+                    reopened_at: extras.reopened_at,
                     some_hidden: extras.related.some_hidden,
                     pull_requests: extras.related.into_pull_requests(),
                 },

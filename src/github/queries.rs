@@ -13,7 +13,7 @@ fragment IssuePages on Issue {
   }
   timelineItems(
     first: 50, after: $timeline,
-    itemTypes: [CLOSED_EVENT, REOPENED_EVENT, CONNECTED_EVENT, DISCONNECTED_EVENT, CROSS_REFERENCED_EVENT]
+    itemTypes: [CLOSED_EVENT, CONNECTED_EVENT, DISCONNECTED_EVENT, CROSS_REFERENCED_EVENT]
   ) @include(if: $moreTimeline) {
     nodes {
       __typename
@@ -27,7 +27,6 @@ fragment IssuePages on Issue {
           }
         }
       }
-      ... on ReopenedEvent { createdAt }
       ... on ConnectedEvent {
         source { __typename ... on PullRequest { ...PullRequestRef } }
         subject { __typename ... on PullRequest { ...PullRequestRef } }
@@ -42,6 +41,9 @@ fragment IssuePages on Issue {
       }
     }
     pageInfo { hasNextPage endCursor }
+  }
+  reopenings: timelineItems(last: 1, itemTypes: [REOPENED_EVENT]) @include(if: $moreReopenings) {
+    nodes { ... on ReopenedEvent { createdAt } }
   }
 }
 fragment PullRequestPages on PullRequest {
@@ -85,7 +87,7 @@ const RATE_LIMIT: &str = "rateLimit { cost remaining resetAt }";
 pub(super) fn fetch_query(count: usize) -> String {
     let mut variables = "$labels: String, $references: String, $timeline: String, \
         $moreLabels: Boolean! = true, $moreReferences: Boolean! = true, $moreTimeline: Boolean! = true, \
-        $moreFiles: Boolean! = true, $moreCommits: Boolean! = true"
+        $moreReopenings: Boolean! = true, $moreFiles: Boolean! = true, $moreCommits: Boolean! = true"
         .to_owned();
     let mut aliases = String::new();
     for index in 0..count {
@@ -109,7 +111,7 @@ pub(super) fn pages_query() -> String {
         "query Pages(
   $owner: String!, $name: String!, $number: Int!, $labels: String, $references: String, $timeline: String,
   $moreLabels: Boolean!, $moreReferences: Boolean!, $moreTimeline: Boolean!,
-  $moreFiles: Boolean!, $moreCommits: Boolean!
+  $moreReopenings: Boolean!, $moreFiles: Boolean!, $moreCommits: Boolean!
 ) {{
   repository(owner: $owner, name: $name) {{
     issueOrPullRequest(number: $number) {{ __typename ...IssuePages ...PullRequestPages }}

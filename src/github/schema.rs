@@ -13,10 +13,11 @@ use crate::core::text::quoted;
 const BELOW: [&str; 2] = ["closingIssuesReferences", "associatedPullRequests"];
 
 /// Connections that GitHub can fail at while it answers for the rest of an issue or pull request.
-const EXTRAS: [&str; 5] = [
+const EXTRAS: [&str; 6] = [
     "labels",
     "closedByPullRequestsReferences",
     "timelineItems",
+    "reopenings",
     "files",
     "commits",
 ];
@@ -209,6 +210,7 @@ pub(super) struct Pages {
     pub labels: Option<Connection<Text>>,
     pub closed_by_pull_requests_references: Option<Connection<PullRequestNode>>,
     pub timeline_items: Option<Connection<TimelineItem>>,
+    pub reopenings: Option<Connection<Reopening>>,
     pub files: Option<Connection<Text>>,
     pub commits: Option<Connection<CommitNode>>,
     /// The reason why a node, or a part of one, is hidden.
@@ -320,14 +322,16 @@ pub(super) struct PullRequestNode {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Reopening {
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(tag = "__typename")]
 pub(super) enum TimelineItem {
     ClosedEvent {
         closer: Option<Source>,
-    },
-    #[serde(rename_all = "camelCase")]
-    ReopenedEvent {
-        created_at: Option<DateTime<Utc>>,
     },
     ConnectedEvent {
         source: Option<Source>,

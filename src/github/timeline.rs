@@ -1,11 +1,8 @@
 //! Collects the pull requests that belong to an issue (design.md, "The decision table"): those that
 //! close it, closed it or have a closing keyword for it, and those that a person connected and
-//! nobody disconnected later. Plain mentions do not count. The timeline also shows when the issue was
-//! reopened.
+//! nobody disconnected later. Plain mentions do not count.
 
 use std::collections::HashSet;
-
-use chrono::{DateTime, Utc};
 
 use super::schema::{NodeState, Pages, PullRequestNode, Source, TimelineItem, github_id};
 use crate::core::closing_keyword;
@@ -21,8 +18,6 @@ pub(super) struct PullRequestCollector {
     connected: Vec<PullRequestRef>,
     /// A node was hidden from our credentials.
     pub some_hidden: bool,
-    /// Time of the latest reopening.
-    pub reopened_at: Option<DateTime<Utc>>,
 }
 
 impl PullRequestCollector {
@@ -32,7 +27,6 @@ impl PullRequestCollector {
             closing: Vec::new(),
             connected: Vec::new(),
             some_hidden: false,
-            reopened_at: None,
         }
     }
 
@@ -78,9 +72,6 @@ impl PullRequestCollector {
                         self.add_closing(node);
                     }
                 }
-            }
-            TimelineItem::ReopenedEvent { created_at } => {
-                self.reopened_at = self.reopened_at.max(*created_at);
             }
             TimelineItem::ConnectedEvent { source, subject } => {
                 self.connected.extend(connected(source, subject));

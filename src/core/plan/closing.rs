@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::super::model::{CloseReason, ItemStatus, State};
+use super::super::model::{CloseReason, ItemStatus, REOPENINGS, State};
 use super::super::note::Question;
 use super::super::records::Decision;
 use super::super::text::{Printable, timestamp};
@@ -72,6 +72,11 @@ fn new_close_event(
         }
         _ if input.mapping.state == State::Open.as_str() => "its state was open".to_owned(),
         _ if is_another_issue(input, plan) => "it was another issue's".to_owned(),
+        _ if input.snapshot.missing.contains(&REOPENINGS) => {
+            return Err(format!(
+                "closed {time}, but the reopenings since the handled closing of {handled_time} could not be read: item left until the next recheck"
+            ));
+        }
         // A changed reason moves the time of a closing. What a person decided since stays.
         _ => {
             return Err(format!(

@@ -583,6 +583,18 @@ fn a_closing_that_moved_without_a_reopen_leaves_the_item() {
 }
 
 #[test]
+fn a_closing_whose_reopening_cannot_be_read_waits_for_the_next_recheck() {
+    let mut world = closed_again(None);
+    world.snapshot.missing = vec![REOPENINGS];
+    let plan = check(world, &[]);
+    check_note(
+        &plan,
+        "closed 2026-03-01T10:00:00Z, but the reopenings since the handled closing of 2026-02-28T10:00:00Z \
+         could not be read: item left until the next recheck",
+    );
+}
+
+#[test]
 fn a_closing_of_another_issue_is_another_close_event() {
     let mut world = closed_again(None);
     world.snapshot.github_id = GithubId(4_000_000_077);

@@ -339,12 +339,30 @@ fn a_closing_waits_while_nobody_knows_whether_the_issue_was_open() {
     world.github.close(ISSUE, LATER);
     world
         .github
-        .make_sick(ISSUE, "timelineItems", Sickness::Timeout);
+        .make_sick(ISSUE, "latestTimelineItems", Sickness::Timeout);
     world
         .run(&["sync", "--recheck-now", "--verbose"])
         .exits(0)
-        .logs("GitHub shows no reopening since");
-    world.github.heal(ISSUE, "timelineItems");
+        .logs("could not be read: item left until the next recheck");
+    world.github.heal(ISSUE, "latestTimelineItems");
+    world
+        .run(&["sync", "--recheck-now"])
+        .exits(0)
+        .prints("1 items moved");
+    assert_eq!(world.item_status(linked.item), "Testing");
+}
+
+#[test]
+fn a_timeline_that_github_never_answers_hides_no_second_closing() {
+    let mut world = World::new();
+    let linked = world.closed_issue(ISSUE);
+    world.sync();
+    world.execute("UPDATE core_item SET status = 'Working'");
+    world.github.reopen(ISSUE, "2026-03-02T09:00:00Z");
+    world.github.close(ISSUE, LATER);
+    world
+        .github
+        .make_sick(ISSUE, "timelineItems", Sickness::Timeout);
     world
         .run(&["sync", "--recheck-now"])
         .exits(0)

@@ -49,6 +49,12 @@ fn an_extra_that_github_cannot_answer_about_is_left_out_alone() {
             [1, 0, 1],
         ),
         ("acme/shop#30", "timelineItems", "pull requests", [1, 1, 0]),
+        (
+            "acme/shop#30",
+            "latestTimelineItems",
+            "reopenings",
+            [1, 1, 1],
+        ),
         ("acme/shop#100", "labels", "labels", [0, 1, 1]),
         ("acme/shop#100", "files", "changed files", [1, 0, 1]),
         ("acme/shop#100", "commits", "commits", [1, 1, 0]),
@@ -82,12 +88,12 @@ fn requests_grow_again_after_the_issue_that_github_cannot_answer() {
     simulator.make_sick("acme/shop#30", "timelineItems", Sickness::Timeout);
     let fetched = fetch_all(&simulator, &shop(1..=60));
     assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
-    // Its own requests are the one without extras and the three for its extras. After the one for the timeline,
+    // Its own requests are the one without extras and the four for its extras. After the one for the timeline,
     // GitHub is asked for nothing.
     assert_eq!(
         sizes(&simulator),
         [
-            25, 35, 18, 9, 5, 3, 3, 2, 1, 1, 1, 0, 0, 0, 0, 1, 2, 4, 8, 15
+            25, 35, 18, 9, 5, 3, 3, 2, 1, 1, 1, 0, 0, 0, 0, 0, 1, 2, 4, 8, 15
         ]
     );
 }

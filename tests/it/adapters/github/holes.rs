@@ -53,11 +53,13 @@ fn poll(simulator: &Simulator) -> (Result<[usize; 2], MappingErrorKind>, Option<
 #[test]
 fn a_hole_in_a_list_of_an_issue_is_filled_by_another_request() {
     let keys = shop(1..=4);
-    let table: [(&str, Value); 8] = [
+    let table: [(&str, Value); 10] = [
         ("/labels/nodes", Value::Null),
         ("/labels", Value::Null),
         ("/closedByPullRequestsReferences/nodes", Value::Null),
         ("/timelineItems/nodes", Value::Null),
+        ("/reopenings/nodes", Value::Null),
+        ("/reopenings/nodes", json!([null])),
         ("/labels/pageInfo/hasNextPage", json!(true)),
         (
             "/timelineItems/nodes/0/closer/associatedPullRequests",

@@ -57,22 +57,23 @@ fn a_pull_request_in_the_110th_timeline_event_is_read() {
 }
 
 #[test]
-fn the_latest_reopening_on_any_page_of_the_timeline_counts() {
+fn the_latest_reopening_counts_behind_a_timeline_that_nobody_reads_to_the_end() {
     let (early, late) = ("2026-02-01T10:00:00Z", "2026-02-03T10:00:00Z");
-    for (first, last) in [(early, late), (late, early)] {
+    for mentions in [0, 109, 2100] {
         let simulator = simulator();
         simulator.issue("acme/shop#12", |issue| {
-            issue.timeline = vec![Event::Reopened(first.to_owned())];
+            issue.timeline = vec![Event::Reopened(early.to_owned())];
             issue
                 .timeline
-                .extend(std::iter::repeat_with(mention).take(109));
-            issue.timeline.push(Event::Reopened(last.to_owned()));
+                .extend(std::iter::repeat_with(mention).take(mentions));
+            issue.timeline.push(Event::Reopened(late.to_owned()));
         });
-        let Details::Issue { reopened_at, .. } = fetch_one(&simulator, "acme/shop#12").details
-        else {
+        let snapshot = fetch_one(&simulator, "acme/shop#12");
+        let Details::Issue { reopened_at, .. } = snapshot.details else {
             panic!("not an issue")
         };
-        assert_eq!(reopened_at, Some(late.parse().expect("a time")));
+        let expected = Some(late.parse().expect("a time"));
+        assert_eq!(reopened_at, expected, "{mentions}");
     }
 }
 

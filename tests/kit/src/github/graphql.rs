@@ -21,6 +21,9 @@ const MOST_NODES: u64 = 500_000;
 /// Type of an error that ends the whole query; no answer shows it.
 const TIMEOUT: &str = "TIMEOUT";
 
+/// Name for sicknesses of the end of a timeline, which GitHub reads apart from its beginning.
+const LATEST: &str = "latestTimelineItems";
+
 /// Argument that not every version has.
 const ENABLE_DUPLICATE: &str = "(enableDuplicate: Boolean = false)";
 
@@ -479,6 +482,10 @@ fn named<'a>(world: &'a World, key: &str) -> Node<'a> {
 fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Issue) -> Object<'a> {
     let failure = move |field: &str| sick(world, home, number, field);
     Object::new("Issue", move |field, arguments| match field {
+        "timelineItems" if arguments.contains_key("last") => match failure(LATEST) {
+            Some(failure) => failure,
+            None => timeline(world, home, (number, issue), arguments),
+        },
         _ if failure(field).is_some() => failure(field).expect("it was there"),
         "repository" => Ok(Resolved::Object(repository(world, home))),
         "labels" => labels(&issue.labels, arguments),
@@ -497,20 +504,7 @@ fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Iss
                 move |index| named(world, nodes[index]),
             )
         }
-        "timelineItems" => {
-            let wanted = arguments["itemTypes"].as_array();
-            let fits = |event: &&Event| {
-                wanted.is_none_or(|wanted| wanted.contains(&json!(item_type(event))))
-            };
-            let events: Vec<&Event> = issue.timeline.iter().filter(fits).collect();
-            connection(
-                "IssueTimelineItemsConnection",
-                field,
-                events.len(),
-                arguments,
-                move |index| event(world, home, number, issue, events[index]),
-            )
-        }
+        "timelineItems" => timeline(world, home, (number, issue), arguments),
         "stateReason" => {
             let reason = issue.state_reason.as_deref();
             // Without the argument, the schema has it no more.
@@ -530,6 +524,26 @@ fn issue<'a>(world: &'a World, home: &'a Repository, number: i32, issue: &'a Iss
             field,
         ),
     })
+}
+
+/// Returns events of an issue, oldest first.
+fn timeline<'a>(
+    world: &'a World,
+    home: &'a Repository,
+    (number, issue): (i32, &'a Issue),
+    arguments: &Map<String, Value>,
+) -> Answered<'a> {
+    let wanted = arguments.get("itemTypes").and_then(Value::as_array);
+    let fits =
+        |event: &&Event| wanted.is_none_or(|wanted| wanted.contains(&json!(item_type(event))));
+    let events: Vec<&Event> = issue.timeline.iter().filter(fits).collect();
+    connection(
+        "IssueTimelineItemsConnection",
+        "timelineItems",
+        events.len(),
+        arguments,
+        move |index| event(world, home, number, issue, events[index]),
+    )
 }
 
 fn pull_request<'a>(
@@ -742,18 +756,20 @@ fn page<'a>(
     cursor: impl Fn(usize) -> String,
     node: impl Fn(usize) -> Node<'a> + 'a,
 ) -> Answered<'a> {
-    let first = arguments.get("first").and_then(Value::as_u64).ok_or_else(|| {
+    let (first, last) = (arguments.get("first"), arguments.get("last"));
+    let size = first.or(last).and_then(Value::as_u64).ok_or_else(|| {
         let message =
             format!("You must provide a `first` or `last` value to properly paginate the `{field}` connection.");
         Refused::typed("MISSING_PAGINATION_BOUNDARIES", message)
     })?;
-    if !(1..=100).contains(&first) {
+    if !(1..=100).contains(&size) {
         let message = format!(
-            "Requesting {first} records on the `{field}` connection exceeds the `first` limit of 100 records."
+            "Requesting {size} records on the `{field}` connection exceeds the `first` limit of 100 records."
         );
         return Err(Refused::typed("EXCESSIVE_PAGINATION", message));
     }
     let start = match arguments.get("after").and_then(Value::as_str) {
+        None if first.is_none() => total.saturating_sub(size as usize),
         None => 0,
         // A cursor of another connection is invalid.
         Some(cursor) => cursor
@@ -766,7 +782,7 @@ fn page<'a>(
                 )
             })?,
     };
-    let end = total.min(start + first as usize);
+    let end = total.min(start + size as usize);
     let cursor = (end > start).then(|| format!("{field}:{}", cursor(end)));
     Ok(Resolved::Object(Object::new(type_name, move |part, _| {
         Ok(match part {
