@@ -1,5 +1,5 @@
-//! Repositories that our credentials cannot see: their mappings wait until a poll can read them again
-//! (design.md, "Failure model").
+//! Repositories that our credentials cannot see: their mappings wait until a poll can read them
+//! again (design.md, "Failure model").
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Duration, Utc};
@@ -39,6 +39,15 @@ pub struct AsideBatch {
 fn hides(repository: &str, mapping: &str) -> String {
     format!(
         "{repository}.name = {mapping}.name AND ({mapping}.kind = 'Issue' OR {repository}.error NOT LIKE '{ISSUES_OFF}%')"
+    )
+}
+
+/// Returns a table of failed mappings with their kinds and the names of their repositories, which
+/// reads the index of errors alone.
+fn failed() -> String {
+    format!(
+        "failed AS MATERIALIZED (
+            SELECT m.id, m.kind, {REPOSITORY} AS name FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL)"
     )
 }
 
@@ -124,12 +133,9 @@ impl Db {
     /// or no longer, or because their address was corrected. A row that another session has locked
     /// waits for the next run. Returns the number of mappings.
     pub fn wake(&mut self, now: DateTime<Utc>) -> Result<u64> {
-        let hides = hides("r", "f");
-        // The first part reads the index of errors alone.
+        let (failed, hides) = (failed(), hides("r", "f"));
         let sql = format!(
-            "/* wake */ WITH failed AS MATERIALIZED (
-                SELECT m.id, m.kind, {REPOSITORY} AS name FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL
-             ) UPDATE core_externalissuemapping SET worker_recheck_at = $1 WHERE id = ANY(ARRAY(
+            "/* wake */ WITH {failed} UPDATE core_externalissuemapping SET worker_recheck_at = $1 WHERE id = ANY(ARRAY(
                 SELECT m.id FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
                     SELECT f.id FROM failed f WHERE NOT EXISTS (
                         SELECT FROM worker_repository r WHERE {hides} AND r.error_at IS NOT NULL)))
@@ -139,13 +145,12 @@ impl Db {
         self.write("waking mappings", &sql, &[&now])
     }
 
-    /// Returns true if an issue may wait for a repository: it has failed, and its address or project
-    /// names the repository.
+    /// Returns true if an issue may wait for a repository: it has failed, and its address or
+    /// project names the repository.
     pub fn issues_wait_for(&mut self, name: &str) -> Result<bool> {
         let sql = format!(
-            "/* issues_wait_for */ WITH failed AS MATERIALIZED (
-                SELECT m.kind, {REPOSITORY} AS name FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL
-             ) SELECT EXISTS (SELECT FROM failed WHERE kind = 'Issue' AND name = $1)"
+            "/* issues_wait_for */ WITH {} SELECT EXISTS (SELECT FROM failed WHERE kind = 'Issue' AND name = $1)",
+            failed()
         );
         let row = self.row("reading what waits for a repository", &sql, &[&name])?;
         Ok(row.first()?)

@@ -1,7 +1,7 @@
 //! Requests to GitHub: GraphQL and REST, with a token or as a GitHub App.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
@@ -23,9 +23,10 @@ const TARGETS_PER_REQUEST: usize = 25;
 /// Largest number of targets in later fetches. Only a backlog has that many.
 const MAX_TARGETS_PER_REQUEST: usize = 50;
 
-/// Time in which GitHub makes a new token of an installation known everywhere, and the waits before a
-/// refused one is tried again, as multiples of the first retry's delay: 5 s, 1 s and 2 s. A refusal of
-/// one repository would be believed, so that the last wait, 2 s, is for the rest of that time.
+/// Time in which GitHub makes a new token of an installation known everywhere, and the waits before
+/// a refused one is tried again, as multiples of the first retry's delay: 5 s, 1 s and 2 s. A
+/// refusal of one repository would be believed, so that the last wait, 2 s, is for the rest of that
+/// time.
 const SPREAD: u32 = 20;
 const SPREAD_WAITS: [u32; 2] = [4, 8];
 const LAST_SPREAD_WAIT: u32 = 8;
@@ -246,7 +247,7 @@ impl Github {
         if let Some(limit) = &self.reached {
             return Err(limit.clone());
         }
-        let spread = self.http.timeouts.retry * SPREAD;
+        let spread = self.spread();
         if let Some(app) = self.app.as_mut().filter(|app| app.may_renew(spread)) {
             let result = self
                 .http
@@ -262,6 +263,11 @@ impl Github {
         self.http.send(build, read)
     }
 
+    /// Returns the time after which GitHub knows a new token everywhere.
+    fn spread(&self) -> Duration {
+        self.http.timeouts.retry * SPREAD
+    }
+
     /// Repeats a request while GitHub refuses a token that it created some seconds ago.
     fn patiently<T>(
         &mut self,
@@ -272,6 +278,7 @@ impl Github {
         let mut last_wait = Some(LAST_SPREAD_WAIT);
         loop {
             let result = send(self);
+            let spread = self.spread();
             let Some(app) = &mut self.app else {
                 return result;
             };
@@ -281,7 +288,7 @@ impl Github {
                 }
                 return result;
             }
-            self.refused_fresh = app.is_fresh(self.http.timeouts.retry * SPREAD);
+            self.refused_fresh = app.is_fresh(spread);
             let wait = waits.next();
             let wait = wait.or_else(|| last_wait.take().filter(|_| result.is_ok()));
             match wait.filter(|_| self.refused_fresh) {

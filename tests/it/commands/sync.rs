@@ -328,15 +328,22 @@ fn a_changed_reason_overrules_no_person() {
     assert_eq!(world.item_status(linked.item), "Testing");
 }
 
-/// A later look sees the reopening that this one could not read.
-#[test]
-fn a_closing_waits_while_nobody_knows_whether_the_issue_was_open() {
+/// Returns a world with an issue whose closing was handled, whose item a person took back, and which was reopened and
+/// closed again between two runs.
+fn closed_again_unseen() -> (World, Linked) {
     let mut world = World::new();
     let linked = world.closed_issue(ISSUE);
     world.sync();
     world.execute("UPDATE core_item SET status = 'Working'");
     world.github.reopen(ISSUE, "2026-03-02T09:00:00Z");
     world.github.close(ISSUE, LATER);
+    (world, linked)
+}
+
+/// A later look sees the reopening that this one could not read.
+#[test]
+fn a_closing_waits_while_nobody_knows_whether_the_issue_was_open() {
+    let (mut world, linked) = closed_again_unseen();
     world
         .github
         .make_sick(ISSUE, "latestTimelineItems", Sickness::Timeout);
@@ -354,12 +361,7 @@ fn a_closing_waits_while_nobody_knows_whether_the_issue_was_open() {
 
 #[test]
 fn a_timeline_that_github_never_answers_hides_no_second_closing() {
-    let mut world = World::new();
-    let linked = world.closed_issue(ISSUE);
-    world.sync();
-    world.execute("UPDATE core_item SET status = 'Working'");
-    world.github.reopen(ISSUE, "2026-03-02T09:00:00Z");
-    world.github.close(ISSUE, LATER);
+    let (mut world, linked) = closed_again_unseen();
     world
         .github
         .make_sick(ISSUE, "timelineItems", Sickness::Timeout);

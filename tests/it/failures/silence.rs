@@ -37,6 +37,16 @@ fn closed(has_witness: bool) -> World {
     world
 }
 
+/// Returns a world with a checked issue in each of two repositories.
+fn two_repositories() -> World {
+    let mut world = World::new();
+    for key in ["acme/shop#1", "zoo/keeper#1"] {
+        world.issue(key, "Working");
+    }
+    world.sync();
+    world
+}
+
 fn sync(world: &World, code: i32) -> Run {
     world.run(&["sync", "--output", "json"]).exits(code)
 }
@@ -118,11 +128,7 @@ fn sick_issues_in_a_quiet_world_are_no_outage() {
 /// It is asked about in each run, and its silence is an outage only if GitHub is silent about the others, too.
 #[test]
 fn one_repository_that_github_never_answers_about_does_not_end_all_runs_with_75() {
-    let mut world = World::new();
-    for key in ["acme/shop#1", "zoo/keeper#1"] {
-        world.issue(key, "Working");
-    }
-    world.sync();
+    let world = two_repositories();
     silence_all(&world, &["zoo/keeper"], 999);
     sync(&world, 75).logs("zoo/keeper: GitHub gives no answer about repository zoo/keeper");
     for round in 0..3 {
@@ -145,11 +151,7 @@ fn one_repository_that_github_never_answers_about_does_not_end_all_runs_with_75(
 /// A repository that is hidden was no news before.
 #[test]
 fn a_hidden_repository_that_github_stops_answering_about_does_not_end_all_runs_with_75() {
-    let mut world = World::new();
-    for key in ["acme/shop#1", "zoo/keeper#1"] {
-        world.issue(key, "Working");
-    }
-    world.sync();
+    let mut world = two_repositories();
     world.github.hide_repository("zoo/keeper");
     sync(&world, 3);
     crate::fixtures::rest_is_over(&mut world);
@@ -163,11 +165,7 @@ fn a_hidden_repository_that_github_stops_answering_about_does_not_end_all_runs_w
 /// Polls that all fail as a whole are an outage, too.
 #[test]
 fn polls_of_several_repositories_that_all_fail_are_an_outage() {
-    let mut world = World::new();
-    for key in ["acme/shop#1", "zoo/keeper#1"] {
-        world.issue(key, "Working");
-    }
-    world.sync();
+    let world = two_repositories();
     for name in ["acme/shop", "zoo/keeper"] {
         world
             .github
