@@ -181,7 +181,8 @@ impl Http {
         is_reached(self.deadline, Duration::ZERO)
     }
 
-    /// Waits, but not for longer than until a signal or the deadline, which the next request reports.
+    /// Waits, but not for longer than until a signal or the deadline, which the next request
+    /// reports.
     pub(crate) fn wait(&self, duration: Duration) {
         let begin = Instant::now();
         while self.signals.caught().is_none() && !self.is_out_of_time() {

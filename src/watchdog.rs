@@ -1,5 +1,5 @@
-//! The end of a process that does not end by itself, because something blocks it or because of a bug
-//! (design.md, "Failure model"). Its claims expire, as after a kill.
+//! The end of a process that does not end by itself, because something blocks it or because of a
+//! bug (design.md, "Failure model"). Its claims expire, as after a kill.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -65,8 +65,8 @@ pub fn catch_panics(last_word: LastWord) {
     }));
 }
 
-/// Logs and prints in a thread each, because whatever blocks this process may hold the lock of one of
-/// the outputs, or be one of them.
+/// Logs and prints in a thread each, because whatever blocks this process may hold the lock of one
+/// of the outputs, or be one of them.
 fn end(last_word: &LastWord, ending: Ending) -> ! {
     let (code, until) = (ending.exit_code(), Instant::now() + LAST_WORDS);
     let (last_word, result) = (last_word.clone(), ending.clone());

@@ -16,8 +16,8 @@ pub const NO_ANSWER: &str = "GitHub gives no answer about";
 /// lightest query.
 pub const CANNOT_ANSWER: &str = "GitHub could not answer";
 
-/// Begin of the message about a repository whose issues are turned off. It can be polled all the same,
-/// so that a stored error that begins like this decides what a poll means.
+/// Begin of the message about a repository whose issues are turned off. It can be polled all the
+/// same, so that a stored error that begins like this decides what a poll means.
 pub const ISSUES_OFF: &str = "issues are turned off in";
 
 /// The classes of a service's failures, the most restrictive first. All are the environment's
@@ -105,8 +105,8 @@ impl std::error::Error for ServiceError {}
 pub enum MappingErrorKind {
     /// The mapping's own failure. A retry with backoff may succeed.
     Failed,
-    /// The issue is deleted, moved or hidden, or its address has passed to another one. A retry does
-    /// not help.
+    /// The issue is deleted, moved or hidden, or its address has passed to another one. A retry
+    /// does not help.
     Gone,
     /// The repository's failure: it, or all of its issues, cannot be read with our credentials.
     RepositoryHidden,
@@ -276,8 +276,8 @@ pub fn graphql(
     }
 }
 
-/// Returns true if GitHub rejects a document with an error of this `code` because its schema lacks a
-/// part of it.
+/// Returns true if GitHub rejects a document with an error of this `code` because its schema lacks
+/// a part of it.
 pub fn is_outside_schema(code: Option<&str>) -> bool {
     matches!(
         code,
@@ -308,8 +308,8 @@ pub fn graphql_poll(error_type: Option<&str>) -> MappingErrorKind {
     }
 }
 
-/// Returns true if this is the reason of a repository whose issues are turned off. Its pull requests
-/// can be read all the same.
+/// Returns true if this is the reason of a repository whose issues are turned off. Its pull
+/// requests can be read all the same.
 pub fn hides_only_issues(reason: &str) -> bool {
     reason.starts_with(ISSUES_OFF)
 }
@@ -323,8 +323,8 @@ fn is_hidden(error_type: Option<&str>) -> bool {
 
 /// Classifies REST's response about an issue that GraphQL does not have: moved (redirect), hidden
 /// or deleted (404), deleted, or in a repository whose issues are turned off (410, which only the
-/// message tells apart), or in one that was taken down (451). A `Location` outside GitHub, such as a
-/// proxy's login page, says nothing about the issue.
+/// message tells apart), or in one that was taken down (451). A `Location` outside GitHub, such as
+/// a proxy's login page, says nothing about the issue.
 pub fn rest_issue(status: u16, leads_outside: bool, message: &str) -> MappingErrorKind {
     let says = |word| message.to_lowercase().contains(word);
     match status {
@@ -337,8 +337,8 @@ pub fn rest_issue(status: u16, leads_outside: bool, message: &str) -> MappingErr
     }
 }
 
-/// Classifies a response of Weaviate by its status and its `Retry-After`, in seconds. Weaviate sends
-/// none, but the proxies before it do.
+/// Classifies a response of Weaviate by its status and its `Retry-After`, in seconds. Weaviate
+/// sends none, but the proxies before it do.
 pub fn weaviate(status: u16, retry_after: Option<u64>) -> Result<(), FailureKind> {
     let wait = retry_after.filter(|seconds| *seconds > 0);
     let wait = wait.map(|seconds| seconds.min(LONGEST_WAIT));
@@ -353,8 +353,8 @@ pub fn weaviate(status: u16, retry_after: Option<u64>) -> Result<(), FailureKind
 }
 
 /// Words, in lower case, with which Weaviate reports a failure of its own as one of an object or a
-/// query: a full disk, its limit `MAXIMUM_CONCURRENT_GET_REQUESTS`, a lack of memory, other nodes, and
-/// a vectorizer that is down, has no key (`nil pointer`) or no quota.
+/// query: a full disk, its limit `MAXIMUM_CONCURRENT_GET_REQUESTS`, a lack of memory, other nodes,
+/// and a vectorizer that is down, has no key (`nil pointer`) or no quota.
 const WEAVIATES_OWN: [&str; 16] = [
     "store is read-only",
     "no space left on device",
@@ -385,8 +385,8 @@ pub fn weaviate_message(message: &str) -> FailureKind {
     }
 }
 
-/// Returns true if two or more objects all failed for one reason, apart from ids, numbers and quoted
-/// text: then it is the service, and not the objects.
+/// Returns true if two or more objects all failed for one reason, apart from ids, numbers and
+/// quoted text: then it is the service, and not the objects.
 pub fn is_one_reason(reasons: &[&str]) -> bool {
     let mut general = reasons.iter().map(|reason| general(reason));
     let first = general.next();
@@ -420,8 +420,8 @@ fn general(reason: &str) -> String {
     general
 }
 
-/// Returns true if the message names a status with which a vectorizer's provider refuses the key, or
-/// every request for now.
+/// Returns true if the message names a status with which a vectorizer's provider refuses the key,
+/// or every request for now.
 fn names_failure_of_provider(message: &str) -> bool {
     message.split("status").skip(1).any(|rest| {
         let rest = rest.trim_start_matches([':', ' ']);

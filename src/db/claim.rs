@@ -75,7 +75,8 @@ impl Db {
 
     /// Claims one mapping whose claim expired, and counts the attempt that did not finish. The one
     /// whose claim expired first comes first: one that kills its run, or is always released, gets a
-    /// later expiry and does not hold up the others. At `max_attempts` the mapping is parked instead.
+    /// later expiry and does not hold up the others. At `max_attempts` the mapping is parked
+    /// instead.
     pub fn claim_suspect(
         &mut self,
         filter: &MappingFilter,
@@ -130,8 +131,8 @@ impl Db {
             .map(drop)
     }
 
-    /// Puts mappings that this run holds behind everything that is due now, each in its own part
-    /// of the claim, and behind everything else that failed, because it was tried. A row that another
+    /// Puts mappings that this run holds behind everything that is due now, each in its own part of
+    /// the claim, and behind everything else that failed, because it was tried. A row that another
     /// session has locked keeps its place.
     pub fn postpone(&mut self, run: Uuid, ids: &[MappingId], now: DateTime<Utc>) -> Result<()> {
         let sql = format!(
@@ -173,8 +174,8 @@ impl Db {
     }
 
     /// Releases everything that a run holds, also claims whose confirmation was lost with the
-    /// session. The run started at `since`: it has taken over what it holds with a later error of an
-    /// unfinished attempt.
+    /// session. The run started at `since`: it has taken over what it holds with a later error of
+    /// an unfinished attempt.
     pub fn release_all(&mut self, run: Uuid, since: DateTime<Utc>) -> Result<()> {
         let sql = format!(
             "/* held */ SELECT id, coalesce(worker_error_at >= $2 AND worker_attempts > 0

@@ -39,8 +39,8 @@ pub struct MappingHistory {
     pub delivery_at: Option<DateTime<Utc>>,
     /// Rows at the other end of its links.
     pub linked: Vec<MappingId>,
-    /// Linked pull requests whose rows a person deleted: GitHub's id, and the address if the row had
-    /// one.
+    /// Linked pull requests whose rows a person deleted: GitHub's id, and the address if the row
+    /// had one.
     pub deleted: Vec<(GithubId, String)>,
     /// Other rows for the same issue or pull request.
     pub duplicates: Vec<DuplicateMapping>,

@@ -38,15 +38,15 @@ impl Db {
         self.execute(sql, &[&numbers(ids), &now]).map(drop)
     }
 
-    /// Corrects times that PostgreSQL's clock set while it was ahead: no backoff and no mark makes a
-    /// due time that is in the future and whose error is, too, or that has no error, or that is more
-    /// than 8 hours after it; no lease lasts for more than 65 minutes; no outbox waits for a delivery
-    /// without an error, or for longer than its attempts explain. Returns the number of corrected
-    /// rows. A row that another session has locked is left to the next run.
+    /// Corrects times that PostgreSQL's clock set while it was ahead: no backoff and no mark makes
+    /// a due time that is in the future and whose error is, too, or that has no error, or that is
+    /// more than 8 hours after it; no lease lasts for more than 65 minutes; no outbox waits for a
+    /// delivery without an error, or for longer than its attempts explain. Returns the number of
+    /// corrected rows. A row that another session has locked is left to the next run.
     pub fn correct_times(&mut self, now: DateTime<Utc>) -> Result<u64> {
         let future = "$1::timestamptz + interval '5 minutes'";
-        // A backoff lasts for 7 h 30 min at most, and that of a delivery for 75 s, doubled with each
-        // attempt (`core::backoff`).
+        // A backoff lasts for 7 h 30 min at most, and that of a delivery for 75 s, doubled with
+        // each attempt (`core::backoff`).
         let due = format!(
             "m.worker_claim IS NULL AND m.worker_due_at > {future} AND (m.worker_error_at IS NULL OR m.worker_error_at > {future}
                 OR m.worker_due_at > m.worker_error_at + interval '8 hours')"

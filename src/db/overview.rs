@@ -362,8 +362,8 @@ impl Db {
     }
 
     /// Returns the time when a command last ended with exit code 0 or 3 (UTC), except for named
-    /// mappings. With `or_limited`, the time now, an end because of GitHub's rate limit counts, too,
-    /// for three hours after a success.
+    /// mappings. With `or_limited`, the time now, an end because of GitHub's rate limit counts,
+    /// too, for three hours after a success.
     fn last_end(
         &mut self,
         command: &str,

@@ -45,9 +45,11 @@ pub struct PollResult {
     pub name: String,
     /// GitHub's id of the repository; the first one that was stored stays.
     pub github_id: Option<GithubId>,
-    /// The new cursor of issues (UTC, GitHub's clock); a stored one that is later stays, unless it is ahead.
+    /// The new cursor of issues (UTC, GitHub's clock); a stored one that is later stays, unless it
+    /// is ahead.
     pub issues_cursor: DateTime<Utc>,
-    /// The new cursor of pull requests (UTC, GitHub's clock); a stored one that is later stays, unless it is ahead.
+    /// The new cursor of pull requests (UTC, GitHub's clock); a stored one that is later stays,
+    /// unless it is ahead.
     pub pull_requests_cursor: DateTime<Utc>,
     /// The reason why it could not be read.
     pub error: Option<String>,
@@ -84,8 +86,8 @@ impl PollResult {
 
 impl Db {
     /// Reads all repositories that are polled or that Agira's projects name; those that were polled
-    /// longest ago come first. A time in the future comes from a clock that was ahead, and counts as
-    /// none.
+    /// longest ago come first. A time in the future comes from a clock that was ahead, and counts
+    /// as none.
     pub fn repositories_to_poll(&mut self, now: DateTime<Utc>) -> Result<Vec<RepositoryCursors>> {
         let sql = "/* repositories_to_poll */ SELECT name, r.issues_cursor, r.pull_requests_cursor,
                 CASE WHEN r.polled_at <= $1::timestamptz + interval '65 minutes' THEN r.polled_at END AS polled_at,

@@ -76,8 +76,8 @@ impl MappingFilter {
     }
 
     /// Returns the condition that leaves out the mappings of owners that GitHub must not be asked
-    /// about at that time: they would take the places of others. What a person names is not left out
-    /// silently.
+    /// about at that time: they would take the places of others. What a person names is not left
+    /// out silently.
     pub(super) fn may_ask(&self, now: &str) -> String {
         if !self.mappings.is_empty() {
             return String::new();

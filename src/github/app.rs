@@ -300,8 +300,8 @@ impl App {
     }
 
     /// Returns true if a refused token may be replaced, which each installation may do once per
-    /// run. A token that GitHub, which takes `spread` for that, may not know everywhere would not be
-    /// better than the next one.
+    /// run. A token that GitHub, which takes `spread` for that, may not know everywhere would not
+    /// be better than the next one.
     pub(super) fn may_renew(&self, spread: Duration) -> bool {
         let current = self.installations.get(&self.current);
         let may_renew = |installation: &Installation| {

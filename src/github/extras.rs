@@ -1,6 +1,6 @@
 //! Reads the extras of one issue or pull request: labels, the pull requests that belong to it, the
-//! latest reopening, changed files and commits. GitHub may fail at one of these for ever while it answers for the
-//! rest, so that each can be left out.
+//! latest reopening, changed files and commits. GitHub may fail at one of these for ever while it
+//! answers for the rest, so that each can be left out.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, json};

@@ -242,8 +242,8 @@ impl Target for PollProgress<'_> {
 }
 
 impl Github {
-    /// Polls repositories. A failure of one repository never affects the others; those that were not
-    /// read before the deadline are released.
+    /// Polls repositories. A failure of one repository never affects the others; those that were
+    /// not read before the deadline are released.
     pub fn poll(&mut self, polls: &[Poll]) -> Polled {
         let mut targets: Vec<PollProgress<'_>> = polls.iter().map(PollProgress::new).collect();
         let mut ended_by = self.query_all(&mut targets, &|_| {}).err();
@@ -286,7 +286,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns true if a poll since 10 o'clock reads another page after one with these pull requests.
+    /// Returns true if a poll since 10 o'clock reads another page after one with these pull
+    /// requests.
     fn goes_on(pull_requests: &Value) -> bool {
         let since: DateTime<Utc> = "2026-03-01T10:00:00Z".parse().unwrap();
         let poll = Poll {

@@ -55,8 +55,8 @@ fragment PullRequestRef on PullRequest {
   fullDatabaseId number url pullRequestState: state repository { nameWithOwner }
 }";
 
-/// Argument without which github.com does not say that an issue was closed as a duplicate. GitHub will
-/// remove it, and GitHub Enterprise Server has it since 3.17.
+/// Argument without which github.com does not say that an issue was closed as a duplicate. GitHub
+/// will remove it, and GitHub Enterprise Server has it since 3.17.
 const WITH_DUPLICATES: &str = "(enableDuplicate: true)";
 
 /// Returns a document without the argument that some versions of GitHub do not have; `None` if it
@@ -142,8 +142,8 @@ pub(super) const LIST_BELOW: &str = "query ListBelow($id: ID!, $after: String) {
 
 /// Returns the query for changes in `count` repositories, with aliases `r0`, `r1`, ... The
 /// variables are `o0` and `n0` for owner and name, `s0` for the oldest change of an issue, and for
-/// each connection a switch (`moreIssues0`) and a cursor (`issues0`). `moreClosing` is the switch of
-/// what pull requests close.
+/// each connection a switch (`moreIssues0`) and a cursor (`issues0`). `moreClosing` is the switch
+/// of what pull requests close.
 pub(super) fn poll_query(count: usize) -> String {
     let mut variables = vec!["$moreClosing: Boolean! = true".to_owned()];
     let mut aliases = String::new();

@@ -69,8 +69,8 @@ pub(super) fn check(response: &Response) -> Result<(), ServiceError> {
     })
 }
 
-/// Returns true if a response with the status of an answer only names a rate limit, which GitHub does
-/// for some secondary limits. What an issue says about limits does not count.
+/// Returns true if a response with the status of an answer only names a rate limit, which GitHub
+/// does for some secondary limits. What an issue says about limits does not count.
 fn is_limit(response: &Response) -> bool {
     let beginning = explanation(response);
     if !failure::names_rate_limit(&beginning) {

@@ -86,8 +86,8 @@ pub struct WeaviateCounts {
     pub failed: u64,
     /// Objects of this run that wait in outboxes, because Weaviate did not answer.
     pub pending: u64,
-    /// Vectorizer of the class, `none` without one; null if the run did not read the class. `status`
-    /// shows what the last run that read it saw.
+    /// Vectorizer of the class, `none` without one; null if the run did not read the class.
+    /// `status` shows what the last run that read it saw.
     pub vectorizer: Option<String>,
 }
 

@@ -173,9 +173,9 @@ fn ask(run: &mut Run, targets: &[Address], rest: &mut Rest) -> Result<Vec<Answer
     Ok(answers)
 }
 
-/// Returns true if GitHub is silent about whatever it is asked. If it is silent about all targets of
-/// a slice, it is asked about healthy mappings, too: two sick issues in a quiet world are no outage.
-/// Without healthy mappings, only one target alone is to blame itself.
+/// Returns true if GitHub is silent about whatever it is asked. If it is silent about all targets
+/// of a slice, it is asked about healthy mappings, too: two sick issues in a quiet world are no
+/// outage. Without healthy mappings, only one target alone is to blame itself.
 fn is_silent(run: &mut Run, answers: &[Answer], rest: &mut Rest) -> Result<bool, Stop> {
     if is_heard(answers) {
         return Ok(false);
@@ -260,8 +260,8 @@ fn unanswered(
     MappingError::unanswered(error.message.as_str())
 }
 
-/// Returns the error of a mapping. Issues that are turned off do not explain why GitHub lacks a pull
-/// request.
+/// Returns the error of a mapping. Issues that are turned off do not explain why GitHub lacks a
+/// pull request.
 fn of_kind(mapping: &Mapping, address: &Address, error: &MappingError) -> MappingError {
     if mapping.kind == Kind::Issue || !hides_only_issues(&error.message) {
         return error.clone();

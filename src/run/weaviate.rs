@@ -107,8 +107,8 @@ impl Index {
         self.client.unreadable(id)
     }
 
-    /// Remembers objects that Weaviate has rejected before, so that their next failure is their own,
-    /// too, even if no other object is accepted.
+    /// Remembers objects that Weaviate has rejected before, so that their next failure is their
+    /// own, too, even if no other object is accepted.
     pub fn remember_rejected(&mut self, ids: impl IntoIterator<Item = Uuid>) {
         self.client.remember_rejected(ids);
     }
@@ -118,9 +118,9 @@ impl Index {
         self.client.was_rejected(id)
     }
 
-    /// Reads and checks the class once per run, before anything is written. Returns false if Weaviate
-    /// must not be asked or cannot be used. A missing class is no obstacle, because a write creates
-    /// it.
+    /// Reads and checks the class once per run, before anything is written. Returns false if
+    /// Weaviate must not be asked or cannot be used. A missing class is no obstacle, because a
+    /// write creates it.
     pub fn check(&mut self, report: &mut Report) -> bool {
         let now = self.budget.now();
         if let Some(pause) = self.pause.as_ref().filter(|pause| pause.holds(now))
@@ -212,9 +212,9 @@ impl Index {
         results
     }
 
-    /// Removes the results that are a failure of Weaviate, and returns its reason: if it has accepted
-    /// no object of the call, those with words of its own, or all, if all failed for one reason.
-    /// What it has rejected before fails for a reason of its own.
+    /// Removes the results that are a failure of Weaviate, and returns its reason: if it has
+    /// accepted no object of the call, those with words of its own, or all, if all failed for one
+    /// reason. An object that it has rejected before fails for a reason of its own.
     fn take_failures(&self, written: &mut WriteResults) -> Option<String> {
         if written.values().any(Result::is_ok) {
             return None;

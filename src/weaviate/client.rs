@@ -79,8 +79,8 @@ impl Weaviate {
         self.http.is_out_of_time()
     }
 
-    /// Remembers objects that Weaviate has rejected before, so that their next failure is their own,
-    /// too, even if no other object is accepted.
+    /// Remembers objects that Weaviate has rejected before, so that their next failure is their
+    /// own, too, even if no other object is accepted.
     pub fn remember_rejected(&mut self, ids: impl IntoIterator<Item = Uuid>) {
         self.rejected.extend(ids);
     }

@@ -1,5 +1,5 @@
-//! Splits a request that Weaviate does not answer although it is ready, until the one object that it
-//! cannot handle is alone. The others come first.
+//! Splits a request that Weaviate does not answer although it is ready, until the one object that
+//! it cannot handle is alone. The others come first.
 
 use std::collections::VecDeque;
 
@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::client::Weaviate;
 use crate::core::failure::{FailureKind, ServiceError, is_one_reason};
 
-/// Number of requests that may fail before the first answer. More of them are a failure of Weaviate,
-/// so that a broken one costs few requests.
+/// Number of requests that may fail before the first answer. More of them are a failure of
+/// Weaviate, so that a broken one costs few requests.
 const FAILURES: usize = 32;
 /// The weight of a request without an answer within the time limit, which costs far more time.
 const TIMEOUT: usize = 4;
@@ -36,8 +36,8 @@ pub(super) struct Parts<R> {
 }
 
 impl Weaviate {
-    /// Calls `ask` with the items in batches, whose sizes `size` decides from the rest and a largest
-    /// number. What failed comes again after all others, in smaller batches.
+    /// Calls `ask` with the items in batches, whose sizes `size` decides from the rest and a
+    /// largest number. What failed comes again after all others, in smaller batches.
     ///
     /// # Errors
     /// Fails if Weaviate as a whole fails.

@@ -39,8 +39,8 @@ impl StoredObject {
 
 impl Weaviate {
     /// Reads the objects with these ids. The result has an entry for each id, except for those that
-    /// [`Weaviate::unreadable`] explains, and those that the time did not suffice for. The class must
-    /// have been read before.
+    /// [`Weaviate::unreadable`] explains, and those that the time did not suffice for. The class
+    /// must have been read before.
     pub fn object_states(
         &mut self,
         ids: &[Uuid],

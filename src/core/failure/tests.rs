@@ -89,7 +89,8 @@ fn githubs_answers_by_status() {
             Err(RateLimited(None)),
         ),
         (response(403, SECONDARY), Err(RateLimited(None))),
-        // Older GitHub Enterprise Server, and limits that only the address of the documentation names.
+        // Older GitHub Enterprise Server, and limits that only the address of the documentation
+        // names.
         (response(403, ABUSE), Err(RateLimited(None))),
         (response(403, DOCUMENTED), Err(RateLimited(None))),
         (

@@ -22,7 +22,7 @@ fn mapping() -> Mapping {
     }
 }
 
-/// What GitHub shows of it: the same, unless a case changes it.
+/// Returns GitHub's state of it, which is the stored one unless a case changes it.
 fn snapshot() -> Snapshot {
     Snapshot {
         github_id: GithubId(4_000_000_001),
