@@ -20,12 +20,16 @@ has_postgresql_server() {
     command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
 
-install_what_is_missing() {
+install_compilers() {
     if ! command -v cargo >/dev/null; then
         echo "Rust is missing. Install it (https://rustup.rs), and run this again." >&2
         exit 1
     fi
     if ! command -v cc >/dev/null; then install_packages cc gcc libc6-dev; fi
+}
+
+install_what_is_missing() {
+    install_compilers
     if ! has_postgresql_server; then install_packages 'a PostgreSQL server' postgresql; fi
 }
 
@@ -38,6 +42,28 @@ install_for_weaviate() {
 # The tools that another user than root has to execute, because root's checkout may be closed to others.
 tools_folder() {
     if [ "$(id -u)" -eq 0 ]; then echo /var/cache/agira-worker; else echo "$PWD/target"; fi
+}
+
+# Prints the path of an archive with a minimal Debian 12, which it makes the first time (half a minute). Needs root.
+fetch_debian() {
+    local folder archive
+    folder=$(tools_folder)
+    archive=$folder/debian-12.tar
+    if [ ! -f "$archive" ]; then
+        command -v debootstrap >/dev/null || install_packages debootstrap debootstrap
+        mkdir -p "$folder"
+        local root
+        root=$(mktemp -d "$folder/debian-12.XXXXXX")
+        if ! debootstrap --variant=minbase --include=ca-certificates bookworm "$root" >"$root.log" 2>&1; then
+            tail -n 3 "$root.log" >&2
+            rm -rf "$root" "$root.log"
+            return 1
+        fi
+        tar --create --numeric-owner --one-file-system --file "$archive.new" --directory "$root" .
+        mv "$archive.new" "$archive"
+        rm -rf "$root" "$root.log"
+    fi
+    echo "$archive"
 }
 
 # The versions of the npm package that holds PostgreSQL's programs, oldest first.

@@ -91,11 +91,18 @@ if [ -n "$with_weaviate" ]; then
     step 'a Weaviate server'
     install_for_weaviate
     # Building a server takes minutes. If WEAVIATE_URL names one, that is enough.
-    server=$(tests/weaviate.sh ${named_weaviate:+--cached}) || [ -n "$named_weaviate" ]
-    echo "${server:-only the one that WEAVIATE_URL names}"
+    if command -v go >/dev/null || tests/weaviate.sh --cached >/dev/null; then
+        server=$(tests/weaviate.sh ${named_weaviate:+--cached}) || [ -n "$named_weaviate" ]
+    fi
     if [ -n "$server" ]; then
+        echo "$server"
         export AGIRA_WORKER_WEAVIATE_SERVER=$server
+    elif [ -z "$named_weaviate" ]; then
+        echo 'There is none, and without Go (https://go.dev/dl) it cannot be built. The tests go on without it.'
+        export KIT_WEAVIATE=
+        untested+=('NOT TESTED: a real Weaviate server (needs Go, or a weaviate-server on the PATH)')
     else
+        echo 'only the one that WEAVIATE_URL names'
         untested+=('NOT TESTED: Weaviate with other settings, stopped and started again (only the server of WEAVIATE_URL was available)')
         untested+=("NOT TESTED: what Agira's Python client reads (for the same reason; without WEAVIATE_URL, a server is built)")
     fi
@@ -183,6 +190,13 @@ if podman info >/dev/null 2>&1 || buildah info >/dev/null 2>&1 || docker info >/
     cargo test --locked --test it -- --ignored deployment::container::the_image_is_built
 else
     untested+=('NOT TESTED: the Containerfile is not built (needs podman, buildah or docker)')
+fi
+
+step 'the Debian package'
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    tests/package.sh
+else
+    untested+=('NOT TESTED: installing the Debian package (needs root, on Debian)')
 fi
 
 step 'a database with a Turkish collation'

@@ -2,6 +2,7 @@
 
 mod container;
 mod environment;
+mod package;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
