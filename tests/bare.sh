@@ -20,7 +20,8 @@ sysroot=$(rustc --print sysroot)
 root=$(mktemp -d)
 trap 'rm -rf --one-file-system "$root"' EXIT
 tar --extract --file "$debian" --directory "$root"
-cp /etc/resolv.conf "$root/etc/resolv.conf"
+cp /etc/resolv.conf "$root/etc/"
+cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 mkdir -p "$root/opt/rust" "$root/home/agira-worker"
 cp -a "$sysroot/." "$root/opt/rust"
 tar --create --exclude=./target --exclude=./tests/fuzz/target --exclude=./.git . | tar --extract --directory "$root/home/agira-worker"

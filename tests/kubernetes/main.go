@@ -16,6 +16,7 @@ import (
 var kinds = map[string]func() any{
 	"v1 ServiceAccount":                  func() any { return new(core.ServiceAccount) },
 	"v1 Secret":                          func() any { return new(core.Secret) },
+	"batch/v1 Job":                       func() any { return new(batch.Job) },
 	"batch/v1 CronJob":                   func() any { return new(batch.CronJob) },
 	"networking.k8s.io/v1 NetworkPolicy": func() any { return new(networking.NetworkPolicy) },
 }

@@ -130,11 +130,13 @@ fn kubernetes_own_types_parse_the_manifest() {
             .output()
             .expect("go")
     };
-    let read = check(&example("kubernetes/agira-worker.yaml"));
-    assert!(read.status.success(), "{}", all(&read));
-    // Go reports its downloads on stderr.
-    let objects = String::from_utf8_lossy(&read.stdout);
-    assert_eq!(objects.lines().count(), 4, "{}", all(&read));
+    for (manifest, expected) in [("agira-worker.yaml", 4), ("schema.yaml", 2)] {
+        let read = check(&example("kubernetes").join(manifest));
+        assert!(read.status.success(), "{}", all(&read));
+        // Go reports its downloads on stderr.
+        let objects = String::from_utf8_lossy(&read.stdout);
+        assert_eq!(objects.lines().count(), expected, "{}", all(&read));
+    }
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.yaml");
     std::fs::write(

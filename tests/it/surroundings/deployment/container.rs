@@ -17,33 +17,34 @@ fn read() -> Dockerfile<'static> {
     parse(CONTAINERFILE).unwrap_or_else(|error| panic!("Containerfile: {error}"))
 }
 
+/// Returns stage, source and destination of every file that is copied.
 fn copies(instructions: &[Instruction<'_>]) -> Vec<(Option<String>, String, String)> {
     let copy = |instruction: &CopyInstruction<'_>| {
-        let from = instruction
-            .options
-            .iter()
-            .find(|flag| flag.name.value == "from");
-        let from = from
+        let mut options = instruction.options.iter();
+        let from = options
+            .find(|flag| flag.name.value == "from")
             .and_then(|flag| flag.value.as_ref())
             .map(|value| value.value.to_string());
-        let [Source::Path(source)] = &instruction.src[..] else {
-            panic!("one source each: {instruction:?}")
-        };
-        (
-            from,
-            source.value.to_string(),
-            instruction.dest.value.to_string(),
-        )
+        let sources: Vec<String> = instruction
+            .src
+            .iter()
+            .map(|source| match source {
+                Source::Path(source) => source.value.to_string(),
+                _ => panic!("only files: {instruction:?}"),
+            })
+            .collect();
+        let destination = instruction.dest.value.to_string();
+        sources
+            .into_iter()
+            .map(move |source| (from.clone(), source, destination.clone()))
     };
     instructions
         .iter()
-        .filter_map(|one| {
-            if let Instruction::Copy(one) = one {
-                Some(copy(one))
-            } else {
-                None
-            }
+        .filter_map(|one| match one {
+            Instruction::Copy(one) => Some(copy(one)),
+            _ => None,
         })
+        .flatten()
         .collect()
 }
 
@@ -87,6 +88,20 @@ fn the_image_holds_the_program_and_the_manual_where_the_readme_puts_them() {
             .iter()
             .any(|(_, source, target)| (source, target) == (&program.0, &program.1)),
         "{copied:?}"
+    );
+    let sql = copied
+        .iter()
+        .filter(|(_, source, _)| source.ends_with(".sql"));
+    let sql: Vec<&str> = sql
+        .map(|(_, source, _)| source.trim_start_matches("/src/"))
+        .collect();
+    assert_eq!(
+        sql,
+        [
+            "sql/worker.sql",
+            "sql/uninstall.sql",
+            "examples/sql/role.sql"
+        ]
     );
     let manual: BTreeSet<(String, String)> = copied
         .iter()
@@ -185,62 +200,6 @@ fn the_build_ignores_no_tracked_file() {
             "{pattern}"
         );
     }
-}
-
-/// Returns the first builder that works.
-fn builder() -> Option<&'static str> {
-    let answers = |name: &&str| {
-        Command::new(name)
-            .arg("info")
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    ["podman", "buildah", "docker"].into_iter().find(answers)
-}
-
-/// Needs a builder, and the registries of the base images; `tests/run.sh` runs this test if there is a builder.
-#[test]
-#[ignore = "needs podman, buildah or docker"]
-fn the_image_is_built_and_runs() {
-    let builder = builder().expect("podman, buildah or docker that answers");
-    let image = "agira-worker-of-tests";
-    let run = |args: &[&str]| {
-        let output = Command::new(builder)
-            .args(args)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{builder} {args:?}: {}",
-            all(&output)
-        );
-        all(&output)
-    };
-    run(&[
-        "build",
-        "-f",
-        "examples/container/Containerfile",
-        "-t",
-        image,
-        ".",
-    ]);
-    if builder != "buildah" {
-        let said = run(&[
-            "run",
-            "--rm",
-            "--read-only",
-            "--network",
-            "none",
-            image,
-            "--version",
-        ]);
-        assert!(
-            said.starts_with(concat!("agira-worker ", env!("CARGO_PKG_VERSION"))),
-            "{said}"
-        );
-    }
-    run(&["rmi", image]);
 }
 
 /// Needs npm; `tests/run.sh` names the version of the linter.
