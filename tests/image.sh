@@ -31,7 +31,7 @@ stand_in() {
     cp /etc/resolv.conf "$root/etc/"
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
     if [[ $name = */rust:* ]]; then
-        chroot "$root" sh -c 'apt-get -q update && apt-get -yq install --no-install-recommends gcc libc6-dev' >/dev/null
+        chroot "$root" sh -c 'apt-get -qq update && apt-get -yqq install --no-install-recommends gcc libc6-dev' >/dev/null 2>&1
         cp -a "$(rustc --print sysroot)/." "$root/usr/local/"
     fi
     buildah umount "$working" >/dev/null

@@ -4,13 +4,19 @@
 install_packages() {
     local command=$1
     shift
-    echo "== $command is missing: installing $* (Debian or Ubuntu packages)" >&2
     if ! command -v apt-get >/dev/null; then
-        echo "There is no apt-get on this machine. Install $command by hand, and run this again." >&2
+        echo "$command is missing, and there is no apt-get on this machine. Install it by hand, and run this again." >&2
         exit 1
     fi
     local root=()
-    if [ "$(id -u)" -ne 0 ]; then root=(sudo); fi
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "$command is missing. As root, run: apt-get install $*" >&2
+            exit 1
+        fi
+        root=(sudo)
+    fi
+    echo "== $command is missing: installing $* (Debian or Ubuntu packages)" >&2
     "${root[@]}" apt-get update -q >/dev/null
     DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -yq --no-install-recommends "$@" >/dev/null
 }
