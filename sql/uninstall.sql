@@ -1,6 +1,6 @@
--- Removes exactly what sql/worker.sql added. You can run it again at any time:
+-- Removes exactly what sql/worker.sql added. You can run it again at any time, as the owner of Agira's tables:
 --
---     psql -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -f sql/uninstall.sql
+--     psql -v ON_ERROR_STOP=1 -d "$OWNER_URL" -f sql/uninstall.sql
 --
 -- Agira's own rows stay, and so do the pull request rows that agira-worker inserted and the statuses that it set.
 

@@ -2,7 +2,7 @@
 -- after sql/worker.sql, and again after every upgrade, as an owner of Agira's tables who may create roles, such as the
 -- administrator of a managed PostgreSQL:
 --
---     psql -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -f examples/sql/role.sql
+--     psql -v ON_ERROR_STOP=1 -d "$OWNER_URL" -f examples/sql/role.sql
 --
 -- The role has no password yet. Set one with psql's \password agira_worker. To remove the role and its rights:
 -- GRANT agira_worker TO CURRENT_USER; DROP OWNED BY agira_worker; DROP ROLE agira_worker;

@@ -148,7 +148,7 @@ fn check_missing(missing: &[String], agiras: usize) -> Result<()> {
     }
     if let Some(first) = ours.first() {
         bail!(
-            "the database lacks {first}; run: psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql"
+            "the database lacks {first}; run as the owner of Agira's tables: psql -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f sql/worker.sql"
         );
     }
     Ok(())

@@ -9,8 +9,8 @@ use crate::core::failure::{self, FailureKind, GithubResponse, MappingError, Serv
 use crate::core::text::quoted;
 use crate::http::Response;
 
-/// The oldest version of GitHub Enterprise Server that has all fields of the documents (README.md,
-/// "GitHub Enterprise Server").
+/// The oldest version of GitHub Enterprise Server that has all fields of the documents (the
+/// manual, "GitHub Enterprise Server").
 pub const OLDEST_SERVER: &str = "3.16";
 
 /// Number of bytes of a body that can explain a failure.

@@ -1,4 +1,4 @@
-//! Man pages and completions, as `examples/manual.rs` writes them, checked by the tools that read them.
+//! Man pages and completions, as `examples/manual/main.rs` writes them, checked by the tools that read them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,6 +65,22 @@ fn the_man_pages_have_an_exit_status_section() {
         .filter_map(|line| line.split_whitespace().next()?.parse().ok())
         .collect();
     assert_eq!(codes, agira_worker::EXIT_CODES.map(|(code, _)| code));
+}
+
+#[test]
+fn the_page_of_the_program_has_the_sections_of_the_manual() {
+    let (folder, _) = written();
+    let page = std::fs::read_to_string(folder.path().join("man1/agira-worker.1")).unwrap();
+    let manual = include_str!("../../../examples/manual/README.md").lines();
+    let headings = manual.filter_map(|line| line.strip_prefix("## "));
+    for heading in headings.chain(["Environment"]) {
+        let section = format!("\n.SH \"{}\"\n", heading.to_uppercase());
+        assert_eq!(page.matches(&section).count(), 1, "{heading}");
+    }
+    let row = "\n.TP\n\\fBGITHUB_API_URL\\fR\ndefault \\fBhttps://api.github.com\\fR";
+    assert!(page.contains(row), "{page}");
+    let (_, own) = page.split_once(".SH \"ENVIRONMENT\"").unwrap();
+    assert!(!own.contains("](") && !own.contains('`'), "{own}");
 }
 
 /// Checks that the tool succeeds without output for each file with this suffix.

@@ -12,7 +12,7 @@ use prometheus_parse::{Scrape, Value};
 use crate::fixtures::CLOSED_AT;
 use crate::harness::{Run, World};
 
-const README: &str = include_str!("../../../README.md");
+const DOCUMENT: &str = include_str!("../../../examples/monitoring/README.md");
 
 fn read(path: &Path) -> Scrape {
     let text = std::fs::read_to_string(path).unwrap();
@@ -237,8 +237,8 @@ fn a_dry_run_writes_no_metrics() {
 }
 
 #[test]
-fn the_metrics_of_readme_and_program_are_the_same() {
-    let (_, section) = README.split_once("## Metrics\n").expect("a section");
+fn the_metrics_of_document_and_program_are_the_same() {
+    let (_, section) = DOCUMENT.split_once("## Metrics\n").expect("a section");
     let (section, _) = section.split_once("\n## ").unwrap();
     let documented: Vec<&str> = section
         .lines()

@@ -1,4 +1,4 @@
-//! Agira's own pull request webhook beside the worker, before and after it (README, "Living beside Agira").
+//! Agira's own pull request webhook beside the worker, before and after it (examples/README.md, "Living beside Agira").
 
 use agira_worker::core::agira_object::ObjectType::{GithubPr, Item};
 use kit::agira;

@@ -1,5 +1,5 @@
-//! Living beside Agira: its migrations, stale forms of its users, backups, upgrades and removal (README, "Living beside
-//! Agira"). `schema/django.rs` tests the effect of Django's own statements on our columns.
+//! Living beside Agira: its migrations, stale forms of its users, backups, upgrades and removal (examples/README.md,
+//! "Living beside Agira"). `schema/django.rs` tests the effect of Django's own statements on our columns.
 
 use std::path::Path;
 use std::process::Command;

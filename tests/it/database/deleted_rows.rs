@@ -1,4 +1,4 @@
-//! Pull request rows that a person deleted in Agira stay deleted (README, "Living beside Agira").
+//! Pull request rows that a person deleted in Agira stay deleted (examples/README.md, "Living beside Agira").
 
 use agira_worker::core::agira_object::ObjectType::GithubPr;
 use kit::agira;

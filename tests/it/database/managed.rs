@@ -13,8 +13,8 @@ use crate::harness::{Run, World};
 
 /// The end of every installation, as people are told.
 fn uninstallation() -> &'static str {
-    let readme = include_str!("../../../README.md");
-    let mut blocks = readme.split("\n```sh\n").skip(1);
+    let document = include_str!("../../../examples/README.md");
+    let mut blocks = document.split("\n```sh\n").skip(1);
     let block = blocks.find_map(|rest| {
         let (block, _) = rest.split_once("```")?;
         block.contains("sql/uninstall.sql").then_some(block)
@@ -29,7 +29,7 @@ fn carry_out(commands: &str, url: &str) {
     shell
         .args(["-euo", "pipefail", "-c", commands])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-        .env("DATABASE_URL", url);
+        .env("OWNER_URL", url);
     let output = kit::wait::output(&mut shell).expect("bash");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{commands}\n{said}");
@@ -55,7 +55,7 @@ fn an_owner_without_superuser_installs_runs_and_uninstalls() {
     };
     let mut owner = connect(&url("agira"));
     let psql = |file: &str| {
-        let command = format!("psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f {file}");
+        let command = format!("psql -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f {file}");
         carry_out(&command, &url("agira"));
     };
     psql("sql/agira.sql");

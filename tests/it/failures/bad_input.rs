@@ -512,7 +512,7 @@ fn missing_tables_are_reported_with_a_remedy() {
             Database::agira_only(),
             [
                 "the database lacks",
-                "psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/worker.sql",
+                "psql -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f sql/worker.sql",
             ],
         ),
     ] {

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::process::Command;
 
-use agira_worker::METRICS;
 use agira_worker::cli::Cli;
+use agira_worker::{EXIT_CODES, METRICS};
 use clap::CommandFactory;
 use promql_parser::label::MatchOp;
 use promql_parser::parser::{Expr, VectorSelector, parse};
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 const RULES: &str = include_str!("../../../examples/monitoring/agira-worker.rules.yaml");
 const DASHBOARD: &str = include_str!("../../../examples/monitoring/agira-worker.dashboard.json");
-const README: &str = include_str!("../../../README.md");
+const DOCUMENT: &str = include_str!("../../../examples/monitoring/README.md");
 
 #[derive(Default)]
 struct Selectors(Vec<VectorSelector>);
@@ -64,6 +64,7 @@ fn metric(expression: &str, selector: &VectorSelector) -> String {
         let known = match (matcher.name.as_str(), &matcher.op) {
             ("instance", _) => true,
             ("command", MatchOp::Equal) => commands.contains(&matcher.value),
+            ("command", MatchOp::Re(_)) => matcher.value == "$command",
             (label, MatchOp::Equal | MatchOp::NotEqual) => {
                 let values = meaning
                     .split_once(&format!("`{label}`"))
@@ -95,8 +96,8 @@ fn alert_rules_use_only_metrics_that_a_run_writes() {
             );
         }
         assert!(
-            README.contains(&format!("`{name}`")),
-            "the README does not know {name}"
+            DOCUMENT.contains(&format!("`{name}`")),
+            "the document does not know {name}"
         );
     }
 }
@@ -118,6 +119,43 @@ fn the_dashboard_shows_every_metric_and_no_other() {
         .map(|panel| panel["id"].as_i64().unwrap())
         .collect();
     assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
+}
+
+#[test]
+fn the_dashboard_filters_by_command_and_names_every_exit_code() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    assert!(variables.iter().any(|one| one["name"] == "command"));
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    for target in targets {
+        let expression = target["expr"].as_str().unwrap();
+        let selectors = expression.matches('{').count();
+        assert_eq!(
+            expression.matches("command=").count(),
+            selectors,
+            "{expression}"
+        );
+    }
+    let panel = panels.iter().find(|panel| panel["title"] == "Exit code");
+    let defaults = &panel.unwrap()["fieldConfig"]["defaults"];
+    let shown = defaults["mappings"][0]["options"].as_object().unwrap();
+    let shown: BTreeSet<u8> = shown.keys().map(|code| code.parse().unwrap()).collect();
+    // Wrong usage makes no run, and `status` writes no metrics.
+    let codes = EXIT_CODES.iter().map(|(code, _)| *code);
+    let of_runs: BTreeSet<u8> = codes.filter(|code| ![2, 4].contains(code)).collect();
+    assert_eq!(shown, of_runs);
+    let color = |code: &str| defaults["mappings"][0]["options"][code]["color"].clone();
+    for (code, expected) in [
+        ("0", "green"),
+        ("3", "yellow"),
+        ("75", "blue"),
+        ("1", "red"),
+    ] {
+        assert_eq!(color(code), expected, "{code}");
+    }
 }
 
 /// Needs promtool (Debian package `prometheus`); `tests/run.sh` runs this test if promtool is installed.

@@ -1,7 +1,8 @@
-//! README, crontab and program must agree.
+//! Documents, crontab and program must agree.
 
 mod blocks;
 mod decisions;
+mod links;
 mod picture;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,23 @@ use agira_worker::core::model::ItemStatus;
 use clap::{Command, CommandFactory};
 
 const README: &str = include_str!("../../../README.md");
+const MANUAL: &str = include_str!("../../../examples/manual/README.md");
+const MONITORING: &str = include_str!("../../../examples/monitoring/README.md");
+const COSTS: &str = include_str!("../../../examples/benchmark/README.md");
+const TESTS: &str = include_str!("../../../tests/README.md");
+const DESIGN: &str = include_str!("../../../src/design.md");
+const DEPLOYMENT: &str = include_str!("../../../examples/README.md");
+/// All documents with their paths. Whoever carries out their commands in this order installs the program first and
+/// removes it at the end.
+const DOCUMENTS: [(&str, &str); 7] = [
+    ("README.md", README),
+    ("examples/manual/README.md", MANUAL),
+    ("examples/monitoring/README.md", MONITORING),
+    ("examples/benchmark/README.md", COSTS),
+    ("tests/README.md", TESTS),
+    ("src/design.md", DESIGN),
+    ("examples/README.md", DEPLOYMENT),
+];
 const CRONTAB: &str = include_str!("../../../crontab.example");
 
 fn subcommands() -> Vec<Command> {
@@ -25,9 +43,9 @@ fn subcommands() -> Vec<Command> {
 }
 
 /// Returns the cells of every row of the first table below that heading.
-fn table(heading: &str) -> Vec<Vec<String>> {
-    let (_, section) = README
-        .split_once(&format!("## {heading}\n"))
+fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let (_, section) = document
+        .split_once(&format!("# {heading}\n"))
         .unwrap_or_else(|| panic!("no section {heading}"));
     let rows = section
         .lines()
@@ -44,9 +62,9 @@ fn table(heading: &str) -> Vec<Vec<String>> {
 }
 
 /// Returns the content of all fenced blocks in this language.
-fn blocks(language: &str) -> Vec<&'static str> {
+fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("\n```{language}\n");
-    let fenced = README.split(&*fence).skip(1);
+    let fenced = document.split(&*fence).skip(1);
     fenced
         .map(|rest| rest.split_once("```").expect("an end of the block").0)
         .collect()
@@ -58,7 +76,7 @@ fn the_exit_codes_of_readme_and_program_are_the_same() {
         .iter()
         .map(|(code, meaning)| vec![code.to_string(), (*meaning).to_owned()])
         .collect();
-    assert_eq!(table("Exit codes"), expected);
+    assert_eq!(table(README, "Exit codes"), expected);
 }
 
 #[test]
@@ -68,7 +86,7 @@ fn the_commands_of_readme_and_program_are_the_same() {
         .map(|command| format!("`agira-worker {}`", command.get_name()))
         .collect();
     assert_eq!(
-        table("Commands")
+        table(README, "Commands")
             .into_iter()
             .map(|row| row[0].clone())
             .collect::<Vec<_>>(),
@@ -93,7 +111,7 @@ fn the_variables_of_readme_and_program_are_the_same() {
     );
     ours.extend(["RUST_LOG", "NO_COLOR"].map(str::to_owned));
     let named = regex::Regex::new("`([A-Z_]+)`").unwrap();
-    let rows = table("Environment");
+    let rows = table(README, "Environment");
     let documented: BTreeSet<String> = rows
         .iter()
         .flat_map(|row| named.captures_iter(&row[0]))
@@ -156,10 +174,10 @@ fn the_defaults_of_flags_are_those_of_the_program() {
 
 /// The table comes from the benchmark, and no bound is exceeded.
 #[test]
-fn every_cost_in_the_readme_belongs_to_a_scenario_of_the_benchmark() {
+fn every_cost_belongs_to_a_scenario_of_the_benchmark() {
     let (scenarios, rows) = (
         include_str!("../../../examples/benchmark/scenarios.rs"),
-        table("Limits and costs"),
+        table(COSTS, "What a run costs"),
     );
     assert!(rows.len() >= 10, "{rows:?}");
     let command = regex::Regex::new("status( --[a-z]+)?").unwrap();
@@ -184,11 +202,11 @@ fn every_cost_in_the_readme_belongs_to_a_scenario_of_the_benchmark() {
 }
 
 #[test]
-fn the_alerts_of_readme_and_rules_are_the_same() {
+fn the_alerts_of_document_and_rules_are_the_same() {
     let rules = include_str!("../../../examples/monitoring/agira-worker.rules.yaml");
     let alert = regex::Regex::new("`(AgiraWorker[A-Za-z]+)`").unwrap();
     let explained: BTreeSet<String> = alert
-        .captures_iter(README)
+        .captures_iter(MONITORING)
         .map(|found| found[1].to_owned())
         .collect();
     let written: BTreeSet<String> = rules
@@ -200,12 +218,14 @@ fn the_alerts_of_readme_and_rules_are_the_same() {
 }
 
 #[test]
-fn every_command_line_in_the_readme_is_valid() {
+fn every_command_line_in_the_documents_is_valid() {
     let invocation =
         regex::Regex::new(r"agira-worker ((?:sync|push-weaviate|status|retry-failed)[^`#>|\n]*)")
             .unwrap();
-    let shown: Vec<&str> = [README, CRONTAB]
-        .iter()
+    let documents = DOCUMENTS.map(|(_, text)| text);
+    let texts = documents.iter().chain([&CRONTAB]);
+    let shown: Vec<&str> = texts
+        .filter(|text| **text != DESIGN)
         .flat_map(|text| invocation.captures_iter(text))
         .map(|found| found.get(1).unwrap().as_str())
         .collect();
@@ -242,8 +262,10 @@ fn source() -> String {
 }
 
 #[test]
-fn every_message_in_the_readme_is_in_the_program() {
-    let (source, rows) = (source(), table("When something is wrong"));
+fn every_message_in_the_documents_is_in_the_program() {
+    let mut rows = table(MANUAL, "Diagnostics");
+    rows.extend(table(README, "When something is wrong"));
+    let source = source();
     let quoted = regex::Regex::new("`([^`]+)`").unwrap();
     let messages = rows
         .iter()
@@ -259,40 +281,13 @@ fn every_message_in_the_readme_is_in_the_program() {
     assert!(!decisions::has_message(&source, "the database misses ..."));
 }
 
-/// Also checks the statuses that the README names.
 #[test]
-fn every_path_and_heading_in_the_readme_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = regex::Regex::new(
-        r"(?:`|\]\()((?:src|sql|tests|examples)/[\w./-]*|crontab\.example)(?:`|\))",
-    )
-    .unwrap();
-    let paths: Vec<&str> = path
-        .captures_iter(README)
-        .map(|found| found.get(1).unwrap().as_str())
-        .collect();
-    assert!(!paths.is_empty());
-    let missing: Vec<&&str> = paths
-        .iter()
-        .filter(|path| !root.join(path).exists())
-        .collect();
-    assert!(missing.is_empty(), "{missing:?}");
-    let link = regex::Regex::new(r"\]\(#([a-z-]+)\)").unwrap();
-    let headings: BTreeSet<String> = README
-        .lines()
-        .filter_map(|line| line.strip_prefix("##"))
-        .map(|heading| {
-            heading
-                .trim_start_matches('#')
-                .trim()
-                .to_lowercase()
-                .replace(' ', "-")
-        })
-        .collect();
-    for found in link.captures_iter(README) {
-        assert!(headings.contains(&found[1]), "#{}", &found[1]);
-    }
+fn the_statuses_that_a_closing_does_not_change_are_documented() {
+    let row = table(DESIGN, "The decision table")
+        .into_iter()
+        .find(|row| row[0].starts_with("a closed issue whose item is in `"))
+        .expect("a row");
     for status in ItemStatus::PROTECTED {
-        assert!(README.contains(&format!("`{status}`")), "{status}");
+        assert!(row[0].contains(&format!("`{status}`")), "{status}");
     }
 }

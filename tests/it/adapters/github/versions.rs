@@ -66,8 +66,8 @@ fn a_github_that_is_too_old_is_named_with_what_it_lacks_and_the_version_that_has
         "GitHub Enterprise Server {OLDEST_SERVER} or newer"
     ));
     assert!(!run.stderr.contains("check GITHUB"), "{}", run.all());
-    let readme = include_str!("../../../../README.md");
-    assert!(readme.contains(&format!("GitHub Enterprise Server {OLDEST_SERVER}")));
+    let manual = include_str!("../../../../examples/manual/README.md");
+    assert!(manual.contains(&format!("GitHub Enterprise Server {OLDEST_SERVER}")));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The least rights in a Weaviate with roles (RBAC), which README.md names.
+//! The least rights in a Weaviate with roles (RBAC), which the manual names.
 
 use kit::weaviate_server::{Config, RealServer};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! The Containerfile. A parser reads it, tests compare it with the checkout and the README, and it is built if a
+//! The Containerfile. A parser reads it, tests compare it with the checkout and the manual, and it is built if a
 //! builder can reach the registries of its base images.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use super::{all, example};
 
 const CONTAINERFILE: &str = include_str!("../../../../examples/container/Containerfile");
 const IGNORED: &str = include_str!("../../../../.dockerignore");
-const README: &str = include_str!("../../../../README.md");
+const MANUAL: &str = include_str!("../../../../examples/manual/README.md");
 
 fn read() -> Dockerfile<'static> {
     parse(CONTAINERFILE).unwrap_or_else(|error| panic!("Containerfile: {error}"))
@@ -48,11 +48,11 @@ fn copies(instructions: &[Instruction<'_>]) -> Vec<(Option<String>, String, Stri
         .collect()
 }
 
-/// Returns the folders of the manual's files in the README's block.
+/// Returns the folders of the manual's files in the block that installs them.
 fn installed_by_hand() -> BTreeSet<(String, String)> {
     let line = regex::Regex::new(r"(?m)^install -D -m 644 (?:-t (\S+) )?manual/(\S+)(?: (\S+))?$")
         .unwrap();
-    let found = line.captures_iter(README).map(|found| {
+    let found = line.captures_iter(MANUAL).map(|found| {
         let (source, folder) = (found[2].trim_end_matches("*.1").to_owned(), found.get(1));
         let name = Path::new(&source)
             .file_name()
@@ -70,7 +70,7 @@ fn installed_by_hand() -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn the_image_holds_the_program_and_the_manual_where_the_readme_puts_them() {
+fn the_image_holds_the_program_and_the_manual_where_people_put_them() {
     let file = read();
     let stages: Vec<_> = file.stages().collect();
     assert_eq!(stages.len(), 2);

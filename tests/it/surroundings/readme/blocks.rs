@@ -9,7 +9,7 @@ use kit::github::{Github, TOKEN};
 use kit::postgres_server::{Cluster, TEMPLATE};
 use kit::weaviate::Weaviate;
 
-use super::{CRONTAB, README, blocks};
+use super::{CRONTAB, DOCUMENTS, README, blocks};
 
 /// Cargo parses the arguments itself. It rejects an unknown one before it does anything, and names the first one.
 const CARGO: &str = r#"
@@ -26,7 +26,19 @@ case "$*" in
         [[ $said == *"unexpected argument '--no-such-flag'"* ]] ;;
 esac"#;
 
-const INSTALL: &str = r#"exec /usr/bin/install "${@/#\/usr\/local/$ROOT}""#;
+/// Only root may give files to others.
+const INSTALL: &str = r#"
+args=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        -o | -g) [ "$2" = agira-worker ] && shift ;;
+        *) args+=("$1") ;;
+    esac
+    shift
+done
+exec /usr/bin/install "${args[@]}""#;
+
+const USERADD: &str = r#"[ "$*" = '--system agira-worker' ]"#;
 
 const GIT: &str = r#"[ "$*" = "tag v$VERSION" ]"#;
 
@@ -41,10 +53,23 @@ impl Checkout {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (bin, checkout) = (folder.path().join("bin"), folder.path().join("checkout"));
-        for new in [&bin, &checkout, &folder.path().join("root")] {
-            std::fs::create_dir(new).unwrap();
+        let program = Path::new(env!("CARGO_BIN_EXE_agira-worker"));
+        for new in [
+            &bin,
+            &checkout.join("target/release"),
+            &folder.path().join("root/usr/local/bin"),
+            &folder.path().join("root/etc/agira-worker"),
+            &folder.path().join("root/var/log"),
+        ] {
+            std::fs::create_dir_all(new).unwrap();
         }
-        for (name, script) in [("cargo", CARGO), ("install", INSTALL), ("git", GIT)] {
+        symlink(program, checkout.join("target/release/agira-worker")).unwrap();
+        for (name, script) in [
+            ("cargo", CARGO),
+            ("install", INSTALL),
+            ("useradd", USERADD),
+            ("git", GIT),
+        ] {
             let path = bin.join(name);
             std::fs::write(
                 &path,
@@ -53,7 +78,7 @@ impl Checkout {
             .unwrap();
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
-        symlink(env!("CARGO_BIN_EXE_agira-worker"), bin.join("agira-worker")).unwrap();
+        symlink(program, bin.join("agira-worker")).unwrap();
         for name in [
             "Cargo.toml",
             "Cargo.lock",
@@ -77,30 +102,49 @@ impl Checkout {
         }
     }
 
-    /// Executes a block as a person at a shell who has set the variables.
+    /// Executes a block as a person at a shell who has set the variables and stored the secrets.
     #[track_caller]
     fn carry_out(&self, block: &str) {
+        let root = self.folder.path().join("root");
+        let secrets = root.join("etc/agira-worker");
+        let (database, token) = (secrets.join("database-url"), secrets.join("github-token"));
+        std::fs::write(&database, self.cluster.url(TEMPLATE)).unwrap();
+        std::fs::write(&token, TOKEN).unwrap();
+        let variables = [
+            ("OWNER_URL", self.cluster.url(TEMPLATE).into()),
+            ("DATABASE_URL_FILE", database.into_os_string()),
+            ("GITHUB_TOKEN_FILE", token.into_os_string()),
+            ("WEAVIATE_URL", self.weaviate.url().into()),
+        ];
+        let is_set = |line: &str| {
+            variables
+                .iter()
+                .any(|(name, _)| line.starts_with(&format!("export {name}=")))
+        };
+        let lines = block.lines().filter(|line| !is_set(line));
+        let mut block = lines.collect::<Vec<_>>().join("\n");
+        for place in ["/usr/local", "/etc/agira-worker", "/var/log"] {
+            block = block.replace(&format!("{place}/"), &format!("{}{place}/", root.display()));
+        }
         let at = |name: &str| self.folder.path().join(name);
         let program = Path::new(env!("CARGO_BIN_EXE_agira-worker"));
         let path = std::env::join_paths(
             std::iter::once(at("bin"))
                 .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
         );
-        let mut reader = Command::new("bash");
+        // psql would ask for a password at the terminal, if there is one.
+        let mut reader = Command::new("setsid");
         reader
-            .args(["-euo", "pipefail", "-c", block])
+            .args(["--wait", "bash", "-euo", "pipefail", "-c", &block])
             .current_dir(at("checkout"))
             .env("PATH", path.unwrap())
-            .env("ROOT", at("root"))
             .env("EXAMPLES", program.with_file_name("examples"))
             .env("IT", std::env::current_exe().unwrap())
             .env("REAL_CARGO", env!("CARGO"))
             .env("VERSION", env!("CARGO_PKG_VERSION"))
-            .env("DATABASE_URL", self.cluster.url(TEMPLATE))
             .env("GITHUB_API_URL", self.github.url())
-            .env("GITHUB_TOKEN", TOKEN)
-            .env("WEAVIATE_URL", self.weaviate.url());
-        let output = kit::wait::output(&mut reader).expect("bash");
+            .envs(variables);
+        let output = kit::wait::output(&mut reader).expect("setsid");
         let said = format!(
             "{}{}",
             String::from_utf8_lossy(&output.stdout),
@@ -142,8 +186,11 @@ fn every_block_of_commands_works() {
     let checkout = Checkout::new();
     let has_columns = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attname = 'worker_due_at')";
     let has_role = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'agira_worker')";
-    let all = blocks("sh");
-    assert!(all.len() >= 8, "{all:?}");
+    let all: Vec<&str> = DOCUMENTS
+        .iter()
+        .flat_map(|(_, text)| blocks(text, "sh"))
+        .collect();
+    assert!(all.len() >= 10, "{all:?}");
     for block in &all {
         checkout.carry_out(&without_scripts(block));
         let is_end = block.contains("sql/uninstall.sql");
@@ -176,7 +223,7 @@ fn a_block_with_a_mistake_fails() {
         "cargo test --test it no_such_test",
         "cargo run --release --example benchmark -- --no-such",
         "git tag v9.9.9",
-        "psql -v ON_ERROR_STOP=1 -d \"$DATABASE_URL\" -f sql/no-such.sql",
+        "psql -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f sql/no-such.sql",
         "agira-worker sync --no-such-flag",
     ] {
         let found =
@@ -187,7 +234,7 @@ fn a_block_with_a_mistake_fails() {
 
 #[test]
 fn the_cron_line_in_the_readme_is_in_the_crontab() {
-    let shown = blocks("text");
+    let shown = blocks(README, "text");
     assert_eq!(shown.len(), 1, "{shown:?}");
     assert!(
         shown[0]
@@ -196,9 +243,10 @@ fn the_cron_line_in_the_readme_is_in_the_crontab() {
         "{shown:?}"
     );
     // No block escapes these tests by another language name.
-    let fences = README
-        .lines()
-        .filter(|line| line.starts_with("```") && line.len() > 3)
-        .count();
-    assert_eq!(fences, shown.len() + blocks("sh").len());
+    for (path, text) in DOCUMENTS {
+        let fences = text.lines().filter(|line| line.starts_with("```"));
+        let named = fences.filter(|line| line.len() > 3).count();
+        let known = blocks(text, "text").len() + blocks(text, "sh").len();
+        assert_eq!(named, known, "{path}");
+    }
 }

@@ -1,4 +1,4 @@
-//! "How it decides": a world produces each row of the table, and the program must log the line of the row.
+//! The decision table: a world produces each row of the table, and the program must log the line of the row.
 
 use kit::agira;
 use kit::github::{Closer, Event};
@@ -6,7 +6,7 @@ use kit::github::{Closer, Event};
 use crate::fixtures::{CLOSED_AT, LATER, LONG_AGO};
 use crate::harness::{Run, World};
 
-use super::table;
+use super::{DESIGN, table};
 
 /// Returns all output of runs in a world that produces every row.
 fn all_outputs() -> String {
@@ -110,7 +110,7 @@ pub fn has_message(text: &str, message: &str) -> bool {
 #[test]
 fn the_program_logs_the_line_of_every_decision_row() {
     let said = all_outputs();
-    let rows = table("How it decides");
+    let rows = table(DESIGN, "The decision table");
     assert!(rows.len() > 15, "{rows:?}");
     let messages = rows
         .iter()

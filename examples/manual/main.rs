@@ -1,6 +1,9 @@
-//! Writes man pages and shell completions, which it generates from the definition of the command line.
+//! Writes man pages and shell completions. The definition of the command line gives the pages of the commands, and
+//! documents give the other sections of the program's own page.
 //!
-//! Usage: `cargo run --example manual -- FOLDER`. README.md shows where to install the files.
+//! Usage: `cargo run --example manual -- FOLDER`. The README.md beside this file shows where to install the files.
+
+mod roff;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +13,9 @@ use chrono::Utc;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
+
+const README: &str = include_str!("../../README.md");
+const MANUAL: &str = include_str!("README.md");
 
 fn main() -> ExitCode {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
@@ -32,8 +38,10 @@ fn write(folder: &Path) -> std::io::Result<()> {
     // `help` prints the same text as --help, so that it needs no page.
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
-    for command in std::iter::once(&program).chain(program.get_subcommands()) {
-        page(command, &man)?;
+    let more = roff::section(README, "Environment") + &roff::sections(MANUAL);
+    page(&program, &more, &man)?;
+    for command in program.get_subcommands() {
+        page(command, "", &man)?;
     }
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut Cli::command(), "agira-worker", &completions)?;
@@ -41,7 +49,8 @@ fn write(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn page(command: &Command, folder: &Path) -> std::io::Result<()> {
+/// Writes the page of a command, with more sections before its version.
+fn page(command: &Command, more: &str, folder: &Path) -> std::io::Result<()> {
     let today = Utc::now().format("%Y-%m-%d").to_string();
     let source = concat!("agira-worker ", env!("CARGO_PKG_VERSION"));
     let page = Man::new(command.clone())
@@ -55,5 +64,6 @@ fn page(command: &Command, folder: &Path) -> std::io::Result<()> {
     let text = text
         .replace(".br\n\n.br\n", ".sp\n")
         .replace(".SH EXTRA\nExit codes:\n", ".SH \"EXIT STATUS\"\n");
+    let text = text.replace(".SH VERSION\n", &format!("{more}.SH VERSION\n"));
     std::fs::write(folder.join(page.get_filename()), text)
 }
