@@ -155,7 +155,8 @@ impl Db {
             .map(drop)
     }
 
-    /// Records that outboxes were delivered, and ends the claims; due times and attempts stay.
+    /// Records that outboxes were delivered, and ends the claims; due times and attempts stay. A row
+    /// without a successful fetch does not count as pushed, so that one index finds both.
     /// Mappings in `stale` lose an outbox that no longer agrees with their rows, and are marked. If
     /// this fails, later runs deliver the outboxes again.
     pub fn record_delivery(
@@ -173,7 +174,7 @@ impl Db {
             format!(
                 "UPDATE core_externalissuemapping m SET worker_claim = NULL, worker_claimed_until = NULL,
                 worker_outbox = NULL, worker_delivery_attempts = 0, worker_delivery_error = NULL, worker_delivery_at = NULL,
-                worker_pushed_at = coalesce($3, m.worker_pushed_at)
+                worker_pushed_at = CASE WHEN m.worker_external_updated_at IS NOT NULL THEN coalesce($3, m.worker_pushed_at) END
              WHERE {HELD} {lock})) RETURNING m.id"
             )
         };

@@ -4,6 +4,7 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::row::hashed;
 use super::session::{Db, Parameters};
 use crate::core::model::{GithubId, Mapping, MappingId};
 
@@ -70,15 +71,18 @@ impl Db {
                 None => deleted.push((GithubId(row.get("github_id")?), row.get("html_url")?)),
             }
         }
-        let sql = "/* history_duplicates */ SELECT to_jsonb(t) FROM (
+        let (hash, own) = (hashed("html_url"), hashed("$2::text"));
+        let sql = format!(
+            "/* history_duplicates */ SELECT to_jsonb(t) FROM (
              SELECT id, item_id, true AS same_address FROM core_externalissuemapping
-             WHERE lower(html_url COLLATE \"C\") = lower($2::text COLLATE \"C\") AND $2::text <> '' AND id <> $1::bigint
+             WHERE {hash} = {own} AND lower(html_url COLLATE \"C\") = lower($2::text COLLATE \"C\") AND $2::text <> '' AND id <> $1::bigint
              UNION ALL SELECT id, item_id, false FROM core_externalissuemapping
              WHERE item_id = $3::bigint AND number = $4::int AND kind = $5 AND lower(html_url COLLATE \"C\") <> lower($2::text COLLATE \"C\") AND id <> $1::bigint
-             ORDER BY 1) t";
+             ORDER BY 1) t"
+        );
         let (url, item, kind) = (&mapping.html_url, mapping.item_id.0, mapping.kind.as_str());
         let parameters: Parameters<'_> = &[&id, url, &item, &mapping.number, &kind];
-        let duplicates = self.decoded(&doing, sql, parameters)?;
+        let duplicates = self.decoded(&doing, &sql, parameters)?;
         Ok(Some(MappingHistory {
             checked_at: row.get("worker_checked_at")?,
             external_updated_at: row.get("worker_external_updated_at")?,

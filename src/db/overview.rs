@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::rejected::RejectedDelivery;
-use super::row::{NAMES, NamedMapping, TABLES, narrowed};
+use super::row::{NAMES, NamedMapping, TABLES, hashed, narrowed};
 use super::run::NAMED;
 use super::session::{Db, Parameters};
 use super::value::Row;
@@ -168,7 +168,7 @@ const COUNTED: [(&str, &str); 9] = [
     ("backing_off", "m.worker_claim IS NULL AND m.worker_due_at > $3"),
     ("parked", "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AND m.worker_error IS NOT NULL"),
     ("to_recheck", "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at <= $3"),
-    ("never_synced", "m.worker_external_updated_at IS NULL"),
+    ("never_synced", "m.worker_pushed_at IS NULL AND m.worker_external_updated_at IS NULL"),
     ("outboxes", "m.worker_outbox IS NOT NULL"),
     ("rejected", "m.worker_delivery_error IS NOT NULL"),
 ];
@@ -319,23 +319,20 @@ impl Db {
 
     fn shared(&mut self, projects: &[i64], mappings: &[i64]) -> Result<Vec<SharedAddress>> {
         let narrowed = narrowed(projects, mappings);
-        let sql = match projects.is_empty() && mappings.is_empty() {
-            // The inner query reads only the index; the outer one reads only rows with a shared
-            // address.
-            true => format!(
-                "/* shared_all */ SELECT jsonb_build_object('html_url', lower(t.html_url COLLATE \"C\"), 'mapping_ids', array_agg(t.id ORDER BY t.id))
-                 FROM core_externalissuemapping t WHERE lower(t.html_url COLLATE \"C\") = ANY(array_remove(ARRAY(
-                    SELECT lower(m.html_url COLLATE \"C\") FROM core_externalissuemapping m WHERE {narrowed}
-                    GROUP BY 1 HAVING count(*) > 1), ''))
-                 GROUP BY lower(t.html_url COLLATE \"C\") ORDER BY lower(t.html_url COLLATE \"C\")"
-            ),
-            false => format!(
-                "/* shared_some */ SELECT jsonb_build_object('html_url', lower(t.html_url COLLATE \"C\"), 'mapping_ids', array_agg(t.id ORDER BY t.id))
-                 FROM core_externalissuemapping t WHERE lower(t.html_url COLLATE \"C\") = ANY(ARRAY(
-                    SELECT lower(m.html_url COLLATE \"C\") FROM core_externalissuemapping m WHERE m.html_url <> '' AND {narrowed}))
-                 GROUP BY lower(t.html_url COLLATE \"C\") HAVING count(*) > 1 ORDER BY lower(t.html_url COLLATE \"C\")"
-            ),
+        let (tag, shared) = match projects.is_empty() && mappings.is_empty() {
+            true => ("shared_all", "GROUP BY 1 HAVING count(*) > 1"),
+            false => ("shared_some", ""),
         };
+        let (inner, outer) = (hashed("m.html_url"), hashed("t.html_url"));
+        // The inner query of all reads the table once: an index that holds the addresses would have
+        // five times the size, for half a second per million rows. The outer one reads only rows
+        // with a shared hash.
+        let sql = format!(
+            "/* {tag} */ SELECT jsonb_build_object('html_url', lower(t.html_url COLLATE \"C\"), 'mapping_ids', array_agg(t.id ORDER BY t.id))
+             FROM core_externalissuemapping t WHERE t.html_url <> '' AND {outer} = ANY(ARRAY(
+                SELECT {inner} FROM core_externalissuemapping m WHERE m.html_url <> '' AND {narrowed} {shared}))
+             GROUP BY lower(t.html_url COLLATE \"C\") HAVING count(*) > 1 ORDER BY lower(t.html_url COLLATE \"C\")"
+        );
         self.decoded("reading shared rows", &sql, &[&projects, &mappings])
     }
 

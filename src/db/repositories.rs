@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, Duration, Utc};
 
 use super::error::{describe, is_conflict};
-use super::row::column;
+use super::row::{column, hashed};
 use super::session::{Db, Parameters};
 use super::value::Row;
 use crate::core::discovery::Candidate;
@@ -114,13 +114,17 @@ impl Db {
 
     /// Reads the mappings with these GitHub ids or these addresses in lower case.
     pub fn candidates(&mut self, ids: &[i64], urls: &[String]) -> Result<Vec<Candidate>> {
-        let sql = "/* candidates */ SELECT m.id, m.github_id, lower(m.html_url COLLATE \"C\") AS url, m.worker_external_updated_at,
+        let (hash, hashes) = (hashed("html_url"), hashed("t.url"));
+        let sql = format!(
+            "/* candidates */ SELECT m.id, m.github_id, lower(m.html_url COLLATE \"C\") AS url, m.worker_external_updated_at,
                 m.worker_checked_at,
                 m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AS is_parked
              FROM core_externalissuemapping m WHERE m.id = ANY(ARRAY(
                 SELECT id FROM core_externalissuemapping WHERE github_id = ANY($1::bigint[])
-                UNION SELECT id FROM core_externalissuemapping WHERE lower(html_url COLLATE \"C\") = ANY($2)))";
-        let rows = self.rows("reading the mappings of what changed", sql, &[&ids, &urls])?;
+                UNION SELECT id FROM core_externalissuemapping
+                WHERE {hash} = ANY(ARRAY(SELECT {hashes} FROM unnest($2::text[]) AS t(url))) AND lower(html_url COLLATE \"C\") = ANY($2)))"
+        );
+        let rows = self.rows("reading the mappings of what changed", &sql, &[&ids, &urls])?;
         let candidates = rows.iter().map(|row| {
             Ok(Candidate {
                 id: MappingId(row.get("id")?),

@@ -59,6 +59,12 @@ pub(super) const REPOSITORY: &str =
         FROM core_item i JOIN core_project p ON p.id = i.project_id WHERE i.id = m.item_id)
     ELSE lower((split_part(m.html_url, '/', 4) || '/' || split_part(m.html_url, '/', 5)) COLLATE \"C\") END";
 
+/// Returns an expression for the hash of an address, as the index has it. The hashes of different
+/// addresses can be equal, so that a condition on the address itself must follow.
+pub(super) fn hashed(address: &str) -> String {
+    format!("hashtextextended(lower({address} COLLATE \"C\"), 0)")
+}
+
 /// The locking clause of a claim, which does not wait for rows that another session has locked.
 pub(super) const LOCK: &str = "FOR UPDATE OF m SKIP LOCKED";
 

@@ -60,7 +60,7 @@ fn an_upgrade_replaces_what_folded_names_as_the_database_does() {
     let mut world = turkish();
     let before = catalog(&mut world.client);
     world.execute(
-        "DROP INDEX worker_mapping_page;
+        "DROP INDEX worker_mapping_address_hash;
          CREATE INDEX worker_mapping_url ON core_externalissuemapping (lower(html_url)) INCLUDE (html_url);
          ALTER TABLE worker_repository ALTER COLUMN name TYPE text COLLATE \"default\";
          INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES (lower('INFO/ITIL'), now(), now())",
