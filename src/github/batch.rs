@@ -1,13 +1,15 @@
 //! Queries about many targets in few requests. Each target has an alias in the query, and a failure
 //! of one target never affects the others.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::client::Github;
 use super::extras::Asked;
-use super::queries;
+use super::queries::{self, ListBelow};
 use super::response::GithubError;
-use super::schema::{GraphqlError, alias_answer};
+use super::schema::{Below, GraphqlError, alias_answer};
+use super::sizes::BatchSize;
 use crate::core::failure::{
     CANNOT_ANSWER, FailureKind, MappingError, MappingErrorKind, ServiceError,
 };
@@ -70,18 +72,35 @@ struct Failure {
 }
 
 /// One issue, pull request or repository that a batched query asks about.
-pub(super) trait Target {
+pub(super) trait Target: Sized {
     /// The part of the response that belongs to one target.
     type Part;
+    /// Node of the lists that the part may lack.
+    type Node: DeserializeOwned;
 
-    /// Function that returns the document for a number of targets.
-    const DOCUMENT: fn(usize) -> String;
     /// Prefix of the aliases in the document.
     const ALIAS: &'static str;
-    /// Requests may grow after GitHub has answered a full one.
-    const GROWS: bool;
-    /// Switches of the document that leave out what GitHub may not be able to answer.
-    const SWITCHES: &'static [&'static str];
+    /// The lists that a part may lack.
+    const LIST: ListBelow;
+    /// A part counts without the rest of a list that there is no time for.
+    const LISTS_MAY_END: bool;
+
+    /// Returns the document for these targets.
+    fn document(batch: &[&mut Self]) -> String;
+
+    /// Returns the size of the requests.
+    fn size(github: &mut Github) -> &mut BatchSize;
+
+    /// Returns the lists that a part lacks.
+    fn lists(part: &mut Self::Part) -> Vec<&mut Below<Self::Node>>;
+
+    /// Returns the switches that leave out what GitHub may not be able to answer.
+    fn switches(&self) -> &'static [&'static str];
+
+    /// Returns the place among the targets of one request.
+    fn rank(&self) -> u8 {
+        0
+    }
 
     /// Returns the repository, whose owner determines the credentials.
     fn repository(&self) -> &Repository;
@@ -144,6 +163,7 @@ impl Github {
         let mut request = 0;
         loop {
             request += 1;
+            let size = T::size(self).next();
             let key_of = |target: &T| self.batch_key(target.repository().owner());
             let mut open = targets
                 .iter_mut()
@@ -158,12 +178,14 @@ impl Github {
             let (key, is_alone) = (key_of(first), silence.is_alone());
             let (size, asked) = match is_alone {
                 true => (1, Asked::Facts),
-                false => (self.targets_per_request, Asked::Everything),
+                false => (size, Asked::Everything),
             };
-            let (batch, mut silences): (Vec<&mut T>, Vec<&mut Silence>) = open
+            let mut batch: Vec<(&mut T, &mut Silence)> = open
                 .filter(|(target, silence)| key_of(target) == key && silence.is_alone() == is_alone)
                 .take(size)
-                .unzip();
+                .collect();
+            batch.sort_by_key(|(target, _)| target.rank());
+            let (batch, mut silences): (Vec<&mut T>, Vec<&mut Silence>) = batch.into_iter().unzip();
             // A limit that is met here is the App's own.
             let owner = batch.first().map(|first| first.repository().owner());
             let authorized = owner.map_or(Ok(()), |owner| self.authorize_for(owner));
@@ -217,9 +239,9 @@ impl Github {
             Ok(answers) => {
                 let is_partial = answers.parts.iter().any(Option::is_none);
                 if is_partial && answers.ended_by.is_none() {
-                    self.shrink(batch.len(), "resource limits exceeded");
-                } else if T::GROWS && batch.len() == self.targets_per_request {
-                    self.grow_batch();
+                    T::size(self).shrink(batch.len(), "resource limits exceeded");
+                } else {
+                    T::size(self).grow(batch.len());
                 }
                 return Ok(answers);
             }
@@ -243,15 +265,17 @@ impl Github {
         error: ServiceError,
     ) -> Result<Answers<T>, GithubError> {
         if batch.len() > 1 {
-            self.halve(batch.len(), error)?;
+            let reason = self.why_smaller(error)?;
+            T::size(self).shrink(batch.len(), &reason);
             return Ok(Answers {
                 parts: Vec::new(),
                 ended_by: None,
             });
         }
         // This target explains why larger requests failed.
-        self.allow_growth();
-        if asked == Asked::Everything && !T::SWITCHES.is_empty() {
+        T::size(self).allow_growth();
+        let has_switches = batch.iter().any(|target| !target.switches().is_empty());
+        if asked == Asked::Everything && has_switches {
             match self.batch_once(batch, Asked::Facts) {
                 Err(error) if is_no_answer(&error) => {}
                 answers => return Ok(answers?),
@@ -267,11 +291,11 @@ impl Github {
         asked: Asked,
     ) -> Result<Answers<T>, ServiceError> {
         let mut variables = Map::new();
-        if asked == Asked::Facts {
-            let switches = T::SWITCHES.iter();
-            variables.extend(switches.map(|name| ((*name).to_owned(), false.into())));
-        }
         for (index, target) in batch.iter().enumerate() {
+            if asked == Asked::Facts {
+                let switches = target.switches().iter();
+                variables.extend(switches.map(|name| ((*name).to_owned(), false.into())));
+            }
             let repository = target.repository();
             variables.insert(format!("o{index}"), repository.owner().into());
             variables.insert(format!("n{index}"), repository.name().into());
@@ -279,11 +303,25 @@ impl Github {
                 variables.insert(format!("{name}{index}"), value);
             }
         }
-        let (mut data, errors) = self.query(&T::DOCUMENT(batch.len()), &variables.into())?;
+        let (mut data, errors) = self.query(&T::document(batch), &variables.into())?;
+        let mut answers = self.read(batch, asked, |alias| {
+            alias_answer(&mut data, &errors, alias)
+        });
+        self.add_lists(&mut answers, asked);
+        answers.ended_by = self.reached.take().or(answers.ended_by);
+        Ok(answers)
+    }
+
+    /// Reads the parts of a batch.
+    fn read<T: Target>(
+        &mut self,
+        batch: &[&mut T],
+        asked: Asked,
+        mut answer: impl FnMut(&str) -> AliasAnswer,
+    ) -> Answers<T> {
         let (mut parts, mut ended_by) = (Vec::with_capacity(batch.len()), None);
         for (index, target) in batch.iter().enumerate() {
-            let alias = format!("{}{index}", T::ALIAS);
-            let answer = alias_answer(&mut data, &errors, &alias);
+            let answer = answer(&format!("{}{index}", T::ALIAS));
             let is_left = |error: &GraphqlError| error.is_too_heavy() || self.reached.is_some();
             if answer.as_ref().is_err_and(is_left) {
                 // A smaller request, or a later run, asks again.
@@ -306,27 +344,48 @@ impl Github {
                 }
             }
         }
-        let ended_by = self.reached.take().or(ended_by);
-        Ok(Answers { parts, ended_by })
+        Answers { parts, ended_by }
     }
 
-    /// Makes the requests of this run smaller, because GitHub could not answer for `count` targets
-    /// at once. Fails if size is not the reason and GitHub answers nothing else either.
-    fn halve(&mut self, count: usize, error: ServiceError) -> Result<(), ServiceError> {
-        let message = match error.kind {
-            FailureKind::TooHeavy => error.message,
-            // Any other failure is GitHub's own, unless it answers another query.
-            _ => self.only_this_fails(error)?,
+    /// Asks for the lists that parts lack, all at once. A part without them is left to a later
+    /// request.
+    fn add_lists<T: Target>(&mut self, answers: &mut Answers<T>, asked: Asked) {
+        let parts = answers.parts.iter_mut().flatten();
+        let parts = parts.filter_map(|part| part.as_mut().ok());
+        let mut lists: Vec<&mut Below<T::Node>> = parts.flat_map(T::lists).collect();
+        if lists.is_empty() {
+            return;
+        }
+        let result = match &answers.ended_by {
+            Some(error) => Err(error.clone()),
+            None => self.read_lists(T::LIST, &mut lists),
         };
-        self.shrink(count, &message);
-        Ok(())
+        let Err(error) = result else { return };
+        if T::LISTS_MAY_END && error.kind == FailureKind::OutOfTime {
+            // What has more than a run has time for would never be recorded.
+            let begun = lists.into_iter().filter(|one| !one.is_read);
+            begun
+                .filter(|one| asked == Asked::Facts || one.list.is_some())
+                .for_each(|one| one.end(Some(error.message.clone())));
+        }
+        for part in &mut answers.parts {
+            let is_open = |lists: Vec<&mut Below<T::Node>>| lists.iter().any(|one| !one.is_read);
+            let read = part.as_mut().and_then(|part| part.as_mut().ok());
+            if read.is_some_and(|part| is_open(T::lists(part))) {
+                *part = None;
+                answers.ended_by.get_or_insert_with(|| error.clone());
+            }
+        }
     }
 
-    fn shrink(&mut self, count: usize, reason: &str) {
-        let fewer = self.shrink_batch(count);
-        log::info!(
-            "GitHub could not answer for {count} targets at once ({reason}); going on with {fewer}"
-        );
+    /// Returns the reason why a request has to be smaller. Fails if size is not the reason and
+    /// GitHub answers nothing else either.
+    pub(super) fn why_smaller(&mut self, error: ServiceError) -> Result<String, ServiceError> {
+        match error.kind {
+            FailureKind::TooHeavy => Ok(error.message),
+            // Any other failure is GitHub's own, unless it answers another query.
+            _ => self.only_this_fails(error),
+        }
     }
 
     /// Returns the message of a request that GitHub could not answer, if it still answers the

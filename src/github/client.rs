@@ -14,14 +14,18 @@ use super::app::App;
 use super::queries;
 use super::response::{self, GithubError};
 use super::schema::{GraphqlError, RateLimit};
+use super::sizes::BatchSize;
 use crate::core::failure::{FailureKind, ServiceError};
 use crate::http::{Http, Response, Timeouts, bearer};
 use crate::signal::Signals;
 
-/// Number of targets in the first request of a run, a fetch or a poll (design.md, "The pipeline").
-const TARGETS_PER_REQUEST: usize = 25;
-/// Largest number of targets in later fetches. Only a backlog has that many.
-const MAX_TARGETS_PER_REQUEST: usize = 50;
+/// Sizes of the first and the largest fetch of a run (design.md, "The pipeline"). Only a backlog
+/// has so many targets that requests grow.
+const FETCHES: BatchSize = BatchSize::new(25, 50);
+/// Size of polls, of which each repository needs little.
+const POLLS: BatchSize = BatchSize::new(50, 50);
+/// Size of requests for lists below nodes.
+const LISTS: BatchSize = BatchSize::new(100, 100);
 
 /// Time in which GitHub makes a new token of an installation known everywhere, and the waits before
 /// a refused one is tried again, as multiples of the first retry's delay: 5 s, 1 s and 2 s. A
@@ -50,11 +54,9 @@ pub struct Github {
     pub(super) reached: Option<ServiceError>,
     limits: Limits,
     answered_at: Option<DateTime<Utc>>,
-    /// Number of targets in the next request. It doubles with each answer, up to `max_targets`, and
-    /// halves if GitHub cannot answer in time.
-    pub(super) targets_per_request: usize,
-    /// Largest number of targets that this run still tries.
-    max_targets: usize,
+    pub(super) fetches: BatchSize,
+    pub(super) polls: BatchSize,
+    pub(super) lists: BatchSize,
     /// Keys ([`Github::batch_key`]) whose installations are not asked, because of their limits.
     left_out: BTreeSet<String>,
     /// Limits that were reached since the last [`Github::take_limits`].
@@ -111,30 +113,12 @@ impl Github {
             reached: None,
             limits: Limits::default(),
             answered_at: None,
-            targets_per_request: TARGETS_PER_REQUEST,
-            max_targets: MAX_TARGETS_PER_REQUEST,
+            fetches: FETCHES,
+            polls: POLLS,
+            lists: LISTS,
             left_out: BTreeSet::new(),
             new_limits: Vec::new(),
         })
-    }
-
-    /// Doubles the size of requests, after GitHub has answered a full one.
-    pub(super) fn grow_batch(&mut self) {
-        self.targets_per_request = (self.targets_per_request * 2).min(self.max_targets);
-    }
-
-    /// Lets requests grow again, after a single target turned out to be the reason why GitHub could
-    /// not answer.
-    pub(super) fn allow_growth(&mut self) {
-        self.max_targets = MAX_TARGETS_PER_REQUEST;
-    }
-
-    /// Halves the size of requests until [`Self::allow_growth`], after GitHub could not answer for
-    /// `count` targets. Returns the new size.
-    pub(super) fn shrink_batch(&mut self, count: usize) -> usize {
-        self.max_targets = count.div_ceil(2);
-        self.targets_per_request = self.max_targets;
-        self.max_targets
     }
 
     /// Waits as long as before the first retry of a request that failed.

@@ -18,16 +18,6 @@ use crate::core::text::{quoted, storable};
 /// and a circle of cursors must not last forever.
 pub(super) const MAX_PAGES: usize = 40;
 
-/// Switches of the extras in the documents; a light request sets all of them to false.
-pub(super) const SWITCHES: [&str; 6] = [
-    "moreLabels",
-    "moreReferences",
-    "moreTimeline",
-    "moreReopenings",
-    "moreFiles",
-    "moreCommits",
-];
-
 /// One extra.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Extra {
@@ -50,6 +40,15 @@ impl Extra {
         Self::Reopenings,
     ];
     const PULL_REQUEST: &[Self] = &[Self::Labels, Self::Files, Self::Commits];
+
+    /// Returns the extras of an issue or pull request; one of an unknown kind is asked about as an
+    /// issue.
+    fn of(kind: Kind) -> &'static [Self] {
+        match kind {
+            Kind::PullRequest => Self::PULL_REQUEST,
+            Kind::Issue | Kind::Unknown => Self::ISSUE,
+        }
+    }
 
     /// Returns the name for messages and objects.
     fn name(self) -> &'static str {
@@ -96,6 +95,19 @@ impl Extra {
     }
 }
 
+/// Returns the switches of the extras in the documents; a light request sets all of them to false.
+pub(super) fn switches(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::PullRequest => &["moreLabels", "moreFiles", "moreCommits"],
+        Kind::Issue | Kind::Unknown => &[
+            "moreLabels",
+            "moreReferences",
+            "moreTimeline",
+            "moreReopenings",
+        ],
+    }
+}
+
 /// The extras that were read, and the names of those that were not.
 pub(super) struct Extras {
     target: Address,
@@ -123,7 +135,8 @@ enum NoPage {
 }
 
 impl Extras {
-    fn new(target: &Address, address: Address) -> Self {
+    /// Returns extras of which nothing was read.
+    pub fn new(target: &Address, address: Address) -> Self {
         Self {
             target: target.clone(),
             labels: Vec::new(),
@@ -191,7 +204,9 @@ impl Extras {
         }
     }
 
-    fn report(&self) {
+    /// Reports what is hidden, and what could not be read.
+    pub fn finish(&mut self) {
+        self.hidden = self.hidden.take().or(self.related.missing());
         if let Some(reason) = &self.hidden {
             log::warn!(
                 "{}: a part of what refers to it is hidden ({reason}); links stay",
@@ -222,24 +237,19 @@ impl Github {
     /// these, it asks for each extra alone.
     pub(super) fn extras(
         &mut self,
-        mut first: Pages,
+        first: Pages,
         kind: Kind,
         asked: Asked,
         (target, address): (&Address, Address),
     ) -> Result<Extras, GithubError> {
         let mut extras = Extras::new(target, address);
-        let all = match kind {
-            Kind::PullRequest => Extra::PULL_REQUEST,
-            _ => Extra::ISSUE,
-        };
-        let all: Vec<Open> = all.iter().map(|extra| (*extra, None)).collect();
+        let all: Vec<Open> = Extra::of(kind).iter().map(|extra| (*extra, None)).collect();
         let mut open = Vec::new();
         if asked == Asked::Facts {
             for one in all.chunks(1) {
-                open.extend(self.add_pages(&mut extras, one, true)?);
+                open.extend(self.add_pages(&mut extras, one, kind, true)?);
             }
         } else {
-            self.complete_closers(&mut first)?;
             open = extras.add(first, &all);
         }
         let mut count = 1;
@@ -250,14 +260,13 @@ impl Github {
             }
             // An issue that has more pages than a run has time for would never be recorded.
             let may_end = asked == Asked::Facts || count > 1;
-            open = self.add_pages(&mut extras, &open, may_end)?;
+            open = self.add_pages(&mut extras, &open, kind, may_end)?;
             count += 1;
         }
         if asked == Asked::Everything && extras.may_pass {
             let message = format!("{NO_ANSWER} a part of {target}: {}", extras.reason);
             return Err(GithubError::Part(MappingError::unanswered(message)));
         }
-        extras.report();
         Ok(extras)
     }
 
@@ -267,13 +276,11 @@ impl Github {
         &mut self,
         extras: &mut Extras,
         open: &[Open],
+        kind: Kind,
         may_end: bool,
     ) -> Result<Vec<Open>, GithubError> {
-        match self.pages(&extras.target, open) {
-            Ok(Ok(mut pages)) => {
-                self.complete_closers(&mut pages)?;
-                return Ok(extras.add(pages, open));
-            }
+        match self.pages(&extras.target, open, kind) {
+            Ok(Ok(pages)) => return Ok(extras.add(pages, open)),
             Ok(Err(reason)) => extras.give_up(open, reason),
             Err(GithubError::Service(error)) if may_end && error.kind == FailureKind::OutOfTime => {
                 extras.leave_out(open, &error.message);
@@ -288,12 +295,14 @@ impl Github {
         &mut self,
         target: &Address,
         open: &[Open],
+        kind: Kind,
     ) -> Result<Result<Pages, NoPage>, GithubError> {
         let mut variables = Map::new();
         variables.insert("owner".to_owned(), target.repository.owner().into());
         variables.insert("name".to_owned(), target.repository.name().into());
         variables.insert("number".to_owned(), target.number.into());
-        variables.extend(SWITCHES.map(|name| (name.to_owned(), false.into())));
+        let switches = switches(kind).iter();
+        variables.extend(switches.map(|name| ((*name).to_owned(), false.into())));
         for (extra, after) in open {
             let (switch, cursor) = extra.variables();
             variables.insert(switch.to_owned(), true.into());
@@ -301,7 +310,7 @@ impl Github {
                 variables.insert(cursor.to_owned(), json!(after));
             }
         }
-        let (mut data, errors) = match self.query(&queries::pages_query(), &variables.into()) {
+        let (mut data, errors) = match self.query(&queries::pages_query(kind), &variables.into()) {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(NoPage::TooHeavy(self.only_this_fails(error)?))),
         };

@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use super::batch::{AliasAnswer, Target};
 use super::client::Github;
-use super::extras::{Asked, SWITCHES};
-use super::queries;
+use super::extras::{Asked, Extras, switches};
+use super::queries::{self, ListBelow};
 use super::response::GithubError;
 use super::schema::*;
+use super::sizes::BatchSize;
 use crate::core::failure::{
     self, FailureKind, ISSUES_OFF, MappingError, MappingErrorKind, NO_ANSWER, ServiceError,
 };
@@ -26,16 +27,48 @@ pub struct Fetched {
 
 struct Fetch<'a> {
     address: &'a Address,
+    kind: Kind,
     answer: Option<Result<Snapshot, MappingError>>,
 }
 
-impl Target for Fetch<'_> {
-    type Part = Snapshot;
+/// What GitHub shows of one issue or pull request.
+struct Look {
+    github_id: GithubId,
+    repository_id: Option<GithubId>,
+    address: Address,
+    node: Box<IssueOrPullRequest>,
+    extras: Extras,
+}
 
-    const DOCUMENT: fn(usize) -> String = queries::fetch_query;
+impl Target for Fetch<'_> {
+    type Part = Look;
+    type Node = PullRequestNode;
+
     const ALIAS: &'static str = "t";
-    const GROWS: bool = true;
-    const SWITCHES: &'static [&'static str] = &SWITCHES;
+    const LIST: ListBelow = ListBelow::PullRequests;
+    const LISTS_MAY_END: bool = true;
+
+    fn document(batch: &[&mut Self]) -> String {
+        let kinds: Vec<Kind> = batch.iter().map(|fetch| fetch.kind).collect();
+        queries::fetch_query(&kinds)
+    }
+
+    fn size(github: &mut Github) -> &mut BatchSize {
+        &mut github.fetches
+    }
+
+    fn lists(look: &mut Look) -> Vec<&mut Below<PullRequestNode>> {
+        look.extras.related.unknown().collect()
+    }
+
+    fn switches(&self) -> &'static [&'static str] {
+        switches(self.kind)
+    }
+
+    /// Issues come first, so that there are few different documents.
+    fn rank(&self) -> u8 {
+        u8::from(self.kind == Kind::PullRequest)
+    }
 
     fn repository(&self) -> &Repository {
         &self.address.repository
@@ -54,9 +87,9 @@ impl Target for Fetch<'_> {
         github: &mut Github,
         answer: AliasAnswer,
         asked: Asked,
-    ) -> Result<Snapshot, GithubError> {
+    ) -> Result<Look, GithubError> {
         match answer {
-            Ok(value) => github.snapshot(value, asked, self.address),
+            Ok(value) => github.look(value, asked, (self.address, self.kind)),
             Err(error) => {
                 let is_part = error.path.len() > 1 && asked == Asked::Everything;
                 let error = github.fetch_error(&error, self.address)?;
@@ -68,20 +101,22 @@ impl Target for Fetch<'_> {
         }
     }
 
-    fn record(&mut self, part: Result<Snapshot, MappingError>) {
-        self.answer = Some(part);
+    fn record(&mut self, part: Result<Look, MappingError>) {
+        self.answer = Some(part.map(Look::into_snapshot));
     }
 }
 
 impl Github {
-    /// Fetches issues and pull requests. `targets` must not contain one twice, and should be sorted
-    /// by [`Github::batch_key`]. A failure of one target never affects the others. After each
-    /// request, `progress` gets the number of its answers.
-    pub fn fetch(&mut self, targets: &[Address], progress: &dyn Fn(usize)) -> Fetched {
+    /// Fetches issues and pull requests. One of another kind than expected comes without its extras.
+    /// `targets` must not contain one twice, and should be sorted by [`Github::batch_key`]. A
+    /// failure of one target never affects the others. After each request, `progress` gets the
+    /// number of its answers.
+    pub fn fetch(&mut self, targets: &[(Address, Kind)], progress: &dyn Fn(usize)) -> Fetched {
         let mut fetches: Vec<Fetch<'_>> = targets
             .iter()
-            .map(|address| Fetch {
+            .map(|(address, kind)| Fetch {
                 address,
+                kind: *kind,
                 answer: None,
             })
             .collect();
@@ -201,18 +236,18 @@ impl Github {
         MappingError::new(MappingErrorKind::Gone, message)
     }
 
-    fn snapshot(
+    fn look(
         &mut self,
         value: Value,
         asked: Asked,
-        target: &Address,
-    ) -> Result<Snapshot, GithubError> {
+        (target, expected): (&Address, Kind),
+    ) -> Result<Look, GithubError> {
         let node: RepositoryNode =
             serde_json::from_value(value).map_err(|error| unexpected(&error.to_string()))?;
         let (name, repository_id) = (node.name_with_owner, node.database_id.map(GithubId));
         let repository = Repository::parse(&name)
             .ok_or_else(|| unexpected(&format!("{name:?} is not the name of a repository")))?;
-        let node = node.issue_or_pull_request.ok_or_else(|| {
+        let mut node = node.issue_or_pull_request.ok_or_else(|| {
             let message = format!("{NO_ANSWER} {target}: null, and no error");
             GithubError::Part(MappingError::unanswered(message))
         })?;
@@ -229,19 +264,37 @@ impl Github {
             NodeDetails::Issue { .. } => Kind::Issue,
             NodeDetails::PullRequest { .. } => Kind::PullRequest,
         };
-        let extras = self.extras(node.pages, kind, asked, (target, address.clone()))?;
-        Ok(Snapshot {
+        let pages = std::mem::take(&mut node.pages);
+        let extras = match kind == expected {
+            true => self.extras(pages, kind, asked, (target, address.clone()))?,
+            false => Extras::new(target, address.clone()),
+        };
+        Ok(Look {
             github_id,
             repository_id,
             address,
+            node,
+            extras,
+        })
+    }
+}
+
+impl Look {
+    fn into_snapshot(mut self) -> Snapshot {
+        let (node, extras) = (self.node, &mut self.extras);
+        extras.finish();
+        Snapshot {
+            github_id: self.github_id,
+            repository_id: self.repository_id,
+            address: self.address,
             url: storable(node.url),
             state: node.state.into(),
             title: storable(node.title),
             body: storable(node.body),
-            labels: extras.labels,
+            labels: std::mem::take(&mut extras.labels),
             created_at: node.created_at,
             updated_at: node.updated_at,
-            missing: extras.missing,
+            missing: std::mem::take(&mut extras.missing),
             details: match node.details {
                 NodeDetails::Issue {
                     state_reason,
@@ -251,7 +304,7 @@ impl Github {
                     close_reason: state_reason.as_deref().and_then(close_reason),
                     reopened_at: extras.reopened_at,
                     some_hidden: extras.related.some_hidden,
-                    pull_requests: extras.related.into_pull_requests(),
+                    pull_requests: self.extras.related.into_pull_requests(),
                 },
                 NodeDetails::PullRequest {
                     merged_at,
@@ -259,11 +312,11 @@ impl Github {
                 } => Details::PullRequest {
                     merged_at,
                     merge_commit_sha: merge_commit.map(|commit| storable(commit.text)),
-                    files: extras.files,
-                    commits: extras.commits,
+                    files: self.extras.files,
+                    commits: self.extras.commits,
                 },
             },
-        })
+        }
     }
 }
 

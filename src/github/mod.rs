@@ -10,6 +10,7 @@ mod poll;
 mod queries;
 mod response;
 mod schema;
+mod sizes;
 mod timeline;
 
 pub use app::App;

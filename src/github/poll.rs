@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::batch::{AliasAnswer, Target};
 use super::client::Github;
 use super::extras::Asked;
-use super::queries;
+use super::queries::{self, ListBelow};
 use super::response::GithubError;
-use super::schema::{Connection, github_id, visible};
+use super::schema::{Below, Connection, github_id, visible};
+use super::sizes::BatchSize;
 use crate::core::discovery::{RemoteChange, RemoteRef};
 use crate::core::failure::{
     self, FailureKind, MappingError, MappingErrorKind, NO_ANSWER, ServiceError,
@@ -30,6 +31,9 @@ pub struct Poll {
     pub issues_since: DateTime<Utc>,
     /// Time since which changes of pull requests are reported (UTC, GitHub's clock).
     pub pull_requests_since: DateTime<Utc>,
+    /// Only pull requests that changed after this time are asked which issues they close (UTC,
+    /// GitHub's clock).
+    pub closing_after: DateTime<Utc>,
 }
 
 /// The changes of one repository.
@@ -74,10 +78,12 @@ struct ChangesPage {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Node {
-    /// Id for the next page of what a pull request closes.
+    /// Id of a pull request.
     id: Option<String>,
     updated_at: DateTime<Utc>,
-    closing_issues_references: Option<Connection<Reference>>,
+    /// The issues that a changed pull request closes.
+    #[serde(skip)]
+    closes: Option<Below<Reference>>,
     #[serde(flatten)]
     subject: Reference,
 }
@@ -112,41 +118,32 @@ impl<'a> PollProgress<'a> {
     }
 }
 
-impl PollProgress<'_> {
-    /// Completes the lists of issues that the changed pull requests close. The issues that GitHub
-    /// does not name wait for their recheck. Those that there is no time for do not: the next poll
-    /// reads this page again.
-    fn complete_closing(
-        &self,
-        github: &mut Github,
-        page: &mut ChangesPage,
-    ) -> Result<(), ServiceError> {
-        let nodes = page
-            .pull_requests
-            .iter_mut()
-            .flat_map(|page| page.nodes.iter_mut().flatten().flatten());
-        for node in nodes.filter(|node| node.updated_at >= self.poll.pull_requests_since) {
-            let Some(id) = &node.id else { continue };
-            let list = &mut node.closing_issues_references;
-            if let Some(reason) = github.complete(list, "closingIssuesReferences", id)? {
-                log::warn!(
-                    "{}: not all issues that {} closes could be read ({reason}); the others wait for their recheck",
-                    self.repository(),
-                    quoted(&node.subject.url)
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Target for PollProgress<'_> {
     type Part = ChangesPage;
+    type Node = Reference;
 
-    const DOCUMENT: fn(usize) -> String = queries::poll_query;
     const ALIAS: &'static str = "r";
-    const GROWS: bool = false;
-    const SWITCHES: &'static [&'static str] = &["moreClosing"];
+    const LIST: ListBelow = ListBelow::ClosedIssues;
+    /// The next poll reads the page again, with all its lists.
+    const LISTS_MAY_END: bool = false;
+
+    fn document(batch: &[&mut Self]) -> String {
+        queries::poll_query(batch.len())
+    }
+
+    fn size(github: &mut Github) -> &mut BatchSize {
+        &mut github.polls
+    }
+
+    fn lists(page: &mut ChangesPage) -> Vec<&mut Below<Reference>> {
+        let nodes = page.pull_requests.iter_mut();
+        let nodes = nodes.flat_map(|page| page.nodes.iter_mut().flatten().flatten());
+        nodes.filter_map(|node| node.closes.as_mut()).collect()
+    }
+
+    fn switches(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     fn repository(&self) -> &Repository {
         &self.poll.repository
@@ -205,7 +202,11 @@ impl Target for PollProgress<'_> {
             return Err(unusable("null in the place of what changed").into());
         }
         page.answered_at = github.answered_at();
-        self.complete_closing(github, &mut page)?;
+        let nodes = page.pull_requests.iter_mut();
+        let nodes = nodes.flat_map(|page| page.nodes.iter_mut().flatten().flatten());
+        for node in nodes.filter(|node| node.updated_at > self.poll.closing_after) {
+            node.closes = node.id.take().map(Below::new);
+        }
         Ok(page)
     }
 
@@ -228,7 +229,17 @@ impl Target for PollProgress<'_> {
         self.pull_requests = next(&page.pull_requests).filter(|_| reaches_since);
         changes.issues.extend(visible(page.issues).map(change));
         let pull_requests = visible(page.pull_requests).filter(|node| node.updated_at >= since);
-        changes.pull_requests.extend(pull_requests.map(change));
+        for node in pull_requests {
+            // The issues that GitHub does not name wait for their recheck.
+            if let Some(reason) = node.closes.as_ref().and_then(|one| one.missing.as_ref()) {
+                log::warn!(
+                    "{}: not all issues that {} closes could be read ({reason}); the others wait for their recheck",
+                    self.poll.repository,
+                    quoted(&node.subject.url)
+                );
+            }
+            changes.pull_requests.push(change(node));
+        }
         changes.github_id = page.database_id.map(GithubId);
         changes.issues_are_off = page.has_issues_enabled == Some(false);
         changes.answered_at = changes.answered_at.or(page.answered_at);
@@ -267,7 +278,7 @@ fn change(node: Node) -> RemoteChange {
     RemoteChange {
         subject: remote_ref(node.subject),
         updated_at: node.updated_at,
-        closes: visible(node.closing_issues_references)
+        closes: visible(node.closes.and_then(|closes| closes.list))
             .map(remote_ref)
             .collect(),
     }
@@ -294,6 +305,7 @@ mod tests {
             repository: Repository::parse("acme/shop").unwrap(),
             issues_since: since,
             pull_requests_since: since,
+            closing_after: since,
         };
         let mut progress = PollProgress::new(&poll);
         let page = json!({
@@ -308,7 +320,7 @@ mod tests {
     fn a_hidden_pull_request_at_the_end_of_a_page_ends_no_poll() {
         let at = |hour: u32| {
             json!({ "fullDatabaseId": "1", "url": "https://github.com/acme/shop/pull/1",
-                "updatedAt": format!("2026-03-01T{hour:02}:00:00Z"), "closingIssuesReferences": { "nodes": [] } })
+                "updatedAt": format!("2026-03-01T{hour:02}:00:00Z") })
         };
         for (nodes, expected) in [
             (json!([at(12), at(11)]), true),

@@ -9,8 +9,8 @@ use crate::core::failure::{self, FailureKind, MappingErrorKind, ServiceError};
 use crate::core::model::{GithubId, State};
 use crate::core::text::quoted;
 
-/// Lists below the nodes of other lists, which [`super::below`] reads if they are null.
-const BELOW: [&str; 2] = ["closingIssuesReferences", "associatedPullRequests"];
+/// Field of a pull request in a list that may be null: without it, GitHub is asked about more.
+const MERGE_COMMIT: &str = "mergeCommit";
 
 /// Connections that GitHub can fail at while it answers for the rest of an issue or pull request.
 const EXTRAS: [&str; 6] = [
@@ -79,7 +79,7 @@ impl GraphqlError {
     fn affects(&self, alias: &str) -> bool {
         self.is_within(alias)
             && !self.is_hidden_node()
-            && !self.is_below_node()
+            && !self.is_at_merge_commit()
             && self.extra().is_none()
     }
 
@@ -87,10 +87,10 @@ impl GraphqlError {
         self.path.first().is_some_and(|first| first == alias)
     }
 
-    /// Returns true if the error concerns only a list below a node of another one.
-    fn is_below_node(&self) -> bool {
+    /// Returns true if the error concerns only the commit that merged a pull request of a list.
+    fn is_at_merge_commit(&self) -> bool {
         let mut after = self.path.iter().skip_while(|part| *part != "nodes");
-        after.any(|part| part.as_str().is_some_and(|part| BELOW.contains(&part)))
+        after.any(|part| part == MERGE_COMMIT)
     }
 
     /// Returns true if GitHub may answer about this part in a smaller request.
@@ -101,12 +101,16 @@ impl GraphqlError {
 
     /// Returns the extra of an issue or pull request that GitHub gave up at.
     fn extra(&self) -> Option<&str> {
-        if self.is_below_node() || self.is_too_heavy() {
+        if self.is_at_merge_commit() || self.is_too_heavy() {
             return None;
         }
         let extra = self.path.get(2)?.as_str()?;
-        let is_hidden = failure::graphql_poll(self.kind.as_deref()) != MappingErrorKind::Unanswered;
-        (EXTRAS.contains(&extra) && !is_hidden).then_some(extra)
+        (EXTRAS.contains(&extra) && !self.is_hidden()).then_some(extra)
+    }
+
+    /// Returns true if the error says that the credentials must not see this part.
+    pub fn is_hidden(&self) -> bool {
+        failure::graphql_poll(self.kind.as_deref()) != MappingErrorKind::Unanswered
     }
 
     /// Returns true if the error may mean that the credentials are refused.
@@ -119,7 +123,7 @@ impl GraphqlError {
     /// can mention an issue, so that this says nothing about its repository.
     fn is_hidden_node(&self) -> bool {
         let is_hidden = matches!(self.kind.as_deref(), Some("NOT_FOUND" | "FORBIDDEN"));
-        is_hidden && self.path.iter().any(|part| part == "nodes")
+        is_hidden && self.path.iter().any(|part| part == "nodes") && !self.is_at_merge_commit()
     }
 }
 
@@ -154,6 +158,14 @@ pub(super) fn alias_answer(
         }
     }
     Ok(value)
+}
+
+/// Returns the reason why a node of a list, or a part of one, is hidden below an alias.
+pub(super) fn hidden_node(errors: &[GraphqlError], alias: &str) -> Option<String> {
+    let mut within = errors.iter().filter(|error| error.is_within(alias));
+    within
+        .find(|error| error.is_hidden_node())
+        .map(GraphqlError::describe)
 }
 
 #[derive(Debug, Deserialize)]
@@ -253,6 +265,44 @@ impl<T> Connection<T> {
     }
 }
 
+/// A list below a node of another list, for which GitHub is asked on its own.
+#[derive(Debug)]
+pub(super) struct Below<T> {
+    /// Id of the node.
+    pub id: String,
+    pub list: Option<Connection<T>>,
+    /// The reason why the list, or a part of it, could not be read.
+    pub missing: Option<String>,
+    /// Nothing more is asked about it.
+    pub is_read: bool,
+}
+
+impl<T> Below<T> {
+    pub fn new(id: String) -> Self {
+        Self {
+            id,
+            list: None,
+            missing: None,
+            is_read: false,
+        }
+    }
+
+    /// Takes the first page; `hidden` says why one of its nodes is hidden.
+    pub fn begin(&mut self, list: Option<Connection<T>>, hidden: Option<String>) {
+        let is_usable = list.as_ref().is_some_and(Connection::is_usable);
+        let is_last = list.as_ref().is_none_or(|list| list.next().is_none());
+        // GitHub may also put null in the place of all nodes.
+        self.is_read = is_last && (is_usable || hidden.is_some());
+        (self.list, self.missing) = (list, hidden);
+    }
+
+    /// Ends the list; `missing` says why it is not whole.
+    pub fn end(&mut self, missing: Option<String>) {
+        self.missing = missing.or(self.missing.take());
+        self.is_read = true;
+    }
+}
+
 /// Returns the nodes of a connection that are not hidden.
 pub(super) fn visible<T>(connection: Option<Connection<T>>) -> impl Iterator<Item = T> {
     connection
@@ -316,6 +366,8 @@ pub(super) struct PullRequestNode {
     #[serde(rename = "pullRequestState")]
     pub state: NodeState,
     pub repository: Text,
+    /// The commit that merged it; absent where it tells nothing.
+    pub merge_commit: Option<Text>,
     /// Description; empty in places where a closing keyword does not count.
     #[serde(default)]
     pub body: String,
@@ -355,10 +407,9 @@ pub(super) enum TimelineItem {
 #[serde(tag = "__typename")]
 pub(super) enum Source {
     PullRequest(PullRequestNode),
-    #[serde(rename_all = "camelCase")]
     Commit {
         id: String,
-        associated_pull_requests: Option<Connection<PullRequestNode>>,
+        oid: String,
     },
     #[serde(other)]
     Other,

@@ -4,7 +4,9 @@
 
 use std::collections::HashSet;
 
-use super::schema::{NodeState, Pages, PullRequestNode, Source, TimelineItem, github_id};
+use super::schema::{
+    Below, NodeState, Pages, PullRequestNode, Source, TimelineItem, github_id, visible,
+};
 use crate::core::closing_keyword;
 use crate::core::model::{Address, PullRequestRef, Relation, Repository};
 use crate::core::text::{quoted, storable};
@@ -14,10 +16,23 @@ use crate::core::text::{quoted, storable};
 #[derive(Debug)]
 pub(super) struct PullRequestCollector {
     issue: Address,
-    closing: Vec<PullRequestRef>,
+    closing: Vec<Closing>,
     connected: Vec<PullRequestRef>,
+    /// Commits of the issue's repository that merged a pull request in `closing`.
+    merges: HashSet<String>,
     /// A node was hidden from our credentials.
     pub some_hidden: bool,
+}
+
+/// What closes an issue, or closed it.
+#[derive(Debug)]
+enum Closing {
+    PullRequest(PullRequestRef),
+    /// A commit, with the pull requests that contain it.
+    Commit {
+        oid: String,
+        pull_requests: Below<PullRequestNode>,
+    },
 }
 
 impl PullRequestCollector {
@@ -26,6 +41,7 @@ impl PullRequestCollector {
             issue,
             closing: Vec::new(),
             connected: Vec::new(),
+            merges: HashSet::new(),
             some_hidden: false,
         }
     }
@@ -49,7 +65,25 @@ impl PullRequestCollector {
     }
 
     fn add_closing(&mut self, node: &PullRequestNode) {
-        self.closing.extend(reference(node, Relation::Closes));
+        let Some(found) = reference(node, Relation::Closes) else {
+            return;
+        };
+        // Elsewhere, such as in a fork, anybody can merge a commit once more.
+        if node.state == NodeState::Merged && found.address.repository == self.issue.repository {
+            let commit = node.merge_commit.as_ref();
+            self.merges.extend(commit.map(|commit| commit.text.clone()));
+        }
+        self.closing.push(Closing::PullRequest(found));
+    }
+
+    /// Returns the pull requests that contain a commit that closed the issue, which GitHub has to be
+    /// asked for. That of a commit that merged one of the others is known.
+    pub fn unknown(&mut self) -> impl Iterator<Item = &mut Below<PullRequestNode>> {
+        let merges = &self.merges;
+        self.closing.iter_mut().filter_map(move |one| match one {
+            Closing::Commit { oid, pull_requests } if !merges.contains(oid) => Some(pull_requests),
+            _ => None,
+        })
     }
 
     fn add_event(&mut self, event: &TimelineItem) {
@@ -58,21 +92,11 @@ impl PullRequestCollector {
                 closer: Some(Source::PullRequest(node)),
             } => self.add_closing(node),
             TimelineItem::ClosedEvent {
-                closer:
-                    Some(Source::Commit {
-                        associated_pull_requests: Some(candidates),
-                        ..
-                    }),
-            } => {
-                self.some_hidden |= candidates.nodes().any(Option::is_none);
-                for node in candidates.nodes().flatten() {
-                    // An open pull request may contain the closing commit, too; it did not close
-                    // anything.
-                    if node.state == NodeState::Merged {
-                        self.add_closing(node);
-                    }
-                }
-            }
+                closer: Some(Source::Commit { id, oid }),
+            } => self.closing.push(Closing::Commit {
+                oid: oid.clone(),
+                pull_requests: Below::new(id.clone()),
+            }),
             TimelineItem::ConnectedEvent { source, subject } => {
                 self.connected.extend(connected(source, subject));
             }
@@ -101,14 +125,48 @@ impl PullRequestCollector {
         home.is_some_and(|home| closing_keyword::closes(&node.body, &home, &node.url, &self.issue))
     }
 
+    /// Returns the reason why pull requests with a closing commit could not be read. Nobody knows
+    /// then whether there are more.
+    pub fn missing(&mut self) -> Option<String> {
+        let mut reason = None;
+        let mut some_hidden = false;
+        for list in self.unknown() {
+            some_hidden |= list.missing.is_some();
+            some_hidden |= list
+                .list
+                .iter()
+                .flat_map(|page| page.nodes())
+                .any(Option::is_none);
+            reason = reason.or_else(|| list.missing.clone());
+        }
+        self.some_hidden |= some_hidden;
+        reason
+    }
+
     /// Returns each pull request once; `Closes` wins over `Connected`.
     pub fn into_pull_requests(self) -> Vec<PullRequestRef> {
         let mut ids = HashSet::new();
-        self.closing
+        let closing = self
+            .closing
             .into_iter()
+            .flat_map(Closing::into_pull_requests);
+        closing
             .chain(self.connected)
             .filter(|reference| ids.insert(reference.github_id))
             .collect()
+    }
+}
+
+impl Closing {
+    fn into_pull_requests(self) -> Vec<PullRequestRef> {
+        match self {
+            Self::PullRequest(found) => vec![found],
+            // An open pull request may contain the closing commit, too; it did not close anything.
+            Self::Commit { pull_requests, .. } => visible(pull_requests.list)
+                .filter(|node| node.state == NodeState::Merged)
+                .filter_map(|node| reference(&node, Relation::Closes))
+                .collect(),
+        }
     }
 }
 

@@ -22,8 +22,12 @@ use crate::report::StoppedBy;
 /// change times may differ by seconds.
 pub const OVERLAP: Duration = Duration::seconds(60);
 
+/// Time after which a change was seen by every poll. What a pull request closes is asked for until
+/// then. Our clock may differ from GitHub's, and what is asked for in vain costs little.
+const SEEN: Duration = Duration::minutes(5);
+
 /// Largest number of repositories whose polls share a request and are stored together.
-const BATCH: usize = 25;
+const BATCH: usize = 50;
 
 /// Time for which a transaction waits for a row.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(10);
@@ -395,10 +399,15 @@ fn repositories(run: &mut Run) -> Result<Vec<RepositoryCursors>, Stop> {
 fn poll(repository: &RepositoryCursors, now: DateTime<Utc>) -> Option<Poll> {
     let parsed = Repository::parse(&repository.name)?;
     let (issues, pull_requests) = repository.cursors.unwrap_or((now, now));
+    // The latest change before the cursor is seen by every poll, until there is another one.
+    let seen = repository.polled_at.map(|at| at - SEEN);
+    let seen = seen.filter(|_| repository.error.is_none());
+    let earliest = pull_requests - OVERLAP * 2;
     Some(Poll {
         repository: parsed,
         issues_since: issues - OVERLAP,
         pull_requests_since: pull_requests - OVERLAP,
+        closing_after: seen.map_or(earliest, |seen| seen.min(pull_requests)),
     })
 }
 

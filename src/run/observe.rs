@@ -87,7 +87,7 @@ pub fn slice(run: &mut Run, slice: Vec<Claimed>) -> Result<Observed, Stop> {
     Ok(observed)
 }
 
-/// Fetches each address once, even if several mappings have it.
+/// Fetches each address once, even if several mappings of one kind have it.
 fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>, Rest), Stop> {
     let mut rest = Rest::default();
     let mut addressed = Vec::with_capacity(slice.len());
@@ -97,34 +97,37 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
             Err(reason) => rest.drop(claimed, MappingError::failed(reason)),
         }
     }
-    let mut targets: Vec<Address> = Vec::new();
-    for (_, address) in &addressed {
-        if !targets.contains(address) {
-            targets.push(address.clone());
+    let mut targets: Vec<(Address, Kind)> = Vec::new();
+    for (claimed, address) in &addressed {
+        let target = (address.clone(), claimed.mapping.kind);
+        if !targets.contains(&target) {
+            targets.push(target);
         }
     }
     if targets.is_empty() {
         return Ok((Vec::new(), rest));
     }
-    targets.sort_by_cached_key(|target| run.github.batch_key(target.repository.owner()));
+    targets.sort_by_cached_key(|(address, _)| run.github.batch_key(address.repository.owner()));
     let answers = ask(run, &targets, &mut rest)?;
     let not_asked = match &rest.stop {
         Some(stop) => stop.to_string(),
         None => "the time budget is used up".to_owned(),
     };
-    let answer = |address: &Address| {
-        let index = targets.iter().position(|target| target == address)?;
+    let answer = |claimed: &Claimed, address: &Address| {
+        let kind = claimed.mapping.kind;
+        let mut targets = targets.iter();
+        let index = targets.position(|target| target.1 == kind && target.0 == *address)?;
         answers.get(index)?.as_ref()
     };
     let counts = |(claimed, address): &(Claimed, Address)| {
-        let error = answer(address).and_then(|answer| answer.as_ref().err());
+        let error = answer(claimed, address).and_then(|answer| answer.as_ref().err());
         error.is_some_and(|error| counts_alone(&claimed.mapping, error))
     };
     // Only if somebody would count an attempt does it matter who is to blame.
     let is_outage = addressed.iter().any(counts) && is_silent(run, &answers, &mut rest)?;
     let mut snapshots = Vec::with_capacity(addressed.len());
     for (claimed, address) in addressed {
-        let result = match answer(&address) {
+        let result = match answer(&claimed, &address) {
             Some(Ok(snapshot)) => verified(run, &claimed, &address, snapshot)?,
             Some(Err(error)) if error.is_silence() => {
                 Err(unanswered(run, &claimed.mapping, error, is_outage))
@@ -146,7 +149,7 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
 }
 
 /// Asks GitHub about each target once.
-fn ask(run: &mut Run, targets: &[Address], rest: &mut Rest) -> Result<Vec<Answer>, Stop> {
+fn ask(run: &mut Run, targets: &[(Address, Kind)], rest: &mut Rest) -> Result<Vec<Answer>, Stop> {
     let claims = RefCell::new((&mut run.claims, &mut run.db));
     let Fetched { answers, ended_by } = run.github.fetch(targets, &|count| {
         run.progress.inc(count as u64);
@@ -163,7 +166,9 @@ fn ask(run: &mut Run, targets: &[Address], rest: &mut Rest) -> Result<Vec<Answer
         // The run still finishes the mappings for which GitHub has answered.
         Some(error) => rest.stop = Some(run.pause.stop_for(&mut run.db, &run.github, error)),
         None => {
-            let owners = targets.iter().map(|target| target.repository.owner());
+            let owners = targets
+                .iter()
+                .map(|(address, _)| address.repository.owner());
             let asked = owners.filter(|owner| !run.github.leaves_out(owner));
             let keys: BTreeSet<String> = asked.map(|owner| run.github.batch_key(owner)).collect();
             run.pause.clear(&mut run.db, keys)?;
@@ -198,24 +203,24 @@ fn is_heard(answers: &[Answer]) -> bool {
 }
 
 /// Returns the addresses of healthy mappings, each in another repository.
-fn witnesses(run: &mut Run) -> Result<Vec<Address>, Stop> {
+fn witnesses(run: &mut Run) -> Result<Vec<(Address, Kind)>, Stop> {
     let now = run.now();
-    let mut found: Vec<Address> = Vec::new();
+    let mut found: Vec<(Address, Kind)> = Vec::new();
     for claimed in run.db.healthy(now)? {
         let Ok(address) = claimed.mapping.address(&claimed.item) else {
             continue;
         };
         let is_new = found
             .iter()
-            .all(|other| other.repository != address.repository);
+            .all(|(other, _)| other.repository != address.repository);
         if is_new && !run.github.leaves_out(address.repository.owner()) {
-            found.push(address);
+            found.push((address, claimed.mapping.kind));
         }
         if found.len() == WITNESSES {
             break;
         }
     }
-    found.sort_by_cached_key(|target| run.github.batch_key(target.repository.owner()));
+    found.sort_by_cached_key(|(address, _)| run.github.batch_key(address.repository.owner()));
     Ok(found)
 }
 

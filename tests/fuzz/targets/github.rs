@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use agira_worker::core::model::{Address, Repository, Snapshot};
+use agira_worker::core::model::{Address, Kind, Repository, Snapshot};
 use agira_worker::github::{App, Github, Poll};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -33,9 +33,9 @@ fn check(snapshot: &Snapshot) {
 
 fn ask(client: impl Fn() -> Github, data: &[u8]) {
     let repository = Repository::parse("acme/shop").expect("a repository");
-    let targets = [1, 2].map(|number| Address {
-        repository: repository.clone(),
-        number,
+    let targets = [(1, Kind::Issue), (2, Kind::PullRequest)].map(|(number, kind)| {
+        let repository = repository.clone();
+        (Address { repository, number }, kind)
     });
     SERVICE.answer(data);
     let looks = client().fetch(&targets, &|_| {});
@@ -52,6 +52,7 @@ fn ask(client: impl Fn() -> Github, data: &[u8]) {
         repository,
         issues_since: since,
         pull_requests_since: since,
+        closing_after: since,
     };
     assert_eq!(client().poll(&[poll]).answers.len(), 1);
 }

@@ -6,6 +6,7 @@ mod failures;
 mod holes;
 mod limits;
 mod pages;
+mod points;
 mod published_schema;
 mod relations;
 mod too_heavy;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use agira_worker::core::failure::{FailureKind, MappingError, MappingErrorKind, ServiceError};
 use agira_worker::core::model::{
-    Address, CloseReason, Details, Repository, Snapshot, State, TruncatedList,
+    Address, CloseReason, Details, Kind, Repository, Snapshot, State, TruncatedList,
 };
 use agira_worker::github::Github;
 use agira_worker::http::Timeouts;
@@ -50,17 +51,36 @@ fn address(key: &str) -> Address {
     }
 }
 
+/// Returns the issues with these names as targets of a fetch.
+fn issues(keys: &[impl AsRef<str>]) -> Vec<(Address, Kind)> {
+    let issue = |key: &str| (address(key), Kind::Issue);
+    keys.iter().map(|key| issue(key.as_ref())).collect()
+}
+
+/// Fetches these issues.
 fn fetch_with(client: &mut Github, keys: &[impl AsRef<str>]) -> Result<Vec<Fetched>, ServiceError> {
-    let targets: Vec<Address> = keys.iter().map(|key| address(key.as_ref())).collect();
-    let fetched = client.fetch(&targets, &|_| {});
+    fetch_targets(client, &issues(keys))
+}
+
+fn fetch_targets(
+    client: &mut Github,
+    targets: &[(Address, Kind)],
+) -> Result<Vec<Fetched>, ServiceError> {
+    let fetched = client.fetch(targets, &|_| {});
     let answers = fetched.answers.into_iter().flatten().collect();
     fetched.ended_by.map_or(Ok(answers), Err)
 }
 
-/// Fetches these; GitHub itself must answer.
+/// Fetches these, each as what it is; GitHub itself must answer.
 #[track_caller]
 fn fetch_all(simulator: &Simulator, keys: &[impl AsRef<str>]) -> Vec<Fetched> {
-    fetch_with(&mut client(simulator), keys).expect("GitHub answers")
+    let mut targets = issues(keys);
+    for ((_, kind), key) in targets.iter_mut().zip(keys) {
+        if simulator.is_pull_request(key.as_ref()) {
+            *kind = Kind::PullRequest;
+        }
+    }
+    fetch_targets(&mut client(simulator), &targets).expect("GitHub answers")
 }
 
 /// Fetches one, successfully.
@@ -172,7 +192,7 @@ fn after_a_full_response_requests_are_twice_as_large() {
 fn a_fetch_reports_its_progress() {
     let keys = shop(1..=26);
     let simulator = with_issues(&keys);
-    let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
+    let targets = issues(&keys);
     let done = std::cell::RefCell::new(Vec::new());
     let fetched = client(&simulator).fetch(&targets, &|count| done.borrow_mut().push(count));
     assert_eq!(
@@ -190,7 +210,7 @@ fn no_request_begins_after_the_deadline_and_earlier_results_count() {
         issue.labels = vec!["bug".to_owned(); 101]
     });
     simulator.settings().latency = Duration::from_millis(300);
-    let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
+    let targets = issues(&keys);
     let mut client = client(&simulator);
     client.set_deadline(Instant::now() + Duration::from_millis(150));
     let fetched = client.fetch(&targets, &|_| {});
@@ -204,8 +224,8 @@ fn no_request_begins_after_the_deadline_and_earlier_results_count() {
 fn a_failure_of_github_keeps_earlier_results() {
     let keys = shop(1..=60);
     let simulator = with_issues(&keys);
-    let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
-    simulator.settings().points = 10;
+    let targets = issues(&keys);
+    simulator.settings().points = 1;
     let fetched = client(&simulator).fetch(&targets, &|_| {});
     assert_eq!(count(&fetched), 25);
     assert!(

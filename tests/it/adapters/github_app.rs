@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use agira_worker::core::failure::FailureKind;
-use agira_worker::core::model::Address;
+use agira_worker::core::model::{Address, Kind};
 use agira_worker::github::Github;
 use agira_worker::http::Timeouts;
 use kit::github::app::{App, Installation, Key};
@@ -330,7 +330,9 @@ fn fetch_after(
     };
     let client = Github::with_app(&simulator.url(), app).expect("a client");
     let address = Address::parse("https://github.com/acme/shop/issues/1").expect("an address");
-    let fetched = client.with_timeouts(timeouts).fetch(&[address], &|_| {});
+    let fetched = client
+        .with_timeouts(timeouts)
+        .fetch(&[(address, Kind::Issue)], &|_| {});
     let result = match fetched.ended_by {
         Some(error) => Err(error.kind),
         None => Ok(fetched

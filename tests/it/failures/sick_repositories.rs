@@ -405,7 +405,7 @@ fn discovery_takes_half_of_the_time_and_goes_on_where_it_stopped() {
                 .exits(75)
                 .logs("of 200 repositories within half of the time budget");
             assert!(
-                run.stderr.contains("polled 75 of") || run.stderr.contains("polled 50 of"),
+                run.stderr.contains("polled 150 of") || run.stderr.contains("polled 100 of"),
                 "{}",
                 run.all()
             );
@@ -420,18 +420,18 @@ fn discovery_takes_half_of_the_time_and_goes_on_where_it_stopped() {
 fn a_limit_in_the_middle_of_discovery_keeps_what_was_polled() {
     let mut world = repositories(60);
     close_all(&world, 60);
-    world.github.settings().points = 3;
+    world.github.settings().points = 1;
     let report = world.run(&["sync", "--output", "json"]).exits(75).json();
     assert_eq!(
         (&report["stopped_by"], &report["discovered"]),
-        (&json!("rate_limit"), &json!(25))
+        (&json!("rate_limit"), &json!(50))
     );
     world.execute("DELETE FROM worker_pause");
     world.github.settings().points = 5000;
     world.github.clear_log();
     world.run(&["sync", "--limit", "100"]).exits(0);
     let first = world.github.variables().remove(0);
-    assert_eq!(first["n0"], "repo-26", "oldest poll first");
+    assert_eq!(first["n0"], "repo-51", "oldest poll first");
     assert_eq!(world.one::<i64>(MOVED), 60);
 }
 
@@ -460,8 +460,8 @@ fn exit_code_0_means_that_every_repository_was_polled_or_rests() {
                     .execute("SELECT FROM core_externalissuemapping FOR UPDATE", &[])
                     .unwrap(),
             ),
-            3 => world.github.settings().latency = Duration::from_millis(1000),
-            _ => world.github.settings().points = 3,
+            3 => world.github.settings().latency = Duration::from_millis(1700),
+            _ => world.github.settings().points = 1,
         }
         for repeated in [false, true] {
             let begin: chrono::DateTime<chrono::Utc> = world.one("SELECT now()");

@@ -200,6 +200,11 @@ impl Github {
         lock(&self.state).world.pull_request(key, change)
     }
 
+    /// Returns true if this is a pull request that everybody can read.
+    pub fn is_pull_request(&self, key: &str) -> bool {
+        lock(&self.state).world.is_pull_request(key)
+    }
+
     /// Closes an issue as completed.
     pub fn close(&self, key: &str, at: &str) {
         self.close_by(key, at, "COMPLETED", Closer::Nobody);

@@ -8,14 +8,14 @@ use super::*;
 
 const WRONG: &str = "Something went wrong while executing your query.";
 
-/// Returns a GitHub with four issues; the first one has a label, and a merged pull request closed it with a commit.
+/// Returns a GitHub with four issues; the first one has a label, and a merged pull request closed it.
 fn four() -> Simulator {
     let simulator = with_issues(&shop(1..=4));
     simulator.merge("acme/shop#50", "2026-02-01T00:00:00Z");
     simulator.issue("acme/shop#1", |issue| {
-        let commit = Closer::Commit(vec!["acme/shop#50".to_owned()]);
+        let closer = Closer::PullRequest("acme/shop#50".to_owned());
         issue.labels = vec!["bug".to_owned()];
-        issue.timeline = vec![Event::Closed(commit)];
+        issue.timeline = vec![Event::Closed(closer)];
     });
     simulator
 }
@@ -34,6 +34,7 @@ fn poll(simulator: &Simulator) -> (Result<[usize; 2], MappingErrorKind>, Option<
         repository: Repository::parse("acme/shop").expect("owner/name"),
         issues_since: since,
         pull_requests_since: since,
+        closing_after: since,
     };
     let polled = client(simulator).poll(&[poll]);
     let ended_by = polled.ended_by.map(|error| error.kind);
@@ -53,7 +54,7 @@ fn poll(simulator: &Simulator) -> (Result<[usize; 2], MappingErrorKind>, Option<
 #[test]
 fn a_hole_in_a_list_of_an_issue_is_filled_by_another_request() {
     let keys = shop(1..=4);
-    let table: [(&str, Value); 10] = [
+    let table: [(&str, Value); 8] = [
         ("/labels/nodes", Value::Null),
         ("/labels", Value::Null),
         ("/closedByPullRequestsReferences/nodes", Value::Null),
@@ -61,14 +62,6 @@ fn a_hole_in_a_list_of_an_issue_is_filled_by_another_request() {
         ("/reopenings/nodes", Value::Null),
         ("/reopenings/nodes", json!([null])),
         ("/labels/pageInfo/hasNextPage", json!(true)),
-        (
-            "/timelineItems/nodes/0/closer/associatedPullRequests",
-            Value::Null,
-        ),
-        (
-            "/timelineItems/nodes/0/closer/associatedPullRequests/nodes",
-            Value::Null,
-        ),
         ("", Value::Null),
     ];
     for (path, value) in table {
@@ -107,38 +100,81 @@ fn a_hole_in_a_list_of_an_issue_is_filled_by_another_request() {
     }
 }
 
+/// Returns the number of pull requests of the first issue, and whether another one may be hidden.
+#[track_caller]
+fn related(simulator: &Simulator) -> (usize, bool) {
+    match fetch_one(simulator, "acme/shop#1").details {
+        Details::Issue {
+            pull_requests,
+            some_hidden,
+            ..
+        } => (pull_requests.len(), some_hidden),
+        Details::PullRequest { .. } => panic!("no issue"),
+    }
+}
+
+#[test]
+fn a_hole_in_the_pull_requests_of_a_closing_commit_is_filled_by_another_request() {
+    for path in [
+        "",
+        "/associatedPullRequests",
+        "/associatedPullRequests/nodes",
+    ] {
+        let simulator = four();
+        simulator.issue("acme/shop#1", |issue| {
+            let commit = Closer::Commit(vec!["acme/shop#50".to_owned()]);
+            issue.timeline = vec![Event::Closed(commit)];
+        });
+        assert_eq!(related(&simulator), (1, false));
+        let answers = simulator.requests();
+        simulator.clear_log();
+        simulator.fail_next(1, &Fault::Answer(answers[0].response.clone()));
+        spoil(&simulator, &answers[1].response, |answer| {
+            let place = format!("/data/l0{path}");
+            *answer.pointer_mut(&place).expect("a place") = Value::Null;
+        });
+        assert_eq!(related(&simulator), (1, false), "{path}");
+        assert_eq!(simulator.requests().len(), 3, "{path}");
+    }
+}
+
+/// The first request asks for the changes, and the second one for the issues that pull requests close.
 #[test]
 fn a_hole_in_a_poll_is_filled_by_another_request() {
-    let table: [&[(&str, Value)]; 6] = [
-        &[("/issues", Value::Null)],
-        &[("/issues/nodes", Value::Null)],
-        &[("/pullRequests/nodes", Value::Null)],
-        &[
-            ("/issues/pageInfo/hasNextPage", json!(true)),
-            ("/issues/pageInfo/endCursor", Value::Null),
-        ],
-        &[("/pullRequests/nodes/0/closingIssuesReferences", Value::Null)],
-        &[(
-            "/pullRequests/nodes/0/closingIssuesReferences/nodes",
-            Value::Null,
-        )],
+    let table: [(usize, &[(&str, Value)]); 7] = [
+        (0, &[("r0/issues", Value::Null)]),
+        (0, &[("r0/issues/nodes", Value::Null)]),
+        (0, &[("r0/pullRequests/nodes", Value::Null)]),
+        (
+            0,
+            &[
+                ("r0/issues/pageInfo/hasNextPage", json!(true)),
+                ("r0/issues/pageInfo/endCursor", Value::Null),
+            ],
+        ),
+        (1, &[("l0", Value::Null)]),
+        (1, &[("l0/closingIssuesReferences", Value::Null)]),
+        (1, &[("l0/closingIssuesReferences/nodes", Value::Null)]),
     ];
-    for holes in table {
+    for (request, holes) in table {
         let simulator = four();
         simulator.issue("acme/shop#2", |issue| {
             issue.references = vec!["acme/shop#50".to_owned()]
         });
         assert_eq!(poll(&simulator), (Ok([4, 1]), None));
-        let first = simulator.requests().remove(0).response;
-        spoil(&simulator, &first, |answer| {
+        let answers = simulator.requests();
+        for before in &answers[..request] {
+            simulator.fail_next(1, &Fault::Answer(before.response.clone()));
+        }
+        spoil(&simulator, &answers[request].response, |answer| {
             for (path, value) in holes {
-                let place = format!("/data/r0{path}");
+                let place = format!("/data/{path}");
                 *answer.pointer_mut(&place).expect("a place") = value.clone();
             }
         });
         simulator.clear_log();
         assert_eq!(poll(&simulator), (Ok([4, 1]), None), "{holes:?}");
-        assert_eq!(simulator.requests().len(), 2, "{holes:?}");
+        assert_eq!(simulator.requests().len(), 3, "{holes:?}");
     }
 }
 
@@ -188,7 +224,7 @@ fn data_beside_a_limit_counts_and_no_request_follows() {
             answer["data"]["t3"] = Value::Null;
             answer["errors"] = json!([error]);
         });
-        let targets: Vec<Address> = shop(1..=4).iter().map(|key| address(key)).collect();
+        let targets = issues(&shop(1..=4));
         let fetched = client(&simulator).fetch(&targets, &|_| {});
         let read: Vec<bool> = fetched.answers.iter().map(Option::is_some).collect();
         assert_eq!(read, [false, true, true, false], "{error}");

@@ -201,7 +201,7 @@ fn what_is_in_the_last_failed_request_at_the_end_of_the_time_is_postponed() {
     let simulator = with_issues(&keys);
     simulator.make_sick("acme/shop#1", "title", Sickness::Timeout);
     simulator.settings().latency = Duration::from_millis(600);
-    let targets: Vec<Address> = keys.iter().map(|key| address(key)).collect();
+    let targets = issues(&keys);
     let mut client = client(&simulator);
     client.set_deadline(Instant::now() + Duration::from_millis(1000));
     let fetched = client.fetch(&targets, &|_| {});

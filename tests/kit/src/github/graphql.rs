@@ -659,6 +659,9 @@ fn event<'a>(
                 ("closer", Closer::Commit(pull_requests)) => {
                     Ok(Resolved::Object(commit(world, pull_requests.join(","))))
                 }
+                ("closer", Closer::MergeCommit(key)) => {
+                    Ok(Resolved::Object(commit(world, format!("{key}!"))))
+                }
                 ("closer", Closer::Project) => Ok(Resolved::Object(Object::leaves(
                     "ProjectV2",
                     json!({ "title": "A project" }),
@@ -697,8 +700,19 @@ fn event<'a>(
     }))
 }
 
-/// Returns the commit that these pull requests contain, separated by commas. Its id names them, too.
-fn commit(world: &World, keys: String) -> Object<'_> {
+/// Returns the commit that these pull requests contain, separated by commas; with a `!` behind it, the commit that merged
+/// a pull request. Its id names them, too.
+fn commit(world: &World, id: String) -> Object<'_> {
+    let (keys, oid) = match id.strip_suffix('!') {
+        Some(key) => match world.thread(key) {
+            Some((_, _, Thread::PullRequest(found))) => {
+                (key.to_owned(), found.merge_commit.clone())
+            }
+            _ => (key.to_owned(), None),
+        },
+        None => (id.clone(), None),
+    };
+    let oid = oid.unwrap_or_else(|| format!("{:040x}", 0xc0ffee));
     Object::new("Commit", move |field, arguments| match field {
         "associatedPullRequests" => {
             let first = keys.split(',').next().filter(|key| !key.is_empty());
@@ -720,7 +734,7 @@ fn commit(world: &World, keys: String) -> Object<'_> {
             )
         }
         _ => leaf(
-            &json!({ "oid": "c0ffee", "messageHeadline": "Fix it", "id": format!("COMMIT:{keys}") }),
+            &json!({ "oid": oid, "messageHeadline": "Fix it", "id": format!("COMMIT:{id}") }),
             field,
         ),
     })

@@ -111,6 +111,8 @@ pub enum Closer {
     PullRequest(String),
     /// A commit, with the pull requests that it is part of.
     Commit(Vec<String>),
+    /// The commit that merged a pull request.
+    MergeCommit(String),
     /// A project's automation.
     Project,
 }
@@ -216,6 +218,10 @@ impl World {
         let (name, number) = split(key);
         let repository = self.repository(name)?;
         Some((repository, number, repository.thread(number)?))
+    }
+
+    pub fn is_pull_request(&self, key: &str) -> bool {
+        matches!(self.thread(key), Some((_, _, Thread::PullRequest(_))))
     }
 
     /// Returns the issues that refer to a pull request as closing them.
