@@ -2,6 +2,7 @@
 //! that runs it.
 
 mod apply;
+mod change;
 mod claim;
 mod connect;
 mod error;
@@ -25,7 +26,8 @@ mod tls;
 mod value;
 
 pub use crate::core::pause::Pause;
-pub use apply::{ApplyError, ApplyOutcome};
+pub use apply::{ApplyError, ApplyOutcome, BEHIND};
+pub use change::Change;
 pub use claim::{Lease, Suspect};
 pub use connect::parameters;
 pub use error::{advice, classify, describe, is_conflict, is_transient};

@@ -28,7 +28,7 @@ pub struct Db {
     /// alone.
     is_repeating: bool,
     /// Plans wait for rows that another session has locked.
-    pub(super) is_patient: bool,
+    is_patient: bool,
     /// Mappings taken over from runs that died. They stay suspects when they are released.
     pub(super) suspects: HashSet<MappingId>,
 }
@@ -110,6 +110,17 @@ impl Db {
     /// Makes these signals end the repeating after a conflict.
     pub fn stop_at(&mut self, signals: Signals) {
         self.signals = signals;
+    }
+
+    /// Returns true if plans wait for rows that another session has locked.
+    pub fn is_patient(&self) -> bool {
+        self.is_patient
+    }
+
+    /// Makes later plans wait no longer for locked rows: a session that holds the rows of many
+    /// plans would use up the time of the others.
+    pub fn end_patience(&mut self) {
+        self.is_patient = false;
     }
 
     /// Returns the number of statements sent so far, including those of transaction control.

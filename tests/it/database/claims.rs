@@ -12,8 +12,8 @@ use agira_worker::core::model::MappingId;
 use agira_worker::core::outbox::Outbox;
 use agira_worker::core::plan::{Action, Plan};
 use agira_worker::db::{
-    Access, Claimed, Db, DelayRecord, FailureRecord, Lease, MappingFilter, Selection,
-    SuccessRecord, Suspect,
+    Access, ApplyError, Change, Claimed, Db, DelayRecord, FailureRecord, Lease, MappingFilter,
+    Selection, SuccessRecord, Suspect,
 };
 use chrono::{DateTime, Duration, Utc};
 use kit::agira;
@@ -145,14 +145,8 @@ impl Bench {
         outbox: Option<&Outbox>,
         minute: i64,
     ) {
-        let plan = Plan {
-            actions,
-            notes: Vec::new(),
-        };
         let now = self.at(minute);
-        self.db
-            .apply(claimed, &plan, outbox, now, self.hold)
-            .unwrap();
+        apply(&mut self.db, claimed, (actions, outbox), now, self.hold).unwrap();
     }
 
     fn finish(&mut self, claimed: &Claimed, minute: i64) {
@@ -317,6 +311,39 @@ fn named(ids: &[MappingId]) -> MappingFilter {
         mappings: ids.iter().map(|id| id.0).collect(),
         ..select(Selection::Named)
     }
+}
+
+/// What one plan did.
+#[derive(Debug)]
+struct Applied {
+    moved: Option<bool>,
+    inserted: Vec<MappingId>,
+    linked: u64,
+}
+
+/// Applies one plan alone.
+fn apply(
+    db: &mut Db,
+    claimed: &Claimed,
+    (actions, outbox): (Vec<Action>, Option<&Outbox>),
+    now: DateTime<Utc>,
+    hold: Lease,
+) -> Result<Applied, ApplyError> {
+    let plan = Plan {
+        actions,
+        notes: Vec::new(),
+    };
+    let change = Change {
+        claimed,
+        plan: &plan,
+        outbox: outbox.cloned(),
+    };
+    let mut outcome = db.apply(&[change], true, now, hold)?;
+    Ok(Applied {
+        moved: outcome.plans.remove(0)?,
+        inserted: outcome.inserted,
+        linked: outcome.linked,
+    })
 }
 
 fn make_due(row: MappingId) -> Action {

@@ -1,7 +1,6 @@
 //! Apply writes all changes of a plan or none.
 
 use agira_worker::core::model::*;
-use agira_worker::db::{ApplyError, ApplyOutcome};
 use serde_json::json;
 
 use super::Class::*;
@@ -61,13 +60,9 @@ impl Bench {
         claimed: &Claimed,
         actions: Vec<Action>,
         minute: i64,
-    ) -> Result<ApplyOutcome, ApplyError> {
-        let plan = Plan {
-            actions,
-            notes: Vec::new(),
-        };
+    ) -> Result<Applied, ApplyError> {
         let now = self.at(minute);
-        self.db.apply(claimed, &plan, None, now, self.hold)
+        apply(&mut self.db, claimed, (actions, None), now, self.hold)
     }
 
     /// Returns status and `updated_at`.

@@ -494,19 +494,8 @@ fn a_plan_is_applied_by_index() {
         let linked = links.iter().find_map(|link| link.row);
         actions.extend(linked.map(|row| Action::Unlink { row }));
         actions.extend((1..50).map(|n| make_due(MappingId(i64::from(number) + n))));
-        let plan = Plan {
-            actions,
-            notes: Vec::new(),
-        };
-        let applied = db
-            .apply(
-                &claimed,
-                &plan,
-                Some(&outbox(grown.at(0))),
-                grown.at(0),
-                hold,
-            )
-            .unwrap();
+        let (now, waiting) = (grown.at(0), outbox(grown.at(0)));
+        let applied = apply(db, &claimed, (actions, Some(&waiting)), now, hold).unwrap();
         assert_eq!((applied.inserted.len(), applied.linked), (1, 1));
         db.release(hold.run, &[issue[0], applied.inserted[0]])
             .unwrap();

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::Class::*;
 use super::*;
-use agira_worker::db::ApplyError;
 
 const MAX_ATTEMPTS: i32 = 3;
 
@@ -221,24 +220,20 @@ fn a_run_that_lost_its_claim_changes_nothing() {
     bench.take_over(&mut db, hold, 30).expect("a suspect");
     let before = bench.database.dump("");
 
-    let plan = Plan {
-        actions: vec![
-            Action::RecordState {
-                from: "open".to_owned(),
-                to: "closed",
-            },
-            Action::MoveItem {
-                from: claimed.item.status.clone(),
-                to: agira_worker::core::model::ItemStatus::testing(),
-            },
-        ],
-        notes: Vec::new(),
-    };
+    let actions = vec![
+        Action::RecordState {
+            from: "open".to_owned(),
+            to: "closed",
+        },
+        Action::MoveItem {
+            from: claimed.item.status.clone(),
+            to: agira_worker::core::model::ItemStatus::testing(),
+        },
+    ];
     let now = bench.at(31);
     let waiting = outbox(now);
-    let result = bench
-        .db
-        .apply(&claimed, &plan, Some(&waiting), now, bench.hold);
+    let change = (actions, Some(&waiting));
+    let result = apply(&mut bench.db, &claimed, change, now, bench.hold);
     assert!(matches!(result, Err(ApplyError::Stale(_))), "{result:?}");
     bench.finish(&claimed, 31);
     bench.fail(&claimed, Some(60), 31);

@@ -8,7 +8,9 @@ use agira_worker::core::model::*;
 use agira_worker::core::plan::{Action, Plan, PlanInput, Policy, plan};
 use agira_worker::core::records::{ObjectState, Records};
 use agira_worker::core::text::{Printable, printable_json, storable};
-use agira_worker::db::{Access, Claimed, Db, FailureRecord, Lease, MappingFilter, Selection};
+use agira_worker::db::{
+    Access, Change, Claimed, Db, FailureRecord, Lease, MappingFilter, Selection,
+};
 use chrono::{DateTime, Duration, Utc};
 use clap::Parser;
 use fastrand::Rng;
@@ -245,8 +247,14 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
             });
             check_messages(&plan, &loggers);
             let outbox = plan.outbox(now);
-            db.apply(one, &plan, outbox.as_ref(), now, hold)
-                .unwrap_or_else(|error| panic!("{snapshot:?}: {error:?}"));
+            let change = Change {
+                claimed: one,
+                plan: &plan,
+                outbox: outbox.clone(),
+            };
+            let applied = db.apply(&[change], true, now, hold);
+            let applied = applied.unwrap_or_else(|error| panic!("{snapshot:?}: {error:?}"));
+            assert!(applied.plans[0].is_ok(), "{snapshot:?}: {applied:?}");
             all.push(expected(
                 one,
                 &plan,
