@@ -17,5 +17,6 @@ mod sick_repositories;
 mod sick_weaviate;
 mod signals;
 mod silence;
+mod together;
 mod turned_off;
 mod wire_faults;

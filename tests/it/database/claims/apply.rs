@@ -366,3 +366,106 @@ fn an_item_that_a_person_moved_and_moved_back_since_the_plan_stays() {
         "2026-03-01T10:00:00+00:00"
     );
 }
+
+fn change<'a>(claimed: &'a Claimed, plan: &'a Plan) -> Change<'a> {
+    Change {
+        claimed,
+        plan,
+        outbox: None,
+    }
+}
+
+fn plan(actions: impl Into<Vec<Action>>) -> Plan {
+    Plan {
+        actions: actions.into(),
+        notes: Vec::new(),
+    }
+}
+
+#[test]
+fn a_later_plan_depends_on_the_earlier_ones_of_its_item() {
+    let mut bench = Bench::new();
+    let [first, second, other] = [bench.issue(), bench.issue(), bench.issue()];
+    bench.execute(&format!(
+        "UPDATE core_externalissuemapping SET item_id = (SELECT min(item_id) FROM core_externalissuemapping)
+         WHERE id = {second}"
+    ));
+    let [first, second, other] = [first, second, other].map(|id| bench.take(id, 2));
+    bench.execute(&format!(
+        "UPDATE core_externalissuemapping SET worker_closed_at = now() WHERE id = {}",
+        first.mapping.id
+    ));
+    let plans = [
+        plan(close("Working")),
+        plan(close("Working")[..1].to_vec()),
+        plan(close("Working")),
+    ];
+    let claimed = [&first, &second, &other];
+    let changes = claimed.into_iter().zip(&plans);
+    let changes: Vec<_> = changes.map(|(one, plan)| change(one, plan)).collect();
+    let (now, hold) = (bench.at(3), bench.hold);
+    let results = bench.db.apply(&changes, false, now, hold).unwrap().plans;
+    assert!(
+        matches!(
+            &results[..],
+            [Err(ApplyError::Stale(_)), Err(ApplyError::Stale(reason)), Ok(Some(true))]
+                if reason.contains("an earlier mapping of its item")
+        ),
+        "{results:?}"
+    );
+    assert_eq!(bench.row(second.mapping.id)["state"], "open");
+    assert_eq!(bench.item(first.mapping.item_id).0, "Working");
+}
+
+#[test]
+fn a_pull_request_that_one_plan_inserts_is_linked_by_the_others_or_not_at_all() {
+    let mut bench = Bench::new();
+    let ids = [bench.issue(), bench.issue()];
+    let claimed = ids.map(|id| bench.take(id, 2));
+    let [insert, link] = insert_and_link(71, 7);
+    let plans = [plan([insert, link.clone()]), plan([link])];
+    let changes = claimed.iter().zip(&plans);
+    let changes: Vec<_> = changes.map(|(one, plan)| change(one, plan)).collect();
+    let (now, hold) = (bench.at(3), bench.hold);
+    let before = bench.database.dump("");
+    let alone = bench.db.apply(&changes[1..], false, now, hold);
+    assert!(matches!(alone, Err(ApplyError::Stale(_))), "{alone:?}");
+    assert_eq!(bench.database.dump(""), before);
+    let together = bench.db.apply(&changes, false, now, hold).unwrap();
+    assert_eq!((together.inserted.len(), together.linked), (1, 2));
+}
+
+/// A person holds the row that a plan marks, or the item that it links.
+#[test]
+fn a_plan_whose_other_rows_are_locked_is_left_out() {
+    let mut bench = Bench::new();
+    let [id, marked, free] = [bench.issue(), bench.issue(), bench.issue()];
+    let [claimed, free] = [id, free].map(|id| bench.take(id, 2));
+    let item = claimed.mapping.item_id;
+    for (held, actions) in [
+        (
+            format!("core_externalissuemapping WHERE id = {marked}"),
+            vec![make_due(marked)],
+        ),
+        (
+            format!("core_item WHERE id = {item}"),
+            insert_and_link(71, 7).to_vec(),
+        ),
+    ] {
+        bench.execute(&format!("BEGIN; SELECT FROM {held} FOR UPDATE"));
+        let plans = [plan(actions), plan(Vec::new())];
+        let changes = [change(&claimed, &plans[0]), change(&free, &plans[1])];
+        let (now, hold) = (bench.at(3), bench.hold);
+        let results = bench.db.apply(&changes, false, now, hold).unwrap().plans;
+        bench.execute("ROLLBACK");
+        assert!(
+            matches!(&results[..], [Err(ApplyError::Locked(_)), Ok(None)]),
+            "{held}: {results:?}"
+        );
+        let results = bench.db.apply(&changes, false, now, hold).unwrap().plans;
+        assert!(
+            matches!(&results[..], [Ok(_), Ok(_)]),
+            "{held}: {results:?}"
+        );
+    }
+}
