@@ -82,6 +82,16 @@ fn requests(cost: &Cost, github: i64, weaviate: i64, statements: i64) -> Vec<Bou
     ]
 }
 
+/// Counts the looks of runs at issues and pull requests; returns the bound of their points.
+fn per_look(cost: &mut Cost, runs: &[Finished]) -> Bound {
+    cost.looks = runs.iter().map(|run| count(&run.report, "claimed")).sum();
+    let points = cost.points_per_look().unwrap_or_default();
+    Bound::new(
+        format!("at most 0.06 points a look: {points:.3}"),
+        points <= 0.06,
+    )
+}
+
 /// Measures a run when nothing changed: the number of mappings must make no difference.
 fn unchanged() -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
@@ -117,12 +127,13 @@ fn unchanged() -> Vec<Row> {
     rows
 }
 
-/// Measures polls: one request polls 25 repositories.
+/// Measures polls: one request polls 50 repositories.
 fn repositories() -> Vec<Row> {
     let services = Services::with(100, 1_000);
     services.pretend_settled();
     let (cost, _) = services.measure(&[]);
-    let bounds = requests(&cost, 4, 0, 14);
+    let mut bounds = requests(&cost, 2, 0, 14);
+    bounds.push(Bound::at_most("points", 3, cost.points));
     vec![row("100 repositories, nothing changed", cost, bounds)]
 }
 
@@ -139,6 +150,7 @@ fn changes() -> Vec<Row> {
     }
     let (cost, run) = services.measure(&[]);
     let mut bounds = requests(&cost, 4, 4, 260);
+    bounds.push(Bound::at_most("points", 6, cost.points));
     bounds.push(Bound::new(
         "20 items moved",
         count(&run.report, "items_moved") == 20,
@@ -231,11 +243,14 @@ pub fn baseline(services: &Services) -> Cost {
 
 fn first_run() -> Vec<Row> {
     let theirs = baseline(&all_closed(200));
-    let (ours, run) = all_closed(200).measure(&["--limit", "200"]);
+    let (mut ours, run) = all_closed(200).measure(&["--limit", "200"]);
+    let points = per_look(&mut ours, std::slice::from_ref(&run));
     let ratio = theirs.elapsed.as_secs_f64() / ours.elapsed.as_secs_f64();
     let bounds = vec![
         Bound::new("200 items moved", count(&run.report, "items_moved") == 200),
         Bound::at_least_times("faster than the baseline", 40.0, ratio),
+        Bound::at_most("GitHub", 10, ours.github as i64),
+        points,
     ];
     vec![
         row(
@@ -282,7 +297,7 @@ fn processes() -> Vec<Row> {
         services.close(1..=MAPPINGS);
         services.latency(LATENCY);
         let mut runs = Vec::new();
-        let cost = services.cost(|services| {
+        let mut cost = services.cost(|services| {
             std::thread::scope(|scope| {
                 let started: Vec<_> = (0..processes)
                     .map(|_| scope.spawn(|| looping(services, &["--limit", "500"])))
@@ -294,25 +309,26 @@ fn processes() -> Vec<Row> {
             });
             runs.clone()
         });
-        let once = each_once(&services, i64::from(MAPPINGS), &runs);
-        (cost, once)
+        let bounds = vec![
+            each_once(&services, i64::from(MAPPINGS), &runs),
+            per_look(&mut cost, &runs),
+        ];
+        (cost, bounds)
     };
-    let (one, once_alone) = measure(1);
-    let (four, once_together) = measure(4);
+    let (one, bounds) = measure(1);
+    let (four, mut bounds_together) = measure(4);
     let ratio = one.elapsed.as_secs_f64() / four.elapsed.as_secs_f64();
+    bounds_together.push(Bound::at_least_times("faster than one", 2.5, ratio));
     vec![
         row(
             "5,000 due mappings, 1 process looping over --limit 500",
             one,
-            vec![once_alone],
+            bounds,
         ),
         row(
             "5,000 due mappings, 4 processes looping over --limit 500",
             four,
-            vec![
-                once_together,
-                Bound::at_least_times("faster than one", 2.5, ratio),
-            ],
+            bounds_together,
         ),
     ]
 }
@@ -366,6 +382,7 @@ fn long() -> Vec<Row> {
         total.add(&cost);
         runs.push(run);
     }
+    let points = per_look(&mut total, &runs);
     let slowest = runs.iter().map(|run| run.elapsed).max().unwrap_or_default();
     let claimed: i64 = runs.iter().map(|run| count(&run.report, "claimed")).sum();
     let moves: i64 =
@@ -386,6 +403,8 @@ fn long() -> Vec<Row> {
             ),
             slowest <= BUDGET,
         ),
+        Bound::at_most("points", 6_500, total.points),
+        points,
         Bound::new(
             "below 96 MB",
             total.peak.is_some_and(|peak| peak < 96 * 1024),

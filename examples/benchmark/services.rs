@@ -184,6 +184,7 @@ impl Services {
         Cost {
             github: exchanges[0].len(),
             points: self.github.spent() - spent,
+            looks: 0,
             weaviate: exchanges[1].len(),
             statements: self
                 .database

@@ -5,12 +5,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// Points that GitHub grants one token in an hour.
+const POINTS_PER_HOUR: f64 = 5000.0;
+
+/// Number of mappings for which the table shows the hours of a token.
+const MANY: f64 = 100_000.0;
+
 /// Cost of one run, or of several together.
 #[derive(Debug, Clone, Default)]
 pub struct Cost {
     pub github: usize,
     /// GraphQL points that the requests to GitHub cost.
     pub points: i64,
+    /// Number of issues and pull requests that were looked at; 0 if looks are not what the points pay for.
+    pub looks: i64,
     pub weaviate: usize,
     /// SQL statements, transaction control included.
     pub statements: i64,
@@ -27,11 +35,17 @@ impl Cost {
     pub fn add(&mut self, other: &Self) {
         self.github += other.github;
         self.points += other.points;
+        self.looks += other.looks;
         self.weaviate += other.weaviate;
         self.statements += other.statements;
         self.bytes += other.bytes;
         self.elapsed += other.elapsed;
         self.peak = self.peak.max(other.peak);
+    }
+
+    /// Returns the points of one look, polls included.
+    pub fn points_per_look(&self) -> Option<f64> {
+        (self.looks > 0).then(|| self.points as f64 / self.looks as f64)
     }
 }
 
@@ -86,36 +100,42 @@ impl Row {
     }
 }
 
-/// Returns the rows as a Markdown table.
+/// Returns the rows as a Markdown table, and the bounds that were missed.
 pub fn markdown(rows: &[Row]) -> String {
     let mut table =
-        "| run | GitHub requests | points | Weaviate requests | SQL statements | KB | ms | peak MB | bounds |\n\
-        |---|---|---|---|---|---|---|---|---|\n"
+        "| run | requests to GitHub and Weaviate | points | statements | ms | peak MB |\n\
+        |---|---|---|---|---|---|\n"
             .to_owned();
-    for Row { name, cost, bounds } in rows {
+    for Row { name, cost, .. } in rows {
         let peak = cost
             .peak
             .map_or("?".to_owned(), |peak| (peak / 1024).to_string());
-        let bounds: Vec<String> = bounds
-            .iter()
-            .map(|bound| match bound.holds {
-                true => format!("{}: ok", bound.what),
-                false => format!("{}: **MISSED**", bound.what),
-            })
-            .collect();
+        let per_look = cost.points_per_look().map(|points| {
+            let hours = hours(points);
+            format!(" ({points:.3} a look; {hours:.1} h of a token for 100,000)")
+        });
         let _ = writeln!(
             table,
-            "| {name} | {} | {} | {} | {} | {} | {} | {peak} | {} |",
+            "| {name} | {} + {} | {}{} | {} | {} | {peak} |",
             cost.github,
-            cost.points,
             cost.weaviate,
+            cost.points,
+            per_look.unwrap_or_default(),
             cost.statements,
-            cost.bytes.div_ceil(1024),
             cost.elapsed.as_millis(),
-            bounds.join("; ")
         );
     }
+    for row in rows {
+        for bound in row.bounds.iter().filter(|bound| !bound.holds) {
+            let _ = writeln!(table, "\n**MISSED**: {}: {}", row.name, bound.what);
+        }
+    }
     table
+}
+
+/// Returns the hours of one token's budget for many mappings.
+fn hours(points_per_look: f64) -> f64 {
+    points_per_look * MANY / POINTS_PER_HOUR
 }
 
 /// Returns the rows as JSON.
@@ -125,7 +145,9 @@ pub fn json(rows: &[Row]) -> Value {
         let bounds: Vec<Value> =
             row.bounds.iter().map(|bound| json!({ "what": bound.what, "holds": bound.holds })).collect();
         json!({
-            "run": row.name, "github_requests": cost.github, "points": cost.points, "weaviate_requests": cost.weaviate,
+            "run": row.name, "github_requests": cost.github, "points": cost.points, "looks": cost.looks,
+            "points_per_look": cost.points_per_look(), "hours_for_100000": cost.points_per_look().map(hours),
+            "weaviate_requests": cost.weaviate,
             "statements": cost.statements, "bytes": cost.bytes, "milliseconds": cost.elapsed.as_millis() as u64,
             "peak_kilobytes": cost.peak, "bounds": bounds, "holds": row.holds(),
         })

@@ -9,6 +9,8 @@ use crate::harness::World;
 /// Requests and statements of one run.
 struct Cost {
     github: usize,
+    /// GitHub's points.
+    points: i64,
     reads: usize,
     batches: usize,
     statements: i64,
@@ -20,6 +22,7 @@ fn cost(world: &World, args: &[&str]) -> Cost {
     world.github.clear_log();
     world.weaviate.clear_log();
     world.database.reset_statements();
+    let spent = world.github.spent();
     let report = world.run(args).exits(0).json();
     let statements = world
         .database
@@ -29,6 +32,7 @@ fn cost(world: &World, args: &[&str]) -> Cost {
         .sum();
     Cost {
         github: world.github.requests().len(),
+        points: world.github.spent() - spent,
         reads: world.weaviate.reads(),
         batches: world.weaviate.batches(),
         statements,
@@ -96,6 +100,8 @@ fn checking_one_more_unchanged_mapping_costs_no_statement() {
         (&300.into(), &300.into())
     );
     assert!(cost.github <= 300 / 20, "{} GitHub requests", cost.github);
+    // 0.06 for each look, and one for the poll.
+    assert!(cost.points <= 300 * 6 / 100 + 1, "{} points", cost.points);
     assert_eq!(cost.batches, 0);
     let slices = 3;
     assert!(
@@ -233,6 +239,7 @@ fn twenty_closed_issues_among_many_cost_as_much_as_twenty() {
         (&20.into(), &20.into())
     );
     assert!(cost.github <= 4, "{} GitHub requests", cost.github);
+    assert!(cost.points <= 6, "{} points", cost.points);
     let weaviate = world.weaviate.requests().len();
     assert!(
         weaviate <= 4,
@@ -275,4 +282,62 @@ fn an_overdue_backlog_does_not_delay_a_new_closing() {
         (&1.into(), &1.into())
     );
     assert_eq!(world.item_status(77_777), "Testing");
+}
+
+#[test]
+fn a_first_run_over_issues_that_pull_requests_closed_costs_few_points() {
+    let mut world = World::new();
+    for number in 1..=200 {
+        let (key, pull_request) = (
+            format!("acme/shop#{number}"),
+            format!("acme/shop#{}", 10_000 + number),
+        );
+        world.issue(&key, "Working");
+        world.closing_pull_request(&key, &pull_request);
+        world.github.merge(&pull_request, CLOSED_AT);
+    }
+    let cost = cost(&world, &["sync", "--limit", "200", "--output", "json"]);
+    assert_eq!(cost.report["claimed"], 400);
+    assert!(cost.github <= 10, "{} GitHub requests", cost.github);
+    assert!(cost.points <= 26, "{} points", cost.points);
+}
+
+/// A pull request that changed last is in every poll, and is not asked again what it closes.
+#[test]
+fn a_poll_of_unchanged_repositories_costs_few_points() {
+    let mut world = settled(1000);
+    for repository in 0..100 {
+        let name = format!("acme/repo-{repository}");
+        world.project(&name);
+        world.github.pull_request(&format!("{name}#9"), |found| {
+            found.updated_at = CLOSED_AT.to_owned();
+        });
+    }
+    world.execute(&format!(
+        "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor)
+         SELECT 'acme/repo-' || n, now(), now() FROM generate_series(10, 99) n;
+         UPDATE worker_repository SET pull_requests_cursor = '{CLOSED_AT}', polled_at = now() - interval '1 hour'"
+    ));
+    let cost = cost(&world, &["sync", "--output", "json"]);
+    assert_eq!((cost.github, cost.points), (2, 2));
+}
+
+#[test]
+fn a_changed_pull_request_is_asked_what_it_closes_until_every_poll_has_seen_it() {
+    let mut world = settled(10);
+    world.github.pull_request("acme/repo-3#9", |found| {
+        found.updated_at = CLOSED_AT.to_owned();
+    });
+    for (polled_after, error, requests) in [
+        ("4 minutes", "NULL", 2),
+        ("6 minutes", "NULL", 1),
+        ("6 minutes", "'it broke'", 2),
+    ] {
+        world.execute(&format!(
+            "UPDATE worker_repository SET error = {error}, pull_requests_cursor = '{CLOSED_AT}',
+                polled_at = timestamptz '{CLOSED_AT}' + interval '{polled_after}'"
+        ));
+        let cost = cost(&world, &["sync", "--output", "json"]);
+        assert_eq!(cost.github, requests, "{polled_after} {error}");
+    }
 }

