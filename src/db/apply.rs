@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Sets};
 use super::claim::Lease;
-use super::error::{classify, describe, is_lock_timeout};
+use super::error::{classify, describe, ends_session, is_lock_timeout};
 use super::session::{Db, Repeatable};
 use super::value::Row;
 use crate::core::failure::DatabaseFailure;
@@ -84,6 +84,10 @@ impl Repeatable for ApplyError {
             Self::Locked(_) | Self::Stale(_) | Self::Refused(_) | Self::Lost(_) => None,
         }
     }
+
+    fn is_end(&self) -> bool {
+        matches!(self, Self::Lost(error) if ends_session(error))
+    }
 }
 
 /// A row that a plan changes, as the plan knew it.
@@ -155,9 +159,6 @@ impl Db {
                     sets.add(change, at);
                     at += Duration::microseconds(2);
                 }
-            }
-            if sets.is_empty() {
-                return Ok(outcome);
             }
             let moved = db.write_sets(&sets, &mut outcome, now, lease)?;
             for (change, plan) in changes.iter().zip(&mut outcome.plans) {

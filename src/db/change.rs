@@ -124,17 +124,19 @@ pub(super) struct Sets<'a> {
 }
 
 impl<'a> Sets<'a> {
-    /// Returns true if no plan was added.
-    pub(super) fn is_empty(&self) -> bool {
-        self.own.is_empty()
-    }
-
     /// Adds the changes of a plan, which are made at that time.
     pub(super) fn add(&mut self, change: &'a Change<'a>, at: DateTime<Utc>) {
         let (mapping, plan) = (&change.claimed.mapping, change.plan);
         let (id, item) = (mapping.id, mapping.item_id);
         let mut own = OwnRow::of(mapping, change.outbox.as_ref(), at);
+        let mut changes_own = change.outbox.is_some() || mapping.has_outbox;
         for action in &plan.actions {
+            changes_own |= matches!(
+                action,
+                Action::RecordState { .. }
+                    | Action::RecordMerge { .. }
+                    | Action::RememberClose { .. }
+            );
             match action {
                 Action::SetGithubId { row, from, to } => self.github_ids.push(NewGithubId {
                     id: *row,
@@ -188,7 +190,9 @@ impl<'a> Sets<'a> {
                 Action::Write { .. } => {} // the outbox has it
             }
         }
-        self.own.push(own);
+        if changes_own {
+            self.own.push(own);
+        }
     }
 }
 
@@ -301,6 +305,9 @@ impl Db {
 
     /// Records what the plans change in their own rows.
     pub(super) fn record(&mut self, sets: &Sets<'_>) -> Result<(), Error> {
+        if sets.own.is_empty() {
+            return Ok(());
+        }
         let sql = "/* apply_record */ WITH t AS MATERIALIZED (
                 SELECT * FROM jsonb_to_recordset($1) AS t(id bigint, state text, closed_at timestamptz, body text, commit text,
                     merged_at timestamptz, outbox jsonb, verb text, activity text, at timestamptz)

@@ -7,9 +7,7 @@ use crate::core::text::Printable;
 
 /// Classifies an error of a statement or of the connection.
 pub fn classify(error: &postgres::Error) -> DatabaseFailure {
-    let is_broken = error.is_closed()
-        || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
-    crate::core::failure::postgres(error.code().map(SqlState::code), is_broken)
+    crate::core::failure::postgres(error.code().map(SqlState::code), is_broken(error))
 }
 
 /// Returns true if repeating the transaction can help, because another session held its rows.
@@ -20,6 +18,18 @@ pub fn is_conflict(error: &postgres::Error) -> bool {
 /// Returns true if another session held rows for longer than the lock timeout.
 pub fn is_lock_timeout(error: &postgres::Error) -> bool {
     error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
+/// Returns true if the server or the network ends the session with this error.
+pub fn ends_session(error: &postgres::Error) -> bool {
+    use postgres::error::Severity::{Fatal, Panic};
+    let severity = error.as_db_error().map(|db| db.parsed_severity());
+    is_broken(error) || matches!(severity, Some(Some(Fatal | Panic)))
+}
+
+fn is_broken(error: &postgres::Error) -> bool {
+    error.is_closed()
+        || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
 /// Returns true if the session has ended.

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use super::connect::open;
-use super::error::{describe, is_conflict, is_lock_timeout, is_lost};
+use super::error::{describe, ends_session, is_conflict, is_lock_timeout, is_lost};
 use super::value::Row;
 use crate::core::model::MappingId;
 use crate::signal::Signals;
@@ -27,6 +27,8 @@ pub struct Db {
     /// A transaction is in progress, which is repeated as a whole: its statements are not repeated
     /// alone.
     is_repeating: bool,
+    /// The server or the network has ended a session.
+    has_lost: bool,
     /// Plans wait for rows that another session has locked.
     is_patient: bool,
     /// Mappings taken over from runs that died. They stay suspects when they are released.
@@ -53,11 +55,18 @@ pub(super) trait Repeatable: From<Error> {
     /// Returns a description if the error is a conflict, which repeating the transaction can
     /// resolve.
     fn conflict(&self) -> Option<String>;
+
+    /// Returns true if the session has ended.
+    fn is_end(&self) -> bool;
 }
 
 impl Repeatable for Error {
     fn conflict(&self) -> Option<String> {
         is_conflict(self).then(|| describe(self))
+    }
+
+    fn is_end(&self) -> bool {
+        ends_session(self)
     }
 }
 
@@ -72,6 +81,7 @@ impl Db {
             // The settings were the first statement.
             statements: 1,
             is_repeating: false,
+            has_lost: false,
             is_patient: true,
             suspects: HashSet::new(),
         }
@@ -91,6 +101,7 @@ impl Db {
                 log::info!("{error:#}; connecting again to release the claims");
                 let (client, _) = open(url.expose_secret())?;
                 self.client = client;
+                self.has_lost = true;
                 self.prepared.clear();
                 self.statements += 1;
                 work(self)
@@ -104,7 +115,8 @@ impl Db {
 
     /// Returns true if the server or the network ended the first session.
     pub fn has_lost_its_session(&self) -> bool {
-        self.client.is_closed() || self.url.expose_secret().is_empty()
+        // The connection may not have noticed yet what the server has said.
+        self.has_lost || self.client.is_closed()
     }
 
     /// Makes these signals end the repeating after a conflict.
@@ -275,6 +287,7 @@ impl Db {
             tries += 1;
         };
         self.is_repeating = false;
+        self.has_lost |= result.as_ref().is_err_and(Repeatable::is_end);
         result
     }
 
