@@ -10,6 +10,7 @@
 //! Everything runs on loopback against the kit's services. Counts are the same on every machine. Times depend on this machine
 //! and on the simulated latency.
 
+mod delay;
 mod picture;
 mod program;
 mod scenarios;

@@ -149,7 +149,7 @@ fn changes() -> Vec<Row> {
             .merge(&services.pull_request_key(number), &at(5));
     }
     let (cost, run) = services.measure(&[]);
-    let mut bounds = requests(&cost, 4, 4, 260);
+    let mut bounds = requests(&cost, 4, 4, 45);
     bounds.push(Bound::at_most("points", 6, cost.points));
     bounds.push(Bound::new(
         "20 items moved",
@@ -245,13 +245,22 @@ fn first_run() -> Vec<Row> {
     let theirs = baseline(&all_closed(200));
     let (mut ours, run) = all_closed(200).measure(&["--limit", "200"]);
     let points = per_look(&mut ours, std::slice::from_ref(&run));
-    let ratio = theirs.elapsed.as_secs_f64() / ours.elapsed.as_secs_f64();
+    let mut services = all_closed(200);
+    services.far_database(Duration::from_millis(1));
+    let (far, _) = services.measure(&["--limit", "200"]);
+    let times = |cost: &Cost| cost.elapsed.as_secs_f64() / ours.elapsed.as_secs_f64();
+    let (faster, slower) = (times(&theirs), times(&far));
     let bounds = vec![
+        Bound::at_most("SQL", 75, ours.statements),
         Bound::new("200 items moved", count(&run.report, "items_moved") == 200),
-        Bound::at_least_times("faster than the baseline", 40.0, ratio),
+        Bound::at_least_times("faster than the baseline", 40.0, faster),
         Bound::at_most("GitHub", 10, ours.github as i64),
         points,
     ];
+    let far_bounds = vec![Bound::new(
+        format!("at most 1.25 times as long as without: {slower:.2}"),
+        slower <= 1.25,
+    )];
     vec![
         row(
             "200 mappings, first run, all closed: the baseline's requests",
@@ -259,6 +268,11 @@ fn first_run() -> Vec<Row> {
             Vec::new(),
         ),
         row("200 mappings, first run, all closed", ours, bounds),
+        row(
+            "200 mappings, first run, all closed, with 1 ms to PostgreSQL",
+            far,
+            far_bounds,
+        ),
     ]
 }
 
@@ -315,7 +329,8 @@ fn processes() -> Vec<Row> {
         ];
         (cost, bounds)
     };
-    let (one, bounds) = measure(1);
+    let (one, mut bounds_alone) = measure(1);
+    bounds_alone.push(Bound::at_most("SQL", 1250, one.statements));
     let (four, mut bounds_together) = measure(4);
     let ratio = one.elapsed.as_secs_f64() / four.elapsed.as_secs_f64();
     bounds_together.push(Bound::at_least_times("faster than one", 2.5, ratio));
@@ -323,7 +338,7 @@ fn processes() -> Vec<Row> {
         row(
             "5,000 due mappings, 1 process looping over --limit 500",
             one,
-            bounds,
+            bounds_alone,
         ),
         row(
             "5,000 due mappings, 4 processes looping over --limit 500",
@@ -405,6 +420,7 @@ fn long() -> Vec<Row> {
         ),
         Bound::at_most("points", 6_500, total.points),
         points,
+        Bound::at_most("SQL", 25_000, total.statements),
         Bound::new(
             "below 96 MB",
             total.peak.is_some_and(|peak| peak < 96 * 1024),

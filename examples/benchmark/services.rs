@@ -11,6 +11,7 @@ use kit::postgres_server::Database;
 use kit::weaviate::Weaviate;
 use serde_json::Value;
 
+use crate::delay;
 use crate::program::{self, Finished};
 use crate::table::Cost;
 
@@ -26,6 +27,8 @@ pub struct Services {
     /// Weaviate with Agira's class.
     pub weaviate: Weaviate,
     repositories: i32,
+    /// Address of the database for the worker.
+    url: String,
 }
 
 impl Services {
@@ -39,6 +42,7 @@ impl Services {
         weaviate.create_agira_class();
         github.settings().points = 1_000_000_000;
         let services = Self {
+            url: database.worker_url(),
             database,
             github,
             weaviate,
@@ -99,6 +103,14 @@ impl Services {
         self.weaviate.settings().latency = latency;
     }
 
+    /// Delays everything that later runs send to PostgreSQL.
+    pub fn far_database(&mut self, delay: Duration) {
+        let (user, rest) = self.url.split_once('@').expect("a user");
+        let (server, name) = rest.split_once('/').expect("a server");
+        let server = server.parse().expect("address and port");
+        self.url = format!("{user}@{}/{name}", delay::in_front_of(server, delay));
+    }
+
     /// Checks every mapping once, without latency.
     pub fn settle(&self) {
         self.latency(Duration::ZERO);
@@ -150,7 +162,7 @@ impl Services {
         let mut command = Command::new(program);
         command
             .env_clear()
-            .env("DATABASE_URL", self.database.worker_url())
+            .env("DATABASE_URL", &self.url)
             .env("GITHUB_API_URL", self.github.url());
         command
             .env("GITHUB_TOKEN", TOKEN)

@@ -126,10 +126,10 @@ fn a_second_signal_ends_a_run_at_once() {
     }
 }
 
-/// A person locks the row of the second item during apply. The run finishes the current mapping once the person
-/// releases the lock, and starts no other mapping.
+/// A person locks the first item during apply. The run applies the others, and finishes its transaction once the person
+/// releases the lock.
 #[test]
-fn a_signal_during_apply_finishes_the_current_plan() {
+fn a_signal_during_apply_finishes_the_current_transaction() {
     let mut world = closed_issues(Settings::default(), ISSUES);
     let mut person = world.database.client();
     let mut held = person.transaction().unwrap();
@@ -157,17 +157,17 @@ fn a_signal_during_apply_finishes_the_current_plan() {
     );
     assert_eq!(
         (&report["synced"], &report["given_back"]),
-        (&json!(1), &json!(ISSUES - 1)),
+        (&json!(ISSUES), &json!(0)),
         "{report}"
     );
-    assert_eq!(moved(&mut world), 1);
+    assert_eq!(moved(&mut world), i64::from(ISSUES));
     let held = "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NOT NULL";
     assert_eq!(world.one::<i64>(held), 0);
     assert_eq!(
         world.one::<i64>(
             "SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL"
         ),
-        1
+        i64::from(ISSUES)
     );
     comes_level(&mut world);
 }
