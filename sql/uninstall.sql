@@ -14,7 +14,10 @@ DROP TABLE IF EXISTS worker_run;
 DROP TABLE IF EXISTS worker_pause;
 
 DROP INDEX IF EXISTS worker_mapping_address_hash, worker_mapping_page, worker_mapping_url, worker_mapping_address, worker_activity_decision;
-ALTER TABLE core_externalissuemapping DROP CONSTRAINT IF EXISTS worker_mapping_class, DROP CONSTRAINT IF EXISTS worker_mapping_finite;
+ALTER TABLE core_externalissuemapping
+    DROP CONSTRAINT IF EXISTS worker_mapping_class,
+    DROP CONSTRAINT IF EXISTS worker_mapping_finite,
+    DROP CONSTRAINT IF EXISTS worker_mapping_outbox;
 
 -- PostgreSQL drops each partial index together with the columns of its condition.
 ALTER TABLE core_externalissuemapping

@@ -77,6 +77,19 @@ BEGIN
 END
 $$;
 
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'core_externalissuemapping'::regclass AND conname = 'worker_mapping_outbox') THEN
+        -- In earlier versions, an outbox that was not tried yet had no time.
+        UPDATE core_externalissuemapping SET worker_delivery_at = CASE WHEN worker_outbox IS NOT NULL THEN 'epoch'::timestamptz END
+        WHERE (worker_outbox IS NULL) <> (worker_delivery_at IS NULL);
+        -- The time finds the outbox. A run that replaces the outbox of a row sets the time together with the end of its claim.
+        ALTER TABLE core_externalissuemapping
+            ADD CONSTRAINT worker_mapping_outbox CHECK (worker_claim IS NOT NULL OR (worker_outbox IS NULL) = (worker_delivery_at IS NULL));
+    END IF;
+END
+$$;
+
 -- One partial index for each part of the claim, and one for each other set of rows that a run or `status` selects.
 CREATE INDEX IF NOT EXISTS worker_mapping_due ON core_externalissuemapping (worker_due_at, id)
     WHERE worker_claim IS NULL AND worker_due_at IS NOT NULL;
@@ -85,19 +98,23 @@ CREATE INDEX IF NOT EXISTS worker_mapping_recheck ON core_externalissuemapping (
 DROP INDEX IF EXISTS worker_mapping_claimed, worker_mapping_held;
 CREATE INDEX IF NOT EXISTS worker_mapping_lease ON core_externalissuemapping (worker_claimed_until, id)
     WHERE worker_claim IS NOT NULL;
--- The order of delivery: outboxes that were never tried come first.
-DROP INDEX IF EXISTS worker_mapping_outbox;
-CREATE INDEX IF NOT EXISTS worker_mapping_delivery ON core_externalissuemapping (coalesce(worker_delivery_at, 'epoch'), id)
-    WHERE worker_outbox IS NOT NULL;
+-- The order of delivery: outboxes that were never tried come first. The outbox itself is in no condition of an index, so that
+-- PostgreSQL can store the result of a plan without new entries in all indexes (a heap-only update).
+DROP INDEX IF EXISTS worker_mapping_outbox, worker_mapping_delivery;
+CREATE INDEX IF NOT EXISTS worker_mapping_delivery_at ON core_externalissuemapping (worker_delivery_at, id)
+    WHERE worker_delivery_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_rejected ON core_externalissuemapping (worker_delivery_at, id)
     WHERE worker_delivery_error IS NOT NULL;
 DROP INDEX IF EXISTS worker_mapping_failed;
 CREATE INDEX IF NOT EXISTS worker_mapping_failed_at ON core_externalissuemapping (worker_error_at, id)
     WHERE worker_error IS NOT NULL;
--- `status` counts the rows without a successful fetch in the same index, because none of them was pushed.
+-- `status` counts the rows without a successful fetch in the same index, and those of them that `push-weaviate` pushed in the
+-- next one, which is nearly empty.
 DROP INDEX IF EXISTS worker_mapping_never_pushed, worker_mapping_never_synced;
 CREATE INDEX IF NOT EXISTS worker_mapping_unpushed ON core_externalissuemapping (id) INCLUDE (worker_external_updated_at)
     WHERE worker_pushed_at IS NULL;
+CREATE INDEX IF NOT EXISTS worker_mapping_unsynced ON core_externalissuemapping (id)
+    WHERE worker_pushed_at IS NOT NULL AND worker_external_updated_at IS NULL;
 -- Discovery finds rows with a wrong github_id by their address; an index of hashes has a fifth of the size of one of addresses.
 -- Names and addresses are in lower case as the program makes it, whatever the collation of the database is: in Turkish, the
 -- lower case of I is another letter.

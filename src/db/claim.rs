@@ -4,7 +4,7 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::row::{COLUMNS, Claimed, HELD, LOCK, NARROWED, numbers};
+use super::row::{COLUMNS, Claimed, DELIVERY_AT, HELD, LOCK, NARROWED, numbers};
 use super::select::{MappingFilter, Selection};
 use super::session::{Db, Parameters};
 use crate::core::model::MappingId;
@@ -93,7 +93,8 @@ impl Db {
                 worker_claim = CASE WHEN m.worker_attempts + 1 < $6 THEN $4::uuid END,
                 worker_claimed_until = CASE WHEN m.worker_attempts + 1 < $6 THEN $5::timestamptz END,
                 worker_due_at = CASE WHEN m.worker_attempts + 1 < $6 THEN m.worker_due_at END,
-                worker_recheck_at = CASE WHEN m.worker_attempts + 1 < $6 THEN m.worker_recheck_at END
+                worker_recheck_at = CASE WHEN m.worker_attempts + 1 < $6 THEN m.worker_recheck_at END,
+                worker_delivery_at = {DELIVERY_AT}
              FROM core_item i JOIN core_project p ON p.id = i.project_id
              WHERE i.id = m.item_id AND m.id = ANY(ARRAY(
                 SELECT m.id FROM core_externalissuemapping m
@@ -164,6 +165,7 @@ impl Db {
                 "UPDATE core_externalissuemapping m SET
                     worker_claim = CASE WHEN m.id = ANY($3::bigint[]) THEN m.worker_claim END,
                     worker_claimed_until = CASE WHEN m.id = ANY($3::bigint[]) THEN m.worker_error_at END,
+                    worker_delivery_at = {DELIVERY_AT},
                     worker_attempts = GREATEST(m.worker_attempts - CASE WHEN m.id = ANY($3::bigint[]) THEN 1 ELSE 0 END, 0)
                  WHERE (m.id <> ALL($3::bigint[]) OR m.worker_claimed_until > m.worker_error_at) AND {HELD} {lock})) RETURNING m.id"
             )

@@ -7,7 +7,7 @@ use postgres::types::Json;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::row::{HELD, column, numbers};
+use super::row::{DELIVERY_AT, HELD, column, numbers};
 use super::session::{Db, Parameters, leave_to_expire};
 use crate::core::model::MappingId;
 
@@ -101,7 +101,7 @@ impl Db {
                 worker_outbox = CASE WHEN NOT t.pushed THEN m.worker_outbox END,
                 worker_delivery_attempts = CASE WHEN t.pushed THEN 0 ELSE m.worker_delivery_attempts END,
                 worker_delivery_error = CASE WHEN NOT t.pushed THEN m.worker_delivery_error END,
-                worker_delivery_at = CASE WHEN NOT t.pushed THEN m.worker_delivery_at END,
+                worker_delivery_at = CASE WHEN NOT t.pushed THEN {DELIVERY_AT} END,
                 worker_pushed_at = CASE WHEN t.pushed THEN $4 ELSE m.worker_pushed_at END
              FROM jsonb_to_recordset($3) AS t(id bigint, due_at timestamptz, recheck_at timestamptz,
                 external_updated_at timestamptz, pushed bool)
@@ -127,7 +127,7 @@ impl Db {
             format!(
                 "UPDATE core_externalissuemapping m SET
                 worker_claim = NULL, worker_claimed_until = NULL, worker_attempts = t.attempts, worker_error = t.error,
-                worker_error_at = $4, worker_due_at = t.due_at, worker_recheck_at = t.recheck_at,
+                worker_error_at = $4, worker_due_at = t.due_at, worker_recheck_at = t.recheck_at, worker_delivery_at = {DELIVERY_AT},
                 worker_checked_at = CASE WHEN t.was_checked THEN $5 ELSE m.worker_checked_at END,
                 worker_external_updated_at = coalesce(t.external_updated_at, m.worker_external_updated_at)
              FROM jsonb_to_recordset($3) AS t(id bigint, attempts int, error text, due_at timestamptz, recheck_at timestamptz,
@@ -155,8 +155,7 @@ impl Db {
             .map(drop)
     }
 
-    /// Records that outboxes were delivered, and ends the claims; due times and attempts stay. A row
-    /// without a successful fetch does not count as pushed, so that one index finds both.
+    /// Records that outboxes were delivered, and ends the claims; due times and attempts stay.
     /// Mappings in `stale` lose an outbox that no longer agrees with their rows, and are marked. If
     /// this fails, later runs deliver the outboxes again.
     pub fn record_delivery(
@@ -174,7 +173,7 @@ impl Db {
             format!(
                 "UPDATE core_externalissuemapping m SET worker_claim = NULL, worker_claimed_until = NULL,
                 worker_outbox = NULL, worker_delivery_attempts = 0, worker_delivery_error = NULL, worker_delivery_at = NULL,
-                worker_pushed_at = CASE WHEN m.worker_external_updated_at IS NOT NULL THEN coalesce($3, m.worker_pushed_at) END
+                worker_pushed_at = coalesce($3, m.worker_pushed_at)
              WHERE {HELD} {lock})) RETURNING m.id"
             )
         };

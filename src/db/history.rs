@@ -53,7 +53,7 @@ impl Db {
         let id = mapping.id.0;
         let doing = format!("reading the history of mapping {id}");
         let sql = "/* history */ SELECT worker_checked_at, worker_external_updated_at, worker_pushed_at, worker_error_at,
-                worker_outbox, worker_delivery_error, worker_delivery_attempts, worker_delivery_at
+                worker_outbox, worker_delivery_error, worker_delivery_attempts, nullif(worker_delivery_at, 'epoch') AS delivery_at
              FROM core_externalissuemapping WHERE id = $1::bigint";
         let rows = self.rows(&doing, sql, &[&id])?;
         let Some(row) = rows.first() else {
@@ -91,7 +91,7 @@ impl Db {
             outbox: row.get("worker_outbox")?,
             delivery_error: row.get("worker_delivery_error")?,
             delivery_attempts: row.get("worker_delivery_attempts")?,
-            delivery_at: row.get("worker_delivery_at")?,
+            delivery_at: row.get("delivery_at")?,
             linked,
             deleted,
             duplicates,

@@ -53,7 +53,7 @@ impl Db {
         );
         let lease = "m.worker_claim IS NOT NULL AND m.worker_claimed_until > $1::timestamptz + interval '70 minutes'";
         let delivery = format!(
-            "m.worker_outbox IS NOT NULL AND coalesce(m.worker_delivery_at, 'epoch') > {future}
+            "m.worker_delivery_at > {future}
                 AND (m.worker_delivery_error IS NULL OR m.worker_delivery_at > {future} + LEAST(interval '30 hours',
                     interval '75 seconds' * power(2, LEAST(GREATEST(m.worker_delivery_attempts - 1, 0), 16))))"
         );

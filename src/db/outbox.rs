@@ -37,9 +37,9 @@ impl Db {
              FROM core_item i JOIN core_project p ON p.id = i.project_id
              WHERE m.id = ANY(ARRAY(
                 SELECT m.id FROM core_externalissuemapping m
-                WHERE m.worker_outbox IS NOT NULL AND m.worker_claim IS NULL AND m.id <> ALL($7::bigint[])
-                AND coalesce(m.worker_delivery_at, 'epoch') <= coalesce($4::timestamptz, 'infinity') AND {NARROWED}
-                ORDER BY coalesce(m.worker_delivery_at, 'epoch'), m.id LIMIT $1 {LOCK})) AND i.id = m.item_id
+                WHERE m.worker_claim IS NULL AND m.id <> ALL($7::bigint[])
+                AND m.worker_delivery_at <= coalesce($4::timestamptz, 'infinity') AND {NARROWED}
+                ORDER BY m.worker_delivery_at, m.id LIMIT $1 {LOCK})) AND i.id = m.item_id
              RETURNING {COLUMNS}, m.worker_outbox, m.worker_delivery_attempts"
         );
         let (projects, mappings) = (&filter.projects, &filter.mappings);

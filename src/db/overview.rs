@@ -161,15 +161,16 @@ const RUNS: i64 = 5;
 /// Each count with its condition. Each condition but the first is that of a small index. Parameter
 /// $3 is the time now.
 #[rustfmt::skip]
-const COUNTED: [(&str, &str); 9] = [
+const COUNTED: [(&str, &str); 10] = [
     ("total", "true"),
     ("in_work", "m.worker_claim IS NOT NULL"),
     ("due", "m.worker_claim IS NULL AND m.worker_due_at <= $3"),
     ("backing_off", "m.worker_claim IS NULL AND m.worker_due_at > $3"),
     ("parked", "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at IS NULL AND m.worker_error IS NOT NULL"),
     ("to_recheck", "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at <= $3"),
-    ("never_synced", "m.worker_pushed_at IS NULL AND m.worker_external_updated_at IS NULL"),
-    ("outboxes", "m.worker_outbox IS NOT NULL"),
+    ("unsynced", "m.worker_pushed_at IS NULL AND m.worker_external_updated_at IS NULL"),
+    ("pushed_unsynced", "m.worker_pushed_at IS NOT NULL AND m.worker_external_updated_at IS NULL"),
+    ("outboxes", "m.worker_delivery_at IS NOT NULL"),
     ("rejected", "m.worker_delivery_error IS NOT NULL"),
 ];
 
@@ -252,7 +253,7 @@ impl Db {
         };
         Ok(Counts {
             totals,
-            never_synced: count("never_synced")?,
+            never_synced: count("unsynced")? + count("pushed_unsynced")?,
             to_recheck: count("to_recheck")?,
             weaviate: Pending {
                 pending: count("outboxes")?,

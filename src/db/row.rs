@@ -68,6 +68,10 @@ pub(super) fn hashed(address: &str) -> String {
 /// The locking clause of a claim, which does not wait for rows that another session has locked.
 pub(super) const LOCK: &str = "FOR UPDATE OF m SKIP LOCKED";
 
+/// The delivery time of a row `m` whose claim ends: an outbox that was not tried yet comes first.
+pub(super) const DELIVERY_AT: &str =
+    "CASE WHEN m.worker_outbox IS NOT NULL THEN coalesce(m.worker_delivery_at, 'epoch') END";
+
 /// The condition on `m` for the rows $2 that run $1 holds, in id order; a locking clause and two
 /// brackets must follow.
 pub(super) const HELD: &str = "m.id = ANY(ARRAY(

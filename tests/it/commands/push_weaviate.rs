@@ -24,7 +24,8 @@ fn unfetched() -> World {
 /// Returns all mapping rows, without the columns that the command may write.
 fn rows(world: &mut World) -> Value {
     world.one(
-        "SELECT json_agg(to_jsonb(m) - 'worker_outbox' - 'worker_pushed_at' ORDER BY id) FROM core_externalissuemapping m",
+        "SELECT json_agg(to_jsonb(m) - 'worker_outbox' - 'worker_delivery_at' - 'worker_pushed_at' ORDER BY id)
+         FROM core_externalissuemapping m",
     )
 }
 

@@ -27,7 +27,7 @@ fn every_class() -> World {
          UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_attempts = 10, worker_error = 'gone',
             worker_error_at = '2026-03-03T08:00:00Z' WHERE id = 4;
          UPDATE core_externalissuemapping SET worker_due_at = NULL, worker_recheck_at = '2100-01-02T00:00:00Z' WHERE id IN (5, 6);
-         UPDATE core_externalissuemapping SET worker_outbox = '{}' WHERE id = 6",
+         UPDATE core_externalissuemapping SET worker_outbox = '{}', worker_delivery_at = 'epoch' WHERE id = 6",
     );
     world
 }

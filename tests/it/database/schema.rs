@@ -110,15 +110,28 @@ fn a_second_worker_sql_changes_nothing() {
 }
 
 #[test]
-fn worker_sql_adds_the_ids_of_repositories_to_an_older_installation() {
+fn worker_sql_brings_an_older_installation_up_to_date() {
     let database = Database::create();
     let mut client = database.client();
     let expected = catalog(&mut client);
+    two_mappings(&mut client, 1);
     let older = "ALTER TABLE worker_repository DROP COLUMN github_id;
+        ALTER TABLE core_externalissuemapping DROP CONSTRAINT worker_mapping_outbox;
+        DROP INDEX worker_mapping_address_hash, worker_mapping_unpushed, worker_mapping_unsynced, worker_mapping_delivery_at;
+        CREATE INDEX worker_mapping_page ON core_externalissuemapping (lower(html_url COLLATE \"C\")) INCLUDE (html_url);
+        CREATE INDEX worker_mapping_never_pushed ON core_externalissuemapping (id) WHERE worker_pushed_at IS NULL;
+        CREATE INDEX worker_mapping_never_synced ON core_externalissuemapping (id) WHERE worker_external_updated_at IS NULL;
+        CREATE INDEX worker_mapping_delivery ON core_externalissuemapping (coalesce(worker_delivery_at, 'epoch'), id)
+            WHERE worker_outbox IS NOT NULL;
+        UPDATE core_externalissuemapping SET worker_outbox = '{}' WHERE kind = 'Issue';
         INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ('acme/shop', now(), now())";
     client.batch_execute(older).unwrap();
     check_psql(&database, "worker.sql");
     assert_eq!(catalog(&mut client), expected);
+    // The outbox that was not tried yet comes first, as before.
+    let times = "SELECT string_agg(concat(kind, worker_delivery_at = 'epoch'), ' ' ORDER BY id) FROM core_externalissuemapping";
+    let times: String = client.query_one(times, &[]).unwrap().get(0);
+    assert_eq!(times, "Issuet PR");
 }
 
 #[test]
@@ -270,6 +283,22 @@ fn the_database_rejects_a_row_without_a_class() {
         )
         .unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::CHECK_VIOLATION));
+}
+
+/// An outbox is found by its delivery time alone. Only a run that holds the row may leave that for later.
+#[test]
+fn the_database_rejects_an_outbox_that_no_run_would_find() {
+    let database = Database::create();
+    let mut client = database.client();
+    let [id, _] = two_mappings(&mut client, 1);
+    let sql = "UPDATE core_externalissuemapping SET worker_claim = CASE WHEN $2 THEN gen_random_uuid() END,
+        worker_claimed_until = CASE WHEN $2 THEN now() END, worker_outbox = CASE WHEN $3 THEN '{}'::jsonb END,
+        worker_delivery_at = CASE WHEN $4 THEN now() END WHERE id = $1";
+    for bits in 0..8 {
+        let [claim, outbox, delivery] = std::array::from_fn(|bit| bits >> bit & 1 == 1);
+        let result = client.execute(sql, &[&id, &claim, &outbox, &delivery]);
+        assert_eq!(result.is_ok(), claim || outbox == delivery, "{bits:03b}");
+    }
 }
 
 #[test]

@@ -114,12 +114,12 @@ impl Grown {
             ),
             (
                 "worker_delivery_at",
-                "CASE WHEN n % 100 = 6 THEN $1 + interval '1 day' END",
+                "CASE WHEN n % 100 = 6 THEN $1 + interval '1 day' WHEN n % 1000 = 4 THEN 'epoch' END",
             ),
             ("worker_pushed_at", "CASE WHEN n % 400 <> 5 THEN $1 END"),
             (
                 "worker_external_updated_at",
-                "CASE WHEN n % 800 <> 5 THEN $1 END",
+                "CASE WHEN n % 800 > 6 THEN $1 END",
             ),
         ];
         fill(&mut client, &columns, start);
@@ -502,6 +502,51 @@ fn a_plan_is_applied_by_index() {
     });
 }
 
+/// No index has a column that a plan changes, so that PostgreSQL adds no entry to any of them.
+#[test]
+fn the_result_of_a_plan_is_stored_by_a_heap_only_update() {
+    let mut bench = Bench::new();
+    let id = bench.issue();
+    let (claimed, hold) = (bench.take(id, 0), bench.hold);
+    let Bench {
+        database,
+        start,
+        db,
+        ..
+    } = bench;
+    drop(db);
+    let grown = Grown { database, start };
+    let updates = || -> [i64; 2] {
+        let mut client = grown.database.client();
+        grown.read(&mut client);
+        let sql = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'core_externalissuemapping'";
+        let row = client.query_one(sql, &[]).unwrap();
+        [row.get(0), row.get(1)]
+    };
+    let before = updates();
+    let plan = Plan {
+        actions: vec![
+            Action::RecordState {
+                from: "open".to_owned(),
+                to: "closed",
+            },
+            Action::RememberClose { closed_at: start },
+            Action::RecordMerge {
+                body: Some("What was done".to_owned()),
+                commit: Some("c0ffee".to_owned()),
+                merged_at: Some(start),
+            },
+        ],
+        notes: Vec::new(),
+    };
+    let (mut db, _) = Db::connect(&grown.database.worker_url(), Access::ReadWrite).unwrap();
+    db.apply(&claimed, &plan, Some(&outbox(start)), start, hold)
+        .unwrap();
+    drop(db);
+    let after = updates();
+    assert_eq!([after[0] - before[0], after[1] - before[1]], [1, 1]);
+}
+
 /// Discovery may mark as many rows at once as a poll of busy repositories returns.
 #[test]
 fn marking_and_counting_due_rows_reads_only_those_rows() {
@@ -538,7 +583,7 @@ fn status_of_everything_reads_no_healthy_row() {
     grown.check("status", 100_000 + FEW, |db, _| {
         let seen = db.essentials(&[], &[], grown.at(0)).unwrap();
         assert_eq!(seen.counts.totals.total, 100_000);
-        assert_eq!(seen.counts.never_synced, 125);
+        assert_eq!(seen.counts.never_synced, 875);
         let causes = db.causes(&[], &[], Some(20)).unwrap();
         assert_eq!(
             causes[0].count as usize,

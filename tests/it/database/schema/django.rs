@@ -39,7 +39,7 @@ const TRACES: &str = "
         SELECT issue.id, pr.github_id, issue.item_id, pr.item_id, 'closes' FROM core_externalissuemapping issue, core_externalissuemapping pr
         WHERE issue.kind = 'Issue' AND pr.kind = 'PR';
     UPDATE core_externalissuemapping SET worker_claim = gen_random_uuid(), worker_claimed_until = now(), worker_outbox = '{}';
-    UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL, worker_due_at = NULL,
+    UPDATE core_externalissuemapping SET worker_claim = NULL, worker_claimed_until = NULL, worker_due_at = NULL, worker_delivery_at = now(),
         worker_error = 'gone', worker_error_at = now() WHERE github_id = 102";
 
 /// Rows of Agira's tables without `xmin`, and the results of the statements.

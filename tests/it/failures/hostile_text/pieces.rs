@@ -202,7 +202,8 @@ fn ten_thousand_hostile_snapshots_through_plan_printing_json_log_and_database() 
         client
             .execute(
                 "UPDATE core_externalissuemapping m SET state = t.state, pr_body = '', merge_commit_sha = '', merged_at = NULL,
-                    worker_closed_at = NULL, worker_outbox = NULL, worker_due_at = $2, worker_recheck_at = NULL
+                    worker_closed_at = NULL, worker_outbox = NULL, worker_delivery_at = NULL, worker_due_at = $2,
+                    worker_recheck_at = NULL
                  FROM unnest($1::text[]) WITH ORDINALITY AS t(state, id) WHERE m.id = t.id",
                 &[&states, &now],
             )
