@@ -362,7 +362,7 @@ fn a_rate_limit_in_the_middle_releases_only_unfetched_mappings() {
         let key = format!("acme/shop#{number}");
         world.closed_issue(&key);
     }
-    world.github.settings().points = 12;
+    world.github.settings().points = 2;
     let run = world
         .run(&["sync", "--limit", "60", "--output", "json"])
         .exits(75);

@@ -34,9 +34,21 @@ impl History<'_, '_> {
         };
         let key = self.issues[index].key.clone();
         match self.random.u32(0..16) {
-            0..4 => (
+            0..3 => (
                 format!("{key} is closed or open again at {at}"),
-                Box::new(move |github| toggle(github, &key, &at)),
+                Box::new(move |github| toggle(github, &key, &at, Closer::Nobody)),
+            ),
+            3 => (
+                format!("{key} is closed by a commit of {pull}, or open again at {at}"),
+                Box::new(move |github| {
+                    let mut is_merged = false;
+                    github.pull_request(&pull, |one| is_merged = one.state == "MERGED");
+                    let closer = match is_merged {
+                        true => Closer::Commit(vec![pull]),
+                        false => Closer::Nobody,
+                    };
+                    toggle(github, &key, &at, closer);
+                }),
             ),
             4 | 5 => (
                 format!("{pull} is merged at {at}"),
@@ -273,11 +285,11 @@ impl History<'_, '_> {
     }
 }
 
-fn toggle(github: &Github, key: &str, at: &str) {
+fn toggle(github: &Github, key: &str, at: &str, closer: Closer) {
     let mut is_open = true;
     github.issue(key, |issue| is_open = issue.state == "OPEN");
     match is_open {
-        true => github.close_by(key, at, "COMPLETED", Closer::Nobody),
+        true => github.close_by(key, at, "COMPLETED", closer),
         false => github.reopen(key, at),
     }
 }
