@@ -47,4 +47,7 @@ fn the_picture_of_the_demo_is_up_to_date() {
     let drawn = String::from_utf8(drawn.stdout).unwrap();
     assert_eq!(drawn, PICTURE, "run: examples/demo.sh --picture");
     assert!(PICTURE.len() < 60_000);
+    for part in ["prefers-color-scheme: dark", ">Before:<", ">After:<"] {
+        assert!(PICTURE.contains(part), "{part}");
+    }
 }
