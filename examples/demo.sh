@@ -26,7 +26,7 @@ if [ "${1:-}" = --picture ]; then
     # The picture must be the same on every machine, so it always uses the simulator of Weaviate.
     export KIT_WEAVIATE=
     cargo build --quiet --locked --package agira-worker --bin agira-worker --example screenshot --package demo --example demo
-    target/debug/examples/demo target/debug/agira-worker 2>&1 | target/debug/examples/screenshot >target/demo.svg
+    target/debug/examples/demo target/debug/agira-worker 2>/dev/null | target/debug/examples/screenshot >target/demo.svg
     mv target/demo.svg examples/demo.svg
     exit
 fi

@@ -53,8 +53,9 @@ fn command(cli: &Cli, environment: &Environment<'_>) -> u8 {
         let settings = config::settings(environment, allow_http)?;
         Ok((settings, signals, id))
     };
-    let mut report = run::execute(&job, start, progress, last_word.clone());
+    let mut report = run::execute(&job, start, progress.clone(), last_word.clone());
     last_word.take();
+    progress.clear();
     report.print()
 }
 
@@ -66,12 +67,11 @@ pub mod testing {
     use std::ffi::OsString;
     use std::time::Duration;
 
-    use indicatif::ProgressBar;
     use uuid::Uuid;
 
     use crate::cli::Cli;
     use crate::config;
-    use crate::report::LastWord;
+    use crate::report::{LastWord, Progress};
     use crate::signal::Signals;
 
     /// Returns the logger of a run with this command line.
@@ -103,7 +103,7 @@ pub mod testing {
             let settings = config::settings(environment, cli.allow_http)?;
             Ok((settings, Signals::default(), Uuid::new_v4()))
         };
-        let hidden = ProgressBar::hidden();
+        let hidden = Progress::hidden();
         let mut report = crate::run::execute(&job, start, hidden, LastWord::default());
         Ok((report.exit_code(), serde_json::to_string(&report)?))
     }

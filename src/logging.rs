@@ -3,32 +3,31 @@
 use std::io::{IsTerminal, Write};
 
 use env_logger::{Builder, Target, WriteStyle};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::LevelFilter;
 use log::kv::Key;
 use uuid::Uuid;
 
 use crate::commands::Output;
 use crate::core::text::{Printable, printable_json, timestamp};
-use crate::report::Format;
+use crate::report::{Format, Progress, has_color, is_capable};
 
 /// Sets up the logger, whose JSON lines have the id of the run, and returns the progress bar, which
-/// may be hidden.
-pub fn init(output: &Output, run: Uuid) -> ProgressBar {
+/// may be hidden. On a terminal, the result shows the changes, and so the log leaves them out.
+pub fn init(output: &Output, run: Uuid) -> Progress {
     let terminal = std::io::stderr().is_terminal();
     let hidden = output.no_progress || output.quiet || output.log_format == Format::Json;
-    let progress = match terminal && !hidden {
-        true => visible_progress(),
-        false => ProgressBar::hidden(),
+    let progress = match terminal && is_capable() && !hidden {
+        true => Progress::visible(),
+        false => Progress::hidden(),
     };
     let (ours, others) = match (output.quiet, output.verbose) {
         (true, _) => (LevelFilter::Warn, LevelFilter::Warn),
+        (false, 0) if terminal => (LevelFilter::Warn, LevelFilter::Warn),
         (false, 0) => (LevelFilter::Info, LevelFilter::Warn),
         (false, 1) => (LevelFilter::Debug, LevelFilter::Warn),
         (false, _) => (LevelFilter::Trace, LevelFilter::Debug),
     };
-    let colored = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut builder = logger(output.log_format, colored, run);
+    let mut builder = logger(output.log_format, terminal && has_color(), run);
     if std::env::var_os("RUST_LOG").is_some_and(|directives| !directives.is_empty()) {
         builder.parse_default_env();
     } else {
@@ -81,14 +80,8 @@ pub fn logger(format: Format, colored: bool, run: Uuid) -> Builder {
     builder
 }
 
-fn visible_progress() -> ProgressBar {
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} mappings, {elapsed}")
-        .expect("a template that is a constant");
-    ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style)
-}
-
 /// Standard error that hides the progress bar while it writes a line.
-struct BesideProgress(ProgressBar);
+struct BesideProgress(Progress);
 
 impl Write for BesideProgress {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -103,6 +103,17 @@ pub struct Note {
     pub facts: String,
     #[serde(skip)]
     pub attention: Attention,
+    /// The item keeps its status because of this answer.
+    #[serde(skip)]
+    pub kept: Option<Kept>,
+}
+
+/// A status that an item keeps although its issue was closed or reopened. Both texts are printable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields whose names and types say everything")]
+pub struct Kept {
+    pub status: String,
+    pub reason: String,
 }
 
 impl Note {

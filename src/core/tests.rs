@@ -512,6 +512,7 @@ fn an_answer_is_shown_alone_or_with_its_question() {
         answer,
         facts: "why".to_owned(),
         attention: Attention::None,
+        kept: None,
     };
     let moves = note(Question::ItemMoves, true);
     assert_eq!(
@@ -536,6 +537,7 @@ fn only_writes_keeps_object_actions() {
         answer,
         facts: String::new(),
         attention: Attention::None,
+        kept: None,
     };
     let left = note(Question::ObjectStatus, false);
     let plan = Plan {

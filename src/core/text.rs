@@ -26,7 +26,7 @@ static JSON_ESCAPE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Compiles a pattern that is a constant of the program.
 #[expect(clippy::expect_used, reason = "tests compile every such pattern")]
-pub(super) fn pattern(text: &str) -> Regex {
+pub fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a valid pattern")
 }
 

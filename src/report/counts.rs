@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::entry::{Next, Written};
 use super::explanation::Explanation;
 use super::subject::Subject;
-use crate::core::model::Kind;
-use crate::core::plan::{Action, WriteReason};
+use crate::core::model::{Kind, Snapshot};
+use crate::core::plan::{Action, Plan, WriteReason};
 
 /// Result of a run for one mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -44,6 +45,21 @@ pub struct MappingReport<'a> {
     pub delivery_error: Option<&'a str>,
     /// Facts and answers behind the actions; only in a dry run of named mappings.
     pub explanation: Option<&'a Explanation>,
+    /// Name of the mapping for a person, with its item.
+    #[serde(skip)]
+    pub subject: Subject,
+    /// The plan, and GitHub's facts behind it.
+    #[serde(skip)]
+    pub plan: Option<(&'a Plan, &'a Snapshot)>,
+    /// Objects that Weaviate took.
+    #[serde(skip)]
+    pub written: &'a [Written],
+    /// Number of objects that wait, because Weaviate did not answer.
+    #[serde(skip)]
+    pub waiting: u64,
+    /// The next attempt after a failure.
+    #[serde(skip)]
+    pub next: Option<Next>,
 }
 
 impl<'a> MappingReport<'a> {
@@ -60,6 +76,20 @@ impl<'a> MappingReport<'a> {
             error: None,
             delivery_error: None,
             explanation: None,
+            subject: subject.clone(),
+            plan: None,
+            written: &[],
+            waiting: 0,
+            next: None,
+        }
+    }
+
+    /// Adds the plan, and GitHub's facts behind it.
+    pub fn with_plan(self, plan: &'a Plan, snapshot: &'a Snapshot) -> Self {
+        Self {
+            actions: &plan.actions,
+            plan: Some((plan, snapshot)),
+            ..self
         }
     }
 

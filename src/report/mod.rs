@@ -2,24 +2,31 @@
 //! "Command line and output").
 
 mod counts;
+mod display;
+mod draw;
+mod entry;
 mod exit_code;
 mod explanation;
 mod format;
 mod json;
 mod last_word;
 pub mod metrics;
+mod progress;
 mod result;
 mod subject;
 mod terminal;
 mod text;
+mod words;
 
 pub use counts::{MappingReport, Outcome};
+pub use entry::{Next, Written};
 pub use exit_code::{CANNOT_RUN, EXIT_CODES, StoppedBy, TRY_LATER, UNHEALTHY};
 pub use explanation::{Explanation, ObjectDiff, schedule};
 pub use format::Format;
 pub use json::print_json;
 pub use last_word::{Ending, LastWord};
 pub use metrics::METRICS;
+pub use progress::Progress;
 pub use result::Report;
 pub use subject::Subject;
-pub use terminal::{Screen, Tone, is_result_lost, print};
+pub use terminal::{Screen, Tone, has_color, is_capable, is_result_lost, print};

@@ -1,24 +1,29 @@
 //! The report of one run, and the one place that decides its exit code.
 
 use std::collections::HashSet;
+use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use log::Level;
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::counts::{DatabaseCounts, GithubCounts, MappingReport, Outcome, WeaviateCounts};
+use super::entry::Entry;
 use super::exit_code::{CANNOT_RUN, CRASHED, DONE, SOME_FAILED, Severity, StoppedBy, TRY_LATER};
 use super::format::Format;
 use super::last_word::Ending;
 use crate::core::model::MappingId;
 use crate::core::pause::Pause;
+use crate::core::plan::{Action, WriteReason};
 use crate::core::text::Printable;
 
 /// Fields that the counts in a run's record leave out: they have their own columns or are not kept.
-const NOT_IN_COUNTS: [&str; 7] = [
+const NOT_IN_COUNTS: [&str; 8] = [
     "mappings",
+    "planned",
     "schema_version",
     "command",
     "started_at",
@@ -37,7 +42,7 @@ pub struct Report {
     pub started_at: Option<DateTime<Utc>>,
     /// End of the run (UTC).
     pub finished_at: Option<DateTime<Utc>>,
-    exit_code: u8,
+    pub(super) exit_code: u8,
     pub(super) stopped_by: Option<StoppedBy>,
     /// Reason why the run could not do its work. Printable, since the run's record keeps it.
     pub(super) error: Option<String>,
@@ -45,9 +50,6 @@ pub struct Report {
     pub pause: Option<Pause>,
     /// Mappings that discovery marked.
     pub discovered: u64,
-    /// Repositories that could not be polled.
-    #[serde(skip)]
-    pub repositories_failed: u64,
     /// The time budget ended before all repositories were polled.
     #[serde(skip)]
     is_discovery_cut: bool,
@@ -65,32 +67,63 @@ pub struct Report {
     pub weaviate: WeaviateCounts,
     pub github: GithubCounts,
     pub database: DatabaseCounts,
+    /// Mappings that a run would change; 0 in a real run.
+    pub(super) planned: u64,
     /// Entries as JSON text, which takes a tenth of their memory; empty if the output is text.
-    mappings: Entries,
+    mappings: Shared<Box<RawValue>>,
+    /// Entries for a person; empty if the output is JSON.
+    #[serde(skip)]
+    pub(super) entries: Shared<Entry>,
+    /// Repositories that could not be read, each with the reason, printable.
+    #[serde(skip)]
+    pub(super) failed_repositories: Shared<String>,
+    /// Sentences about the whole run, printable.
+    #[serde(skip)]
+    pub(super) notices: Vec<String>,
     #[serde(skip)]
     reported: HashSet<MappingId>,
     #[serde(skip)]
-    pub(super) planned: u64,
-    #[serde(skip)]
     pub(super) format: Format,
+    /// Result and log go to the same terminal.
+    #[serde(skip)]
+    is_on_terminal: bool,
 }
 
-/// The entries of a report. Copies of the report share the list, of which each knows its own part.
-#[derive(Debug, Clone, Default)]
-struct Entries {
-    list: Arc<Mutex<Vec<Box<RawValue>>>>,
+/// A list that copies of a report share, and of which each knows its own part.
+#[derive(Debug, Clone)]
+pub(super) struct Shared<T> {
+    list: Arc<Mutex<Vec<T>>>,
     count: usize,
 }
 
-impl Entries {
-    fn add(&mut self, entry: Box<RawValue>) {
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        let (list, count) = (Arc::default(), 0);
+        Self { list, count }
+    }
+}
+
+impl<T> Shared<T> {
+    fn add(&mut self, entry: T) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         list.push(entry);
         self.count = list.len();
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
 }
 
-impl Serialize for Entries {
+impl<T: Clone> Shared<T> {
+    /// Returns the entries that this copy knows.
+    pub(super) fn all(&self) -> Vec<T> {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.iter().take(self.count).cloned().collect()
+    }
+}
+
+impl<T: Serialize> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         serializer.collect_seq(list.iter().take(self.count))
@@ -105,6 +138,9 @@ impl Report {
             command,
             dry_run,
             format,
+            is_on_terminal: format == Format::Text
+                && std::io::stdout().is_terminal()
+                && std::io::stderr().is_terminal(),
             ..Self::default()
         }
     }
@@ -131,6 +167,47 @@ impl Report {
             .is_none_or(|before| before.severity() < by.severity())
         {
             self.stopped_by = Some(by);
+        }
+    }
+
+    /// Records such a reason, and logs it unless the result shows it on the same terminal.
+    pub fn stop_and_warn(&mut self, by: StoppedBy, reason: &str) {
+        let is_shown = by.severity() == Severity::Outage && self.error.is_none();
+        let level = if is_shown {
+            self.level(Level::Warn)
+        } else {
+            Level::Warn
+        };
+        log::log!(level, "{reason}");
+        self.stop(by, reason);
+    }
+
+    /// Returns the level of a log line about what the result shows, too. On one terminal, nothing
+    /// should be read twice.
+    pub fn level(&self, level: Level) -> Level {
+        match self.is_on_terminal {
+            true => level.max(Level::Info),
+            false => level,
+        }
+    }
+
+    /// Records and logs that a repository could not be read.
+    pub fn fail_repository(&mut self, reason: &str) {
+        log::log!(self.level(Level::Error), "{reason}");
+        self.failed_repositories.add(Printable(reason).to_string());
+    }
+
+    /// Returns the number of repositories that could not be read.
+    pub(super) fn repositories_failed(&self) -> u64 {
+        self.failed_repositories.count as u64
+    }
+
+    /// Records and logs a sentence about the whole run.
+    pub fn notice(&mut self, level: Level, text: &str) {
+        log::log!(self.level(level), "{text}");
+        let text = Printable(text).to_string();
+        if !self.notices.contains(&text) {
+            self.notices.push(text);
         }
     }
 
@@ -178,7 +255,7 @@ impl Report {
     }
 
     /// Returns true if the output is text.
-    pub fn is_text(&self) -> bool {
+    fn is_text(&self) -> bool {
         self.format == Format::Text
     }
 
@@ -192,10 +269,40 @@ impl Report {
             Outcome::Planned => self.planned += 1,
         }
         self.reported.extend(entry.mapping_id.map(MappingId));
+        if entry.outcome == Outcome::Planned {
+            self.count_plan(entry.actions);
+        }
+        self.show(entry);
         if !self.is_text() {
             // Entries consist of texts, numbers and lists, which JSON can always represent.
             if let Ok(entry) = to_raw_value(entry) {
                 self.mappings.add(entry);
+            }
+        }
+    }
+
+    /// Adds what a person should know about a mapping, without an entry in JSON.
+    pub fn show(&mut self, entry: &MappingReport<'_>) {
+        if self.is_text() {
+            let now = self.started_at.unwrap_or_default();
+            if let Some(entry) = Entry::new(entry, now) {
+                self.entries.add(entry);
+            }
+        }
+    }
+
+    /// Counts what a run would do.
+    fn count_plan(&mut self, actions: &[Action]) {
+        for action in actions {
+            match action {
+                Action::MoveItem { .. } => self.items_moved += 1,
+                Action::Link { .. } => self.pull_requests_linked += 1,
+                Action::Write {
+                    change: WriteReason::Decide,
+                    ..
+                } => self.weaviate.pending += 1,
+                Action::Write { change, .. } => self.weaviate.count_write(change),
+                _ => {}
             }
         }
     }
@@ -207,7 +314,7 @@ impl Report {
 
     /// Decides the exit code: the first rule of design.md's table that applies.
     pub fn exit_code(&mut self) -> u8 {
-        let failures = self.failed + self.repositories_failed + self.weaviate.failed;
+        let failures = self.failed + self.repositories_failed() + self.weaviate.failed;
         self.exit_code = match self.stopped_by {
             _ if self.exit_code == CRASHED => CRASHED,
             Some(StoppedBy::Signal(signal)) => signal.exit_code(),
@@ -245,7 +352,6 @@ mod tests {
     use super::super::subject::Subject;
     use super::*;
     use crate::core::model::{Item, ItemId, ItemStatus, Kind, Mapping};
-    use crate::core::plan::Action;
 
     fn item() -> Item {
         Item {

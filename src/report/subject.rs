@@ -5,6 +5,10 @@ use std::fmt;
 use log::Level;
 
 use crate::core::model::{Address, Item, ItemId, Kind, Mapping, MappingId};
+use crate::core::text::shortened;
+
+/// The number of characters of a title that a name keeps.
+const TITLE: usize = 200;
 
 /// A mapping as logs and reports name it. It displays as `mapping=1 item=7 acme/shop#12`, so that
 /// grep finds it.
@@ -13,6 +17,8 @@ pub struct Subject {
     pub mapping: MappingId,
     pub item: ItemId,
     pub kind: Kind,
+    /// Title of the item, at most [`TITLE`] characters of it.
+    pub item_title: String,
     /// Number as stored, for a mapping without a usable address.
     stored_number: i32,
     address: Option<Address>,
@@ -25,6 +31,7 @@ impl Subject {
             mapping: mapping.id,
             item: mapping.item_id,
             kind: mapping.kind,
+            item_title: shortened(&item.title, TITLE),
             stored_number: mapping.number,
             address: mapping.address(item).ok(),
         }

@@ -13,6 +13,7 @@ const MIN_WIDTH: u16 = 40;
 /// Width and colors of standard output.
 #[derive(Debug, Clone, Copy)]
 pub struct Screen {
+    pub(super) is_terminal: bool,
     /// Width in columns; `None` for a file or another program, for which no line is wrapped.
     width: Option<u16>,
     has_color: bool,
@@ -29,6 +30,17 @@ pub enum Tone {
     Alarm,
 }
 
+/// Returns true if the environment names a terminal that can do more than lines, as TERM=dumb
+/// does not.
+pub fn is_capable() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Returns true if a terminal should show colors.
+pub fn has_color() -> bool {
+    is_capable() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 impl Screen {
     /// Describes standard output. Where it is not a terminal, an exported COLUMNS gives the width.
     pub fn of_stdout() -> Self {
@@ -37,14 +49,16 @@ impl Screen {
             .map(|(terminal_size::Width(width), _)| width);
         let exported = || std::env::var_os("COLUMNS")?.to_str()?.parse().ok();
         let width = size.or_else(exported).filter(|width| *width > 0);
-        let value_of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let has_color = is_terminal
-            && value_of("TERM").is_some_and(|term| term != "dumb")
-            && value_of("NO_COLOR").is_none();
         Self {
+            is_terminal,
             width: width.map(|width| width.max(MIN_WIDTH)),
-            has_color,
+            has_color: is_terminal && has_color(),
         }
+    }
+
+    /// Returns the width in columns; `None` for a file or another program.
+    pub(super) fn width(&self) -> Option<usize> {
+        self.width.map(usize::from)
     }
 
     /// Prints one line on stdout, in the color of `tone` if the terminal has colors.

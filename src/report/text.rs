@@ -1,20 +1,22 @@
-//! The summary of a run for a person.
+//! The result of a run for a person.
 
-use std::fmt::Write as _;
-
-use super::exit_code::StoppedBy;
+use super::display::{Display, blocks, failures, left};
+use super::draw::draw;
+use super::exit_code::{CRASHED, DONE, SOME_FAILED, StoppedBy, TRY_LATER};
 use super::format::Format;
 use super::json::print_json;
 use super::result::Report;
 use super::terminal::{Screen, is_result_lost};
+use super::words::{counted, number, took};
 
 impl Report {
     /// Prints the result and returns the exit code.
     pub fn print(&mut self) -> u8 {
         if self.format == Format::Json {
             // The log has one summary line per run; with text, stdout has it.
-            log::info!("{}", self.summary());
+            log::info!("{}: {}", self.command, self.summary());
         }
+        self.exit_code();
         self.print_result();
         if is_result_lost() {
             self.result_is_lost();
@@ -22,63 +24,168 @@ impl Report {
         self.exit_code()
     }
 
-    /// Prints the result and logs nothing.
+    /// Prints the result and logs nothing. The exit code is decided before.
     pub fn print_result(&self) {
-        match self.format {
-            Format::Json => print_json(self),
-            Format::Text => Screen::of_stdout().print_wrapped(None, &self.summary()),
+        if self.format == Format::Json {
+            return print_json(self);
+        }
+        let screen = Screen::of_stdout();
+        for line in draw(&self.display(), &screen) {
+            screen.print(line.tone, &line.text);
         }
     }
 
+    fn display(&self) -> Display {
+        let (entries, repositories) = (self.entries.all(), self.failed_repositories.all());
+        Display {
+            notices: self.notices.clone(),
+            blocks: blocks(&entries),
+            failures: failures(&entries, &repositories),
+            left: left(&entries),
+            summary: self.summary(),
+            ending: self.ending(),
+        }
+    }
+
+    /// Returns the whole run in one sentence, without zeros.
     fn summary(&self) -> String {
-        let command = self.command;
-        if let (None, Some(error)) = (self.started_at, &self.error) {
-            return format!("{command}: not started: {error}");
+        if self.started_at.is_none() {
+            return format!("{} did not start.", self.command);
         }
-        let mut line = match self.dry_run {
-            true => format!("{command} --dry-run: {}", self.planned_counts()),
-            false => format!("{command}: {}", self.applied_counts()),
+        let (checked, changes) = (self.checked(), self.changes());
+        let mut line = match (checked.is_empty(), changes.is_empty()) {
+            (true, true) => self.nothing().to_owned(),
+            (false, true) => checked,
+            (true, false) => changes,
+            (false, false) => format!("{checked}: {changes}"),
         };
-        if let Some(due) = self.remaining_due.filter(|due| *due > 0 && !self.dry_run) {
-            let _ = write!(line, "; {due} still due");
+        if self.dry_run && self.planned > 0 {
+            line.push_str("; nothing was changed");
         }
-        if let Some(by) = self.stopped_by.map(StoppedBy::as_str) {
-            let _ = write!(line, "; stopped by {by}");
+        let by = match self.stopped_by {
+            Some(StoppedBy::Limit) => "; --limit ended the run",
+            Some(StoppedBy::TimeBudget) => "; the time budget ended the run",
+            _ => "",
+        };
+        line.push_str(by);
+        let due = self.remaining_due.unwrap_or(0).try_into().unwrap_or(0);
+        if due > 0 && !self.dry_run {
+            let verb = if due == 1 { "is" } else { "are" };
+            line.push_str(&format!("; {} {verb} still due", counted(due, "mapping")));
         }
-        if let Some(error) = &self.error {
-            let _ = write!(line, ": {error}");
-        }
-        line
+        format!("{line}. {}", self.costs())
     }
 
-    fn planned_counts(&self) -> String {
-        let skipped = match self.given_back {
-            0 => String::new(),
-            count => format!(", {count} skipped"),
+    /// Says how many mappings had each outcome.
+    fn checked(&self) -> String {
+        let (planned, unchanged, failed) = match self.dry_run {
+            true => ("would change", "would not change", "would fail"),
+            false => ("synced", "unchanged", "failed"),
         };
-        format!(
-            "{} would change, {} would not, {} failed{skipped}; nothing was changed",
-            self.planned, self.unchanged, self.failed
-        )
+        let parts = [
+            (self.synced + self.planned, planned),
+            (self.unchanged, unchanged),
+            (self.failed, failed),
+            (self.given_back, "left to a later run"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts = parts.enumerate().map(|(place, (count, verb))| match place {
+            0 => format!("{} {verb}", counted(*count, "mapping")),
+            _ => format!("{} {verb}", number(*count)),
+        });
+        parts.collect::<Vec<_>>().join(", ")
     }
 
-    fn applied_counts(&self) -> String {
-        let rejected = match self.weaviate.failed {
-            0 => String::new(),
-            count => format!(", {count} rejected"),
+    /// Says what was changed.
+    fn changes(&self) -> String {
+        let weaviate = &self.weaviate;
+        let written = weaviate.created + weaviate.updated;
+        let (moved, linked, wrote) = match self.dry_run {
+            true => ("would move", "would be linked", "would be written"),
+            false => ("moved", "linked", "written"),
         };
-        format!(
-            "{} synced, {} unchanged, {} failed, {} released; {} items moved, {} pull requests linked; \
-             Weaviate: {} created, {} updated, {} waiting{rejected}",
-            self.synced,
-            self.unchanged,
-            self.failed,
-            self.given_back,
-            self.items_moved,
-            self.pull_requests_linked,
-            self.weaviate.created,
-            self.weaviate.updated,
-            self.weaviate.pending
-        )
+        let parts = [
+            (self.items_moved, "item", moved),
+            (self.pull_requests_linked, "pull request", linked),
+            (written, "object", wrote),
+            (weaviate.failed, "object", "rejected"),
+            (weaviate.pending, "object", "left for Weaviate"),
+        ];
+        let parts = parts.iter().filter(|(count, ..)| *count > 0);
+        let parts = parts.map(|(count, noun, verb)| format!("{} {verb}", counted(*count, noun)));
+        parts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Says that nothing happened.
+    fn nothing(&self) -> &'static str {
+        let has_reason = self.stopped_by.is_some() || self.error.is_some();
+        if has_reason || !self.notices.is_empty() || !self.entries.is_empty() {
+            return "Nothing was done";
+        }
+        match self.command {
+            "push-weaviate" => "Nothing to do: no object waits for Weaviate",
+            "retry-failed" => "Nothing to do: no mapping has failed",
+            _ => "Nothing to do: no mapping is due",
+        }
+    }
+
+    /// Says how long the run took and what it asked of GitHub.
+    fn costs(&self) -> String {
+        let ends = self.started_at.zip(self.finished_at);
+        let time = ends.map(|(start, end)| took(end - start));
+        let requests = match (self.github.requests, self.github.points) {
+            (0, _) => None,
+            (requests, 0) => Some(counted(requests, "GitHub request")),
+            (requests, points) => {
+                let points = counted(points, "point");
+                Some(format!(
+                    "{} ({points})",
+                    counted(requests, "GitHub request")
+                ))
+            }
+        };
+        let parts: Vec<String> = time.into_iter().chain(requests).collect();
+        parts.join(", ")
+    }
+
+    /// Says what the exit code means, and which command tells more.
+    fn ending(&self) -> Option<String> {
+        let (code, error) = (self.exit_code, self.error.as_deref().unwrap_or_default());
+        let meaning = match (code, self.stopped_by) {
+            (DONE, _) => return None,
+            (SOME_FAILED, _) => return Some(self.some_failed()),
+            (CRASHED, _) => return Some(format!("exit code {code}: {error}")),
+            (TRY_LATER, _) => format!(
+                "try later, nothing is lost: {error}; `agira-worker status` shows what waits"
+            ),
+            (_, Some(StoppedBy::Signal(signal))) => format!(
+                "stopped by {}; the next run goes on with what was released",
+                signal.as_str()
+            ),
+            _ => format!("a person has to act: {error}"),
+        };
+        Some(format!("exit code {code}: {meaning}"))
+    }
+
+    fn some_failed(&self) -> String {
+        let repositories = self.repositories_failed();
+        let failed = match self.dry_run {
+            true => "some mappings would fail",
+            false => "some mappings failed",
+        };
+        let causes = [
+            (self.failed > 0, failed),
+            (repositories > 0, "some repositories could not be read"),
+            (self.weaviate.failed > 0, "Weaviate rejected some objects"),
+        ];
+        let causes = causes.iter().filter(|(applies, _)| *applies);
+        let causes: Vec<&str> = causes.map(|(_, cause)| *cause).collect();
+        let causes = causes.join(", ");
+        let more = match (self.dry_run, self.failed + self.weaviate.failed) {
+            (true, _) => "",
+            (false, 0) => "; `agira-worker status` shows them",
+            (false, _) => "; `agira-worker status --failed` lists them",
+        };
+        format!("exit code {SOME_FAILED}: {causes}{more}")
     }
 }

@@ -103,8 +103,10 @@ pub fn slice(run: &mut Run, planned: Planned) -> Result<Applied, Stop> {
             State::Ready => MappingError::released(BEHIND),
         };
         if error.is_release() {
-            one.subject()
-                .log(Level::Warn, format_args!("released: {}", error.message));
+            one.subject().log(
+                run.report.level(Level::Warn),
+                format_args!("released: {}", error.message),
+            );
         }
         applied.rest.dropped.push(one.drop(error));
     }

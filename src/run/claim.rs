@@ -52,7 +52,8 @@ pub fn recheck_now(run: &mut Run, job: &Job) -> Result<(), Stop> {
         let Some(last) = batch.last else { break false };
         (count, held, after) = (count + batch.set, held + batch.held, last);
     };
-    log::info!("{count} waiting mappings will be rechecked now");
+    let text = format!("{count} waiting mappings will be rechecked now");
+    run.report.notice(Level::Info, &text);
     if held > 0 {
         log::warn!(
             "{held} more keep their recheck times, because other sessions hold their rows; \
@@ -74,6 +75,25 @@ pub fn wake(run: &mut Run, job: &Job) -> Result<(), Stop> {
             log::info!("{count} mappings no longer wait for hidden repositories");
         }
     }
+    Ok(())
+}
+
+/// Starts the progress bar with the number of mappings that the run will claim, as far as it is
+/// known.
+pub fn expect(run: &mut Run, job: &Job, limit: usize) -> Result<(), Stop> {
+    if !run.progress.is_visible() {
+        return Ok(());
+    }
+    let (now, filter) = (run.now(), &job.filter);
+    let counts = run.db.counts(&filter.projects, &filter.mappings, now)?;
+    let count = match filter.selection {
+        Selection::Due => counts.totals.due + counts.to_recheck,
+        Selection::Failed => counts.totals.parked + counts.totals.backing_off,
+        Selection::Named => counts.totals.total,
+        Selection::NeverPushed => 0,
+    };
+    run.progress
+        .expect(limit.min(usize::try_from(count).unwrap_or(0)));
     Ok(())
 }
 
@@ -161,7 +181,8 @@ impl Queue {
         // Mappings of an installation that reached its limit take no place from others.
         self.limit += not_asked;
         self.filter.excluded.extend(released.iter().map(|id| id.0));
-        count_claims(run, inserted.len());
+        run.report.claimed += inserted.len() as u64;
+        run.progress.find(inserted.len());
         self.waiting.extend(inserted);
     }
 
@@ -251,7 +272,10 @@ impl Queue {
             Some(Suspect::Parked(Claimed { mapping, item })) => {
                 let subject = Subject::new(&mapping, &item);
                 let reason = parked(mapping.error.as_deref().unwrap_or_default());
-                subject.log(Level::Error, format_args!("failed: {reason}"));
+                subject.log(
+                    run.report.level(Level::Error),
+                    format_args!("failed: {reason}"),
+                );
                 let entry = MappingReport::new(&subject, Outcome::Failed).because(&reason);
                 run.report.add(&entry);
             }
@@ -265,9 +289,13 @@ impl Queue {
         if self.filter.selection == Selection::Named {
             let now = run.now();
             for Claimed { mapping, item } in run.db.claimed(&self.filter)? {
-                let held = schedule(&mapping, now);
-                Subject::new(&mapping, &item)
-                    .log(Level::Warn, format_args!("nothing was done: {held}"));
+                let (subject, held) = (Subject::new(&mapping, &item), schedule(&mapping, now));
+                subject.log(
+                    run.report.level(Level::Warn),
+                    format_args!("nothing was done: {held}"),
+                );
+                let entry = MappingReport::new(&subject, Outcome::GivenBack).because(&held);
+                run.report.show(&entry);
             }
         }
         Ok(Stage::Done)
@@ -296,5 +324,5 @@ pub fn parked(reason: &str) -> String {
 
 fn count_claims(run: &mut Run, count: usize) {
     run.report.claimed += count as u64;
-    run.progress.inc_length(count as u64);
+    run.progress.claim(count);
 }

@@ -13,7 +13,7 @@ use crate::core::agira_object::{AgiraObject, mapping_key};
 use crate::core::model::MappingId;
 use crate::core::plan::write_reason;
 use crate::db::{ClaimedOutbox, Selection};
-use crate::report::{MappingReport, Outcome, Subject};
+use crate::report::{MappingReport, Next, Outcome, Subject};
 
 /// Delivers outboxes; returns how many mappings the job may still claim. `push-weaviate` has one
 /// limit for both. Otherwise the time bounds it, because a healthy object must not wait for others.
@@ -138,16 +138,26 @@ fn record(
     let (mut delivered, mut delays) = (Vec::new(), Vec::new());
     for (outbox, delivery) in batch.iter().zip(deliveries) {
         let (mapping, subject) = (&outbox.claimed.mapping, subject(outbox));
+        let mut entry = MappingReport::new(&subject, Outcome::GivenBack);
+        entry.written = &delivery.written;
         if delivery.is_done() {
+            run.report.show(&entry);
             delivered.push(mapping.id);
             continue;
         }
-        if let Some(error) = delivery.error() {
-            let mut entry = MappingReport::new(&subject, Outcome::GivenBack);
-            entry.delivery_error = Some(&error);
+        let (delay, error) = (
+            delivery.delay(run, &subject, outbox.attempts),
+            delivery.error(),
+        );
+        entry.waiting = delivery.waiting;
+        if let Some(error) = &error {
+            entry.delivery_error = Some(error);
+            entry.next = Some(Next::At(delay.at));
             run.report.add(&entry);
+        } else {
+            run.report.show(&entry);
         }
-        delays.push(delivery.delay(run, &subject, outbox.attempts));
+        delays.push(delay);
     }
     let now = run.now();
     // If objects of a mapping still wait, its whole outbox stays, and the next delivery decides

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Duration, Utc};
+use log::Level;
 
 use super::hidden::waits;
 use super::job::Job;
@@ -80,6 +81,7 @@ pub fn changes(run: &mut Run, job: &Job) -> Result<Vec<MappingId>, Stop> {
     if !job.discovers {
         return Ok(Vec::new());
     }
+    run.progress.wait_for("asking GitHub what changed");
     let now = run.now();
     let mut discovery = Discovery::default();
     for repository in repositories(run)? {
@@ -190,8 +192,8 @@ impl Discovery {
             match (&answer, &result.error) {
                 (Err(error), Some(reason)) => self.fail(run, &repository, error, reason),
                 (Ok(_), Some(reason)) if result.is_hidden => {
-                    run.report.repositories_failed += 1;
-                    log::error!("{}: {reason}; {}", result.name, waits(reason));
+                    let reason = format!("{}: {reason}; {}", result.name, waits(reason));
+                    run.report.fail_repository(&reason);
                     self.is_heard = true;
                 }
                 _ => self.is_heard = true,
@@ -243,14 +245,14 @@ impl Discovery {
                 self.is_heard = true;
                 self.hidden += 1;
                 self.reason.get_or_insert_with(|| reason.to_owned());
-                run.report.repositories_failed += 1;
-                log::error!("{name}: {reason}; it is polled again after an hour");
+                let reason = format!("{name}: {reason}; it is polled again after an hour");
+                run.report.fail_repository(&reason);
             }
             MappingErrorKind::Released | MappingErrorKind::Postponed => self.unfinished += 1,
             MappingErrorKind::Failed | MappingErrorKind::Gone | MappingErrorKind::Unanswered => {
                 self.is_heard = true;
-                run.report.repositories_failed += 1;
-                log::error!("{name}: {reason}; the next run polls it again");
+                let reason = format!("{name}: {reason}; the next run polls it again");
+                run.report.fail_repository(&reason);
             }
         }
     }
@@ -263,11 +265,9 @@ impl Discovery {
             let Silence { name, reason, .. } = &silence;
             let reason = format!("{name}: {reason}; the next run polls it again");
             if silence.is_known && self.is_heard || silence.is_own && is_lone {
-                run.report.repositories_failed += 1;
-                log::error!("{reason}");
+                run.report.fail_repository(&reason);
             } else {
-                log::warn!("{reason}");
-                run.report.stop(StoppedBy::Github, &reason);
+                run.report.stop_and_warn(StoppedBy::Github, &reason);
             }
         }
     }
@@ -327,12 +327,11 @@ impl Discovery {
                 self.add_stored(run, result);
                 continue;
             }
-            run.report.repositories_failed += 1;
-            log::error!(
+            run.report.fail_repository(&format!(
                 "{}: the changes on GitHub are left to the next run, because another session holds rows of its mappings; \
                  pg_stat_activity shows it",
                 result.name
-            );
+            ));
         }
         Ok(())
     }
@@ -362,7 +361,7 @@ impl Discovery {
                 run.github.refusal().1,
             );
             let error = format!("no repository can be read: {reason}; check {check}");
-            log::error!("{error}");
+            log::log!(run.report.level(Level::Error), "{error}");
             run.report.fail(&error);
         }
         if left > 0 {
@@ -371,7 +370,7 @@ impl Discovery {
                  a longer --time-budget reaches more",
                 total - left
             );
-            log::warn!("{reason}");
+            log::log!(run.report.level(Level::Warn), "{reason}");
             run.report.leave_repositories(&reason);
         }
     }

@@ -1,4 +1,4 @@
-//! `--dry-run`: discovers, selects, observes and plans as a run does, and prints the plans. It
+//! `--dry-run`: discovers, selects, observes and plans as a run does, and reports the plans. It
 //! changes nothing anywhere.
 //!
 //! It does not foresee the effects of a run's deliveries, suspects, marks of plans, and limits
@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
+use log::Level;
 use serde_json::Value;
 use similar::TextDiff;
 
@@ -20,18 +21,15 @@ use super::stop::Stop;
 use crate::core::agira_object::CLASS;
 use crate::core::failure::MappingErrorKind;
 use crate::core::model::MappingId;
-use crate::core::note::Attention;
 use crate::core::plan::Action;
 use crate::core::records::Records;
 use crate::db::{Claimed, Selection};
-use crate::report::{
-    Explanation, MappingReport, ObjectDiff, Outcome, Screen, Subject, print, schedule,
-};
+use crate::report::{Explanation, MappingReport, ObjectDiff, Outcome, Subject, schedule};
 
 /// Mappings that a query of candidates reads besides the limit if repositories are hidden.
 const HIDDEN_BATCH: usize = 1000;
 
-/// Plans that are printed.
+/// Plans that are reported.
 struct Preview {
     /// Each plan is explained, because `--mapping` names the mappings.
     explains: bool,
@@ -41,7 +39,7 @@ struct Preview {
     marked: Vec<MappingId>,
 }
 
-/// Prints the plans of the mappings that a run would claim now, and of the rows that these plans
+/// Reports the plans of the mappings that a run would claim now, and of the rows that these plans
 /// would insert.
 pub fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
     run.announce_pauses(&job.filter)?;
@@ -54,9 +52,10 @@ pub fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
     };
     let mut queue = VecDeque::new();
     let mut next = preview.select(run, job)?;
+    run.progress.expect(next.len());
     loop {
         run.report.claimed += next.len() as u64;
-        run.progress.inc_length(next.len() as u64);
+        run.progress.claim(next.len());
         queue.extend(next);
         if queue.is_empty() {
             return Ok(());
@@ -101,7 +100,6 @@ impl Preview {
                 };
                 if let Some((outcome, reason)) = &result {
                     let subject = Subject::new(mapping, &claimed.item);
-                    print_line(run, &format!("{}: {reason}", subject.title()));
                     let entry = MappingReport::new(&subject, *outcome).because(reason);
                     run.report.add(&entry);
                 }
@@ -145,13 +143,13 @@ impl Preview {
         }
     }
 
-    /// Prints the plans of a slice; returns the rows that they would insert, as claimed by this
-    /// run.
+    /// Adds the plans of a slice to the result; returns the rows that they would insert, as claimed
+    /// by this run.
     fn show(&mut self, run: &mut Run, planned: Planned) -> Result<Vec<Claimed>, Stop> {
         if run.index.lacks_class() && self.carried.objects.is_empty() {
-            let line =
+            let text =
                 format!("Weaviate has no class {CLASS}: it would be created, without a vectorizer");
-            print_line(run, &line);
+            run.report.notice(Level::Info, &text);
         }
         for Dropped {
             claimed,
@@ -161,20 +159,15 @@ impl Preview {
         } in &planned.rest.dropped
         {
             let Claimed { mapping, item } = claimed;
-            let (outcome, verb) = match error.kind {
-                MappingErrorKind::Released | MappingErrorKind::Postponed => {
-                    (Outcome::GivenBack, "skipped")
-                }
-                _ => (Outcome::Failed, "failed"),
+            let outcome = match error.kind {
+                MappingErrorKind::Released | MappingErrorKind::Postponed => Outcome::GivenBack,
+                _ => Outcome::Failed,
             };
             let explain = || Explanation::new(mapping, item, None, run.now());
             let explanation = self.explains.then(explain);
-            let lines = [format!("{verb}: {}", error.message)];
-            print_mapping(run, subject, explanation.as_ref(), &lines);
             run.report.add(&MappingReport {
-                error: Some(&error.message),
                 explanation: explanation.as_ref(),
-                ..MappingReport::new(subject, outcome)
+                ..MappingReport::new(subject, outcome).because(&error.message)
             });
         }
         let mut inserted = Vec::new();
@@ -197,54 +190,18 @@ impl Preview {
             Explanation::new(mapping, item, Some(&one.snapshot), run.now())
                 .with_decision(&plan.notes, diffs)
         });
-        let mut lines: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
-        let is_empty = lines.is_empty();
-        if explanation.is_none() {
-            let notes = plan
-                .notes
-                .iter()
-                .filter(|note| note.attention > Attention::None);
-            lines.extend(notes.map(ToString::to_string));
-        } else if is_empty {
-            lines.push("nothing".to_owned());
+        for action in &plan.actions {
+            subject.log(Level::Debug, format_args!("would: {action}"));
         }
-        if explanation.is_some() || !is_empty {
-            print_mapping(run, &subject, explanation.as_ref(), &lines);
-        }
-        let outcome = match is_empty {
+        let outcome = match plan.actions.is_empty() {
             true => Outcome::Unchanged,
             false => Outcome::Planned,
         };
+        run.report.weaviate.unchanged += plan.unchanged_objects() as u64;
         run.report.add(&MappingReport {
-            actions: &plan.actions,
             explanation: explanation.as_ref(),
-            ..MappingReport::new(&subject, outcome)
+            ..MappingReport::new(&subject, outcome).with_plan(plan, &one.snapshot)
         });
-    }
-}
-
-/// Prints a plan on one line, or as a paragraph if it has an explanation.
-fn print_mapping(run: &Run, subject: &Subject, explanation: Option<&Explanation>, plan: &[String]) {
-    let Some(explanation) = explanation else {
-        return print_line(run, &format!("{}: {}", subject.title(), plan.join("; ")));
-    };
-    print_line(run, &subject.title());
-    let lines = explanation.lines(plan);
-    lines.iter().for_each(|line| print_line(run, line));
-    let diffs = explanation.diff_lines();
-    diffs.iter().for_each(|line| print_verbatim(run, line));
-}
-
-fn print_line(run: &Run, text: &str) {
-    let lines = Screen::of_stdout().wrap(text);
-    lines.iter().for_each(|line| print_verbatim(run, line));
-}
-
-/// Prints a line while the progress bar is hidden. With `--output json`, the report replaces the
-/// lines.
-fn print_verbatim(run: &Run, line: &str) {
-    if run.report.is_text() {
-        run.progress.suspend(|| print(line));
     }
 }
 

@@ -18,7 +18,7 @@ use crate::core::failure::{MappingError, MappingErrorKind};
 use crate::core::model::*;
 use crate::core::text::recorded;
 use crate::db::{Claimed, DelayRecord, FailureRecord, HIDDEN_RECHECK, SuccessRecord};
-use crate::report::{MappingReport, Outcome, Subject};
+use crate::report::{MappingReport, Next, Outcome, Subject};
 
 /// Delay of a mapping whose repository is hidden, if that could not be recorded.
 const HIDDEN_DELAY: chrono::Duration = chrono::Duration::hours(1);
@@ -59,14 +59,16 @@ pub fn slice(run: &mut Run, pushed: Pushed) -> Result<Finished, Stop> {
             false => Outcome::Synced,
         };
         let (subject, error) = (one.subject(), delivery.error());
-        let mut entry = MappingReport::new(&subject, outcome);
-        entry.actions = &one.plan.actions;
+        let mut entry = MappingReport::new(&subject, outcome).with_plan(&one.plan, &one.snapshot);
+        (entry.written, entry.waiting) = (&delivery.written, delivery.waiting);
         entry.delivery_error = error.as_deref();
-        run.report.add(&entry);
         if error.is_some() {
             // Its outbox is new, so that this is its first rejection.
-            records.delays.push(delivery.delay(run, &subject, 0));
+            let delay = delivery.delay(run, &subject, 0);
+            entry.next = Some(Next::At(delay.at));
+            records.delays.push(delay);
         }
+        run.report.add(&entry);
         let record = success_record(run, one, delivery.is_done());
         records.successes.push(record);
     }
@@ -101,11 +103,15 @@ fn finish_dropped(run: &mut Run, dropped: &Dropped, records: &mut SliceRecords) 
         let level = if is_hidden {
             Level::Debug
         } else {
-            Level::Error
+            run.report.level(Level::Error)
         };
         subject.log(level, format_args!("failed: {message}"));
     }
-    let entry = MappingReport::new(subject, outcome).because(message);
+    let mut entry = MappingReport::new(subject, outcome).because(message);
+    if outcome == Outcome::Failed && !is_hidden {
+        let record = failure_record(run, &dropped.claimed.mapping, &dropped.error);
+        entry.next = Some(record.due_at.map_or(Next::Parked, Next::At));
+    }
     run.report.add(&entry);
     // `push-weaviate` records no check, so that `sync` still notices a change on GitHub.
     let is_sync = run.scope == Scope::Everything;
@@ -191,10 +197,10 @@ fn hide_repositories(run: &mut Run, pushed: &Pushed) -> Result<(), Stop> {
     if found.is_empty() {
         return Ok(());
     }
-    run.report.repositories_failed += found.len() as u64;
     let found: Vec<(String, String)> = found.into_iter().collect();
     for (name, reason) in &found {
-        log::error!("{name}: {reason}; {}", waits(reason));
+        let reason = format!("{name}: {reason}; {}", waits(reason));
+        run.report.fail_repository(&reason);
     }
     let (since, now) = (checked_at(run) - OVERLAP, run.now());
     // `push-weaviate` changes no due time, so that it leaves them to `sync`.

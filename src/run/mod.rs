@@ -21,9 +21,7 @@ mod stop;
 mod weaviate;
 mod writer;
 
-use indicatif::ProgressBar;
-
-use crate::report::{LastWord, Report, metrics};
+use crate::report::{LastWord, Progress, Report, metrics};
 use claim::Queue;
 use last_result::LastResult;
 use state::Run;
@@ -44,6 +42,7 @@ fn run(run: &mut Run, job: &Job) -> Result<(), Stop> {
     claim::recheck_now(run, job)?;
     discover::changes(run, job)?;
     claim::wake(run, job)?;
+    claim::expect(run, job, limit)?;
     let mut queue = Queue::new(job, limit);
     let result = slices(run, &mut queue);
     queue.release(run);
@@ -69,11 +68,11 @@ fn slices(run: &mut Run, queue: &mut Queue) -> Result<(), Stop> {
 pub fn execute(
     job: &Job,
     start: impl FnOnce() -> anyhow::Result<Start>,
-    progress: ProgressBar,
+    progress: Progress,
     last_word: LastWord,
 ) -> Report {
     let (mut report, mut state) = (Report::new(job.command, job.dry_run, job.format), None);
-    let result = LastResult::new(job, last_word);
+    let result = LastResult::new(job, last_word, progress.clone());
     result.prepare(&mut report, None);
     let start = start();
     let signals = start.as_ref().map(|(_, signals, _)| signals.clone());

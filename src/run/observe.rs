@@ -152,7 +152,7 @@ fn fetch(run: &mut Run, slice: Vec<Claimed>) -> Result<(Vec<(Claimed, Snapshot)>
 fn ask(run: &mut Run, targets: &[(Address, Kind)], rest: &mut Rest) -> Result<Vec<Answer>, Stop> {
     let claims = RefCell::new((&mut run.claims, &mut run.db));
     let Fetched { answers, ended_by } = run.github.fetch(targets, &|count| {
-        run.progress.inc(count as u64);
+        run.progress.advance(count);
         let (claims, db) = &mut *claims.borrow_mut();
         if let Err(error) = claims.renew(db) {
             // Without PostgreSQL, the next step ends the run.
@@ -260,8 +260,7 @@ fn unanswered(
         return MappingError::failed(error.message.as_str());
     }
     let reason = format!("{}; the next run asks again", error.message);
-    log::warn!("{reason}");
-    run.report.stop(StoppedBy::Github, &reason);
+    run.report.stop_and_warn(StoppedBy::Github, &reason);
     MappingError::unanswered(error.message.as_str())
 }
 

@@ -1,6 +1,7 @@
 //! The end of a run: completes its report, records it, and reads the database state for its
 //! metrics.
 
+use log::Level;
 use serde_json::json;
 
 use super::job::Job;
@@ -33,7 +34,7 @@ fn count(run: &mut Run) {
 
 /// Completes the report and records the run.
 pub fn end(run: &mut Run, job: &Job, result: Result<(), Stop>) {
-    run.progress.finish_and_clear();
+    run.progress.clear();
     if result.is_err() && run.db.has_lost_its_session() && !run.is_dry() {
         // The confirmation of a claim may be lost with the session.
         let started_at = run.report.started_at.unwrap_or_else(|| run.now());
@@ -78,14 +79,13 @@ pub fn end(run: &mut Run, job: &Job, result: Result<(), Stop>) {
 pub fn stop(report: &mut Report, reason: Stop, signals: &Signals) {
     match reason {
         Stop::Later(by, reason) => {
-            log::warn!("{reason}");
-            report.stop(by, &reason);
+            report.stop_and_warn(by, &reason);
             if let Some(signal) = signals.caught() {
                 report.stop(StoppedBy::Signal(signal), "");
             }
         }
         Stop::Fatal(error) => {
-            log::error!("{error:#}");
+            log::log!(report.level(Level::Error), "{error:#}");
             report.fail(&format!("{error:#}"));
         }
     }

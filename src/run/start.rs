@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use anyhow::{Context as _, bail};
-use indicatif::ProgressBar;
 use secrecy::ExposeSecret;
 
 use super::hidden::Hidden;
@@ -16,14 +15,14 @@ use super::weaviate::Index;
 use crate::config::GithubLogin;
 use crate::db::Db;
 use crate::github::Github;
-use crate::report::Report;
+use crate::report::{Progress, Report};
 use crate::weaviate::Weaviate;
 
 /// Opens the database and sets up the clients; no service is asked yet.
 pub fn open(
     job: &Job,
     start: Start,
-    progress: ProgressBar,
+    progress: Progress,
     last_result: LastResult,
 ) -> anyhow::Result<Run> {
     let (settings, signals, id) = start;

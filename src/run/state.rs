@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use indicatif::ProgressBar;
 use uuid::Uuid;
 
 use super::hidden::Hidden;
@@ -19,7 +18,7 @@ use crate::core::plan::Policy;
 use crate::core::text::timestamp;
 use crate::db::{Access, Db, Lease, MappingFilter, Pause};
 use crate::github::Github;
-use crate::report::{Report, StoppedBy};
+use crate::report::{Progress, Report, StoppedBy};
 
 /// One run.
 pub struct Run {
@@ -35,7 +34,7 @@ pub struct Run {
     pub scope: Scope,
     pub access: Access,
     pub report: Report,
-    pub progress: ProgressBar,
+    pub progress: Progress,
     pub last_result: LastResult,
     /// Rows that this run inserted: Weaviate cannot have objects for them.
     pub inserted: HashSet<MappingId>,
@@ -118,8 +117,7 @@ impl Run {
 
     /// Reports that something is left to a run after a pause.
     pub fn leave_to_later(&mut self, reason: &str) {
-        log::warn!("{reason}");
-        self.report.stop(StoppedBy::RateLimit, reason);
+        self.report.stop_and_warn(StoppedBy::RateLimit, reason);
     }
 
     /// Returns true if plans are printed and not applied.

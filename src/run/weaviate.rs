@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use log::Level;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -129,7 +130,10 @@ impl Index {
             let (until, reason) = (timestamp(pause.until), &pause.reason);
             let reason = format!("Weaviate is not asked before {until}: {reason}");
             self.readiness = Readiness::Down;
-            log::warn!("{reason}; objects wait in the outboxes");
+            log::log!(
+                report.level(Level::Warn),
+                "{reason}; objects wait in the outboxes"
+            );
             report.stop(StoppedBy::Weaviate, &reason);
         }
         if self.readiness == Readiness::Unknown {
@@ -139,7 +143,10 @@ impl Index {
                 Ok(ClassState::Unfit(problems)) => {
                     self.readiness = Readiness::Down;
                     let error = format!("Weaviate: {problems}");
-                    log::error!("{error}; objects wait in the outboxes");
+                    log::log!(
+                        report.level(Level::Error),
+                        "{error}; objects wait in the outboxes"
+                    );
                     report.fail(&error);
                 }
                 Err(error) => self.fail(&error, report),
@@ -243,7 +250,8 @@ impl Index {
     fn create_class(&mut self, report: &mut Report) {
         match self.client.create_class() {
             Ok(()) => {
-                log::info!("Weaviate had no class {CLASS}; created it");
+                let text = format!("Weaviate had no class {CLASS}; created it");
+                report.notice(Level::Info, &text);
                 log::warn!(
                     "class {CLASS} has no vectorizer: hybrid and near_text searches fail in Weaviate (README, \"A vectorizer\")"
                 );
@@ -263,7 +271,10 @@ impl Index {
                 let error = format!(
                     "Weaviate: {error}; check WEAVIATE_URL, WEAVIATE_API_KEY and the key's permissions"
                 );
-                log::error!("{error}; objects wait in the outboxes");
+                log::log!(
+                    report.level(Level::Error),
+                    "{error}; objects wait in the outboxes"
+                );
                 report.fail(&error);
             }
             FailureKind::Interrupted => {
@@ -277,13 +288,19 @@ impl Index {
                 let until = timestamp(pause.until);
                 let error =
                     format!("Weaviate's limit is reached; no run asks it before {until}: {reason}");
-                log::warn!("{error}; objects wait in the outboxes");
+                log::log!(
+                    report.level(Level::Warn),
+                    "{error}; objects wait in the outboxes"
+                );
                 report.stop(StoppedBy::Weaviate, &error);
                 (self.pause, self.is_pause_new) = (Some(pause), true);
             }
             _ => {
                 let error = format!("Weaviate: {error}");
-                log::warn!("{error}; objects wait in the outboxes");
+                log::log!(
+                    report.level(Level::Warn),
+                    "{error}; objects wait in the outboxes"
+                );
                 report.stop(StoppedBy::Weaviate, &error);
             }
         }

@@ -12,7 +12,7 @@ use crate::core::backoff;
 use crate::core::plan::WriteReason;
 use crate::core::text::{recorded, timestamp};
 use crate::db::DelayRecord;
-use crate::report::Subject;
+use crate::report::{Subject, Written};
 use crate::weaviate::ObjectWrite;
 
 /// An object that Weaviate should have.
@@ -32,6 +32,8 @@ pub struct Delivery {
     pub rejected: Vec<String>,
     /// Number of objects that wait, because Weaviate did not answer.
     pub waiting: u64,
+    /// Objects that Weaviate took. One that several mappings share counts for the first.
+    pub written: Vec<Written>,
 }
 
 impl Delivery {
@@ -56,7 +58,7 @@ impl Delivery {
                 let at = backoff::after_rejection(id, attempts, now);
                 let next = timestamp(at);
                 subject.log(
-                    Level::Error,
+                    run.report.level(Level::Error),
                     format_args!("{error}; next delivery at {next}"),
                 );
                 at
@@ -112,6 +114,9 @@ pub fn write(
                 Some(Ok(())) if counted.insert(*id) => {
                     subject.log(Level::Info, format_args!("Weaviate {key}: {reason}"));
                     counts.count_write(reason);
+                    delivery
+                        .written
+                        .extend(Written::new(object.object_type, reason));
                 }
                 Some(Ok(())) => {}
                 Some(Err(message)) => {

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::super::agira_object::{AgiraObject, ObjectType};
 use super::super::model::{Address, GithubId, ItemStatus, MappingId, PullRequestRef, Relation};
-use super::super::note::{Attention, Note, Question};
+use super::super::note::{Attention, Kept, Note, Question};
 use super::super::outbox::Outbox;
 use super::super::text::{Printable, timestamp};
 
@@ -150,6 +150,14 @@ impl Plan {
         self.note(question, true, Attention::Surprising, facts);
     }
 
+    /// Notes a "yes" because of which an item keeps its status.
+    pub(super) fn keep(&mut self, question: Question, facts: String, kept: Kept) {
+        self.surprise(question, facts);
+        if let Some(note) = self.notes.last_mut() {
+            note.kept = Some(kept);
+        }
+    }
+
     /// Notes a "yes" that a person has to correct.
     pub(super) fn warn(&mut self, question: Question, facts: String) {
         self.note(question, true, Attention::Warning, facts);
@@ -161,6 +169,7 @@ impl Plan {
             answer,
             facts,
             attention,
+            kept: None,
         });
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::super::model::{CloseReason, ItemStatus, REOPENINGS, State};
-use super::super::note::Question;
+use super::super::note::{Kept, Question};
 use super::super::records::Decision;
 use super::super::text::{Printable, timestamp};
 use super::action::{Action, Plan};
@@ -26,9 +26,12 @@ pub(super) fn close_event(
 ) -> Option<ItemStatus> {
     let is_open = input.snapshot.state != State::Closed;
     if is_open && input.mapping.state != State::Open.as_str() {
-        let status = Printable(&input.item.status.0);
-        let facts = format!("issue is open again: item left in {status}");
-        plan.surprise(Question::Reopened, facts);
+        let kept = Kept {
+            status: Printable(&input.item.status.0).to_string(),
+            reason: "the issue is open again".to_owned(),
+        };
+        let facts = format!("issue is open again: item left in {}", kept.status);
+        plan.keep(Question::Reopened, facts, kept);
     }
     let closing = match new_close_event(input, closing, plan) {
         Ok((closing, facts)) => {
@@ -102,8 +105,10 @@ fn move_item(input: &PlanInput<'_>, closing: Closing, plan: &mut Plan) -> Option
     for (question, exception) in exceptions(input, closing) {
         match exception {
             Ok(facts) => plan.no(question, facts),
-            Err(why) => {
-                plan.surprise(question, format!("item left in {status}: {why}"));
+            Err(reason) => {
+                let facts = format!("item left in {status}: {reason}");
+                let status = status.to_string();
+                plan.keep(question, facts, Kept { status, reason });
                 return None;
             }
         }

@@ -129,7 +129,7 @@ impl Apps {
 #[test]
 fn an_app_reads_the_repositories_of_each_installation() {
     let mut apps = Apps::new();
-    let run = apps.sync().exits(0).prints("4 synced");
+    let run = apps.sync().exits(0).prints("4 mappings synced");
     assert!(!run.stderr.contains("WARN"), "{}", run.all());
     assert_eq!((apps.moved_and_made(), apps.refused()), ((4, 2), 0));
     let asked = apps.asked();
@@ -270,7 +270,7 @@ fn a_second_refused_token_ends_the_run_and_the_next_run_continues() {
         .logs("GitHub refuses a token of installation 11 of the GitHub App that it created a moment ago (Bad credentials)");
     assert_eq!((apps.moved_and_made(), apps.refused()), ((1, 2), 4));
     apps.change(|app| app.token_serves = usize::MAX);
-    apps.sync().exits(0).prints("1 synced");
+    apps.sync().exits(0).prints("1 mapping synced");
 }
 
 #[test]

@@ -396,7 +396,7 @@ fn a_dry_run_shows_the_marks_of_discovery_and_stores_nothing() {
     let run = world
         .run(&["sync", "--dry-run"])
         .exits(0)
-        .prints("item status: Working => Testing");
+        .prints("Working → Testing");
     assert_eq!(world.database.dump(""), before, "{}", run.all());
     assert_eq!(fetched_numbers(&world, &[]), [2]);
     assert_eq!(world.item_status(2), "Testing");
@@ -497,7 +497,7 @@ fn an_invalid_repository_name_is_reported_and_stops_nothing() {
         .run(&["sync"])
         .exits(0)
         .logs("ac me/shop/s is not the name of a repository")
-        .prints("1 items moved");
+        .prints("1 item moved");
 }
 
 /// Repeatable source of random choices (xorshift).

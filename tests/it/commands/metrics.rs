@@ -197,7 +197,7 @@ fn an_unwritable_metrics_file_causes_only_a_warning() {
         .run(&["sync", "--metrics-file", "/nonexistent/folder/sync.prom"])
         .exits(0);
     said.logs("the metrics file /nonexistent/folder/sync.prom cannot be written")
-        .prints("1 synced");
+        .prints("1 mapping synced");
     assert_eq!(world.item_status(linked.item), "Testing");
     // The exit code of the run stays the same.
     world.execute(

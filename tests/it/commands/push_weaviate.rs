@@ -36,7 +36,7 @@ fn it_creates_missing_objects_and_changes_nothing_else() {
     world
         .run(&["push-weaviate"])
         .exits(0)
-        .prints("Weaviate: 10 created");
+        .prints("10 objects written");
     assert_eq!(rows(&mut world), rows_before);
     let mut after = world.database.dump("worker_");
     for dump in [&mut before, &mut after] {
@@ -60,7 +60,7 @@ fn a_second_run_sends_no_request() {
     world
         .run(&["push-weaviate"])
         .exits(0)
-        .prints("0 synced, 0 unchanged");
+        .prints("Nothing to do");
     assert_eq!(
         (
             world.github.requests().len(),
@@ -76,7 +76,7 @@ fn sync_does_the_rest_afterwards() {
     world.run(&["push-weaviate"]).exits(0);
     world
         .sync()
-        .prints("5 items moved, 5 pull requests linked; Weaviate: 5 created, 5 updated");
+        .prints("5 items moved, 5 pull requests linked, 10 objects written");
     assert_eq!(world.item_status(1), "Testing");
     assert_eq!(world.properties(Item, 1)["status"], "Testing");
 }
@@ -113,7 +113,7 @@ fn a_named_mapping_is_pushed_again_after_its_object_was_lost() {
     world
         .run(&["push-weaviate", "--mapping", "3"])
         .exits(0)
-        .prints("1 created, 0 updated");
+        .prints(": 1 object written. ");
     assert_eq!(rows(&mut world), before);
 }
 

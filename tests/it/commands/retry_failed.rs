@@ -194,9 +194,9 @@ fn without_failed_mappings_it_succeeds_without_a_request() {
     );
     let before = rows(&mut world);
     for (args, says) in [
-        (&[][..], "0 synced"),
-        (&["--mapping", "6"], "0 synced"),
-        (&["--dry-run"], "0 would change"),
+        (&[][..], "Nothing to do: no mapping has failed"),
+        (&["--mapping", "6"], "Nothing to do"),
+        (&["--dry-run"], "Nothing to do"),
     ] {
         world
             .run(&[&["retry-failed"], args].concat())
@@ -236,12 +236,10 @@ fn a_dry_run_shows_the_same_and_changes_nothing_anywhere() {
     let run = world
         .run(&["retry-failed", "--dry-run"])
         .exits(0)
-        .prints("4 would change")
+        .prints("4 mappings would change")
         .prints("nothing was changed");
     assert_eq!(
-        run.stdout
-            .matches("item status: Working => Testing")
-            .count(),
+        run.stdout.matches("Working → Testing").count(),
         4,
         "{}",
         run.all()
@@ -267,7 +265,10 @@ fn if_github_is_unreachable_the_retries_stay_due() {
         )),
         4
     );
-    world.run(&["retry-failed"]).exits(0).prints("4 synced");
+    world
+        .run(&["retry-failed"])
+        .exits(0)
+        .prints("4 mappings synced");
 }
 
 #[test]

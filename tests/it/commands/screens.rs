@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
+use agira_worker::core::agira_object::ObjectType::GithubIssue;
 use expect_test::expect_file;
 use kit::github::Closer;
 
 use crate::fixtures::CLOSED_AT;
-use crate::harness::{Run, World};
+use crate::harness::{Run, World, uuid};
 
 /// Compares stdout with the files of both widths.
 #[track_caller]
@@ -21,7 +22,8 @@ fn check_at(world: &World, columns: &str, name: &str, args: &[&str], code: i32) 
     let run = Run::of(world.command(args).env("COLUMNS", columns)).exits(code);
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(format!("tests/it/commands/screens/{name}.{columns}.txt"));
-    expect_file![path].assert_eq(&run.stdout);
+    let took = regex::Regex::new(r"\d+\.\d s").unwrap();
+    expect_file![path].assert_eq(&took.replace(&run.stdout, "0.1 s"));
 }
 
 /// Returns a world of four issues: 1 was closed by a pull request of another repository, 2 is closed and its item has a
@@ -43,7 +45,13 @@ fn world_with_changes() -> World {
         .close_by("acme/shop#1", CLOSED_AT, "COMPLETED", closer);
     world.github.close("acme/shop#2", "2026-03-02T10:00:00Z");
     world.github.delete("acme/shop#3");
-    world.execute("UPDATE core_externalissuemapping SET worker_due_at = '2026-03-03T08:00:00Z'");
+    world.execute(
+        "UPDATE core_externalissuemapping SET worker_due_at = '2026-03-03T08:00:00Z';
+         UPDATE core_item SET title = 'Cart loses items' WHERE id = 1;
+         UPDATE core_item SET title = 'カートが商品を失う。カートが商品を失う。カートが商品を失う。' WHERE id = 2;
+         UPDATE core_item SET title = 'Import from the old shop' WHERE id = 3;
+         UPDATE core_item SET title = 'A title that is so long that nobody would read it to its end, and so it is cut' WHERE id = 4",
+    );
     world
 }
 
@@ -83,9 +91,15 @@ fn a_dry_run_of_what_does_not_move() {
 }
 
 #[test]
-fn a_sync() {
+fn a_sync_and_the_runs_after_it() {
     for columns in ["80", "200"] {
-        check_at(&world_with_changes(), columns, "sync", &["sync"], 3);
+        let mut world = world_with_changes();
+        check_at(&world, columns, "sync", &["sync"], 3);
+        check_at(&world, columns, "sync_nothing", &["sync"], 0);
+        check_at(&world, columns, "retry_failed", &["retry-failed"], 3);
+        world.execute("UPDATE core_externalissuemapping SET worker_pushed_at = NULL WHERE id = 1");
+        world.weaviate.delete_object(&uuid(GithubIssue, 1));
+        check_at(&world, columns, "push_weaviate", &["push-weaviate"], 0);
     }
 }
 

@@ -30,7 +30,7 @@ fn a_run_that_creates_the_class_and_status_say_that_it_has_no_vectorizer() {
     let run = world
         .run(&["sync", "--recheck-now"])
         .exits(0)
-        .prints("1 items moved");
+        .prints("1 item moved");
     assert!(!run.stderr.contains("vectorizer"), "{}", run.all());
 }
 

@@ -16,7 +16,7 @@ fn merged() -> (World, Linked, i64) {
     let mut world = World::new();
     let linked = world.issue(ISSUE, "Working");
     world.closing_pull_request(ISSUE, PULL_REQUEST);
-    world.sync().prints("1 pull requests linked");
+    world.sync().prints("1 pull request linked");
     let row = world.one("SELECT id FROM core_externalissuemapping WHERE kind = 'PR'");
     world.github.merge(PULL_REQUEST, &seconds_from_now(10));
     (world, linked, row)
@@ -120,7 +120,7 @@ fn the_first_closing_of_two_issues_moves_their_item() {
     );
     world.sync();
     world.github.close(ISSUE, &seconds_from_now(10));
-    world.sync().prints("1 items moved");
+    world.sync().prints("1 item moved");
     assert_eq!(world.item_status(linked.item), "Testing");
 }
 
@@ -138,7 +138,7 @@ fn an_item_that_moves_to_another_project_keeps_the_old_one_in_weaviate_until_its
     world.run(&["sync", "--recheck-now"]).exits(0);
     assert_eq!(world.properties(Item, linked.item)["project_id"], "1");
     world.github.close(ISSUE, &seconds_from_now(10));
-    world.sync().prints("1 items moved");
+    world.sync().prints("1 item moved");
     assert_eq!(
         world.properties(Item, linked.item)["project_id"],
         project.to_string()

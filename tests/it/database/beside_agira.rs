@@ -71,7 +71,7 @@ impl Life {
         let before = self.rows();
         self.world.github.clear_log();
         self.world.weaviate.clear_log();
-        self.world.sync().prints("0 synced, 0 unchanged, 0 failed");
+        self.world.sync().prints("Nothing to do");
         assert_eq!(self.rows(), before);
         assert_eq!(
             (
@@ -88,7 +88,7 @@ impl Life {
         self.world
             .github
             .close(OPEN, &chrono::Utc::now().to_rfc3339());
-        self.world.sync().prints("1 items moved");
+        self.world.sync().prints("1 item moved");
         assert_eq!(self.statuses(), ["Testing", "Testing"]);
     }
 
@@ -197,7 +197,7 @@ fn a_migration_or_an_upgrade_during_a_run_succeeds_and_so_does_the_run() {
         life.world
             .github
             .meanwhile(move || client.batch_execute(&change).unwrap());
-        life.world.run(&["sync"]).exits(3).prints("1 items moved");
+        life.world.run(&["sync"]).exits(3).prints("1 item moved");
         assert_eq!(life.statuses(), ["Testing", "Working"]);
     }
 }
@@ -210,7 +210,11 @@ fn inserts_fail_while_a_new_required_column_has_no_default() {
             "ALTER TABLE {table} ADD COLUMN source varchar(20) DEFAULT '' NOT NULL;
              ALTER TABLE {table} ALTER COLUMN source DROP DEFAULT"
         ));
-        let said = life.world.run(&["sync"]).exits(3).prints("1 synced");
+        let said = life
+            .world
+            .run(&["sync"])
+            .exits(3)
+            .prints("1 mapping synced");
         said.logs("acme/shop#12: failed: the database refuses it: null value in column \"source\"");
         assert_eq!(life.statuses(), ["Working", "Working"]);
         life.migrate(&format!(
@@ -343,7 +347,7 @@ fn the_next_run_ignores_rows_that_django_deleted() {
     life.closed = life.world.issue(CLOSED, "Working");
     life.world
         .sync()
-        .prints("1 items moved, 1 pull requests linked");
+        .prints("1 item moved, 1 pull request linked");
     assert_eq!(life.statuses(), ["Testing", "Working"]);
 }
 
@@ -397,7 +401,7 @@ fn after_a_restore_of_an_older_backup_runs_catch_up() {
     let (rows, objects) = (without_ours(&life), life.world.weaviate.objects());
     life.move_to(backup);
     assert_eq!(life.statuses(), ["Testing", "Working"]);
-    life.world.sync().prints("1 items moved");
+    life.world.sync().prints("1 item moved");
     assert_eq!(without_ours(&life), rows);
     assert_eq!(life.world.weaviate.objects(), objects);
 }

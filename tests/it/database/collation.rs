@@ -26,14 +26,14 @@ fn names_with_a_capital_i_are_polled_and_found_in_a_turkish_database() {
         "UPDATE core_externalissuemapping SET html_url = '' WHERE id = {}",
         without_address.mapping
     ));
-    world.sync().prints("2 synced");
+    world.sync().prints("2 mappings synced");
     // The stored id is Agira's own, so that discovery finds the row by its address.
     world.execute(&format!(
         "UPDATE core_externalissuemapping SET github_id = -12 WHERE id = {}",
         linked.mapping
     ));
     world.github.close(ISSUE, &seconds_from_now(10));
-    world.sync().prints("1 items moved");
+    world.sync().prints("1 item moved");
     let names = "SELECT string_agg(name, ' ') FROM worker_repository";
     assert_eq!(world.one::<String>(names), "info/itil");
     // The mappings of a hidden repository wait, and are woken.

@@ -71,7 +71,7 @@ fn an_owner_without_superuser_installs_runs_and_uninstalls() {
     let item = agira::item(&mut owner, project, "Working");
     agira::issue(&mut owner, item, github_id, "acme/shop", 1, "open");
     let run = |args: &[&str]| Run::of(world.command(args).env("DATABASE_URL", url("agira_worker")));
-    run(&["sync"]).exits(0).prints("1 items moved");
+    run(&["sync"]).exits(0).prints("1 item moved");
     run(&["status"]).exits(0);
     carry_out(uninstallation(), &url("agira"));
     assert_eq!(catalog(&mut owner), before);

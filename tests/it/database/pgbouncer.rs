@@ -18,7 +18,7 @@ fn check_that_runs_work(settings: &str) {
     let (mut world, bouncer) = (World::new(), PgBouncer::start(settings));
     for number in 1..=3 {
         let run = sync(&mut world, &bouncer, number);
-        run.exits(0).prints("1 items moved");
+        run.exits(0).prints("1 item moved");
     }
 }
 

@@ -242,7 +242,7 @@ fn row_level_security_without_a_policy_is_reported_before_any_request() {
         .logs("no policy allows it UPDATE");
     world.run(&["status"]).exits(0);
     world.execute("CREATE POLICY agira_worker ON core_item TO agira_worker USING (true)");
-    world.run(&["sync"]).exits(0).prints("1 items moved");
+    world.run(&["sync"]).exits(0).prints("1 item moved");
 }
 
 #[test]

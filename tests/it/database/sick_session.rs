@@ -317,7 +317,7 @@ fn a_claim_whose_confirmation_is_lost_is_released() {
     Run::of(command.env("DATABASE_URL", proxy.url())).exits(75);
     let held = "SELECT count(*) FROM core_externalissuemapping WHERE worker_claim IS NOT NULL";
     assert_eq!(world.one::<i64>(held), 0);
-    world.sync().prints("1 items moved");
+    world.sync().prints("1 item moved");
 }
 
 /// PostgreSQL's clock is a day ahead for some runs, and then it is corrected.

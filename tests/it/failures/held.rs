@@ -29,7 +29,7 @@ fn recheck_now_skips_a_locked_row() {
             .logs("1 more keep their recheck times");
         transaction.rollback().unwrap();
         run.logs("2 waiting mappings will be rechecked now")
-            .prints("2 unchanged");
+            .prints("2 mappings unchanged");
         assert_eq!(
             world.one::<chrono::DateTime<chrono::Utc>>(recheck_at),
             before
@@ -38,7 +38,7 @@ fn recheck_now_skips_a_locked_row() {
     world
         .run(&["sync", "--recheck-now"])
         .exits(0)
-        .prints("3 unchanged");
+        .prints("3 mappings unchanged");
 }
 
 /// L1 and L2: a session of Agira hangs after it has updated 30 items, which are the limit of a run.
@@ -60,7 +60,10 @@ fn items_that_a_session_holds_neither_use_up_the_time_nor_take_the_places_of_oth
     let moved = "SELECT count(*) FROM core_item WHERE status = 'Testing'";
     let started = Instant::now();
     let limited = ["sync", "--limit", "30"];
-    world.run(&limited).exits(0).prints("30 released");
+    world
+        .run(&limited)
+        .exits(0)
+        .prints("30 left to a later run");
     assert!(started.elapsed() < Duration::from_secs(40), "one wait");
     world.run(&limited).exits(0);
     assert_eq!(world.one::<i64>(moved), 10);
@@ -91,7 +94,7 @@ fn retry_failed_reaches_what_it_has_not_tried_beside_items_that_a_session_holds(
     let moved = "SELECT coalesce(sum(m.id), 0) FROM core_item i JOIN core_externalissuemapping m ON m.item_id = i.id
         WHERE i.status = 'Testing'";
     let limited = ["retry-failed", "--limit", "2"];
-    world.run(&limited).exits(0).prints("2 released");
+    world.run(&limited).exits(0).prints("2 left to a later run");
     world.run(&limited).exits(0).prints("2 items moved");
     transaction.rollback().unwrap();
     assert_eq!(

@@ -17,7 +17,7 @@ fn synced() -> (World, Linked) {
     let linked = world.issue(ISSUE, "Working");
     world.closing_pull_request(ISSUE, PULL_REQUEST);
     world.github.merge(PULL_REQUEST, CLOSED_AT);
-    world.sync().prints("1 items moved, 1 pull requests linked");
+    world.sync().prints("1 item moved, 1 pull request linked");
     (world, linked)
 }
 
@@ -48,7 +48,7 @@ fn an_older_state_is_not_recorded_and_looked_at_again() {
     let before = seen(&world);
     let named = ["sync", "--mapping", "1", "--mapping", "2", "--dry-run"];
     let skipped = world.run(&named).exits(0);
-    skipped.prints("skipped: GitHub shows its state of 2026-01-01");
+    skipped.prints("left to a later run: GitHub shows its state of 2026-01-01");
     for args in [&["sync", "--recheck-now"][..], &["sync"]] {
         let run = world.run(&[args, &["--output", "json"]].concat()).exits(0);
         let run = run.logs("which is older than the recorded one of 2026-03-01T10:00:00Z");
@@ -60,8 +60,8 @@ fn an_older_state_is_not_recorded_and_looked_at_again() {
         assert_eq!(seen(&world), before);
     }
     world.github.merge(PULL_REQUEST, CLOSED_AT);
-    world.sync().prints("sync: 0 synced, 2 unchanged, 0 failed");
-    world.sync().prints("sync: 0 synced, 0 unchanged, 0 failed");
+    world.sync().prints("2 mappings unchanged");
+    world.sync().prints("Nothing to do");
 }
 
 /// `push-weaviate` must not write them either.
@@ -74,7 +74,7 @@ fn an_older_state_is_not_pushed() {
     world
         .run(&["push-weaviate", "--mapping", &mapping])
         .exits(0)
-        .prints("1 released");
+        .prints("1 left to a later run");
     assert_eq!(world.weaviate.objects(), objects);
 }
 
@@ -122,10 +122,13 @@ fn a_stranger_who_takes_over_the_name_of_a_repository_changes_nothing() {
         );
         run.logs("acme/shop#13 is another pull request than before: the id was 5000000002 and is 50000000");
         // Neither a retry of all, nor one of the project, nor a change takes it up.
-        world.run(&["retry-failed"]).exits(3).prints("2 failed");
+        world
+            .run(&["retry-failed"])
+            .exits(3)
+            .prints("2 mappings failed");
         world.run(&["retry-failed", "--project", "1"]).exits(3);
         world.execute("UPDATE core_externalissuemapping SET worker_due_at = now()");
-        world.run(&["sync"]).exits(3).prints("2 failed");
+        world.run(&["sync"]).exits(3).prints("2 mappings failed");
         assert_eq!(seen(&world), before);
         let parked = "SELECT count(*) FROM core_externalissuemapping WHERE worker_due_at IS NULL
             AND worker_recheck_at IS NULL AND worker_error LIKE '%its repository_s id was 1 and is 2 now%'";
@@ -142,7 +145,10 @@ fn a_younger_issue_of_an_unknown_repository_changes_nothing() {
     let before = seen(&world);
     let run = world.run(&["sync", "--recheck-now"]).exits(3);
     run.logs("was created 2026-03-02T10:00:00Z, after the last change of the former one (2026-03-01T10:00:00Z)");
-    world.run(&["retry-failed"]).exits(3).prints("2 failed");
+    world
+        .run(&["retry-failed"])
+        .exits(3)
+        .prints("2 mappings failed");
     assert_eq!(seen(&world), before);
 }
 
@@ -156,7 +162,7 @@ fn a_person_who_retries_a_mapping_by_name_accepts_the_new_issue() {
     let named = ["retry-failed", "--mapping", &mapping];
     let plan = world.run(&[&named[..], &["--dry-run"]].concat()).exits(0);
     plan.prints("GitHub id of row 1: 5000000001 => 50000000");
-    world.run(&named).exits(0).prints("1 items moved");
+    world.run(&named).exits(0).prints("1 item moved");
     assert_eq!(world.item_status(linked.item), "Testing");
     let id = world.github.issue(ISSUE, |_| {});
     let healthy = format!(
@@ -167,7 +173,7 @@ fn a_person_who_retries_a_mapping_by_name_accepts_the_new_issue() {
     world
         .run(&["sync", "--mapping", &mapping])
         .exits(0)
-        .prints("1 unchanged");
+        .prints("1 mapping unchanged");
     // Nobody accepted the pull request.
     let failed = "SELECT count(*) FROM core_externalissuemapping WHERE worker_error IS NOT NULL";
     assert_eq!(world.one::<i64>(failed), 1);
@@ -180,7 +186,7 @@ fn a_renamed_repository_keeps_its_issues() {
     let before: String = world.one(ids);
     world.github.rename_repository("acme/shop", "acme/store");
     let recheck = ["sync", "--recheck-now"];
-    world.run(&recheck).exits(0).prints("2 unchanged");
+    world.run(&recheck).exits(0).prints("2 mappings unchanged");
     let known: String = world.one(
         "SELECT string_agg(name || '=' || github_id, ' ' ORDER BY name) FROM worker_repository",
     );
@@ -189,7 +195,7 @@ fn a_renamed_repository_keeps_its_issues() {
     world.execute(
         "UPDATE core_externalissuemapping SET html_url = replace(html_url, 'shop', 'store')",
     );
-    world.run(&recheck).exits(0).prints("2 unchanged");
+    world.run(&recheck).exits(0).prints("2 mappings unchanged");
     assert_eq!(world.one::<String>(ids), before);
 }
 
@@ -199,7 +205,7 @@ fn a_link_takes_up_no_strangers_pull_request() {
     let mut world = World::new();
     world.issue("acme/web#1", "Working");
     world.closing_pull_request("acme/web#1", PULL_REQUEST);
-    world.sync().prints("1 pull requests linked");
+    world.sync().prints("1 pull request linked");
     world.execute("UPDATE core_externalissuemapping SET worker_recheck_at = now() + interval '1 day' WHERE kind = 'PR'");
     let stored = "SELECT github_id FROM core_externalissuemapping WHERE kind = 'PR'";
     let before: i64 = world.one(stored);

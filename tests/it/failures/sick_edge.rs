@@ -159,7 +159,7 @@ fn ends_at_the_start(case: &str, url: impl Fn(&World) -> String, code: i32, says
     let asked = world.github.requests().len() + world.weaviate.requests().len();
     assert_eq!(asked, 0, "{case}");
     assert_eq!(world.database.dump(""), before, "{case}");
-    world.sync().prints("1 items moved");
+    world.sync().prints("1 item moved");
 }
 
 #[test]

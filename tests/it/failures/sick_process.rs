@@ -175,7 +175,7 @@ fn a_signal_ends_the_waiting_for_a_lock_in_order() {
     assert_eq!(object["stopped_by"], "signal");
     held.rollback().unwrap();
     assert_eq!(world.one::<i32>("SELECT exit_code FROM worker_run"), 143);
-    world.sync().prints("1 items moved");
+    world.sync().prints("1 item moved");
 }
 
 /// Returns one end of a stream that takes nothing more, and its other end, which nobody reads.

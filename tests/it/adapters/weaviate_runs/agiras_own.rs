@@ -115,8 +115,8 @@ fn replace_foreign_rewrites_the_issues_that_agira_wrote_once() {
             .exits(0)
     };
     let counted = |args: &[&str]| counts(&run(&[args, &["--output", "json"]].concat()));
-    let preview = dry_run("sync --dry-run: 3 would change, 0 would not, 0 failed");
-    let replaced = |line: &&str| line.contains(": replace (Agira wrote it with the item's text)");
+    let preview = dry_run("3 mappings would change: ");
+    let replaced = |line: &&str| line.contains("instead of what Agira wrote");
     assert_eq!(preview.stdout.lines().filter(replaced).count(), 3);
     assert_eq!(world.weaviate.objects(), before);
     world.weaviate.clear_log();
@@ -146,7 +146,7 @@ fn replace_foreign_rewrites_the_issues_that_agira_wrote_once() {
     world
         .run(&[&["sync", "--dry-run", "--replace-foreign"], &named[..]].concat())
         .exits(0)
-        .prints("sync --dry-run: 0 would change, 3 would not, 0 failed");
+        .prints("3 mappings would not change. ");
     assert_eq!((counted(&[]), world.weaviate.writes()), ([0, 0, 6], 0));
 }
 
@@ -161,7 +161,7 @@ fn replace_foreign_waits_for_the_next_fetch_of_each_mapping() {
     world
         .run(&["sync", "--replace-foreign", "--mapping", &mapping])
         .exits(0)
-        .prints("0 created, 1 updated");
+        .prints("1 object written");
     let rewritten =
         |linked: &Linked| world.properties(GithubIssue, linked.mapping)["title"] != "An item";
     assert_eq!(

@@ -60,7 +60,7 @@ fn a_lost_index_is_restored_over_several_runs_with_the_same_texts() {
     world
         .run(&["sync", "--recheck-now", "--limit", "100"])
         .exits(0)
-        .prints("Weaviate: 200 created");
+        .prints("200 objects written");
     assert_eq!(
         world.run(&["status", "--output", "json"]).exits(0).json()["to_recheck"],
         150

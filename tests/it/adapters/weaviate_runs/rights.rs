@@ -88,7 +88,7 @@ fn real_weaviate_serves_a_run_with_the_least_rights() {
     let refused = guarded.sync(&world);
     assert_eq!(refused.code, 1, "{}", refused.all());
     guarded.change("add", ("create_collections", "AgiraObject"));
-    guarded.sync(&world).exits(0).prints("Weaviate: 2 created");
+    guarded.sync(&world).exits(0).prints("2 objects written");
     guarded.change("remove", ("create_collections", "AgiraObject"));
     // Each of the others is needed, and so is nothing else.
     for (number, right) in (2..).zip(RIGHTS) {
@@ -110,7 +110,7 @@ fn real_weaviate_serves_a_run_with_the_least_rights() {
     change_both(&mut world, 7);
     let run = guarded.sync(&world).exits(0);
     assert!(!run.stderr.contains(alone), "{}", run.all());
-    run.prints("Weaviate: 2 created, 2 updated");
+    run.prints("4 objects written");
 }
 
 /// Adds an issue, which needs new objects, and closes the one before, whose objects change.

@@ -31,10 +31,7 @@ fn written() -> World {
     world.weaviate.put_whole_object(json!({
         "class": "AgiraObject", "id": uuid(GithubIssue, 1), "properties": { "status": "open" }, "vector": [0.5, 0.25]
     }));
-    world
-        .run(&["sync"])
-        .exits(0)
-        .prints("Weaviate: 4 created, 1 updated");
+    world.run(&["sync"]).exits(0).prints("5 objects written");
     world
 }
 

@@ -118,7 +118,7 @@ fn an_unreachable_or_garbled_github_is_tried_again_later() {
             &["GitHub: not available"],
         );
     }
-    world.sync().prints("1 synced");
+    world.sync().prints("1 mapping synced");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_token_that_github_refuses_needs_a_person() {
         "check GITHUB_TOKEN and its permissions",
     ];
     gives_back(&mut world, &wrong, 1, Value::Null, &parts);
-    world.sync().prints("1 synced");
+    world.sync().prints("1 mapping synced");
 }
 
 #[test]
