@@ -11,6 +11,14 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::github::App;
 use crate::secret::warn_if_world_readable;
 
+/// The variables that this module reads.
+#[rustfmt::skip]
+pub(crate) const VARIABLES: [&str; 13] = [
+    "DATABASE_URL", "DATABASE_URL_FILE", "GITHUB_TOKEN", "GITHUB_TOKEN_FILE", "GITHUB_APP_ID",
+    "GITHUB_APP_PRIVATE_KEY", "GITHUB_APP_PRIVATE_KEY_FILE", "GITHUB_APP_INSTALLATION_ID",
+    "GITHUB_API_URL", "WEAVIATE_URL", "WEAVIATE_API_KEY", "WEAVIATE_API_KEY_FILE", "SSL_CERT_FILE",
+];
+
 /// Addresses of the database and the services, with the credentials for them.
 #[derive(Debug)]
 pub struct Settings {

@@ -29,13 +29,17 @@ pub use report::{EXIT_CODES, METRICS};
 
 /// Runs one command and returns its exit code.
 pub fn main(cli: Cli) -> ExitCode {
-    ExitCode::from(command(&cli, &config::environment))
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let warnings = cli::unknown_variables(names);
+    ExitCode::from(command(&cli, &config::environment, &warnings))
 }
 
-fn command(cli: &Cli, environment: &Environment<'_>) -> u8 {
+/// Carries out a command; `warnings` about the environment come first in the log.
+fn command(cli: &Cli, environment: &Environment<'_>, warnings: &[String]) -> u8 {
     let (format, allow_http) = (cli.output.output, cli.allow_http);
     let id = Uuid::new_v4();
     let progress = logging::init(&cli.output, id);
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
     secret::keep_memory_private();
     let last_word = LastWord::default();
     watchdog::catch_panics(last_word.clone());
@@ -82,7 +86,7 @@ pub mod testing {
     /// Carries out a command as the program does, with an environment of its own. A panic of
     /// `environment` stands for a bug: it ends the process.
     pub fn main(cli: &Cli, environment: &dyn Fn(&str) -> Option<OsString>) -> u8 {
-        crate::command(cli, environment)
+        crate::command(cli, environment, &[])
     }
 
     /// Makes one run with an environment of its own; returns the exit code and the JSON report.

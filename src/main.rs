@@ -3,8 +3,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    agira_worker::main(agira_worker::cli::Cli::parse())
+    agira_worker::main(agira_worker::cli::Cli::read())
 }

@@ -14,20 +14,43 @@ use crate::http::Timeouts;
 use crate::report::Format;
 use crate::run::{Job, Scope};
 
+/// Default of `--recheck-after`.
+const RECHECK_AFTER: &str = "24h";
+const RECHECKED_AFTER: chrono::Duration = chrono::Duration::hours(24);
+
 /// Options for the output, which all commands have.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Output {
-    /// Form of the result on stdout: text, or one JSON object.
-    #[arg(long, value_enum, default_value_t, global = true)]
+    /// Form of the result: text or json.
+    ///
+    /// With json, stdout has exactly one JSON object, whatever happens.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        global = true,
+        value_name = "FORM",
+        hide_possible_values = true
+    )]
     pub output: Format,
-    /// Form of the log lines on stderr: text, or one JSON object each.
-    #[arg(long, value_enum, default_value_t, global = true)]
+    /// Form of the log lines on stderr: text, or json with one object in each line.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        global = true,
+        value_name = "FORM",
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
     pub log_format: Format,
     /// Show no progress bar, even on a terminal.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub no_progress: bool,
-    /// Log the reason of each decision (-v) and each request (-vv). RUST_LOG overrides this.
+    /// Log the reason of each decision; -vv: also each request.
+    ///
+    /// RUST_LOG overrides this.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub verbose: u8,
     /// Log only warnings and errors.
@@ -38,66 +61,81 @@ pub struct Output {
 /// Projects and mappings to which a command is restricted.
 #[derive(Debug, Args)]
 pub struct FilterArgs {
-    /// Select only mappings of this project's items; may be repeated.
-    #[arg(long = "project", value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
-    pub(super) projects: Vec<i64>,
-    /// Select only this mapping, due or not; may be repeated.
-    #[arg(long = "mapping", value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    /// Only this mapping, due or not; may be repeated.
+    ///
+    /// The id is that of a row of core_externalissuemapping: `mapping=ID` in the log.
+    #[arg(long = "mapping", value_name = "ID", value_parser = mapping_id)]
     pub(super) mappings: Vec<i64>,
+    /// Only mappings of this project's items; may be repeated.
+    #[arg(long = "project", value_name = "ID", value_parser = project_id)]
+    pub(super) projects: Vec<i64>,
 }
 
 /// Options of one batch.
 #[derive(Debug, Args)]
 pub struct Batch {
-    /// Process at most this many mappings.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(super) limit: u32,
     /// Print what a run would do, and change nothing anywhere.
     #[arg(long)]
     pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) filter: FilterArgs,
+    /// Process at most this many mappings.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) limit: u32,
+    /// Write the metrics of the run to this file, in the format of Prometheus' node_exporter. Use
+    /// one file per command.
+    #[arg(
+        long,
+        value_name = "PATH",
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
+    pub(super) metrics_file: Option<PathBuf>,
     /// Start no further request after this time, such as 90s or 5m (1s to 1h).
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = time_budget, env = "AGIRA_WORKER_TIME_BUDGET")]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = time_budget, env = "AGIRA_WORKER_TIME_BUDGET", hide_env_values = true, hide_short_help = true, help_heading = "Time and network")]
     pub(super) time_budget: Duration,
     /// Wait at most this long for one response of GitHub or Weaviate (1s to 60s).
     ///
     /// A run that gets a signal still waits for the response that it asked for. Keep this below the
     /// time that your scheduler gives a process to end.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = request_timeout)]
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = request_timeout, hide_short_help = true, help_heading = "Time and network")]
     pub(super) request_timeout: Duration,
-    /// Write the metrics of the run to this file, in the format of Prometheus' node_exporter. Use
-    /// one file per command.
-    #[arg(long, value_name = "PATH")]
-    pub(super) metrics_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) filter: FilterArgs,
 }
 
-/// Policy flags. Set them in the environment if all runs have to agree.
+/// Policy flags of every run. Set them in the environment if all runs have to agree.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct PolicyArgs {
+    /// Stop retrying a mapping (park it) after this many failed attempts.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=1000), env = "AGIRA_WORKER_MAX_ATTEMPTS", hide_env_values = true, hide_short_help = true)]
+    pub(super) max_attempts: i32,
+    /// Replace the issue and pull request objects in Weaviate that Agira filled with the item's
+    /// text.
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "AGIRA_WORKER_REPLACE_FOREIGN", hide_env_values = true, hide_short_help = true)]
+    pub(super) replace_foreign: bool,
+}
+
+/// Policy flags of runs that apply whole plans.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Policy")]
+pub struct ClosingArgs {
+    #[command(flatten)]
+    pub(super) every: PolicyArgs,
     /// Check a healthy mapping again after this time, or up to half as much later, even without a
     /// change.
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration, env = "AGIRA_WORKER_RECHECK_AFTER")]
+    #[arg(long, value_name = "DURATION", default_value = RECHECK_AFTER, value_parser = duration, env = "AGIRA_WORKER_RECHECK_AFTER", hide_env_values = true, hide_short_help = true)]
     pub(super) recheck_after: Duration,
-    /// Stop retrying a mapping (park it) after this many failed attempts.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=1000), env = "AGIRA_WORKER_MAX_ATTEMPTS")]
-    pub(super) max_attempts: i32,
     /// Keep items in this status when their issue is closed; may be repeated. Testing,
     /// ReadyForRelease and Closed are always kept.
-    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = PossibleValuesParser::new(ItemStatus::ALL), env = "AGIRA_WORKER_KEEP_STATUS")]
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = PossibleValuesParser::new(ItemStatus::ALL), env = "AGIRA_WORKER_KEEP_STATUS", hide_env_values = true, hide_short_help = true)]
     pub(super) keep_status: Vec<String>,
     /// Move items only if the issue was closed with this reason; may be repeated. Default: all
     /// reasons.
-    #[arg(long, value_name = "REASON", value_delimiter = ',', value_parser = PossibleValuesParser::new(close_reasons()), env = "AGIRA_WORKER_CLOSE_REASON")]
+    #[arg(long, value_name = "REASON", value_delimiter = ',', value_parser = PossibleValuesParser::new(close_reasons()), env = "AGIRA_WORKER_CLOSE_REASON", hide_env_values = true, hide_short_help = true)]
     pub(super) close_reason: Vec<String>,
     /// Move no item whose issue was closed before this time: a date (UTC), or a time in RFC 3339.
-    #[arg(long, value_name = "TIME", value_parser = time, env = "AGIRA_WORKER_IGNORE_CLOSED_BEFORE")]
+    #[arg(long, value_name = "TIME", value_parser = time, env = "AGIRA_WORKER_IGNORE_CLOSED_BEFORE", hide_env_values = true, hide_short_help = true)]
     pub(super) ignore_closed_before: Option<DateTime<Utc>>,
-    /// Replace the issue and pull request objects in Weaviate that Agira filled with the item's
-    /// text.
-    #[arg(long, value_parser = BoolishValueParser::new(), env = "AGIRA_WORKER_REPLACE_FOREIGN")]
-    pub(super) replace_foreign: bool,
 }
 
 impl Batch {
@@ -111,7 +149,7 @@ impl Batch {
         &self,
         command: &'static str,
         selection: Selection,
-        policy: &PolicyArgs,
+        policy: Policy,
         format: Format,
     ) -> Job {
         Job {
@@ -123,7 +161,7 @@ impl Batch {
                 excluded: Vec::new(),
             },
             limit: self.limit as usize,
-            policy: policy.policy(),
+            policy,
             scope: Scope::Everything,
             discovers: false,
             recheck_now: false,
@@ -140,17 +178,30 @@ impl Batch {
 }
 
 impl PolicyArgs {
+    /// Returns the policy for the core, whose other parts say nothing.
+    pub(super) fn policy(&self) -> Policy {
+        Policy {
+            keep_status: Vec::new(),
+            close_reasons: None,
+            ignore_closed_before: None,
+            replace_foreign: self.replace_foreign,
+            recheck_after: RECHECKED_AFTER,
+            max_attempts: self.max_attempts,
+        }
+    }
+}
+
+impl ClosingArgs {
     /// Returns the policy for the core.
-    fn policy(&self) -> Policy {
+    pub(super) fn policy(&self) -> Policy {
         Policy {
             keep_status: self.keep_status.clone(),
             close_reasons: (!self.close_reason.is_empty()).then(|| self.close_reason.clone()),
             ignore_closed_before: self.ignore_closed_before,
-            replace_foreign: self.replace_foreign,
             // `duration` allows at most a year, so that the fallback is never used.
             recheck_after: chrono::Duration::from_std(self.recheck_after)
-                .unwrap_or(chrono::Duration::hours(24)),
-            max_attempts: self.max_attempts,
+                .unwrap_or(RECHECKED_AFTER),
+            ..self.every.policy()
         }
     }
 }
@@ -162,6 +213,24 @@ fn close_reasons() -> [&'static str; 3] {
         CloseReason::Duplicate,
     ]
     .map(CloseReason::as_str)
+}
+
+fn mapping_id(text: &str) -> Result<i64, String> {
+    id(
+        text,
+        "mapping",
+        "`mapping=42` in the log names it, and so does `agira-worker status --failed`",
+    )
+}
+
+fn project_id(text: &str) -> Result<i64, String> {
+    id(text, "project", "the address of its page in Agira has it")
+}
+
+/// Parses the id of a row; `place` says where a person finds it.
+fn id(text: &str, of: &str, place: &str) -> Result<i64, String> {
+    let id = text.parse().ok().filter(|id| *id > 0);
+    id.ok_or_else(|| format!("the id of a {of} is a whole number such as 42; {place}"))
 }
 
 /// Parses a duration from 1 second to 365 days.

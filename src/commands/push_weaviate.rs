@@ -28,7 +28,7 @@ impl PushArgs {
             scope: Scope::WeaviateOnly,
             ..self
                 .batch
-                .job("push-weaviate", selection, &self.policy, format)
+                .job("push-weaviate", selection, self.policy.policy(), format)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::{Batch, PolicyArgs};
+use super::args::{Batch, ClosingArgs};
 use crate::db::Selection;
 use crate::report::Format;
 use crate::run::Job;
@@ -13,12 +13,16 @@ pub struct RetryArgs {
     #[command(flatten)]
     batch: Batch,
     #[command(flatten)]
-    policy: PolicyArgs,
+    policy: ClosingArgs,
 }
 
 impl RetryArgs {
     pub fn job(&self, format: Format) -> Job {
-        self.batch
-            .job("retry-failed", Selection::Failed, &self.policy, format)
+        self.batch.job(
+            "retry-failed",
+            Selection::Failed,
+            self.policy.policy(),
+            format,
+        )
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::{Batch, PolicyArgs};
+use super::args::{Batch, ClosingArgs};
 use crate::db::Selection;
 use crate::report::Format;
 use crate::run::Job;
@@ -12,12 +12,13 @@ use crate::run::Job;
 pub struct SyncArgs {
     #[command(flatten)]
     batch: Batch,
-    /// First make all waiting mappings (of --project) due for a recheck, for example after Weaviate
-    /// lost its index.
+    /// Check everything again, as after Weaviate lost its index.
+    ///
+    /// This first makes all waiting mappings (of --project) due for a recheck.
     #[arg(long, conflicts_with_all = ["mappings", "dry_run"])]
     recheck_now: bool,
     #[command(flatten)]
-    policy: PolicyArgs,
+    policy: ClosingArgs,
 }
 
 impl SyncArgs {
@@ -31,7 +32,9 @@ impl SyncArgs {
         Job {
             discovers: !is_named,
             recheck_now: self.recheck_now,
-            ..self.batch.job("sync", selection, &self.policy, format)
+            ..self
+                .batch
+                .job("sync", selection, self.policy.policy(), format)
         }
     }
 }

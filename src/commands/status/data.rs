@@ -17,14 +17,21 @@ pub struct StatusArgs {
     /// Show only the mappings that failed.
     #[arg(long)]
     pub(super) failed: bool,
-    /// Exit with code 4 if too many mappings are parked or if no sync did its work lately.
+    /// Ask all three services for login, rights and limits.
+    ///
+    /// It changes nothing, and shows the error of a service that does not answer. Run it first after you set the variables.
+    #[arg(long, conflicts_with_all = ["mappings", "projects", "failed", "check"])]
+    pub(super) services: bool,
+    /// Exit with code 4 if a person should look.
+    ///
+    /// That is so if too many mappings are parked, or if no sync did its work lately.
     #[arg(long)]
     pub(super) check: bool,
-    /// With --check: require a sync that did its work within this time, such as 1h.
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration, requires = "check")]
+    /// With --check: require a sync that did its work within this time.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration, requires = "check", hide_short_help = true)]
     pub(super) max_age: Duration,
     /// With --check: tolerate this many parked mappings.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..), requires = "check")]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..), requires = "check", hide_short_help = true)]
     pub(super) max_parked: i64,
 }
 

@@ -4,9 +4,10 @@
 mod rows;
 mod services;
 mod text;
+mod variables;
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -317,7 +318,7 @@ fn an_invalid_command_line_is_exit_code_2_and_changes_nothing() {
                 &[&format!("'{bad}'"), "--limit"],
             );
         }
-        check(&[command, "--limit"], &["--limit <LIMIT>", "required"]);
+        check(&[command, "--limit"], &["--limit <N>", "required"]);
         for bad in ["nonsense", "5", "0s", "-5m", "61m", "3601s", "2years", ""] {
             check(
                 &[command, &format!("--time-budget={bad}")],
@@ -330,7 +331,7 @@ fn an_invalid_command_line_is_exit_code_2_and_changes_nothing() {
             for bad in ["0", "-1", "99999999999999999999", "12a", ""] {
                 check(
                     &[command, &format!("{flag}={bad}")],
-                    &[&format!("'{bad}'"), flag],
+                    &[&format!("'{bad}'"), flag, "is a whole number such as 42"],
                 );
             }
         }
@@ -357,6 +358,18 @@ fn an_invalid_command_line_is_exit_code_2_and_changes_nothing() {
             &["'0'", "--max-attempts"],
         );
     }
+    // It moves no item and makes no recheck.
+    for (flag, value) in [
+        ("--close-reason", "completed"),
+        ("--keep-status", "Review"),
+        ("--ignore-closed-before", "2026-01-31"),
+        ("--recheck-after", "1h"),
+    ] {
+        check(
+            &["push-weaviate", flag, value],
+            &[&format!("unexpected argument '{flag}'")],
+        );
+    }
     check(
         &["retry-failed", "--recheck-now"],
         &["unexpected argument '--recheck-now'"],
@@ -374,57 +387,6 @@ fn an_invalid_command_line_is_exit_code_2_and_changes_nothing() {
         (0, 0)
     );
     assert_eq!(world.database.dump(""), before);
-}
-
-#[test]
-fn an_invalid_policy_variable_is_exit_code_2_and_is_named() {
-    let world = one_closed_issue();
-    let before = world.database.dump("");
-    for (name, value, flag) in [
-        ("AGIRA_WORKER_TIME_BUDGET", "soon", "--time-budget"),
-        ("AGIRA_WORKER_RECHECK_AFTER", "1", "--recheck-after"),
-        ("AGIRA_WORKER_MAX_ATTEMPTS", "0", "--max-attempts"),
-        ("AGIRA_WORKER_KEEP_STATUS", "Review,Bogus", "--keep-status"),
-        ("AGIRA_WORKER_CLOSE_REASON", "bogus", "--close-reason"),
-        (
-            "AGIRA_WORKER_IGNORE_CLOSED_BEFORE",
-            "yesterday",
-            "--ignore-closed-before",
-        ),
-        (
-            "AGIRA_WORKER_REPLACE_FOREIGN",
-            "perhaps",
-            "--replace-foreign",
-        ),
-    ] {
-        let value: OsString = value.into();
-        let run = Run::of(world.command(&["sync"]).env(name, value)).exits(2);
-        assert!(run.stderr.contains(flag), "{}", run.all());
-    }
-    assert_eq!(
-        (
-            world.github.requests().len(),
-            world.weaviate.requests().len()
-        ),
-        (0, 0)
-    );
-    assert_eq!(world.database.dump(""), before);
-}
-
-#[test]
-fn a_boolean_policy_variable_accepts_the_usual_values() {
-    let world = one_closed_issue();
-    for value in ["1", "0", "true", "false", "yes", "no", "on", "off"] {
-        Run::of(
-            world
-                .command(&["sync", "--dry-run"])
-                .env("AGIRA_WORKER_REPLACE_FOREIGN", value),
-        )
-        .exits(0);
-    }
-    world
-        .run(&["sync", "--dry-run", "--replace-foreign"])
-        .exits(0);
 }
 
 #[test]

@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cli", "commands", "config", "logging", "run", "report", "secret", "signal", "watchdog",
         ],
     ),
-    ("cli", &["commands", "report", "run"]),
+    ("cli", &["commands", "config", "report", "run"]),
     (
         "commands",
         &[

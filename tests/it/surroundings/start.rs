@@ -5,6 +5,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
+use agira_worker::cli::Cli;
+use clap::CommandFactory;
+
 use crate::fixtures::one_closed_issue;
 use crate::harness::Run;
 
@@ -187,4 +190,66 @@ fn every_command_names_a_mapping_that_does_not_exist() {
         }
     }
     assert_eq!(world.github.requests().len(), 0);
+}
+
+/// Returns the help of the program and of each command, on a terminal with 80 columns.
+fn help(flag: &str) -> Vec<(&'static str, String)> {
+    let commands = ["", "sync", "push-weaviate", "status", "retry-failed"];
+    let text = |command: &'static str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_agira-worker"));
+        program.env_clear().env("COLUMNS", "80");
+        program.args(command.split_whitespace()).arg(flag);
+        (command, Run::of(&mut program).exits(0).stdout)
+    };
+    commands.map(text).into()
+}
+
+#[test]
+fn the_short_help_fits_on_one_screen_and_has_examples_that_are_valid() {
+    for (command, text) in help("-h") {
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() <= 24, "{command}: {}\n{text}", lines.len());
+        // No description is wrapped.
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.len() <= 80 && !line.starts_with("        ")),
+            "{text}"
+        );
+        let (_, examples) = text.split_once("\nExamples:\n").expect("examples");
+        assert!(examples.lines().count() >= 2, "{text}");
+        for example in examples.lines() {
+            let (line, meaning) = example.trim().split_once("   ").expect("a meaning");
+            assert!(!meaning.is_empty());
+            let parsed = Cli::command().try_get_matches_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_long_help_has_groups_and_no_list_of_values_twice() {
+    for (command, text) in help("--help") {
+        let has = |part: &str| text.lines().any(|line| line == part);
+        assert!(has("Output:") && has("Time and network:"), "{text}");
+        let is_run = !["", "status"].contains(&command);
+        assert_eq!(has("Policy:"), is_run, "{text}");
+        assert!(
+            !text.contains("json: JSON") && !text.contains("values: text"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert!(text.contains("\nExamples:\n"), "{text}");
+    }
+    let (_, text) = help("--help").remove(0);
+    let (_, codes) = text.split_once("\nExit codes:\n").expect("exit codes");
+    for line in codes.lines() {
+        let hangs = line.starts_with("      ");
+        let number = line.split_whitespace().next().unwrap().parse::<u8>();
+        assert_ne!(hangs, number.is_ok(), "{line:?}");
+    }
+    assert!(
+        codes.lines().count() > agira_worker::EXIT_CODES.len(),
+        "{codes}"
+    );
 }
