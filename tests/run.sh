@@ -182,7 +182,9 @@ examine deployment::systemd systemd-analyze
 examine deployment::kubernetes go
 fetch_promtool || true
 examine monitoring::promtool promtool
-examine manual::other_shells zsh fish mandoc groff
+examine manual::zsh zsh
+examine manual::fish fish
+examine manual::the_man_page_tools mandoc groff
 
 if npm exec --yes --package "$containerfile_linter" -- dockerfile-utils --help >/dev/null 2>&1; then
     AGIRA_WORKER_DOCKERFILE_LINTER="npm exec --yes --package $containerfile_linter -- dockerfile-utils lint" \

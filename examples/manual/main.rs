@@ -16,6 +16,7 @@ use clap_mangen::Man;
 
 const README: &str = include_str!("../../README.md");
 const MANUAL: &str = include_str!("README.md");
+const NAME: &str = "agira-worker";
 
 fn main() -> ExitCode {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
@@ -36,7 +37,9 @@ fn write(folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(&man)?;
     std::fs::create_dir_all(&completions)?;
     // `help` prints the same text as --help, so that it needs no page.
-    let mut program = Cli::command().disable_help_subcommand(true);
+    let shown = |command: Command| command.mut_args(|arg| arg.hide_short_help(false));
+    let program = Cli::command().disable_help_subcommand(true);
+    let mut program = shown(program).mut_subcommands(shown);
     program.build();
     let more = roff::section(README, "Environment") + &roff::sections(MANUAL);
     page(&program, &more, &man)?;
@@ -44,9 +47,20 @@ fn write(folder: &Path) -> std::io::Result<()> {
         page(command, "", &man)?;
     }
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "agira-worker", &completions)?;
+        let file = clap_complete::generate_to(shell, &mut Cli::command(), NAME, &completions)?;
+        if shell == Shell::Bash {
+            let script = std::fs::read_to_string(&file)?;
+            std::fs::write(&file, with_labels(&script))?;
+        }
     }
     Ok(())
+}
+
+/// Corrects the labels of the subcommands: clap_complete splits the hyphen of the program's name there, but not where
+/// it chooses the label, so that bash would complete nothing behind a subcommand.
+fn with_labels(script: &str) -> String {
+    let wrong = NAME.replace('-', "__subcmd__");
+    script.replace(&wrong, &NAME.replace('-', "__"))
 }
 
 /// Writes the page of a command, with more sections before its version.
@@ -60,10 +74,11 @@ fn page(command: &Command, more: &str, folder: &Path) -> std::io::Result<()> {
     let mut text = Vec::new();
     page.render(&mut text)?;
     let text = String::from_utf8(text).map_err(std::io::Error::other)?;
-    // mandoc warns about a blank line between two breaks, and readers expect exit codes under this heading.
+    // mandoc warns about a blank line between two breaks, and readers expect these headings.
     let text = text
         .replace(".br\n\n.br\n", ".sp\n")
-        .replace(".SH EXTRA\nExit codes:\n", ".SH \"EXIT STATUS\"\n");
-    let text = text.replace(".SH VERSION\n", &format!("{more}.SH VERSION\n"));
+        .replace(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n")
+        .replace("\n\nExit codes:\n", "\n.SH \"EXIT STATUS\"\n")
+        .replace(".SH VERSION\n", &format!("{more}.SH VERSION\n"));
     std::fs::write(folder.join(page.get_filename()), text)
 }
