@@ -524,24 +524,21 @@ fn the_result_of_a_plan_is_stored_by_a_heap_only_update() {
         [row.get(0), row.get(1)]
     };
     let before = updates();
-    let plan = Plan {
-        actions: vec![
-            Action::RecordState {
-                from: "open".to_owned(),
-                to: "closed",
-            },
-            Action::RememberClose { closed_at: start },
-            Action::RecordMerge {
-                body: Some("What was done".to_owned()),
-                commit: Some("c0ffee".to_owned()),
-                merged_at: Some(start),
-            },
-        ],
-        notes: Vec::new(),
-    };
+    let actions = vec![
+        Action::RecordState {
+            from: "open".to_owned(),
+            to: "closed",
+        },
+        Action::RememberClose { closed_at: start },
+        Action::RecordMerge {
+            body: Some("What was done".to_owned()),
+            commit: Some("c0ffee".to_owned()),
+            merged_at: Some(start),
+        },
+    ];
     let (mut db, _) = Db::connect(&grown.database.worker_url(), Access::ReadWrite).unwrap();
-    db.apply(&claimed, &plan, Some(&outbox(start)), start, hold)
-        .unwrap();
+    let waiting = outbox(start);
+    apply(&mut db, &claimed, (actions, Some(&waiting)), start, hold).unwrap();
     drop(db);
     let after = updates();
     assert_eq!([after[0] - before[0], after[1] - before[1]], [1, 1]);
