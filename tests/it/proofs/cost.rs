@@ -77,6 +77,34 @@ fn the_cost_of_a_first_run_depends_on_pages_and_changed_rows() {
     assert!(cost.statements <= 65, "{} statements", cost.statements);
 }
 
+/// Returns the row versions that were written to all tables, and those of them that are heap-only.
+fn versions(world: &mut World) -> (i64, i64) {
+    // A session that goes on publishes its counts once a second at most.
+    world.execute("SELECT pg_sleep(1.1)");
+    let sum = |column: &str| format!("SELECT sum({column})::bigint FROM pg_stat_user_tables");
+    (
+        world.one(&sum("n_tup_ins + n_tup_upd")),
+        world.one(&sum("n_tup_hot_upd")),
+    )
+}
+
+/// Claim, apply and finish write a row once each.
+#[test]
+fn a_step_writes_no_row_twice() {
+    let mut world = world_of(200);
+    let before = versions(&mut world);
+    world.run(&["sync", "--limit", "200"]).exits(0);
+    let after = versions(&mut world);
+    let (written, heap_only) = (after.0 - before.0, after.1 - before.1);
+    println!("{written} row versions, {heap_only} heap-only");
+    // An issue: its row in each step, its item, two activities. A pull request: its new row, two steps, its link.
+    let rest = 5; // the repository and the record of the run
+    assert!(
+        written <= 200 * 6 + 100 * 4 + rest,
+        "{written} row versions"
+    );
+}
+
 #[test]
 fn checking_one_more_unchanged_mapping_costs_no_statement() {
     let world = world_of(200);
