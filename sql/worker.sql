@@ -202,4 +202,7 @@ CREATE TABLE IF NOT EXISTS worker_pause (
     count int NOT NULL DEFAULT 1
 );
 
+-- The program reads the version, which is that of src/db/schema.rs, and does not start with another one.
+COMMENT ON TABLE worker_run IS 'agira-worker schema 1: one row per run, the last 1,000 of each command';
+
 COMMIT;

@@ -32,6 +32,16 @@ const INTEGER: &str = "bigint|integer|smallint";
 const TEXT: &str = "text|character varying|character|citext";
 const TIME: &str = "timestamp with time zone";
 
+/// The version of `sql/worker.sql` with which this program works. A change of that file that a
+/// database must have raises both.
+const VERSION: u32 = 1;
+
+/// The beginning of the comment on `worker_run`; the version follows.
+const MARK: &str = "agira-worker schema ";
+
+/// The command that brings a database up to date.
+const INSTALL: &str = "run as the owner of Agira's tables: psql -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f sql/worker.sql";
+
 impl Db {
     /// Connects, checks the schema and returns PostgreSQL's time (UTC) as the start of the run. The
     /// error names the remedy if PostgreSQL is unreachable, or lacks Agira's tables or
@@ -43,7 +53,8 @@ impl Db {
         Ok((db, now))
     }
 
-    /// Checks that the database has every column that a statement needs, with a type that it knows.
+    /// Checks that the database has every column that a statement needs, with a type that it knows,
+    /// and the version of our schema that this program knows.
     fn check_schema(&mut self) -> Result<()> {
         let pairs = privileges().flat_map(|needed| {
             let pair = move |column| (needed.table, column);
@@ -51,8 +62,11 @@ impl Db {
         });
         let (tables, columns): (Vec<&str>, Vec<&str>) = pairs.unzip();
         let expected: Vec<&str> = columns.iter().map(|column| types(column)).collect();
-        // A domain is read like the type on which it is based.
-        let sql = "/* check_schema */ SELECT t.name || '.' || t.col AS name, format_type(y.type, NULL) AS type, t.expected
+        // A domain is read like the type on which it is based. The first row has the version, and
+        // names nothing.
+        let sql = "/* check_schema */ SELECT NULL AS name, obj_description(to_regclass('worker_run'), 'pg_class') AS type, NULL AS expected,
+                0 AS position
+             UNION ALL SELECT t.name || '.' || t.col, format_type(y.type, NULL), t.expected, t.position
              FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS t(name, col, expected, position)
              LEFT JOIN pg_attribute a ON a.attrelid = to_regclass(t.name) AND a.attname = t.col AND NOT a.attisdropped
              LEFT JOIN LATERAL (SELECT CASE WHEN typtype = 'd' THEN typbasetype ELSE oid END AS type
@@ -62,12 +76,15 @@ impl Db {
         let rows = self
             .query(sql, &[&tables, &columns, &expected])
             .context("cannot read the database's catalogue")?;
-        let (mut missing, mut unfit) = (Vec::new(), Vec::new());
+        let (mut missing, mut unfit, mut comment) = (Vec::new(), Vec::new(), None);
         for row in &rows {
-            let name: String = row.get("name")?;
-            match row.get::<Option<String>>("type")? {
-                None => missing.push(name),
-                Some(kind) => unfit.push((name, kind, row.get::<String>("expected")?)),
+            let kind: Option<String> = row.get("type")?;
+            match (row.get::<Option<String>>("name")?, kind) {
+                (None, found) => comment = found,
+                (Some(name), None) => missing.push(name),
+                (Some(name), Some(kind)) => {
+                    unfit.push((name, kind, row.get::<String>("expected")?));
+                }
             }
         }
         let names = tables.iter().zip(&columns);
@@ -77,6 +94,7 @@ impl Db {
             self.check_usage()?;
         }
         check_missing(&missing, agiras)?;
+        check_version(comment.as_deref(), &missing)?;
         if let Some((name, kind, expected)) = unfit.first() {
             let (table, column) = name.split_once('.').unwrap_or_default();
             let (expected, whose) = (expected.replace('|', " or "), owner(name));
@@ -131,10 +149,10 @@ fn owner(name: &str) -> &'static str {
     }
 }
 
-/// Reports the first missing column; `agiras` is the number of Agira's columns that are needed.
+/// Reports the first missing column of Agira; `agiras` is the number of its columns that are
+/// needed.
 fn check_missing(missing: &[String], agiras: usize) -> Result<()> {
-    let (ours, lacking): (Vec<&String>, Vec<&String>) =
-        missing.iter().partition(|name| is_ours(name));
+    let lacking: Vec<&String> = missing.iter().filter(|name| !is_ours(name)).collect();
     if let Some(first) = lacking.first() {
         if lacking.len() == agiras {
             bail!(
@@ -146,10 +164,64 @@ fn check_missing(missing: &[String], agiras: usize) -> Result<()> {
              that supports this version of Agira"
         );
     }
-    if let Some(first) = ours.first() {
-        bail!(
-            "the database lacks {first}; run as the owner of Agira's tables: psql -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f sql/worker.sql"
-        );
-    }
     Ok(())
+}
+
+/// Compares the version of our schema with the program's; `missing` are columns that are missing.
+fn check_version(comment: Option<&str>, missing: &[String]) -> Result<()> {
+    let version = comment.and_then(version);
+    match version {
+        Some(found) if found > VERSION => bail!(
+            "this program is older than the database: sql/worker.sql of version {found} was run, and this program knows \
+             version {VERSION}; use the version of agira-worker that came with that file"
+        ),
+        Some(VERSION) if missing.is_empty() => Ok(()),
+        Some(found) if missing.is_empty() => bail!(
+            "the database has version {found} of our tables, and this program needs version {VERSION}; {INSTALL}"
+        ),
+        None if missing.is_empty() => bail!(
+            "the comment on the table worker_run names no version of our tables, because they are older than this \
+             program, or were restored without comments; {INSTALL}"
+        ),
+        Some(_) | None => {
+            let first = missing.first().map_or("", String::as_str);
+            bail!("the database lacks {first}; {INSTALL}")
+        }
+    }
+}
+
+/// Returns the version that a comment names.
+fn version(comment: &str) -> Option<u32> {
+    let rest = comment.strip_prefix(MARK)?;
+    let end = rest.find(|letter: char| !letter.is_ascii_digit());
+    rest[..end.unwrap_or(rest.len())].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worker_sql_sets_the_version_of_this_program_last() {
+        let file = include_str!("../../sql/worker.sql");
+        let (before, last) = file
+            .rsplit_once("COMMENT ON TABLE worker_run IS '")
+            .unwrap();
+        assert_eq!(version(last), Some(VERSION));
+        assert!(!before.contains(MARK), "it is set once");
+        assert_eq!(last.matches(';').count(), 2, "only COMMIT follows: {last}");
+    }
+
+    #[test]
+    fn a_version_is_read_from_a_comment() {
+        for (comment, expected) in [
+            ("agira-worker schema 12: one row per run", Some(12)),
+            ("agira-worker schema 7", Some(7)),
+            ("agira-worker schema 99999999999999999999", None),
+            ("agira-worker schema ", None),
+            ("the runs", None),
+        ] {
+            assert_eq!(version(comment), expected, "{comment:?}");
+        }
+    }
 }

@@ -288,6 +288,53 @@ fn a_column_of_an_unknown_type_is_named_before_any_request() {
     }
 }
 
+/// An upgrade may change only an index or a constraint, which no column shows.
+#[test]
+fn another_version_of_our_schema_is_named_before_any_request() {
+    let mut life = after_a_run();
+    life.world.github.clear_log();
+    life.world.weaviate.clear_log();
+    for (change, said) in [
+        (
+            "COMMENT ON TABLE worker_run IS 'agira-worker schema 0: runs'",
+            "the database has version 0 of our tables, and this program needs version",
+        ),
+        (
+            "COMMENT ON TABLE worker_run IS NULL",
+            "the comment on the table worker_run names no version",
+        ),
+        (
+            "COMMENT ON TABLE worker_run IS 'agira-worker schema 99'",
+            "this program is older than the database: sql/worker.sql of version 99 was run",
+        ),
+        (
+            "COMMENT ON TABLE worker_run IS 'agira-worker schema 99'; ALTER TABLE worker_run DROP COLUMN stopped_by",
+            "this program is older than the database: sql/worker.sql of version 99 was run",
+        ),
+        (
+            "COMMENT ON TABLE worker_run IS NULL",
+            "the database lacks worker_run.stopped_by; run: psql",
+        ),
+    ] {
+        life.world.execute(change);
+        for command in ["sync", "status"] {
+            let run = life.world.run(&[command]).exits(1).logs(said);
+            assert_eq!(
+                run.all().contains("-f sql/worker.sql"),
+                !said.contains("older"),
+                "{}",
+                run.all()
+            );
+        }
+    }
+    let requests = life.world.github.requests().len() + life.world.weaviate.requests().len();
+    assert_eq!(requests, 0);
+    life.world
+        .execute("ALTER TABLE worker_run ADD COLUMN stopped_by text");
+    life.world.database.install();
+    life.still_works();
+}
+
 #[test]
 fn an_upgrade_gives_times_without_end_an_end() {
     let mut life = after_a_run();

@@ -27,6 +27,8 @@ pub fn catalog(client: &mut Client) -> BTreeSet<String> {
          FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
         "SELECT format('index: %s', pg_get_indexdef(indexrelid)) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
          WHERE c.relnamespace = 'public'::regnamespace",
+        "SELECT format('comment on %s %s: %s', objoid::regclass, objsubid, description) FROM pg_description d JOIN pg_class c ON c.oid = d.objoid
+         WHERE d.classoid = 'pg_class'::regclass AND c.relnamespace = 'public'::regnamespace",
         "SELECT format('trigger %s on %s', tgname, tgrelid::regclass) FROM pg_trigger WHERE NOT tgisinternal",
         "SELECT format('function %s', oid::regprocedure) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
     ];
@@ -176,7 +178,10 @@ fn worker_sql_only_adds_optional_parts_with_our_prefix() {
     let added: Vec<&String> = after.difference(&before).collect();
     assert!(added.len() > 40, "{added:#?}");
     for line in added {
-        assert!(line.contains("worker_"), "not ours: {line}");
+        assert!(
+            line.contains("worker_") || line.contains(": agira-worker: "),
+            "not ours: {line}"
+        );
         if line.starts_with("column core_") {
             assert!(line.contains(".worker_"), "not ours: {line}");
             assert!(
