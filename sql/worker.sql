@@ -202,6 +202,37 @@ CREATE TABLE IF NOT EXISTS worker_pause (
     count int NOT NULL DEFAULT 1
 );
 
+COMMENT ON COLUMN core_externalissuemapping.worker_due_at IS
+    'agira-worker: when the row is to be checked (UTC); NULL without a reason';
+COMMENT ON COLUMN core_externalissuemapping.worker_recheck_at IS
+    'agira-worker: when the row is checked again without a reason (UTC)';
+COMMENT ON COLUMN core_externalissuemapping.worker_claim IS
+    'agira-worker: id of the run that works on the row now; NULL if none does';
+COMMENT ON COLUMN core_externalissuemapping.worker_claimed_until IS
+    'agira-worker: when that run counts as dead (UTC)';
+COMMENT ON COLUMN core_externalissuemapping.worker_attempts IS
+    'agira-worker: number of failures since the last success';
+COMMENT ON COLUMN core_externalissuemapping.worker_error IS
+    'agira-worker: the last failure; NULL if the last check succeeded';
+COMMENT ON COLUMN core_externalissuemapping.worker_error_at IS
+    'agira-worker: time of the last failure (UTC)';
+COMMENT ON COLUMN core_externalissuemapping.worker_checked_at IS
+    'agira-worker: when GitHub was last asked about the row (UTC, GitHub''s clock)';
+COMMENT ON COLUMN core_externalissuemapping.worker_external_updated_at IS
+    'agira-worker: updatedAt on GitHub at the last successful check (UTC)';
+COMMENT ON COLUMN core_externalissuemapping.worker_closed_at IS
+    'agira-worker: closedAt on GitHub of the last closing that was handled (UTC)';
+COMMENT ON COLUMN core_externalissuemapping.worker_outbox IS
+    'agira-worker: the objects that Weaviate has not confirmed; NULL if there are none';
+COMMENT ON COLUMN core_externalissuemapping.worker_pushed_at IS
+    'agira-worker: when Weaviate last confirmed all objects of the row (UTC)';
+COMMENT ON COLUMN core_externalissuemapping.worker_delivery_attempts IS
+    'agira-worker: number of times that Weaviate rejected worker_outbox';
+COMMENT ON COLUMN core_externalissuemapping.worker_delivery_error IS
+    'agira-worker: why Weaviate rejected worker_outbox; NULL if it did not';
+COMMENT ON COLUMN core_externalissuemapping.worker_delivery_at IS
+    'agira-worker: when worker_outbox is delivered (UTC); 1970 if that was not tried yet; NULL without one';
+
 -- The program reads the version, which is that of src/db/schema.rs, and does not start with another one.
 COMMENT ON TABLE worker_run IS 'agira-worker schema 1: one row per run, the last 1,000 of each command';
 

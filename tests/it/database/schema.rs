@@ -198,6 +198,20 @@ fn worker_sql_only_adds_optional_parts_with_our_prefix() {
     }
 }
 
+/// A person who looks at Agira's table with psql sees what our columns are for.
+#[test]
+fn each_of_our_columns_in_agiras_table_has_a_comment_and_no_other_one() {
+    let database = Database::create();
+    let sql = "SELECT attname::text, col_description(attrelid, attnum) FROM pg_attribute
+        WHERE attrelid = 'core_externalissuemapping'::regclass AND attnum > 0 AND NOT attisdropped";
+    let columns = database.client().query(sql, &[]).unwrap();
+    for row in columns {
+        let (name, comment): (String, Option<String>) = (row.get(0), row.get(1));
+        let is_ours = comment.is_some_and(|comment| comment.starts_with("agira-worker: "));
+        assert_eq!(is_ours, name.starts_with("worker_"), "{name}");
+    }
+}
+
 #[test]
 fn uninstall_sql_removes_exactly_what_worker_sql_added() {
     let database = Database::agira_only();
