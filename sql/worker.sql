@@ -6,6 +6,9 @@
 -- Every added name starts with worker_. Every added column is nullable or has a database default, so that Django's own
 -- statements still work. sql/uninstall.sql removes exactly what this file adds.
 
+-- The first transaction keeps Agira out of its table for milliseconds. The second one builds indexes: meanwhile Agira can read
+-- the table, and writes to it wait. If a part fails, the program does not start, because the version is set last.
+
 BEGIN;
 
 -- An ALTER TABLE that waits for a lock blocks every later statement on the table. It is better to give up and try again later.
@@ -44,7 +47,7 @@ BEGIN
                 AND (worker_claim IS NULL) = (worker_claimed_until IS NULL)
                 AND (worker_error IS NULL) = (worker_error_at IS NULL)
                 AND worker_attempts >= 0
-            );
+            ) NOT VALID;
     END IF;
 END
 $$;
@@ -52,7 +55,8 @@ $$;
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'core_externalissuemapping'::regclass AND conname = 'worker_mapping_finite') THEN
-        -- A row with -infinity or infinity gets a time that a person may have meant. What was recorded is asked for again.
+        -- A row with -infinity or infinity gets a time that a person may have meant. What was recorded is asked for again. Before
+        -- the first installation is complete, there is none, and reading the whole table would only keep Agira waiting.
         UPDATE core_externalissuemapping SET
             worker_due_at = CASE WHEN NOT isfinite(worker_due_at) THEN now() ELSE worker_due_at END,
             worker_recheck_at = CASE WHEN NOT isfinite(worker_recheck_at) THEN now() ELSE worker_recheck_at END,
@@ -63,16 +67,17 @@ BEGIN
             worker_closed_at = CASE WHEN isfinite(worker_closed_at) THEN worker_closed_at END,
             worker_pushed_at = CASE WHEN isfinite(worker_pushed_at) THEN worker_pushed_at END,
             worker_delivery_at = CASE WHEN isfinite(worker_delivery_at) THEN worker_delivery_at END
-        WHERE NOT isfinite(worker_due_at) OR NOT isfinite(worker_recheck_at) OR NOT isfinite(worker_claimed_until)
+        WHERE to_regclass('worker_run') IS NOT NULL
+            AND (NOT isfinite(worker_due_at) OR NOT isfinite(worker_recheck_at) OR NOT isfinite(worker_claimed_until)
             OR NOT isfinite(worker_error_at) OR NOT isfinite(worker_checked_at) OR NOT isfinite(worker_external_updated_at)
-            OR NOT isfinite(worker_closed_at) OR NOT isfinite(worker_pushed_at) OR NOT isfinite(worker_delivery_at);
+            OR NOT isfinite(worker_closed_at) OR NOT isfinite(worker_pushed_at) OR NOT isfinite(worker_delivery_at));
         -- A claim without an end would never become a suspect, and a due time without an end would never come.
         ALTER TABLE core_externalissuemapping
             ADD CONSTRAINT worker_mapping_finite CHECK (
                 isfinite(worker_due_at) AND isfinite(worker_recheck_at) AND isfinite(worker_claimed_until)
                 AND isfinite(worker_error_at) AND isfinite(worker_checked_at) AND isfinite(worker_external_updated_at)
                 AND isfinite(worker_closed_at) AND isfinite(worker_pushed_at) AND isfinite(worker_delivery_at)
-            );
+            ) NOT VALID;
     END IF;
 END
 $$;
@@ -82,35 +87,43 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'core_externalissuemapping'::regclass AND conname = 'worker_mapping_outbox') THEN
         -- In earlier versions, an outbox that was not tried yet had no time.
         UPDATE core_externalissuemapping SET worker_delivery_at = CASE WHEN worker_outbox IS NOT NULL THEN 'epoch'::timestamptz END
-        WHERE (worker_outbox IS NULL) <> (worker_delivery_at IS NULL);
+        WHERE to_regclass('worker_run') IS NOT NULL AND (worker_outbox IS NULL) <> (worker_delivery_at IS NULL);
         -- The time finds the outbox. A run that replaces the outbox of a row sets the time together with the end of its claim.
         ALTER TABLE core_externalissuemapping
-            ADD CONSTRAINT worker_mapping_outbox CHECK (worker_claim IS NOT NULL OR (worker_outbox IS NULL) = (worker_delivery_at IS NULL));
+            ADD CONSTRAINT worker_mapping_outbox CHECK (worker_claim IS NOT NULL OR (worker_outbox IS NULL) = (worker_delivery_at IS NULL))
+            NOT VALID;
     END IF;
 END
 $$;
+
+-- Indexes of earlier versions.
+DROP INDEX IF EXISTS worker_mapping_claimed, worker_mapping_held, worker_mapping_outbox, worker_mapping_delivery,
+    worker_mapping_failed, worker_mapping_never_pushed, worker_mapping_never_synced, worker_mapping_address, worker_mapping_url,
+    worker_mapping_page;
+
+COMMIT;
+
+BEGIN;
+
+SET LOCAL lock_timeout = '5s';
 
 -- One partial index for each part of the claim, and one for each other set of rows that a run or `status` selects.
 CREATE INDEX IF NOT EXISTS worker_mapping_due ON core_externalissuemapping (worker_due_at, id)
     WHERE worker_claim IS NULL AND worker_due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_recheck ON core_externalissuemapping (worker_recheck_at, id)
     WHERE worker_claim IS NULL AND worker_due_at IS NULL AND worker_recheck_at IS NOT NULL;
-DROP INDEX IF EXISTS worker_mapping_claimed, worker_mapping_held;
 CREATE INDEX IF NOT EXISTS worker_mapping_lease ON core_externalissuemapping (worker_claimed_until, id)
     WHERE worker_claim IS NOT NULL;
 -- The order of delivery: outboxes that were never tried come first. The outbox itself is in no condition of an index, so that
 -- PostgreSQL can store the result of a plan without new entries in all indexes (a heap-only update).
-DROP INDEX IF EXISTS worker_mapping_outbox, worker_mapping_delivery;
 CREATE INDEX IF NOT EXISTS worker_mapping_delivery_at ON core_externalissuemapping (worker_delivery_at, id)
     WHERE worker_delivery_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_rejected ON core_externalissuemapping (worker_delivery_at, id)
     WHERE worker_delivery_error IS NOT NULL;
-DROP INDEX IF EXISTS worker_mapping_failed;
 CREATE INDEX IF NOT EXISTS worker_mapping_failed_at ON core_externalissuemapping (worker_error_at, id)
     WHERE worker_error IS NOT NULL;
 -- `status` counts the rows without a successful fetch in the same index, and those of them that `push-weaviate` pushed in the
 -- next one, which is nearly empty.
-DROP INDEX IF EXISTS worker_mapping_never_pushed, worker_mapping_never_synced;
 CREATE INDEX IF NOT EXISTS worker_mapping_unpushed ON core_externalissuemapping (id) INCLUDE (worker_external_updated_at)
     WHERE worker_pushed_at IS NULL;
 CREATE INDEX IF NOT EXISTS worker_mapping_unsynced ON core_externalissuemapping (id)
@@ -118,8 +131,13 @@ CREATE INDEX IF NOT EXISTS worker_mapping_unsynced ON core_externalissuemapping 
 -- Discovery finds rows with a wrong github_id by their address; an index of hashes has a fifth of the size of one of addresses.
 -- Names and addresses are in lower case as the program makes it, whatever the collation of the database is: in Turkish, the
 -- lower case of I is another letter.
-DROP INDEX IF EXISTS worker_mapping_address, worker_mapping_url, worker_mapping_page;
 CREATE INDEX IF NOT EXISTS worker_mapping_address_hash ON core_externalissuemapping (hashtextextended(lower(html_url COLLATE "C"), 0));
+
+-- The rows that were there before the constraints.
+ALTER TABLE core_externalissuemapping
+    VALIDATE CONSTRAINT worker_mapping_class,
+    VALIDATE CONSTRAINT worker_mapping_finite,
+    VALIDATE CONSTRAINT worker_mapping_outbox;
 
 -- What people decided about an item: their changes of its status have an actor.
 CREATE INDEX IF NOT EXISTS worker_activity_decision ON core_activity (target_object_id, created_at)
