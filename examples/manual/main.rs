@@ -78,7 +78,8 @@ fn page(command: &Command, more: &str, folder: &Path) -> std::io::Result<()> {
     let text = text
         .replace(".br\n\n.br\n", ".sp\n")
         .replace(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n")
-        .replace("\n\nExit codes:\n", "\n.SH \"EXIT STATUS\"\n")
-        .replace(".SH VERSION\n", &format!("{more}.SH VERSION\n"));
+        .replace("\n\nExit codes:\n", "\n.SH \"EXIT STATUS\"\n");
+    let text = roff::with_tags(&text);
+    let text = text.replace(".SH VERSION\n", &format!("{more}.SH VERSION\n"));
     std::fs::write(folder.join(page.get_filename()), text)
 }

@@ -19,14 +19,31 @@ pub fn section(document: &str, heading: &str) -> String {
     sections(&format!("\n## {}\n", part.unwrap_or_default()))
 }
 
+/// Returns the page with each exit code as a tag beside its meaning, so that long lines are indented.
+pub fn with_tags(page: &str) -> String {
+    let lines = page.split('\n').map(|line| {
+        let code = line
+            .strip_prefix("  ")
+            .and_then(|rest| rest.split_once(' '));
+        match code {
+            Some((code, meaning)) if code.parse::<u8>().is_ok() => {
+                format!(".TP 6\n{code}\n{}", meaning.trim_start())
+            }
+            _ => line.to_owned(),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// A page that grows with each event of the Markdown.
 #[derive(Default)]
 struct Page {
     roff: String,
     /// Text of the heading, paragraph or cell that is being read.
     text: String,
-    /// Macro before the next paragraph, if it is the first one of a list item.
-    item: Option<&'static str>,
+    /// Macro before the next paragraph, if it is the first one of a section or list item.
+    first: Option<&'static str>,
+    heads: Vec<String>,
     cells: Vec<String>,
 }
 
@@ -44,7 +61,7 @@ impl Page {
 
     fn start(&mut self, tag: &Tag<'_>) {
         match tag {
-            Tag::Item => self.item = Some(".IP \\(bu 2\n"),
+            Tag::Item => self.first = Some(".IP \\(bu 2\n"),
             Tag::Strong => self.text.push_str("\\fB"),
             Tag::Emphasis => self.text.push_str("\\fI"),
             _ => {}
@@ -56,10 +73,12 @@ impl Page {
             TagEnd::Heading(HeadingLevel::H2) => {
                 let name = self.take().to_uppercase();
                 self.roff.push_str(&format!(".SH \"{name}\"\n"));
+                self.first = Some("");
             }
             TagEnd::Heading(_) => {
                 let name = self.take();
                 self.roff.push_str(&format!(".SS \"{name}\"\n"));
+                self.first = Some("");
             }
             TagEnd::Paragraph => self.paragraph(),
             // The items of a dense list have no paragraphs.
@@ -73,7 +92,7 @@ impl Page {
                 let cell = self.take();
                 self.cells.push(cell);
             }
-            TagEnd::TableHead => self.cells.clear(),
+            TagEnd::TableHead => self.heads = std::mem::take(&mut self.cells),
             TagEnd::TableRow => self.row(),
             TagEnd::Strong | TagEnd::Emphasis => self.text.push_str("\\fR"),
             _ => {}
@@ -82,17 +101,25 @@ impl Page {
 
     fn paragraph(&mut self) {
         let text = self.take();
-        self.roff.push_str(self.item.take().unwrap_or(".PP\n"));
+        self.roff.push_str(self.first.take().unwrap_or(".PP\n"));
         self.roff.push_str(&format!("{text}\n"));
     }
 
-    /// Writes the first cell as a tag, and the others below it.
+    /// Writes the first cell as a tag, and the others below it, with their heads if there are several.
     fn row(&mut self) {
-        let mut cells = self.cells.drain(..).filter(|cell| !cell.is_empty());
-        let first = cells.next().unwrap_or_default();
-        let rest: Vec<String> = cells.collect();
-        let rest = rest.join("\n.br\n");
-        self.roff.push_str(&format!(".TP\n{first}\n{rest}\n"));
+        self.first = None;
+        let cells = std::mem::take(&mut self.cells);
+        let Some((tag, others)) = cells.split_first() else {
+            return;
+        };
+        let named = others.iter().zip(self.heads.iter().skip(1));
+        let lines = named.map(|(cell, head)| match others.len() {
+            1 => cell.clone(),
+            _ => format!("{head}: {cell}"),
+        });
+        let lines: Vec<String> = lines.collect();
+        let lines = lines.join("\n.br\n");
+        self.roff.push_str(&format!(".TP\n{tag}\n{lines}\n"));
     }
 
     fn take(&mut self) -> String {

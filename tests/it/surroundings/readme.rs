@@ -70,6 +70,12 @@ fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
         .collect()
 }
 
+/// What is longer is read by nobody who only wants to start.
+#[test]
+fn the_readme_has_at_most_200_lines() {
+    assert!(README.lines().count() <= 200);
+}
+
 #[test]
 fn the_exit_codes_of_readme_and_program_are_the_same() {
     let expected: Vec<_> = EXIT_CODES
