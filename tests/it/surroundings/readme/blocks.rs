@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
 done
 exec /usr/bin/install "${args[@]}""#;
 
-const USERADD: &str = r#"[ "$*" = '--system agira-worker' ]"#;
+const USERADD: &str = r#"[ "$*" = '--system --user-group agira-worker' ]"#;
 
 const GIT: &str = r#"[ "$*" = "tag v$VERSION" ]"#;
 
