@@ -83,6 +83,9 @@ pub struct RepositoryState {
     pub polled_at: Option<DateTime<Utc>>,
     /// Error of the last poll.
     pub error: Option<String>,
+    /// Time of that error (UTC), if the repository cannot be read because of it.
+    #[serde(skip_serializing)]
+    pub error_at: Option<DateTime<Utc>>,
     /// Due mappings with an address in this repository.
     pub due: i64,
 }
@@ -113,6 +116,8 @@ pub struct Counts {
     pub never_synced: i64,
     /// Waiting mappings whose recheck time has come.
     pub to_recheck: i64,
+    /// Mappings that failed and are not parked.
+    pub failing: i64,
     /// Outboxes.
     pub weaviate: Pending,
 }
@@ -155,13 +160,17 @@ pub struct Overview {
 /// The number of mappings that `status` names of those that failed for the same reason.
 const SHOWN_IDS: usize = 5;
 
+/// What an error may call its mapping: `owner/name#12`, or its object in Weaviate.
+const NAMED_IN_ERRORS: &str =
+    "[A-Za-z0-9._-]+/[A-Za-z0-9._-]+#[0-9]+|(item|github_issue|github_pr):[0-9]+";
+
 /// The number of runs that `status` shows.
 const RUNS: i64 = 5;
 
 /// Each count with its condition. Each condition but the first is that of a small index. Parameter
 /// $3 is the time now.
 #[rustfmt::skip]
-const COUNTED: [(&str, &str); 10] = [
+const COUNTED: [(&str, &str); 11] = [
     ("total", "true"),
     ("in_work", "m.worker_claim IS NOT NULL"),
     ("due", "m.worker_claim IS NULL AND m.worker_due_at <= $3"),
@@ -170,6 +179,7 @@ const COUNTED: [(&str, &str); 10] = [
     ("to_recheck", "m.worker_claim IS NULL AND m.worker_due_at IS NULL AND m.worker_recheck_at <= $3"),
     ("unsynced", "m.worker_pushed_at IS NULL AND m.worker_external_updated_at IS NULL"),
     ("pushed_unsynced", "m.worker_pushed_at IS NOT NULL AND m.worker_external_updated_at IS NULL"),
+    ("failed", "m.worker_error IS NOT NULL"),
     ("outboxes", "m.worker_delivery_at IS NOT NULL"),
     ("rejected", "m.worker_delivery_error IS NOT NULL"),
 ];
@@ -255,6 +265,7 @@ impl Db {
             totals,
             never_synced: count("unsynced")? + count("pushed_unsynced")?,
             to_recheck: count("to_recheck")?,
+            failing: (count("failed")? - parked).max(0),
             weaviate: Pending {
                 pending: count("outboxes")?,
                 rejected: count("rejected")?,
@@ -299,7 +310,8 @@ impl Db {
         failures.collect()
     }
 
-    /// Groups the mappings with an error by its text, the latest first; `most` bounds the groups.
+    /// Groups the mappings with an error by its text, in which "it" replaces what each is called,
+    /// the largest group first; `most` bounds the groups.
     pub fn causes(
         &mut self,
         projects: &[i64],
@@ -308,11 +320,12 @@ impl Db {
     ) -> Result<Vec<Cause>> {
         let narrowed = narrowed(projects, mappings);
         let sql = format!(
-            "/* causes */ SELECT jsonb_build_object('error', m.worker_error, 'count', count(*), 'error_at', max(m.worker_error_at),
+            "/* causes */ SELECT jsonb_build_object('error', m.error, 'count', count(*), 'error_at', max(m.worker_error_at),
                 'mapping_ids', (array_agg(m.id ORDER BY m.worker_error_at DESC, m.id))[1:{SHOWN_IDS}],
                 'failures', sum(count(*)) OVER ())
-             FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL AND {narrowed}
-             GROUP BY m.worker_error ORDER BY max(m.worker_error_at) DESC, m.worker_error LIMIT $3"
+             FROM (SELECT m.id, m.worker_error_at, regexp_replace(m.worker_error, '{NAMED_IN_ERRORS}', 'it', 'g') AS error
+                FROM core_externalissuemapping m WHERE m.worker_error IS NOT NULL AND {narrowed}) m
+             GROUP BY m.error ORDER BY count(*) DESC, max(m.worker_error_at) DESC, m.error LIMIT $3"
         );
         let parameters: Parameters<'_> = &[&projects, &mappings, &most];
         self.decoded("grouping the failures", &sql, parameters)

@@ -233,3 +233,113 @@ fn cut(text: &str, width: usize) -> String {
     }
     format!("{}…", kept.trim_end())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::display::Member;
+    use super::*;
+
+    fn screen(width: u16, is_terminal: bool) -> Screen {
+        Screen::for_test((width > 0).then_some(width), is_terminal)
+    }
+
+    fn row(subject: &str, what: &str, why: &str) -> Row {
+        Row {
+            subject: subject.to_owned(),
+            what: what.to_owned(),
+            why: why.to_owned(),
+            is_minor: false,
+        }
+    }
+
+    /// Returns a result of that many items, with long and wide texts.
+    fn display(items: i64) -> Display {
+        let blocks = (1..=items).map(|item| Block {
+            item,
+            title: "壊れた title that is longer than its column, and more".to_owned(),
+            rows: vec![
+                row(
+                    "acme/shop#12",
+                    "Working → Testing",
+                    "closed 2 h ago as completed",
+                ),
+                row(
+                    "+ an-organization/with-a-long-name#123456",
+                    "pull request linked",
+                    "merged",
+                ),
+                row("+ Weaviate", "item, issue, pull request", ""),
+                row(
+                    "acme/shop#12",
+                    "keeps its GitHub id: row 3 has 5000000001, which is a long text",
+                    "",
+                ),
+            ],
+            explained: Vec::new(),
+        });
+        let members = (1..=items).map(|item| Member {
+            item,
+            title: "壊れた".to_owned(),
+            reference: "acme/shop#9".to_owned(),
+            next: "parked".to_owned(),
+        });
+        Display {
+            blocks: blocks.collect(),
+            failures: vec![Group {
+                heading: "3 failed: it was deleted on GitHub; delete the mapping, or correct its html_url".to_owned(),
+                members: members.collect(),
+            }],
+            summary: "8 mappings synced".to_owned(),
+            ..Display::default()
+        }
+    }
+
+    fn lines(display: &Display, screen: &Screen) -> Vec<String> {
+        let lines = draw(display, screen).into_iter();
+        lines.map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        for width in [40, 60, 80, 109, 110, 200] {
+            for line in lines(&display(3), &screen(width, false)) {
+                assert!(display_width(&line) <= width.into(), "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn columns_hold_where_they_fit() {
+        for (width, is_wide) in [(80, false), (200, true), (0, true)] {
+            let lines = lines(&display(2), &screen(width, false));
+            let starts = lines
+                .iter()
+                .filter_map(|line| line.find("Working → Testing"));
+            let starts: Vec<usize> = starts.collect();
+            assert!(starts.len() == 2 && starts[0] == starts[1], "{lines:#?}");
+            assert_eq!(lines[0].contains("Working"), is_wide, "{lines:#?}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_gets_as_many_items_as_a_usual_run_has_and_a_file_gets_all() {
+        let count = |lines: &[String]| lines.iter().filter(|one| one.starts_with("item ")).count();
+        let (file, terminal) = (screen(80, false), screen(80, true));
+        assert_eq!(count(&lines(&display(1000), &file)), 1000);
+        let shown = lines(&display(1000), &terminal);
+        assert_eq!(count(&shown), 50);
+        for rest in [
+            "  ... and 950 more items change: `| cat` shows all of them",
+            "  ... and 980 more mappings: `| cat` shows all of them",
+        ] {
+            assert!(shown.iter().any(|line| line == rest), "{shown:#?}");
+        }
+    }
+
+    #[test]
+    fn a_title_is_cut_by_its_width() {
+        assert_eq!(cut("壊れた", 6), "壊れた");
+        assert_eq!(cut("壊れた", 5), "壊れ…");
+        assert_eq!(cut("壊れた", 4), "壊…");
+    }
+}

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::words::when;
 use crate::core::model::{CloseReason, Details, Item, ItemId, ItemStatus, Mapping, Snapshot};
 use crate::core::note::Note;
 use crate::core::text::{quoted, timestamp};
@@ -161,7 +162,7 @@ pub fn schedule(mapping: &Mapping, now: DateTime<Utc>) -> String {
         return "its row would be inserted, and checked by the same run".to_owned();
     }
     if let Some(until) = mapping.claimed_until {
-        let (attempts, end) = (mapping.attempts, timestamp(until));
+        let (attempts, end) = (mapping.attempts, when(until, now));
         return match until < now {
             true => format!(
                 "in work by a run that died; its claim expired {end}: \
@@ -171,13 +172,13 @@ pub fn schedule(mapping: &Mapping, now: DateTime<Utc>) -> String {
         };
     }
     match (mapping.due_at, mapping.recheck_at) {
-        (Some(due), _) if due <= now => format!("due since {}", timestamp(due)),
-        (Some(due), _) => format!("not due before {} (backing off)", timestamp(due)),
+        (Some(due), _) if due <= now => format!("due since {}", when(due, now)),
+        (Some(due), _) => format!("not due before {} (backing off)", when(due, now)),
         (None, Some(recheck)) if recheck > now && mapping.error.is_some() => {
             "not due: it waits until its repository can be read".to_owned()
         }
         (None, Some(recheck)) => {
-            format!("not due; next recheck at {}", timestamp(recheck))
+            format!("not due; next recheck at {}", when(recheck, now))
         }
         (None, None) => {
             "parked: checked again when it changes on GitHub, or by retry-failed".to_owned()

@@ -56,6 +56,15 @@ impl Screen {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn for_test(width: Option<u16>, is_terminal: bool) -> Self {
+        Self {
+            is_terminal,
+            width,
+            has_color: false,
+        }
+    }
+
     /// Returns the width in columns; `None` for a file or another program.
     pub(super) fn width(&self) -> Option<usize> {
         self.width.map(usize::from)

@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Duration, Utc};
 
+use crate::core::text::timestamp;
+
 /// Age from which a date says more than a number of days.
 const LONG_AGO: Duration = Duration::days(60);
 
@@ -40,6 +42,15 @@ pub fn away(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
         left if left.num_seconds() < 1 => ago(time, now),
         left if left > LONG_AGO => format!("on {}", time.format("%Y-%m-%d")),
         left => format!("in {}", span(left)),
+    }
+}
+
+/// Formats a time with how far away it is, unless that is more than two months; both times are UTC.
+pub fn when(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let text = timestamp(time);
+    match (time - now).abs() > LONG_AGO {
+        true => text,
+        false => format!("{text} ({})", away(time, now)),
     }
 }
 

@@ -10,7 +10,8 @@ use crate::core::model::MappingId;
 use crate::core::text::{Printable, timestamp};
 use crate::db::{Access, Db};
 use crate::report::{
-    CANNOT_RUN, Ending, Format, LastWord, TRY_LATER, UNHEALTHY, is_result_lost, print_json,
+    CANNOT_RUN, Ending, Format, LastWord, TRY_LATER, UNHEALTHY, counted, is_result_lost,
+    print_json, when,
 };
 use crate::run::{GITHUB, Stop, WEAVIATE};
 
@@ -72,6 +73,7 @@ fn read(
     status: &mut Status,
 ) -> anyhow::Result<Vec<String>> {
     let (mut db, now) = Db::connect(database_url.expose_secret(), Access::ReadOnly)?;
+    status.now = now;
     db.check_privileges()?;
     let (projects, mappings) = (&args.filter.projects, &args.filter.mappings);
     let unknown = db.unknown_ids(projects, mappings)?;
@@ -137,15 +139,23 @@ fn unhealthy(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Vec<Stri
     let parked = status.overview.counts.totals.parked;
     if parked > args.max_parked {
         reasons.push(format!(
-            "{parked} mappings are parked, more than {}; see: agira-worker status --failed",
+            "{} parked, more than {}; see: agira-worker status --failed",
+            are(parked),
             args.max_parked
+        ));
+    }
+    let failing = status.overview.counts.failing;
+    if let Some(most) = args.max_failing.filter(|most| failing > *most) {
+        reasons.push(format!(
+            "{} failing, more than {most}; see: agira-worker status --failed",
+            are(failing)
         ));
     }
     let age = humantime::format_duration(args.max_age);
     match status.overview.synced_at {
         Some(at) if (now - at).to_std().is_ok_and(|passed| passed > args.max_age) => reasons.push(format!(
             "no sync did its work within {age}, the last one ended {}; see whether cron starts it, and what it logs",
-            timestamp(at)
+            when(at, now)
         )),
         Some(at) if at - now > CLOCKS_DIFFER => reasons.push(format!(
             "the last sync that did its work ended {}, which is in the future: PostgreSQL's clock was ahead; see whether cron \
@@ -158,4 +168,10 @@ fn unhealthy(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Vec<Stri
         }
     }
     reasons
+}
+
+/// Returns a number of mappings with its verb.
+fn are(count: i64) -> String {
+    let verb = if count == 1 { "is" } else { "are" };
+    format!("{} {verb}", counted(count.max(0).unsigned_abs(), "mapping"))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 
@@ -24,7 +25,7 @@ pub struct StatusArgs {
     pub(super) services: bool,
     /// Exit with code 4 if a person should look.
     ///
-    /// That is so if too many mappings are parked, or if no sync did its work lately.
+    /// That is so if too many mappings are parked or fail, or if no sync did its work lately.
     #[arg(long)]
     pub(super) check: bool,
     /// With --check: require a sync that did its work within this time.
@@ -33,6 +34,10 @@ pub struct StatusArgs {
     /// With --check: tolerate this many parked mappings.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..), requires = "check", hide_short_help = true)]
     pub(super) max_parked: i64,
+    /// With --check: tolerate this many mappings that fail without being parked. Default: any
+    /// number, because they are tried again.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..), requires = "check", hide_short_help = true)]
+    pub(super) max_failing: Option<i64>,
 }
 
 /// The result of `status`. Field names are stable: scripts depend on them.
@@ -40,6 +45,9 @@ pub struct StatusArgs {
 pub(super) struct Status {
     pub schema_version: u32,
     pub command: &'static str,
+    /// Time of the answer (UTC).
+    #[serde(skip)]
+    pub now: DateTime<Utc>,
     pub exit_code: u8,
     pub error: Option<String>,
     #[serde(flatten)]

@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 
 use crate::core::model::{GithubId, Kind};
 use crate::core::outbox::Outbox;
-use crate::core::text::{Printable, quoted, timestamp};
+use crate::core::text::{Printable, quoted};
 use crate::db::{Claimed, DuplicateMapping, MappingHistory};
-use crate::report::schedule;
+use crate::report::{schedule, when};
 
 /// Returns the sentences about a mapping, the most important one first; `now` is in UTC.
 pub fn sentences(claimed: &Claimed, history: &MappingHistory, now: DateTime<Utc>) -> Vec<String> {
@@ -26,19 +26,19 @@ pub fn sentences(claimed: &Claimed, history: &MappingHistory, now: DateTime<Utc>
             schedule(mapping, now)
         ),
         format!("  its item is called {}", quoted(&item.title)),
-        checked(history),
+        checked(history, now),
     ];
     if mapping.kind == Kind::Issue {
         sentences.push(match mapping.handled_closed_at {
             None => "  no close event was handled so far".to_owned(),
-            Some(at) => format!("  the close event of {} was handled", timestamp(at)),
+            Some(at) => format!("  the close event of {} was handled", when(at, now)),
         });
     }
-    sentences.push(pushed(claimed, history));
+    sentences.push(pushed(claimed, history, now));
     if let Some(error) = &history.delivery_error {
         let next = history
             .delivery_at
-            .map_or_else(|| "the next run".to_owned(), timestamp);
+            .map_or_else(|| "the next run".to_owned(), |at| when(at, now));
         sentences.push(format!(
             "  its delivery failed (attempt {}), the next one is at {next}: {error}",
             history.delivery_attempts
@@ -53,7 +53,7 @@ pub fn sentences(claimed: &Claimed, history: &MappingHistory, now: DateTime<Utc>
     if let Some(error) = &mapping.error {
         let at = history
             .error_at
-            .map_or_else(String::new, |at| format!(" at {}", timestamp(at)));
+            .map_or_else(String::new, |at| format!(" at {}", when(at, now)));
         sentences.push(format!(
             "  it last failed{at} (attempt {}): {error}",
             mapping.attempts
@@ -71,11 +71,11 @@ pub fn sentences(claimed: &Claimed, history: &MappingHistory, now: DateTime<Utc>
     sentences
 }
 
-fn checked(history: &MappingHistory) -> String {
-    let Some(at) = history.checked_at.map(timestamp) else {
+fn checked(history: &MappingHistory, now: DateTime<Utc>) -> String {
+    let Some(at) = history.checked_at.map(|at| when(at, now)) else {
         return "  it was never checked on GitHub".to_owned();
     };
-    match history.external_updated_at.map(timestamp) {
+    match history.external_updated_at.map(|at| when(at, now)) {
         None => format!("  it was last checked on GitHub at {at}"),
         Some(changed) => {
             format!("  it was last checked on GitHub at {at}; its last change was at {changed}")
@@ -83,12 +83,12 @@ fn checked(history: &MappingHistory) -> String {
     }
 }
 
-fn pushed(claimed: &Claimed, history: &MappingHistory) -> String {
+fn pushed(claimed: &Claimed, history: &MappingHistory, now: DateTime<Utc>) -> String {
     match history.outbox.clone().map(serde_json::from_value::<Outbox>) {
         None => match history.pushed_at {
             Some(at) => format!(
                 "  it was last pushed to Weaviate at {}; nothing waits",
-                timestamp(at)
+                when(at, now)
             ),
             None => "  it was never pushed to Weaviate; nothing waits".to_owned(),
         },
@@ -96,7 +96,7 @@ fn pushed(claimed: &Claimed, history: &MappingHistory) -> String {
             let own = outbox.object.iter().map(|object| object.key().to_string());
             let item = outbox.item.then(|| format!("item:{}", claimed.item.id));
             let keys: Vec<String> = item.into_iter().chain(own).collect();
-            let since = timestamp(outbox.planned_at);
+            let since = when(outbox.planned_at, now);
             format!(
                 "  objects wait for Weaviate since {since}: {}",
                 keys.join(", ")

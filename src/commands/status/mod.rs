@@ -4,6 +4,7 @@ mod command;
 mod data;
 mod details;
 mod text;
+mod verdict;
 
 pub use command::status;
 pub use data::StatusArgs;

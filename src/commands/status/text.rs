@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 
 use super::data::{Status, StatusArgs};
-use crate::core::text::{Printable, timestamp};
+use super::verdict::verdict;
+use crate::core::text::Printable;
 use crate::db::{
     Cause, Counts, FailedMapping, Overview, RejectedDelivery, RepositoryState, RunState, Totals,
 };
-use crate::report::{Screen, Tone, print};
+use crate::report::{Screen, Tone, ago, number, print, when};
 use crate::run::WEAVIATE;
 use crate::weaviate::NO_VECTORIZER;
 
@@ -15,15 +16,7 @@ use crate::weaviate::NO_VECTORIZER;
 pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
     let screen = Screen::of_stdout();
     let line = |tone: Option<Tone>, text: &str| screen.print_wrapped(tone, text);
-    match status.unhealthy.as_deref() {
-        Some([]) => line(None, "healthy"),
-        Some(reasons) => {
-            for reason in reasons {
-                line(Some(Tone::Alarm), &format!("unhealthy: {reason}"));
-            }
-        }
-        None => {}
-    }
+    print_verdict(args, status, &screen);
     let overview = &status.overview;
     details.iter().for_each(|sentence| line(None, sentence));
     if !args.failed {
@@ -34,7 +27,7 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
                 None if pause.scope == WEAVIATE => ("Weaviate", String::new()),
                 None => ("GitHub", String::new()),
             };
-            let (until, reason) = (timestamp(pause.until), &pause.reason);
+            let (until, reason) = (when(pause.until, status.now), &pause.reason);
             line(
                 Some(Tone::Warning),
                 &format!("{service} is not asked{of} before {until}: {reason}"),
@@ -45,12 +38,10 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
             line(tone, &text);
         }
         if let Some(read) = &overview.runs {
-            runs(read, &screen);
+            runs(read, status.now, &screen);
         }
-        repositories(
-            overview.repositories.as_deref().unwrap_or_default(),
-            &screen,
-        );
+        let all = overview.repositories.as_deref().unwrap_or_default();
+        repositories(all, status.now, &screen);
     }
     for shared in overview.shared.iter().flatten() {
         let ids: Vec<String> = shared.mapping_ids.iter().map(i64::to_string).collect();
@@ -62,9 +53,32 @@ pub fn print_status(args: &StatusArgs, status: &Status, details: &[String]) {
     }
     if let Some(causes) = &status.causes {
         let alone = overview.failures.as_deref().unwrap_or_default();
-        failures(causes, alone, &screen);
+        failures(causes, alone, status.now, &screen);
     }
-    rejected_deliveries(overview, &screen);
+    rejected_deliveries(overview, status.now, &screen);
+}
+
+/// Prints the verdict, or the reasons of `--check`.
+fn print_verdict(args: &StatusArgs, status: &Status, screen: &Screen) {
+    let reasons = status.unhealthy.as_deref().unwrap_or_default();
+    for reason in reasons {
+        screen.print_wrapped(Some(Tone::Alarm), &format!("Unhealthy: {reason}"));
+    }
+    // The sentences about named mappings, and a list of failures, come first themselves.
+    let is_asked = args.check || !args.failed && args.filter.mappings.is_empty();
+    if is_asked && reasons.is_empty() {
+        let verdict = verdict(args, status, status.now);
+        let sentence = match args.check {
+            // What the caller tolerates is no reason to look.
+            true => verdict.as_healthy(),
+            false => verdict.sentence,
+        };
+        let tone = match verdict.is_healthy || args.check {
+            true => Tone::Bold,
+            false => Tone::Alarm,
+        };
+        screen.print_wrapped(Some(tone), &sentence);
+    }
 }
 
 /// Returns the line about the vectorizer of Weaviate's class.
@@ -82,28 +96,28 @@ fn class(vectorizer: &str) -> (Option<Tone>, String) {
 }
 
 /// Prints a line for each cause; `alone` are the mappings that have a cause of their own.
-fn failures(causes: &[Cause], alone: &[FailedMapping], screen: &Screen) {
+fn failures(causes: &[Cause], alone: &[FailedMapping], now: DateTime<Utc>, screen: &Screen) {
     let Some(all) = causes.first().map(|cause| cause.failures) else {
         return print("failures: none");
     };
-    screen.print(Some(Tone::Alarm), &format!("failures: {all}"));
+    screen.print(Some(Tone::Alarm), &format!("failures: {}", positive(all)));
     for cause in causes {
-        let is_own = |one: &&FailedMapping| cause.count == 1 && one.error == cause.error;
+        let is_own = |one: &&FailedMapping| cause.mapping_ids == [one.mapping.mapping_id];
         let own = alone.iter().find(is_own);
-        let line = own.map_or_else(|| describe_cause(cause), describe);
+        let line = own.map_or_else(|| describe_cause(cause, now), |one| describe(one, now));
         screen.print_wrapped(None, &line);
     }
     let more = all - causes.iter().map(|cause| cause.count).sum::<i64>();
     if more > 0 {
         screen.print_wrapped(
             None,
-            &format!("  ... and {more} more: agira-worker status --failed"),
+            &format!("  ... and {} more: --failed", positive(more)),
         );
     }
 }
 
 /// Prints the objects that Weaviate rejected.
-fn rejected_deliveries(overview: &Overview, screen: &Screen) {
+fn rejected_deliveries(overview: &Overview, now: DateTime<Utc>, screen: &Screen) {
     let rejected = overview.rejected_deliveries.as_deref().unwrap_or_default();
     if !rejected.is_empty() {
         let (count, shown) = (overview.counts.weaviate.rejected, rejected.len());
@@ -117,7 +131,7 @@ fn rejected_deliveries(overview: &Overview, screen: &Screen) {
         );
     }
     for delivery in rejected {
-        screen.print_wrapped(None, &describe_delivery(delivery));
+        screen.print_wrapped(None, &describe_delivery(delivery, now));
     }
 }
 
@@ -151,7 +165,7 @@ fn counts(counts: &Counts, screen: &Screen) {
     }
 }
 
-fn runs(runs: &[RunState], screen: &Screen) {
+fn runs(runs: &[RunState], now: DateTime<Utc>, screen: &Screen) {
     if runs.is_empty() {
         return print("last runs: none yet");
     }
@@ -164,6 +178,7 @@ fn runs(runs: &[RunState], screen: &Screen) {
         vec![
             run.command.clone(),
             minute(run.finished_at),
+            recent(run.finished_at, now),
             run.exit_code.to_string(),
             count("synced"),
             count("failed"),
@@ -173,7 +188,8 @@ fn runs(runs: &[RunState], screen: &Screen) {
     let names = [
         "command",
         "ended",
-        "#exit code",
+        "",
+        "#code",
         "#synced",
         "#failed",
         "stopped by",
@@ -181,32 +197,33 @@ fn runs(runs: &[RunState], screen: &Screen) {
     screen.print_table(&names, runs.iter().map(row).collect());
 }
 
-fn repositories(repositories: &[RepositoryState], screen: &Screen) {
+/// Prints a table of the repositories, and below it the errors, which are too long for a column.
+fn repositories(repositories: &[RepositoryState], now: DateTime<Utc>, screen: &Screen) {
     if repositories.is_empty() {
         return;
     }
     screen.print(Some(Tone::Bold), "repositories:");
     let row = |repository: &RepositoryState| {
+        let polled = repository.polled_at;
         vec![
             repository.name.clone(),
-            repository
-                .polled_at
-                .map_or_else(|| "never".to_owned(), minute),
+            polled.map_or_else(|| "never".to_owned(), |at| ago(at, now)),
             minute(repository.issues_cursor),
             minute(repository.pull_requests_cursor),
             repository.due.to_string(),
-            repository.error.clone().unwrap_or_default(),
         ]
     };
-    let names = [
-        "repository",
-        "polled",
-        "issues",
-        "pull requests",
-        "#due",
-        "error",
-    ];
+    let names = ["repository", "polled", "issues", "pull requests", "#due"];
     screen.print_table(&names, repositories.iter().map(row).collect());
+    for repository in repositories {
+        if let Some(error) = &repository.error {
+            let text = match error.contains(&repository.name) {
+                true => format!("  {error}"),
+                false => format!("  {}: {error}", repository.name),
+            };
+            screen.print_wrapped(Some(Tone::Warning), &text);
+        }
+    }
 }
 
 /// Returns a time for a table: it may be wrapped at its space.
@@ -214,8 +231,21 @@ fn minute(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%MZ").to_string()
 }
 
-fn describe_delivery(delivery: &RejectedDelivery) -> String {
-    let next = delivery.next_attempt_at.map(timestamp);
+/// Returns how long ago a time is, unless its date says more.
+fn recent(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let text = ago(time, now);
+    match text.starts_with("on ") {
+        true => String::new(),
+        false => text,
+    }
+}
+
+fn positive(count: i64) -> String {
+    number(count.max(0).unsigned_abs())
+}
+
+fn describe_delivery(delivery: &RejectedDelivery, now: DateTime<Utc>) -> String {
+    let next = delivery.next_attempt_at.map(|at| when(at, now));
     format!(
         "  {}: attempt {}, {}: {}",
         delivery.mapping,
@@ -228,7 +258,7 @@ fn describe_delivery(delivery: &RejectedDelivery) -> String {
     )
 }
 
-fn describe_cause(cause: &Cause) -> String {
+fn describe_cause(cause: &Cause, now: DateTime<Utc>) -> String {
     let Cause {
         error,
         count,
@@ -237,16 +267,17 @@ fn describe_cause(cause: &Cause) -> String {
         ..
     } = cause;
     let ids: Vec<String> = mapping_ids.iter().map(i64::to_string).collect();
-    let (ids, at) = (ids.join(", "), timestamp(*error_at));
+    let (ids, at) = (ids.join(", "), when(*error_at, now));
     let others = match usize::try_from(*count) == Ok(mapping_ids.len()) {
         true => "",
         false => ", ...",
     };
+    let count = positive(*count);
     format!("  {count} mappings ({ids}{others}), the last at {at}: {error}")
 }
 
-fn describe(failure: &FailedMapping) -> String {
-    let next = match failure.next_attempt_at.map(timestamp) {
+fn describe(failure: &FailedMapping, now: DateTime<Utc>) -> String {
+    let next = match failure.next_attempt_at.map(|at| when(at, now)) {
         _ if failure.waits => "waiting until its repository can be read".to_owned(),
         Some(at) => format!("next attempt {at}"),
         None => "parked".to_owned(),
@@ -255,7 +286,7 @@ fn describe(failure: &FailedMapping) -> String {
         "  {}: attempt {} at {}, {}: {}",
         failure.mapping,
         failure.attempts,
-        timestamp(failure.error_at),
+        when(failure.error_at, now),
         next,
         failure.error
     )

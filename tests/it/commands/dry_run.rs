@@ -215,10 +215,10 @@ fn it_shows_the_status_change_that_github_implies() {
         *found.unwrap_or_else(|| panic!("no block for {item}\n{}", run.all()))
     };
     for part in [
-        "An item  acme/shop#1       Working → Testing          closed on 2026-03-01 as completed\n",
-        " + acme/shop#20    pull request linked        merged, closes the issue\n",
+        "An item  acme/shop#1       Working → Testing    closed on 2026-03-01 as completed\n",
+        " + acme/shop#20    pull request linked  merged, closes the issue\n",
         " + Weaviate        item, pull request\n",
-        " Weaviate          issue                      with another status\n",
+        " Weaviate          issue                with another status\n",
     ] {
         assert!(block("1 ").contains(part), "no {part:?}\n{}", run.all());
     }
@@ -227,7 +227,7 @@ fn it_shows_the_status_change_that_github_implies() {
     assert!(block("4 ").contains(" + acme/backend#7  pull request linked "));
     assert!(block("5 ").contains("mapping 7         GitHub id corrected"));
     run.prints("failed: acme/shop#6 was deleted on GitHub")
-        .prints("8 mappings would change, 1 would fail: 2 items would move, ")
+        .prints("8 mappings would change, 1 would fail: 3 items would move, ")
         .prints("; nothing was changed. ");
     assert!(!world.github.requests().is_empty());
 }
@@ -358,7 +358,7 @@ fn a_mapping_that_does_not_move_shows_the_reason() {
     );
     check_why(
         "worker_claim = gen_random_uuid(), worker_claimed_until = now() + interval '1 hour'",
-        "): in work, held by a run until ",
+        "left to a later run: in work, held by a run until ",
     );
     check_why(
         "worker_claim = gen_random_uuid(), worker_claimed_until = now() - interval '1 hour'",

@@ -11,4 +11,5 @@ mod screens;
 mod status;
 mod status_text;
 mod sync;
+mod terminal;
 mod vectorizer;

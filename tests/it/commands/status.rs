@@ -160,7 +160,7 @@ fn the_json_has_exactly_the_documented_fields() {
     let status = status(&world, &[]);
     check_fields(
         &status,
-        "schema_version command exit_code error mappings never_synced to_recheck weaviate shared repositories last_run runs weaviate_vectorizer synced_at pause github_pauses weaviate_pause failures rejected_deliveries unhealthy",
+        "schema_version command exit_code error mappings never_synced to_recheck failing weaviate shared repositories last_run runs weaviate_vectorizer synced_at pause github_pauses weaviate_pause failures rejected_deliveries unhealthy",
     );
     assert_eq!(
         (
@@ -557,9 +557,8 @@ fn the_lag_of_each_repository_is_shown() {
          UPDATE core_externalissuemapping SET worker_due_at = now() WHERE html_url LIKE '%shop%'",
     );
     let run = world.run(&["status"]).exits(0);
-    let run =
-        run.prints("acme/shop     2026-03-01 10:00Z  2026-03-01 09:00Z  2026-03-01 08:00Z    1");
-    run.prints("acme/backend  2026-03-01 10:00Z  2026-03-01 09:00Z  2026-03-01 08:00Z    0  hidden from us");
+    let run = run.prints("acme/shop     on 2026-03-01  2026-03-01 09:00Z  2026-03-01 08:00Z    1");
+    run.prints("  acme/backend: hidden from us");
     let repositories = world.run(&["status", "--output", "json"]).json()["repositories"].clone();
     assert_eq!(
         (&repositories[0]["due"], &repositories[1]["due"]),

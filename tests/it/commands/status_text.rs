@@ -1,9 +1,9 @@
 //! `status` for people and for monitors: its text at several widths, the text about one mapping, and `--check`.
 
-use std::process::Command;
-
 use crate::fixtures::CLOSED_AT;
 use crate::harness::{Run, World};
+
+use super::terminal;
 
 /// Returns a world with wide characters in a repository, a run and a failure.
 fn world() -> World {
@@ -16,7 +16,7 @@ fn world() -> World {
             worker_error_at = '2026-03-03T08:00:00Z' WHERE id = 2;
          INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at) VALUES
             ('acme/shop', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', '2026-03-03T00:00:00Z', NULL, NULL),
-            ('acme/x', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', NULL, '見えない 見えない 見えない 見えない', now());
+            ('acme/x', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', NULL, '見えない 見えない 見えない 見えない', '2026-03-03T00:00:00Z');
          INSERT INTO worker_run (run, command, started_at, finished_at, exit_code, stopped_by, counts) VALUES
             (gen_random_uuid(), 'sync', '2026-03-03T00:00:00Z', '2026-03-03T00:01:00Z', 75, 'github', '{\"synced\": 7, \"failed\": 0}')",
     );
@@ -34,6 +34,7 @@ fn at(world: &World, columns: &str, args: &[&str]) -> Run {
 #[test]
 fn every_row_is_one_line_at_200_columns() {
     let expected = "\
+Needs a look: no sync has done its work so far, 1 mapping parked, acme/x cannot be read (asked on 2026-03-03)
 mappings                2
   due                   0
   in work               0
@@ -44,12 +45,13 @@ never synced            2
 to recheck              0
 Weaviate pending        0
 last runs:
-  command  ended              exit code  synced  failed  stopped by
-  sync     2026-03-03 00:01Z         75       7       0  github
+  command  ended                code  synced  failed  stopped by
+  sync     2026-03-03 00:01Z      75       7       0  github
 repositories:
-  repository  polled             issues             pull requests      due  error
-  acme/shop   2026-03-03 00:00Z  2026-03-01 00:00Z  2026-03-02 00:00Z    0
-  acme/x      never              2026-03-01 00:00Z  2026-03-02 00:00Z    0  見えない 見えない 見えない 見えない
+  repository  polled         issues             pull requests      due
+  acme/shop   on 2026-03-03  2026-03-01 00:00Z  2026-03-02 00:00Z    0
+  acme/x      never          2026-03-01 00:00Z  2026-03-02 00:00Z    0
+  acme/x: 見えない 見えない 見えない 見えない
 failures: 1
   mapping 2 (item 2, issue acme/shop#2): attempt 10 at 2026-03-03T08:00:00Z, parked: 壊れた 壊れた 壊れた
 ";
@@ -101,30 +103,9 @@ fn an_invalid_width_is_ignored() {
     assert_eq!(run.exits(0).stdout, wide);
 }
 
-/// Runs `status` on a terminal with that many columns, which `script` of util-linux provides.
+/// Runs `status` on a terminal with that many columns.
 fn on_terminal(world: &World, columns: u16, environment: &[(&str, &str)]) -> String {
-    let program = world
-        .command(&[])
-        .get_program()
-        .to_str()
-        .unwrap()
-        .to_owned();
-    let mut command = Command::new("script");
-    command.args([
-        "--quiet",
-        "--return",
-        "--command",
-        &format!("stty rows 24 cols {columns}; {program} status"),
-        "/dev/null",
-    ]);
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .env("DATABASE_URL", world.database.url());
-    command.envs(environment.iter().copied());
-    let output = kit::wait::output(&mut command).expect("script runs");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().replace('\r', "")
+    terminal::run(world, columns, environment, &["status"])
 }
 
 #[test]
@@ -222,13 +203,13 @@ fn check(world: &World, args: &[&str]) -> (i32, String) {
     for reason in &reasons {
         assert!(
             text.stdout
-                .contains(&format!("unhealthy: {}\n", reason.as_str().unwrap())),
+                .contains(&format!("Unhealthy: {}\n", reason.as_str().unwrap())),
             "{}",
             text.all()
         );
     }
     assert_eq!(
-        text.stdout.starts_with("healthy\n"),
+        text.stdout.starts_with("Healthy: last sync "),
         reasons.is_empty(),
         "{}",
         text.all()
@@ -279,12 +260,21 @@ fn the_exit_code_of_check_reports_problems() {
     );
     let (code, why) = check(&world, &[]);
     assert!(
-        code == 4 && why.contains("1 mappings are parked, more than 0"),
+        code == 4 && why.contains("1 mapping is parked, more than 0"),
         "{why}"
     );
     assert_eq!(check(&world, &["--max-parked", "1"]).0, 0);
     world.run(&["status"]).exits(0);
     world.run(&["status", "--max-parked", "1"]).exits(2);
+    // A failure that is tried again is no alarm, unless the monitor says how many are too many.
+    world.execute("UPDATE core_externalissuemapping SET worker_due_at = now() + interval '1 hour'");
+    assert_eq!(check(&world, &[]).0, 0);
+    assert_eq!(check(&world, &["--max-failing", "1"]).0, 0);
+    let (code, why) = check(&world, &["--max-failing", "0"]);
+    assert!(
+        code == 4 && why.contains("1 mapping is failing, more than 0"),
+        "{why}"
+    );
 }
 
 /// A sync of one mapping says nothing about the others.
@@ -313,16 +303,16 @@ fn failures_with_one_cause_are_one_line_and_the_list_is_bounded() {
             CASE WHEN n <= 3000 THEN timestamptz '2100-01-01' END, CASE WHEN n <= 3000 THEN 'hidden' ELSE 'broken ' || n END,
             timestamptz '2026-03-03T08:00:00Z' - n * interval '1 second' FROM generate_series(1, 3030) n"
     ));
-    let run = world.run(&["status"]).exits(0).prints("failures: 3030");
+    let run = world.run(&["status"]).exits(0).prints("failures: 3,030");
     let run = run
-        .prints("  3000 mappings (1, 2, 3, 4, 5, ...), the last at 2026-03-03T07:59:59Z: hidden");
+        .prints("  3,000 mappings (1, 2, 3, 4, 5, ...), the last at 2026-03-03T07:59:59Z: hidden");
     let lines: Vec<&str> = run
         .stdout
         .lines()
         .skip_while(|line| !line.starts_with("failures"))
         .collect();
     assert_eq!(lines.len(), 1 + 20 + 1, "{}", run.all());
-    assert_eq!(lines[21], "  ... and 11 more: agira-worker status --failed");
+    assert_eq!(lines[21], "  ... and 11 more: --failed");
     let all = world.run(&["status", "--failed"]).exits(0);
     assert_eq!(all.stdout.lines().count(), 1 + 31, "{}", all.all());
     all.prints("  mapping 3030 (item 1, issue acme/shop#3030): attempt 0 at 2026-03-03T07:09:30Z, parked: broken 3030");

@@ -224,7 +224,7 @@ fn status_check_reads_only_what_it_needs() {
         assert_eq!(read, [reads; 5], "{args:?}");
     }
     let text = world.run(&["status", "--check"]).exits(0);
-    assert!(text.stdout.starts_with("healthy\n"), "{}", text.all());
+    assert!(text.stdout.starts_with("Healthy: "), "{}", text.all());
     assert!(!text.stdout.contains("last runs"), "{}", text.all());
     let failed = world.run(&["status", "--check", "--failed", "--output", "json"]);
     assert_eq!(failed.exits(0).json()["failures"], json!([]));

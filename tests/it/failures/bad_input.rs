@@ -22,7 +22,8 @@ use crate::harness::{Run, World, check_silent};
 const PASSWORD: &str = "hunter2";
 /// Fields of `sync --output json` (design.md, "Command line and output").
 const FIELDS: &str = "schema_version command dry_run started_at finished_at exit_code stopped_by error pause discovered claimed synced \
-    unchanged failed given_back remaining_due items_moved pull_requests_linked weaviate github database mappings";
+    unchanged failed given_back remaining_due items_moved pull_requests_linked planned weaviate github \
+    database mappings";
 
 /// Runs the program twice with the same arguments and environment, as text and as JSON. Both runs must end with `code`
 /// and a line on stderr with all `parts`. Returns the JSON.

@@ -74,7 +74,7 @@ fn an_older_state_is_not_pushed() {
     world
         .run(&["push-weaviate", "--mapping", &mapping])
         .exits(0)
-        .prints("1 left to a later run");
+        .prints("1 mapping left to a later run");
     assert_eq!(world.weaviate.objects(), objects);
 }
 

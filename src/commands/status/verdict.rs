@@ -1,0 +1,92 @@
+//! The verdict of `status` in one sentence: whether a person should look.
+
+use chrono::{DateTime, Utc};
+
+use super::data::{Status, StatusArgs};
+use crate::core::text::Printable;
+use crate::report::{ago, away, counted, number};
+use crate::run::WEAVIATE;
+
+/// The state in one sentence.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub is_healthy: bool,
+    pub sentence: String,
+    /// What is no reason to look.
+    facts: String,
+}
+
+impl Verdict {
+    /// Returns the sentence for a caller who tolerates everything that is wrong.
+    pub fn as_healthy(&self) -> String {
+        format!("Healthy: {}", self.facts)
+    }
+}
+
+/// Judges the state; `now` is in UTC.
+pub fn verdict(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Verdict {
+    let overview = &status.overview;
+    let (counts, totals) = (&overview.counts, &overview.counts.totals);
+    let mut wrong = Vec::new();
+    let mut rest = Vec::new();
+    match overview.synced_at {
+        None => wrong.push("no sync has done its work so far".to_owned()),
+        Some(at) => {
+            let is_late = (now - at).to_std().is_ok_and(|age| age > args.max_age);
+            let list = if is_late { &mut wrong } else { &mut rest };
+            list.push(format!("last sync {}", ago(at, now)));
+        }
+    }
+    let count = |count: i64, noun: &str| counted(count.max(0).unsigned_abs(), noun);
+    if totals.parked > 0 {
+        wrong.push(format!("{} parked", count(totals.parked, "mapping")));
+    }
+    wrong.extend(repositories(status, now));
+    if counts.weaviate.rejected > 0 {
+        let rejected = count(counts.weaviate.rejected, "mapping");
+        wrong.push(format!("{rejected} with objects that Weaviate rejects"));
+    }
+    if counts.failing > 0 {
+        rest.push(format!("{} tried again", count(counts.failing, "mapping")));
+    }
+    let waiting = counts.weaviate.pending - counts.weaviate.rejected;
+    if waiting > 0 {
+        let waiting = count(waiting, "mapping");
+        rest.push(format!("objects of {waiting} wait for Weaviate"));
+    }
+    for pause in status.github_pauses.iter().chain(&status.weaviate_pause) {
+        let service = if pause.scope == WEAVIATE {
+            "Weaviate"
+        } else {
+            "GitHub"
+        };
+        rest.push(format!(
+            "{service} is asked again {}",
+            away(pause.until, now)
+        ));
+    }
+    Verdict {
+        is_healthy: wrong.is_empty(),
+        sentence: match wrong.is_empty() {
+            true => format!("Healthy: {}", rest.join(", ")),
+            false => {
+                let first = wrong.join(", ");
+                let parts = std::iter::once(first).chain(rest.first().cloned());
+                format!("Needs a look: {}", parts.collect::<Vec<_>>().join("; "))
+            }
+        },
+        facts: rest.join(", "),
+    }
+}
+
+/// Describes the repositories that cannot be read.
+fn repositories(status: &Status, now: DateTime<Utc>) -> Option<String> {
+    let all = status.overview.repositories.as_deref().unwrap_or_default();
+    let hidden: Vec<_> = all.iter().filter(|one| one.error_at.is_some()).collect();
+    let asked = hidden.iter().filter_map(|one| one.error_at).max()?;
+    let name = match hidden.as_slice() {
+        [one] => Printable(&one.name).to_string(),
+        more => format!("{} repositories", number(more.len() as u64)),
+    };
+    Some(format!("{name} cannot be read (asked {})", ago(asked, now)))
+}
