@@ -313,7 +313,7 @@ fn another_version_of_our_schema_is_named_before_any_request() {
         ),
         (
             "COMMENT ON TABLE worker_run IS NULL",
-            "the database lacks worker_run.stopped_by; run: psql",
+            "the database lacks worker_run.stopped_by; run as the owner",
         ),
     ] {
         life.world.execute(change);

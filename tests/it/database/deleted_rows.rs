@@ -155,7 +155,7 @@ fn an_upgrade_keeps_the_links_and_their_rows_stay_deleted_from_then_on() {
     world
         .run(&["sync"])
         .exits(1)
-        .logs("lacks worker_pull_request_link.github_id; run: psql");
+        .logs("lacks worker_pull_request_link.github_id; run as the owner");
     for _ in 0..2 {
         world.database.install();
         assert_eq!((catalog(&mut world.client), world.one(links)), before);

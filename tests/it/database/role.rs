@@ -1,4 +1,5 @@
-//! `examples/sql/role.sql` grants what the program needs and nothing else. All other tests run the program as that role, too.
+//! `examples/sql/role.sql` grants what the program needs and nothing else. All other tests run the
+//! program as that role, too.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -73,13 +74,15 @@ fn the_role_can_only_log_in() {
     assert!(!world.one::<bool>(is_more));
 }
 
-/// Returns every statement that the program sends in an eventful history: closings, a pull request that is linked and
-/// unlinked, a pause that begins and ends, a failure, and a run that dies.
+/// Returns every statement that the program sends in an eventful history: an id is corrected,
+/// closings, a pull request that is linked and unlinked, a pause that begins and ends, a failure,
+/// and a run that dies.
 fn statements_of_a_life(world: &mut World) -> BTreeSet<String> {
     let log = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET log_statement = ''all''', current_database()); END $$";
     world.execute(log);
     world.issue("acme/shop#1", "Working");
     world.issue("acme/shop#3", "Working");
+    world.execute("UPDATE core_externalissuemapping SET github_id = 77 WHERE id = 2");
     world.github.pull_request("acme/shop#2", |pull_request| {
         pull_request.body = "Fixes #1".to_owned()
     });
@@ -128,8 +131,8 @@ fn statements_of_a_life(world: &mut World) -> BTreeSet<String> {
     .collect()
 }
 
-/// Prepares the statement, and returns one that explains it without values. PostgreSQL checks privileges before it
-/// executes anything.
+/// Prepares the statement, and returns one that explains it without values. PostgreSQL checks
+/// privileges before it executes anything.
 fn explained(client: &mut Client, name: &str, sql: &str) -> String {
     client
         .batch_execute(&format!("PREPARE {name} AS {sql}"))

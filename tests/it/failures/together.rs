@@ -118,7 +118,7 @@ fn the_activities_of_an_item_have_the_order_in_which_its_issues_were_closed() {
             .close(&key, &format!("2026-03-0{}T10:00:00Z", 4 - number));
     }
     world.execute("UPDATE core_externalissuemapping SET item_id = 2");
-    world.sync().prints("1 items moved");
+    world.sync().prints("1 item moved");
     let times = "SELECT count(DISTINCT created_at) FROM core_activity WHERE target_object_id = '2'";
     assert_eq!(world.one::<i64>(times), 4);
     let order = "SELECT string_agg(summary, ', ' ORDER BY created_at) FROM core_activity WHERE target_object_id = '2'";
