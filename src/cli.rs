@@ -103,6 +103,8 @@ impl Command {
 
 /// Beginning of the names of all variables that stand for flags.
 const PREFIX: &str = "AGIRA_WORKER_";
+/// The variable of the build script, which Cargo also sets for what it runs.
+const OF_THE_BUILD: &str = "AGIRA_WORKER_VERSION";
 
 impl Cli {
     /// Reads the command line of this process and the variables that stand for flags. If it cannot
@@ -180,6 +182,7 @@ pub(crate) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Stri
     let command = Cli::command();
     let ours = flags(&command).filter_map(|(_, variable)| variable);
     let ours: Vec<&str> = ours.chain(crate::config::VARIABLES).collect();
+    let names = names.filter(|name| name != OF_THE_BUILD);
     let own_part = |name: &str| name.trim_start_matches(PREFIX).to_owned();
     let unknown = names.filter(|name| name.starts_with(PREFIX) && !ours.contains(&&**name));
     let warning = |name: String| {
@@ -241,6 +244,7 @@ mod tests {
         let known = [
             "AGIRA_WORKER_TIME_BUDGET",
             "AGIRA_WORKER_ALLOW_HTTP",
+            OF_THE_BUILD,
             "GITHUB_TOKEM",
             "PATH",
         ];

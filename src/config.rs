@@ -2,6 +2,7 @@
 //! value.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -24,14 +25,28 @@ pub(crate) const VARIABLES: [&str; 13] = [
 pub struct Settings {
     /// `DATABASE_URL`.
     pub database_url: SecretString,
+    /// Address of GitHub and the credentials for it.
+    pub github: GithubSettings,
+    /// Address of Weaviate and the key for it.
+    pub weaviate: WeaviateSettings,
+}
+
+/// Address of GitHub and the credentials for it.
+#[derive(Debug)]
+pub struct GithubSettings {
     /// `GITHUB_API_URL`.
-    pub github_url: String,
-    /// Credentials for GitHub.
-    pub github_login: GithubLogin,
+    pub url: String,
+    /// `GITHUB_TOKEN`, or the variables of a GitHub App.
+    pub login: GithubLogin,
+}
+
+/// Address of Weaviate and the key for it.
+#[derive(Debug)]
+pub struct WeaviateSettings {
     /// `WEAVIATE_URL`.
-    pub weaviate_url: String,
+    pub url: String,
     /// `WEAVIATE_API_KEY`.
-    pub weaviate_key: Option<SecretString>,
+    pub key: Option<SecretString>,
 }
 
 /// Credentials for GitHub.
@@ -44,7 +59,7 @@ pub enum GithubLogin {
 }
 
 /// Function that returns the value of a variable; tests have an environment of their own.
-type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// Looks up a variable in the environment of this process.
 pub fn environment(name: &str) -> Option<OsString> {
@@ -58,43 +73,82 @@ pub fn database_url(get: Lookup<'_>) -> anyhow::Result<SecretString> {
         .context("DATABASE_URL is not set; write it like postgresql://user:password@host/agira")
 }
 
-/// Reads all variables. Plain http to another machine is an error, or only a warning if
-/// `allow_http` is set.
+/// Reads all variables; an error names everything that is missing or wrong. Plain http to another
+/// machine is an error, or only a warning if `allow_http` is set.
 pub fn settings(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<Settings> {
-    let database_url = database_url(get)?;
-    let github_url = variable(get, "GITHUB_API_URL")?;
-    let github_url = github_url.unwrap_or_else(|| "https://api.github.com".to_owned());
-    let github_url = address("GITHUB_API_URL", &github_url)?;
-    let github_login = github_login(get)?;
-    let weaviate_url = variable(get, "WEAVIATE_URL")?
-        .context("WEAVIATE_URL is not set; write it like http://host:8080")?;
-    let weaviate_url = address("WEAVIATE_URL", &weaviate_url)?;
-    ensure!(
-        weaviate_url.path() == "/",
-        "WEAVIATE_URL has a path; it must have scheme, host and port only"
-    );
-    let weaviate_key = secret(get, "WEAVIATE_API_KEY")?;
-    for (name, url) in [
-        ("GITHUB_API_URL", &github_url),
-        ("WEAVIATE_URL", &weaviate_url),
-    ] {
-        if url.scheme() == "http" && !is_loopback(url) {
-            ensure!(
-                allow_http,
-                "{name} is plain http to another host, so that the network can read and change everything; use https, or \
-                 set --allow-http (AGIRA_WORKER_ALLOW_HTTP=true) if the network is private, as inside a cluster"
-            );
-            log::warn!(
-                "{name} is plain http to another host: the network can read and change everything"
-            );
+    match (
+        database_url(get),
+        github(get, allow_http),
+        weaviate(get, allow_http),
+    ) {
+        (Ok(database_url), Ok(github), Ok(weaviate)) => Ok(Settings {
+            database_url,
+            github,
+            weaviate,
+        }),
+        (database_url, github, weaviate) => {
+            let errors = [database_url.err(), github.err(), weaviate.err()];
+            Err(joined(errors.into_iter().flatten()))
         }
     }
-    Ok(Settings {
-        database_url,
-        github_url: github_url.to_string(),
-        github_login,
-        weaviate_url: weaviate_url.to_string(),
-        weaviate_key,
+}
+
+/// Several sentences about variables, which one error holds.
+#[derive(Debug)]
+struct Sentences(Vec<String>);
+
+impl fmt::Display for Sentences {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbered = (1..).zip(&self.0).map(|(n, text)| format!("({n}) {text}"));
+        out.write_str(&numbered.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// Returns one error with the sentences of all, numbered if there are several.
+fn joined(errors: impl Iterator<Item = anyhow::Error>) -> anyhow::Error {
+    let sentences = |error: anyhow::Error| match error.downcast::<Sentences>() {
+        Ok(Sentences(several)) => several,
+        Err(error) => vec![format!("{error:#}")],
+    };
+    let mut all: Vec<String> = errors.flat_map(sentences).collect();
+    match all.len() {
+        1 => anyhow::Error::msg(all.swap_remove(0)),
+        _ => anyhow::Error::msg(Sentences(all)),
+    }
+}
+
+/// Reads the variables about GitHub.
+pub fn github(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<GithubSettings> {
+    let name = "GITHUB_API_URL";
+    let url = variable(get, name).and_then(|url| {
+        let url = url.unwrap_or_else(|| "https://api.github.com".to_owned());
+        let url = address(name, &url)?;
+        check_plain(name, &url, allow_http)?;
+        Ok(url)
+    });
+    match (url, github_login(get)) {
+        (Ok(url), Ok(login)) => Ok(GithubSettings {
+            url: url.to_string(),
+            login,
+        }),
+        (url, login) => Err(joined([url.err(), login.err()].into_iter().flatten())),
+    }
+}
+
+/// Reads the variables about Weaviate.
+pub fn weaviate(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<WeaviateSettings> {
+    let name = "WEAVIATE_URL";
+    let url = variable(get, name)?
+        .with_context(|| format!("{name} is not set; write it like http://host:8080"))?;
+    let url = address(name, &url)?;
+    ensure!(
+        url.path() == "/",
+        "{name} has a path; it must have scheme, host and port only"
+    );
+    check_plain(name, &url, allow_http)?;
+    Ok(WeaviateSettings {
+        url: url.to_string(),
+        key: secret(get, "WEAVIATE_API_KEY")?,
     })
 }
 
@@ -116,7 +170,20 @@ fn github_login(get: Lookup<'_>) -> anyhow::Result<GithubLogin> {
         "GITHUB_TOKEN is not set; the token needs to read issues, pull requests and contents (for a GitHub App set \
          GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY_FILE instead)"
     );
-    let id = id.context("GITHUB_APP_ID is not set; you find it in the App's settings")?;
+    let (id, key) = match (id, key) {
+        (Some(id), Some(key)) => (id, key),
+        (id, key) => {
+            let id = id
+                .is_none()
+                .then_some("GITHUB_APP_ID is not set; you find it in the App's settings");
+            let key = key.is_none().then_some(
+                "GITHUB_APP_PRIVATE_KEY_FILE is not set; it names the file with the App's private key",
+            );
+            return Err(joined(
+                [id, key].into_iter().flatten().map(anyhow::Error::msg),
+            ));
+        }
+    };
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
     ensure!(
         id.bytes().all(fits),
@@ -124,9 +191,6 @@ fn github_login(get: Lookup<'_>) -> anyhow::Result<GithubLogin> {
     );
     let installation = installation.map(|id| id.parse()).transpose().ok();
     let installation = installation.context("GITHUB_APP_INSTALLATION_ID is not a number")?;
-    let key = key.context(
-        "GITHUB_APP_PRIVATE_KEY_FILE is not set; it names the file with the App's private key",
-    )?;
     let app = App::new(&id, installation, key.expose_secret()).with_context(|| {
         let file = get("GITHUB_APP_PRIVATE_KEY_FILE").filter(|path| !path.is_empty());
         let place = file.map_or("GITHUB_APP_PRIVATE_KEY".to_owned(), |path| {
@@ -157,6 +221,21 @@ fn address(name: &str, value: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
+/// Fails if the address is plain http to another machine; warns if that is allowed.
+fn check_plain(name: &str, url: &Url, allow_http: bool) -> anyhow::Result<()> {
+    if url.scheme() == "http" && !is_loopback(url) {
+        ensure!(
+            allow_http,
+            "{name} is plain http to another host, so that the network can read and change everything; use https, or \
+             set --allow-http (AGIRA_WORKER_ALLOW_HTTP=true) if the network is private, as inside a cluster"
+        );
+        log::warn!(
+            "{name} is plain http to another host: the network can read and change everything"
+        );
+    }
+    Ok(())
+}
+
 /// Fails if `SSL_CERT_FILE` has no certificate: the TLS library would silently ignore such a file
 /// and trust no server.
 fn check_roots(get: Lookup<'_>) -> anyhow::Result<()> {
@@ -182,11 +261,28 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Returns the value of a variable; an empty one counts as not set.
+/// Returns the value of a variable without space before it, and without line breaks at its end, such
+/// as `echo` adds to a secret; an empty one counts as not set.
 fn variable(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<String>> {
-    let value = get(name).filter(|value| !value.is_empty());
-    let value = value.map(OsString::into_string).transpose();
-    value.map_err(|_| anyhow::anyhow!("{name} is not UTF-8 text; set it again"))
+    let value = get(name).map(OsString::into_string).transpose();
+    let value = value.map_err(|_| anyhow::anyhow!("{name} is not UTF-8 text; set it again"))?;
+    let Some(mut value) = value else {
+        return Ok(None);
+    };
+    value.truncate(value.trim_end_matches(['\r', '\n']).len());
+    value.drain(..value.len() - value.trim_start().len());
+    check_marks(name, &value)?;
+    Ok(Some(value).filter(|value| !value.is_empty()))
+}
+
+/// Fails if quotation marks around a value are part of it.
+fn check_marks(place: &str, value: &str) -> anyhow::Result<()> {
+    let is_quoted = |mark: char| value.starts_with(mark) && value.ends_with(mark);
+    ensure!(
+        !is_quoted('"') && !is_quoted('\''),
+        "{place} holds quotation marks around its value: remove them (docker --env-file, for example, keeps them)"
+    );
+    Ok(())
 }
 
 /// Returns a secret from `NAME`, or from the file that `NAME_FILE` names; empty variables count as
@@ -208,6 +304,7 @@ fn secret(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<SecretString>> {
         !value.is_empty(),
         "{path}, which {file_name} names, is empty"
     );
+    check_marks(&format!("{path}, which {file_name} names,"), value)?;
     warn_if_world_readable(&file_name, Path::new(&path));
     Ok(Some(value.into()))
 }
@@ -249,8 +346,8 @@ mod tests {
     #[test]
     fn defaults_are_githubs() {
         let settings = read(&GOOD).unwrap();
-        assert_eq!(settings.github_url, "https://api.github.com/");
-        assert!(settings.weaviate_key.is_none());
+        assert_eq!(settings.github.url, "https://api.github.com/");
+        assert!(settings.weaviate.key.is_none());
     }
 
     #[test]
@@ -326,8 +423,48 @@ mod tests {
         let get = |name: &str| {
             (name == "DATABASE_URL").then(|| OsString::from_vec(b"postgresql://\xff".to_vec()))
         };
-        let error = format!("{:#}", settings(&get, false).unwrap_err());
+        let error = format!("{:#}", database_url(&get).unwrap_err());
         assert_eq!(error, "DATABASE_URL is not UTF-8 text; set it again");
+    }
+
+    #[test]
+    fn everything_that_is_missing_is_named_at_once() {
+        let all = format!("{:#}", read(&[]).unwrap_err());
+        assert!(all.starts_with("(1) DATABASE_URL is not set"), "{all}");
+        assert!(all.contains(" (2) GITHUB_TOKEN is not set"), "{all}");
+        assert!(all.contains(" (3) WEAVIATE_URL is not set"), "{all}");
+        let app = [GOOD[0], GOOD[2], ("GITHUB_APP_INSTALLATION_ID", "1")];
+        let app = format!("{:#}", read(&app).unwrap_err());
+        assert!(app.contains("(1) GITHUB_APP_ID is not set"), "{app}");
+        assert!(
+            app.contains("(2) GITHUB_APP_PRIVATE_KEY_FILE is not set"),
+            "{app}"
+        );
+    }
+
+    #[test]
+    fn marks_that_a_shell_would_remove_are_named() {
+        for (name, value) in GOOD {
+            for mark in ['"', '\''] {
+                check_error(
+                    (name, &format!("{mark}{value}{mark}")),
+                    &format!("{name} holds quotation marks"),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn space_around_a_value_does_not_count() {
+        let broken = GOOD.map(|(name, value)| (name, format!(" {value}\r\n")));
+        let broken = [0, 1, 2].map(|index: usize| (broken[index].0, &*broken[index].1));
+        let settings = read(&broken).unwrap();
+        assert_eq!(settings.database_url.expose_secret(), GOOD[0].1);
+        let GithubLogin::Token(token) = settings.github.login else {
+            panic!("a token");
+        };
+        assert_eq!(token.expose_secret(), GOOD[1].1);
+        check_error(("GITHUB_TOKEN", "\n"), "GITHUB_TOKEN is not set");
     }
 
     #[test]

@@ -136,6 +136,8 @@ pub(crate) struct Http {
     client: Client,
     /// Root of all addresses, without a slash at its end.
     pub(crate) root: String,
+    /// Host and port, for messages.
+    peer: String,
     /// Header of every request; its secret is redacted in every failure response.
     authorization: Option<HeaderValue>,
     /// Number of requests, retries included.
@@ -167,6 +169,7 @@ impl Http {
             .context("setting up HTTP failed")?;
         Ok(Self {
             client,
+            peer: peer(address),
             root: address.trim_end_matches('/').to_owned(),
             authorization: None,
             requests: 0,
@@ -208,6 +211,7 @@ impl Http {
     ) -> Result<T, ServiceError> {
         let (client, requests, timeouts) = (&self.client, &mut self.requests, self.timeouts);
         let (authorization, signals) = (self.authorization.as_ref(), &self.signals);
+        let peer = &self.peer;
         let deadline = self.deadline;
         let secret = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let once = || {
@@ -226,7 +230,7 @@ impl Http {
             if let Some(authorization) = authorization {
                 request = request.header(AUTHORIZATION, authorization);
             }
-            let result = receive(request, timeouts.answer)
+            let result = receive(request, timeouts.answer, peer)
                 .map(|response| response.redacted(secret))
                 .and_then(&read);
             match (result, signals.caught()) {
@@ -265,15 +269,61 @@ fn interrupted(signal: Signal) -> ServiceError {
     )
 }
 
-fn receive(request: RequestBuilder, timeout: Duration) -> Result<Response, ServiceError> {
+/// Returns host and port of an address.
+fn peer(address: &str) -> String {
+    let Ok(url) = address.parse::<Url>() else {
+        return String::new();
+    };
+    let host = url.host_str().unwrap_or_default();
+    match url.port_or_known_default() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// Returns the likeliest cause of a connection that failed, to be added to the error.
+fn likely(said: &str) -> &'static str {
+    let causes = [
+        ("Connection refused", "; nothing listens there"),
+        ("lookup", "; this host name is not known here"),
+        (
+            "UnknownIssuer",
+            "; if its certificate comes from a private CA, name a file with that CA in SSL_CERT_FILE",
+        ),
+        (
+            "NotValidForName",
+            "; its certificate is for another host name",
+        ),
+        (
+            "InvalidContentType",
+            "; it seems to speak no TLS: write http:// instead of https://",
+        ),
+        (
+            "corrupt message",
+            "; it seems to speak no TLS: write http:// instead of https://",
+        ),
+    ];
+    let cause = causes.iter().find(|(part, _)| said.contains(part));
+    cause.map_or("", |(_, cause)| cause)
+}
+
+fn receive(
+    request: RequestBuilder,
+    timeout: Duration,
+    peer: &str,
+) -> Result<Response, ServiceError> {
     let too_heavy = |message| ServiceError::new(FailureKind::TooHeavy, message);
-    let timed_out = || too_heavy(format!("no answer within {timeout:?}"));
+    let timed_out = || too_heavy(format!("no answer within {timeout:?} from {peer}"));
     let mut response = request.timeout(timeout).send().map_err(|error| {
         if error.is_timeout() {
             return timed_out();
         }
-        // The caller names the service; the address may contain a secret.
-        ServiceError::unavailable(format!("{:#}", anyhow::Error::from(error.without_url())))
+        // The caller names the service; the rest of the address may contain a secret. The last
+        // cause says what the others only introduce.
+        let error = anyhow::Error::from(error.without_url());
+        let said = error.root_cause().to_string();
+        let cause = likely(&said);
+        ServiceError::unavailable(format!("no answer from {peer}: {said}{cause}"))
     })?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();

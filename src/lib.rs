@@ -47,6 +47,9 @@ fn command(cli: &Cli, environment: &Environment<'_>, warnings: &[String]) -> u8 
         Ok(job) => job,
         Err(status) => {
             watchdog::start(Duration::ZERO, Signals::default(), last_word.clone());
+            if status.asks_services() {
+                return commands::services(format, environment, allow_http, &last_word);
+            }
             let database_url = || config::database_url(environment);
             return commands::status(status, format, database_url, &last_word);
         }

@@ -9,5 +9,5 @@ mod sync;
 pub use args::Output;
 pub use push_weaviate::PushArgs;
 pub use retry_failed::RetryArgs;
-pub use status::{StatusArgs, status};
+pub use status::{StatusArgs, services, status};
 pub use sync::SyncArgs;

@@ -4,15 +4,16 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 use postgres::config::{Host, SslMode};
 use postgres::error::SqlState;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
 use super::error::is_transient;
-use super::server::{addresses, set_timeouts};
+use super::parameters::{Translated, is_address, translated};
+use super::server::{add_default_host, addresses, names, set_timeouts};
 use super::tls::Tls;
 use super::value::Row;
 use crate::core::text::Printable;
@@ -32,24 +33,96 @@ const SETTINGS: [(&str, &str); 6] = [
     ("transaction_timeout", "0"),
 ];
 
-const CHECK: &str = "cannot connect to PostgreSQL; check DATABASE_URL and whether the server runs";
+/// A server could not be reached, or refuses the login.
+const CANNOT: &str = "cannot connect to PostgreSQL";
 
 /// Splits DATABASE_URL into the driver's part and the part about TLS. An error shows no value of
 /// it.
 pub fn parameters(url: &str) -> Result<(postgres::Config, Tls)> {
-    let (url, tls) = Tls::split(url)?;
-    let config = url.expose_secret().parse();
-    let config = config.map_err(|error: postgres::Error| {
+    check_signs(url)?;
+    let (mut tls, mut kept, mut end) = (Tls::default(), Vec::new(), 0);
+    let (mut user_timeout, mut has_password) = (None, false);
+    // Only values whose meaning is needed are decoded, so that no copy of the password is made.
+    let (found, decode) = super::parameters::parameters(url);
+    for (range, name, value) in found {
+        let is_password = name == "password";
+        // What follows a password may be a part of it.
+        let is_named = !has_password && may_name(url);
+        has_password |= is_password;
+        if is_password {
+            continue;
+        }
+        let value = decode(value);
+        let translated = match tls.take(name, value.clone())? {
+            true => Translated::Replaced(String::new()),
+            false => translated(name, &value, is_named)?,
+        };
+        let mut text = match translated {
+            Translated::Kept => continue,
+            Translated::Replaced(text) => text,
+            Translated::TcpUserTimeout(time) => {
+                user_timeout = Some(time).filter(|time| !time.is_zero());
+                String::new()
+            }
+        };
+        let is_last = range.end == url.len();
+        if !text.is_empty() && !is_last {
+            text.push(if is_address(url) { '&' } else { ' ' });
+        }
+        kept.extend([
+            url.get(end..range.start).unwrap_or_default().to_owned(),
+            text,
+        ]);
+        end = range.end;
+    }
+    kept.push(url.get(end..).unwrap_or_default().to_owned());
+    // The text may have a password: its copies are wiped, and `concat` makes only one.
+    let kept: Vec<SecretString> = kept.into_iter().map(SecretString::from).collect();
+    let parts: Vec<&str> = kept.iter().map(ExposeSecret::expose_secret).collect();
+    let rest = SecretString::from(parts.concat());
+    let config = rest.expose_secret().parse();
+    let mut config: postgres::Config = config.map_err(|error: postgres::Error| {
         // The error names the bad part and not the address, which may hold a password. The name of
         // an unknown option may hold one, too:
         // `postgresql:/user:password@host/agira?sslmode=disable`.
         let reason = Some(source(&error)).filter(|reason| !reason.starts_with("unknown option"));
-        let reason = reason.unwrap_or_else(|| "it contains an unknown option".to_owned());
+        let reason = reason.unwrap_or_else(|| "it has an unknown option".to_owned());
         anyhow::anyhow!(
             "DATABASE_URL is not a PostgreSQL address ({reason}); write it like postgresql://user:password@host/agira"
         )
     })?;
-    Ok((config, tls))
+    user_timeout.map(|time| config.tcp_user_timeout(time));
+    add_default_host(&mut config);
+    Ok((config, tls.complete()?))
+}
+
+/// Fails if an address has an @ too many: what is behind the first one would be taken for the
+/// host, although it belongs to the password.
+fn check_signs(url: &str) -> Result<()> {
+    let authority = url.split('?').next().unwrap_or_default();
+    if is_address(url) && authority.matches('@').count() > 1 {
+        bail!(
+            "DATABASE_URL has more than one @: write an @ in the password (or user) as %40, and likewise : as %3A, / as %2F, \
+             ? as %3F and % as %25"
+        );
+    }
+    Ok(())
+}
+
+/// Returns false if a part of the connection string that seems to be the name of an option may
+/// belong to a password.
+fn may_name(url: &str) -> bool {
+    let authority = url.split('?').next().unwrap_or_default();
+    !is_address(url)
+        || authority.contains('@')
+        || !authority.contains(":/")
+        || authority.matches(':').count() < 2
+}
+
+/// Returns the servers that DATABASE_URL names, as `host:port`, without asking them.
+pub fn places(url: &str) -> Result<String> {
+    let (config, _) = parameters(url)?;
+    Ok(names(&config).join(", "))
 }
 
 /// Returns the first session that begins, and PostgreSQL's time (UTC). Each address has its own
@@ -62,7 +135,9 @@ pub fn open(url: &str) -> Result<(postgres::Client, DateTime<Utc>)> {
     let mut result = Err(anyhow::anyhow!("DATABASE_URL names no server"));
     for mut server in addresses(&config) {
         let (mode, client) = (tls.mode(), client.clone());
-        result = within(limit, move || begin(attempt(&mut server, mode, client)?));
+        let place = names(&server).join(", ");
+        let begun = within(limit, move || begin(attempt(&mut server, mode, client)?));
+        result = begun.map_err(|error| error.at(&place));
         if result.is_ok() {
             break;
         }
@@ -70,28 +145,50 @@ pub fn open(url: &str) -> Result<(postgres::Client, DateTime<Utc>)> {
     result
 }
 
+/// Reason why no session began: the remedy, which may name the likeliest cause, and the error.
+struct Refused {
+    check: &'static str,
+    error: anyhow::Error,
+}
+
+impl Refused {
+    /// Returns the error about the server at this place.
+    fn at(self, place: &str) -> anyhow::Error {
+        let Self { check, error } = self;
+        match check.is_empty() {
+            true => error.context(format!(
+                "PostgreSQL at {place} does not accept the settings of this session"
+            )),
+            false => error.context(format!("{CANNOT} at {place}; {check}")),
+        }
+    }
+}
+
 /// Runs `work` in a thread, because the driver has no time limit for it. A thread that hangs ends
 /// with the process.
 fn within<T: Send + 'static>(
     limit: Duration,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || drop(sender.send(work())));
     receiver.recv_timeout(limit).unwrap_or_else(|_| {
         let limit = humantime::format_duration(limit);
         let silence = format!("no session began within {limit} (connect_timeout)");
-        Err(io::Error::new(io::ErrorKind::TimedOut, silence)).context(CHECK)
+        Err(Refused {
+            check: "check DATABASE_URL, whether the server runs, and whether a firewall is in between",
+            error: io::Error::new(io::ErrorKind::TimedOut, silence).into(),
+        })
     })
 }
 
 /// Applies `SETTINGS` to the session, and returns PostgreSQL's time (UTC).
-fn begin(mut client: postgres::Client) -> Result<(postgres::Client, DateTime<Utc>)> {
+fn begin(mut client: postgres::Client) -> Result<(postgres::Client, DateTime<Utc>), Refused> {
+    let refused = |error: anyhow::Error| Refused { check: "", error };
     let sql = settings();
-    let row = client
-        .query_one(&sql, &[])
-        .context("PostgreSQL does not accept the settings of this session")?;
-    let now = Row::new(&sql, row).get("now")?;
+    let row = client.query_one(&sql, &[]);
+    let row = row.map_err(|error| refused(error.into()))?;
+    let now = Row::new(&sql, row).get("now").map_err(refused)?;
     Ok((client, now))
 }
 
@@ -110,7 +207,7 @@ fn attempt(
     config: &mut postgres::Config,
     mode: SslMode,
     client: rustls::ClientConfig,
-) -> Result<postgres::Client> {
+) -> Result<postgres::Client, Refused> {
     // As with libpq, a local socket has no TLS, whatever the mode.
     let mut hosts = config.get_hosts().iter();
     let is_local =
@@ -147,18 +244,47 @@ fn is_about_tls(error: &postgres::Error) -> bool {
 
 /// Returns the error with its remedy. If a later run can succeed, the cause stays a
 /// `postgres::Error`.
-fn cannot_connect(error: postgres::Error) -> anyhow::Error {
+fn cannot_connect(error: postgres::Error) -> Refused {
     let is_about_tls = is_about_tls(&error);
-    let check = if is_about_tls {
-        "cannot connect to PostgreSQL with TLS; check sslmode and sslrootcert in DATABASE_URL, and the server's certificate"
-    } else {
-        CHECK
+    let check = match is_about_tls {
+        true => {
+            "check sslmode and sslrootcert in DATABASE_URL, and the server's certificate for TLS"
+        }
+        false => likely(&error),
     };
     // A bad certificate and a forbidden socket look like a broken connection, but need a person.
     if is_transient(&error) && !is_about_tls && !is_forbidden(&error) {
-        return anyhow::Error::new(error).context(check);
+        let error = anyhow::Error::new(error);
+        return Refused { check, error };
     }
-    anyhow::anyhow!("{}", Printable(&source(&error))).context(check)
+    let error = anyhow::anyhow!("{}", Printable(&source(&error)));
+    Refused { check, error }
+}
+
+/// Returns what to check about an error, and its likeliest cause.
+fn likely(error: &postgres::Error) -> &'static str {
+    let said = source(error);
+    match error.code().map(SqlState::code) {
+        Some("28P01") => {
+            "check DATABASE_URL: user or password is wrong; in an address, @ : / ? # % in a password are %40 %3A %2F %3F %23 %25"
+        }
+        Some("28000") => "check DATABASE_URL: the user, and the server's pg_hba.conf",
+        Some("3D000") => "check DATABASE_URL: the name of the database",
+        Some("53300") => "the server has no free connection; the next run tries again",
+        _ if said.contains("password missing") => {
+            "check DATABASE_URL: it has no password, and PGPASSWORD and ~/.pgpass are not read"
+        }
+        _ if said.contains("lookup") => {
+            "check DATABASE_URL: this host name is not known; a password with / or ? before the @ must write them as %2F and %3F"
+        }
+        _ if said.contains("refused") => {
+            "check DATABASE_URL and whether the server runs: nothing listens there (in a container, localhost is the container)"
+        }
+        _ if said.contains("No such file") => {
+            "check DATABASE_URL and whether the server runs: it has no socket there"
+        }
+        _ => "check DATABASE_URL and whether the server runs",
+    }
 }
 
 /// Returns true if the operating system forbids the connection.
@@ -173,21 +299,4 @@ fn source(error: &postgres::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_that_cannot_be_read_is_not_shown() {
-        for bad in [
-            "postgresql:/me:hunter2@host/agira?sslmode=disable",
-            "host=host password=my hunter2=1",
-        ] {
-            let error = format!("{:#}", open(bad).err().unwrap());
-            assert!(
-                error.starts_with("DATABASE_URL is not a PostgreSQL address"),
-                "{error}"
-            );
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! Reads the rows and links that plans need, and the items that a push needs.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 
@@ -135,19 +135,57 @@ impl Db {
         items.collect()
     }
 
-    /// Returns the ids that Agira's tables lack, each as a text such as `project 7`.
-    pub fn unknown_ids(&mut self, projects: &[i64], mappings: &[i64]) -> Result<Vec<String>> {
-        let sql = "/* unknown_ids */ SELECT 'project ' || id FROM unnest($1::bigint[]) AS t(id)
-                WHERE NOT EXISTS (SELECT FROM core_project p WHERE p.id = t.id)
+    /// Checks that Agira's tables have these ids. The error names those that they lack, and the
+    /// mappings of an item whose id was given in place of a mapping's.
+    pub fn check_ids(&mut self, projects: &[i64], mappings: &[i64]) -> Result<()> {
+        if projects.is_empty() && mappings.is_empty() {
+            return Ok(());
+        }
+        let sql = "/* check_ids */ SELECT 'project ' || id AS what, NULL AS item, NULL AS mappings
+                FROM unnest($1::bigint[]) AS t(id) WHERE NOT EXISTS (SELECT FROM core_project p WHERE p.id = t.id)
              UNION ALL
-             SELECT 'mapping ' || id FROM unnest($2::bigint[]) AS t(id)
+             SELECT 'mapping ' || t.id, i.id::text, (SELECT string_agg(m.id::text, ' ' ORDER BY m.id)
+                FROM core_externalissuemapping m WHERE m.item_id = i.id)
+                FROM unnest($2::bigint[]) AS t(id) LEFT JOIN core_item i ON i.id = t.id
                 WHERE NOT EXISTS (SELECT FROM core_externalissuemapping m WHERE m.id = t.id)";
         let rows = self.rows(
             "checking --project and --mapping",
             sql,
             &[&projects, &mappings],
         )?;
-        let unknown: Result<_, postgres::Error> = rows.iter().map(Row::first).collect();
-        Ok(unknown?)
+        let (mut unknown, mut hints) = (Vec::new(), Vec::new());
+        for row in &rows {
+            unknown.push(row.get::<String>("what")?);
+            if let Some(item) = row.get::<Option<String>>("item")? {
+                let mappings: String = row.get("mappings")?;
+                let mappings: Vec<&str> = mappings.split_whitespace().collect();
+                hints.push(format!("; item {item} has {}", listed(&mappings)));
+            }
+        }
+        ensure!(
+            unknown.is_empty(),
+            "there is no {}{}; check --mapping and --project",
+            unknown.join(", no "),
+            hints.concat()
+        );
+        Ok(())
+    }
+
+    /// Returns those of these mappings that did not fail.
+    pub fn not_failed(&mut self, mappings: &[i64]) -> Result<Vec<i64>> {
+        let sql = "/* not_failed */ SELECT m.id FROM core_externalissuemapping m WHERE m.id = ANY($1::bigint[])
+                AND m.worker_error IS NULL AND m.worker_delivery_error IS NULL ORDER BY m.id";
+        let rows = self.rows("reading the mappings of --mapping", sql, &[&mappings])?;
+        let ids: Result<_, postgres::Error> = rows.iter().map(Row::first).collect();
+        Ok(ids?)
+    }
+}
+
+/// Returns ids of mappings in words, such as `mappings 7 and 8`.
+fn listed(ids: &[&str]) -> String {
+    match ids {
+        [] => "no mapping".to_owned(),
+        [only] => format!("mapping {only}"),
+        [first @ .., last] => format!("mappings {} and {last}", first.join(", ")),
     }
 }

@@ -67,8 +67,13 @@ impl Db {
     /// Checks that this role has the privileges that its session needs. The error names the first
     /// one that is missing, and the file that grants it.
     pub fn check_privileges(&mut self) -> Result<()> {
+        self.check_privileges_for(self.access)
+    }
+
+    /// Checks the same for a session with this access.
+    pub(super) fn check_privileges_for(&mut self, access: Access) -> Result<()> {
         let (mut tables, mut verbs, mut columns) = (Vec::new(), Vec::new(), Vec::new());
-        let writes = self.access == Access::ReadWrite;
+        let writes = access == Access::ReadWrite;
         for needed in privileges().filter(|one| writes || one.verb == "SELECT") {
             let mut named: Vec<Option<&str>> = needed.columns.into_iter().map(Some).collect();
             if named.is_empty() {

@@ -55,7 +55,7 @@ impl Db {
 
     /// Checks that the database has every column that a statement needs, with a type that it knows,
     /// and the version of our schema that this program knows.
-    fn check_schema(&mut self) -> Result<()> {
+    pub(super) fn check_schema(&mut self) -> Result<()> {
         let pairs = privileges().flat_map(|needed| {
             let pair = move |column| (needed.table, column);
             needed.columns.into_iter().map(pair)

@@ -1,17 +1,22 @@
 //! The servers that DATABASE_URL names, one address at a time, and the limits for silent ones.
 
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 
 use postgres::Config;
 use postgres::config::{Host, LoadBalanceHosts};
 use uuid::Uuid;
 
+use crate::core::text::Printable;
+
 /// Time for connecting to one address if DATABASE_URL has no `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time after which a connection ends whose other side is gone.
 const GONE_AFTER: Duration = Duration::from_secs(30);
+
+const PORT: u16 = 5432;
 
 /// Sets the limits that DATABASE_URL does not set, and returns the limit for connecting.
 pub fn set_timeouts(config: &mut Config) -> Duration {
@@ -34,6 +39,48 @@ pub fn set_timeouts(config: &mut Config) -> Duration {
     limit
 }
 
+/// Folders in which libpq and Debian's servers have their sockets.
+const SOCKET_FOLDERS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+
+/// Adds the host that libpq takes if none is given: the usual socket, or this machine if there is
+/// none.
+pub fn add_default_host(config: &mut Config) {
+    if !config.get_hosts().is_empty() || !config.get_hostaddrs().is_empty() {
+        return;
+    }
+    let port = config.get_ports().first().copied().unwrap_or(PORT);
+    let has_socket = |folder: &&&str| Path::new(&socket(Path::new(folder), port)).exists();
+    match SOCKET_FOLDERS.iter().find(has_socket) {
+        #[cfg(unix)]
+        Some(folder) => config.host_path(folder),
+        _ => config.host("localhost"),
+    };
+}
+
+fn socket(folder: &Path, port: u16) -> String {
+    format!("{}/.s.PGSQL.{port}", folder.display())
+}
+
+/// Returns the names of the servers, such as `host:5432`.
+pub fn names(config: &Config) -> Vec<String> {
+    let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
+    let ports = config.get_ports();
+    let name = |index: usize| {
+        let port = ports.get(index).or(ports.first()).copied().unwrap_or(PORT);
+        match (hosts.get(index), addresses.get(index)) {
+            (Some(Host::Tcp(name)), _) if name.contains(':') => format!("[{name}]:{port}"),
+            (Some(Host::Tcp(name)), _) => format!("{name}:{port}"),
+            #[cfg(unix)]
+            (Some(Host::Unix(folder)), _) => socket(folder, port),
+            (None, Some(address)) => SocketAddr::new(*address, port).to_string(),
+            (None, None) => String::new(),
+        }
+    };
+    let count = hosts.len().max(addresses.len());
+    let names = (0..count).map(name);
+    names.map(|name| Printable(&name).to_string()).collect()
+}
+
 /// Returns one configuration per address, in the order of the attempts. A name that does not
 /// resolve, and lists of different lengths, are left to the driver, which reports the error.
 pub fn addresses(config: &Config) -> Vec<Config> {
@@ -53,7 +100,7 @@ pub fn addresses(config: &Config) -> Vec<Config> {
     }
     let mut all = Vec::new();
     for index in 0..count {
-        let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        let port = ports.get(index).or(ports.first()).copied().unwrap_or(PORT);
         let host = hosts.get(index);
         let resolved: Vec<IpAddr> = match (given.get(index), host) {
             (Some(address), _) => vec![*address],

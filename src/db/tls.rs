@@ -1,12 +1,10 @@
 //! TLS to PostgreSQL as libpq defines it ("Database Connection Control Functions" and "SSL Support"
-//! in PostgreSQL's manual): reads its part of DATABASE_URL and sets up rustls accordingly.
+//! in PostgreSQL's manual): its part of DATABASE_URL, and rustls accordingly.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use percent_encoding::percent_decode_str;
 use postgres::config::SslMode;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
@@ -14,16 +12,27 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use secrecy::SecretString;
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
 
 /// The part of DATABASE_URL about TLS.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     mode: TlsMode,
+    /// The mode that the connection string names.
+    given: Option<TlsMode>,
     root: Option<String>,
     certificate: Option<String>,
     key: Option<String>,
+    /// The server is not told its name (`sslsni=0`).
+    hides_name: bool,
+    /// Only TLS 1.3 is spoken.
+    only_newest: bool,
+    /// TLS 1.3 is not spoken.
+    only_older: bool,
 }
 
 /// libpq's `sslmode`, without `allow`.
@@ -38,50 +47,56 @@ enum TlsMode {
 }
 
 impl Tls {
-    /// Takes the parameters about TLS out of a connection string, because the driver supports only
-    /// some of them. An error names the parameter and shows no value.
-    pub fn split(url: &str) -> anyhow::Result<(SecretString, Self)> {
-        let mut tls = Self::default();
-        let mut mode = None;
-        let mut kept = Vec::new();
-        let mut end = 0;
-        // Only values about TLS are decoded, so that no copy of the password is made.
-        let (parameters, decode) = parameters(url);
-        for (range, name, value) in parameters {
-            let file = || Some(decode(value)).filter(|value| !value.is_empty());
-            match name {
-                "sslmode" => {
-                    mode = Some(TlsMode::named(&decode(value)).context(
-                        "DATABASE_URL: sslmode must be one of disable, prefer, require, verify-ca, verify-full",
-                    )?);
-                }
-                "sslrootcert" => tls.root = file(),
-                "sslcert" => tls.certificate = file(),
-                "sslkey" => tls.key = file(),
-                _ => continue,
+    /// Takes over one parameter; returns false if it is not about TLS. An error shows no value.
+    pub fn take(&mut self, name: &str, value: String) -> anyhow::Result<bool> {
+        let file = |value: String| Some(value).filter(|value| !value.is_empty());
+        let version = |value: &str| match value {
+            // Older versions than 1.2 are not spoken.
+            "" | "TLSv1" | "TLSv1.1" | "TLSv1.2" => Ok(false),
+            "TLSv1.3" => Ok(true),
+            _ => bail!("DATABASE_URL: {name} must be TLSv1.2 or TLSv1.3"),
+        };
+        match name {
+            "sslmode" => {
+                self.given = Some(TlsMode::named(&value).context(
+                    "DATABASE_URL: sslmode must be one of disable, prefer, require, verify-ca, verify-full",
+                )?);
             }
-            kept.extend(url.get(end..range.start));
-            end = range.end;
+            // Other libraries write this, and libpq takes it.
+            "ssl" if value == "true" => self.given = Some(TlsMode::Require),
+            "sslrootcert" => self.root = file(value),
+            "sslcert" => self.certificate = file(value),
+            "sslkey" => self.key = file(value),
+            "sslsni" => self.hides_name = value == "0",
+            "ssl_min_protocol_version" => self.only_newest = version(&value)?,
+            "ssl_max_protocol_version" => self.only_older = !value.is_empty() && !version(&value)?,
+            _ => return Ok(false),
         }
-        kept.extend(url.get(end..));
-        let is_system = tls.root.as_deref() == Some("system");
+        Ok(true)
+    }
+
+    /// Chooses the mode, once all parameters were taken.
+    pub fn complete(mut self) -> anyhow::Result<Self> {
+        let is_system = self.root.as_deref() == Some("system");
         let default = if is_system {
             TlsMode::VerifyFull
         } else {
             TlsMode::Prefer
         };
-        tls.mode = mode.unwrap_or(default);
+        self.mode = self.given.unwrap_or(default);
         ensure!(
-            !is_system || tls.mode == TlsMode::VerifyFull,
+            !is_system || self.mode == TlsMode::VerifyFull,
             "DATABASE_URL: sslrootcert=system needs sslmode=verify-full, since anybody can get a certificate of those roots"
         );
         ensure!(
-            tls.certificate.is_some() == tls.key.is_some(),
+            self.certificate.is_some() == self.key.is_some(),
             "DATABASE_URL: sslcert and sslkey need each other"
         );
-        // The text may have a password: `concat` allocates once, so that no copy of it stays in
-        // memory.
-        Ok((kept.concat().into(), tls))
+        ensure!(
+            !(self.only_newest && self.only_older),
+            "DATABASE_URL: ssl_min_protocol_version is newer than ssl_max_protocol_version"
+        );
+        Ok(self)
     }
 
     /// Returns the driver's mode, which does not verify anything.
@@ -96,10 +111,26 @@ impl Tls {
     /// Returns rustls' configuration. An error names the parameter and the file that cannot be
     /// used.
     pub fn config(&self) -> anyhow::Result<ClientConfig> {
+        let mut config = self.verifying()?;
+        config.enable_sni = !self.hides_name;
+        Ok(config)
+    }
+
+    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
+        static NEWEST: [&SupportedProtocolVersion; 1] = [&TLS13];
+        static OLDER: [&SupportedProtocolVersion; 1] = [&TLS12];
+        match (self.only_newest, self.only_older) {
+            (true, _) => &NEWEST,
+            (_, true) => &OLDER,
+            _ => rustls::DEFAULT_VERSIONS,
+        }
+    }
+
+    fn verifying(&self) -> anyhow::Result<ClientConfig> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let algorithms = provider.signature_verification_algorithms;
         let builder = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(self.versions())
             .context("setting up TLS failed")?;
         let builder = if self.mode == TlsMode::VerifyFull {
             builder.with_root_certificates(self.roots()?)
@@ -238,168 +269,5 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
-    }
-}
-
-/// One parameter of a connection string: its place in the string, its name, and its encoded value.
-type Parameter<'a> = (Range<usize>, &'a str, &'a str);
-
-/// Returns the parameters of either form of connection string, up to the first one that cannot be
-/// read, and the function that decodes their values. The driver later reports a parameter that
-/// cannot be read.
-fn parameters(url: &str) -> (Vec<Parameter<'_>>, fn(&str) -> String) {
-    let schemes = ["postgresql://", "postgres://"];
-    match schemes.iter().any(|scheme| url.starts_with(scheme)) {
-        true => (in_address(url), percent_decoded),
-        false => (in_pairs(url), unescaped),
-    }
-}
-
-fn in_address(url: &str) -> Vec<Parameter<'_>> {
-    // Like the driver, takes everything before an @ for user and password.
-    let host = url.find('@').unwrap_or(0);
-    let query = url.get(host..).and_then(|rest| rest.split_once('?'));
-    let query = query.map(|(_, query)| query).unwrap_or_default();
-    let mut start = url.len() - query.len();
-    let parts = query.split_inclusive('&').filter_map(|part| {
-        let range = start..start + part.len();
-        start = range.end;
-        let (name, value) = part.trim_end_matches('&').split_once('=')?;
-        Some((range, name, value))
-    });
-    parts.collect()
-}
-
-fn percent_decoded(value: &str) -> String {
-    percent_decode_str(value).decode_utf8_lossy().into_owned()
-}
-
-/// Parses `name = value` pairs, whose values may be in single quotes; a backslash escapes the next
-/// character.
-fn in_pairs(text: &str) -> Vec<Parameter<'_>> {
-    let mut parameters = Vec::new();
-    let mut rest = text.trim_start();
-    while let Some((name, after)) = rest.split_once('=') {
-        let start = text.len() - rest.len();
-        let after = after.trim_start();
-        let quoted = after.strip_prefix('\'');
-        let value = quoted.unwrap_or(after);
-        let mut is_escaped = false;
-        let end = value.find(|character: char| {
-            let ends = match quoted {
-                Some(_) => character == '\'',
-                None => character.is_whitespace(),
-            };
-            let is_end = ends && !is_escaped;
-            is_escaped = character == '\\' && !is_escaped;
-            is_end
-        });
-        if quoted.is_some() && end.is_none() {
-            break;
-        }
-        let (value, after) = value.split_at(end.unwrap_or(value.len()));
-        rest = after.strip_prefix('\'').unwrap_or(after).trim_start();
-        parameters.push((start..text.len() - rest.len(), name.trim_end(), value));
-    }
-    parameters
-}
-
-fn unescaped(value: &str) -> String {
-    let mut characters = value.chars();
-    let next = || match characters.next() {
-        Some('\\') => characters.next(),
-        next => next,
-    };
-    std::iter::from_fn(next).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use secrecy::ExposeSecret;
-
-    use super::*;
-
-    #[track_caller]
-    fn check(url: &str, rest: &str, mode: TlsMode, root: Option<&str>) {
-        let (rest_of_url, tls) = Tls::split(url).unwrap();
-        assert_eq!(
-            (rest_of_url.expose_secret(), tls.mode, tls.root.as_deref()),
-            (rest, mode, root)
-        );
-    }
-
-    #[test]
-    fn tls_parameters_are_taken_out_of_both_forms() {
-        check(
-            "postgresql://me:p@host/db",
-            "postgresql://me:p@host/db",
-            TlsMode::Prefer,
-            None,
-        );
-        check(
-            "postgresql://me:a?sslmode=x@host/db",
-            "postgresql://me:a?sslmode=x@host/db",
-            TlsMode::Prefer,
-            None,
-        );
-        check(
-            "postgresql://me@a:1,b:2/db?sslmode=verify-ca&application_name=x&sslrootcert=%2Fa%20b",
-            "postgresql://me@a:1,b:2/db?application_name=x&",
-            TlsMode::VerifyCa,
-            Some("/a b"),
-        );
-        check(
-            "postgresql://h/db?sslrootcert=system",
-            "postgresql://h/db?",
-            TlsMode::VerifyFull,
-            Some("system"),
-        );
-        check(
-            r"host=h sslmode = 'require' password='it\'s sslmode=disable' sslrootcert=/a\ b",
-            r"host=h password='it\'s sslmode=disable' ",
-            TlsMode::Require,
-            Some("/a b"),
-        );
-        check(
-            "host=h password='open sslmode=disable",
-            "host=h password='open sslmode=disable",
-            TlsMode::Prefer,
-            None,
-        );
-    }
-
-    #[test]
-    fn the_driver_can_read_the_rest() {
-        for url in [
-            "postgresql://h/db?sslmode=require&application_name=x&sslcert=a&sslkey=b",
-            "host=h sslmode=require user=me",
-        ] {
-            let rest = Tls::split(url).unwrap().0;
-            rest.expose_secret()
-                .parse::<postgres::Config>()
-                .unwrap_or_else(|error| panic!("{}: {error:?}", rest.expose_secret()));
-        }
-    }
-
-    #[test]
-    fn a_bad_parameter_is_named_without_its_value() {
-        for (url, expected) in [
-            ("host=h sslmode=hunter2", "sslmode must be one of"),
-            ("host=h sslmode=allow", "sslmode must be one of disable,"),
-            (
-                "host=h sslmode=require sslrootcert=system",
-                "needs sslmode=verify-full",
-            ),
-            (
-                "host=h sslkey=hunter2",
-                "sslcert and sslkey need each other",
-            ),
-        ] {
-            let error = Tls::split(url).unwrap_err().to_string();
-            assert!(
-                error.contains(expected) && !error.contains("hunter2"),
-                "{error}"
-            );
-        }
     }
 }

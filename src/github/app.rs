@@ -120,7 +120,7 @@ impl App {
 
     /// Sends one request with a JWT. Also returns a response that refuses or rejects a single
     /// installation.
-    fn send(
+    pub(super) fn send(
         &mut self,
         http: &mut Http,
         method: Method,

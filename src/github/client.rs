@@ -42,9 +42,9 @@ const MAX_REDIRECTS: usize = 5;
 /// A client for GitHub, with one token or with the tokens of a GitHub App's installations.
 #[derive(Debug)]
 pub struct Github {
-    http: Http,
+    pub(super) http: Http,
     /// The GitHub App; `None` if the client has one token.
-    app: Option<App>,
+    pub(super) app: Option<App>,
     graphql: String,
     /// GitHub has the argument that [`queries::without_duplicates`] removes.
     has_duplicates: bool,

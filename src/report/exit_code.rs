@@ -23,7 +23,8 @@ pub const EXIT_CODES: [(u8, &str); 10] = [
 pub(super) const DONE: u8 = 0;
 /// Exit code of a run that needs a person to act.
 pub const CANNOT_RUN: u8 = 1;
-pub(super) const SOME_FAILED: u8 = 3;
+/// Exit code of a command of which a part failed.
+pub const SOME_FAILED: u8 = 3;
 /// Exit code of `status --check` if a person should act.
 pub const UNHEALTHY: u8 = 4;
 /// Exit code of a process that panicked (`EX_SOFTWARE` of sysexits.h).

@@ -20,7 +20,7 @@ mod words;
 
 pub use counts::{MappingReport, Outcome};
 pub use entry::{Next, Written};
-pub use exit_code::{CANNOT_RUN, EXIT_CODES, StoppedBy, TRY_LATER, UNHEALTHY};
+pub use exit_code::{CANNOT_RUN, EXIT_CODES, SOME_FAILED, StoppedBy, TRY_LATER, UNHEALTHY};
 pub use explanation::{Explanation, ObjectDiff, schedule};
 pub use format::Format;
 pub use json::print_json;

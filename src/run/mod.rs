@@ -28,6 +28,7 @@ use state::Run;
 
 pub use job::{Job, Scope, Start};
 pub use pause::GITHUB;
+pub use start::{github_client, weaviate_client};
 pub use stop::Stop;
 pub use weaviate::WEAVIATE;
 

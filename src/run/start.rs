@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use secrecy::ExposeSecret;
 
 use super::hidden::Hidden;
@@ -12,8 +12,8 @@ use super::pause::GithubPause;
 use super::state::Run;
 use super::stop::{Budget, Claims};
 use super::weaviate::Index;
-use crate::config::GithubLogin;
-use crate::db::Db;
+use crate::config::{GithubLogin, GithubSettings, WeaviateSettings};
+use crate::db::{Db, Selection};
 use crate::github::Github;
 use crate::report::{Progress, Report};
 use crate::weaviate::Weaviate;
@@ -26,17 +26,10 @@ pub fn open(
     last_result: LastResult,
 ) -> anyhow::Result<Run> {
     let (settings, signals, id) = start;
-    let github = match settings.github_login {
-        GithubLogin::Token(token) => Github::new(&settings.github_url, token.expose_secret())?,
-        GithubLogin::App(app) => Github::with_app(&settings.github_url, *app)?,
-    };
-    let key = settings
-        .weaviate_key
-        .as_ref()
-        .map(ExposeSecret::expose_secret);
-    let weaviate = Weaviate::new(&settings.weaviate_url, key)?
-        .with_timeouts(job.timeouts)
-        .with_signals(signals.clone());
+    let (github, weaviate) = (
+        github_client(settings.github)?,
+        weaviate_client(&settings.weaviate)?,
+    );
     let access = job.access();
     let (mut db, now) = Db::connect(settings.database_url.expose_secret(), access)?;
     db.stop_at(signals.clone());
@@ -55,7 +48,12 @@ pub fn open(
         github: github
             .with_timeouts(job.timeouts)
             .with_signals(signals.clone()),
-        index: Index::new(weaviate, budget.clone()),
+        index: Index::new(
+            weaviate
+                .with_timeouts(job.timeouts)
+                .with_signals(signals.clone()),
+            budget.clone(),
+        ),
         pause,
         budget,
         policy: job.policy.clone(),
@@ -73,18 +71,31 @@ pub fn open(
     Ok(run)
 }
 
-/// Checks that the mappings and projects of the command line exist.
+/// Returns a client for GitHub, which has sent no request.
+pub fn github_client(settings: GithubSettings) -> anyhow::Result<Github> {
+    match settings.login {
+        GithubLogin::Token(token) => Github::new(&settings.url, token.expose_secret()),
+        GithubLogin::App(app) => Github::with_app(&settings.url, *app),
+    }
+}
+
+/// Returns a client for Weaviate, which has sent no request.
+pub fn weaviate_client(settings: &WeaviateSettings) -> anyhow::Result<Weaviate> {
+    let key = settings.key.as_ref().map(ExposeSecret::expose_secret);
+    Weaviate::new(&settings.url, key)
+}
+
+/// Checks that the mappings and projects of the command line exist, and names the mappings that
+/// did not fail if only failed ones are tried.
 fn check_ids(db: &mut Db, job: &Job) -> anyhow::Result<()> {
     let (projects, mappings) = (&job.filter.projects, &job.filter.mappings);
-    if projects.is_empty() && mappings.is_empty() {
-        return Ok(());
-    }
-    let unknown = db.unknown_ids(projects, mappings)?;
-    if !unknown.is_empty() {
-        bail!(
-            "there is no {}; check --mapping and --project",
-            unknown.join(", no ")
-        );
+    db.check_ids(projects, mappings)?;
+    if job.filter.selection == Selection::Failed && job.is_named() {
+        for id in db.not_failed(mappings)? {
+            log::warn!(
+                "mapping {id} did not fail, so that there is nothing to retry; to check it now, run: agira-worker sync --mapping {id}"
+            );
+        }
     }
     Ok(())
 }

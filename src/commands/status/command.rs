@@ -1,6 +1,5 @@
 //! Reads the status, and judges it for `--check`.
 
-use anyhow::bail;
 use chrono::{DateTime, Duration, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -76,10 +75,7 @@ fn read(
     status.now = now;
     db.check_privileges()?;
     let (projects, mappings) = (&args.filter.projects, &args.filter.mappings);
-    let unknown = db.unknown_ids(projects, mappings)?;
-    if !unknown.is_empty() {
-        bail!("there is no {}", unknown.join(", no "));
-    }
+    db.check_ids(projects, mappings)?;
     // A monitor asks often, and the rest of the overview takes seconds with a million mappings.
     status.overview = match args.check {
         true => db.essentials(projects, mappings, now)?,

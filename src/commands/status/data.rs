@@ -40,6 +40,13 @@ pub struct StatusArgs {
     pub(super) max_failing: Option<i64>,
 }
 
+impl StatusArgs {
+    /// Returns true if the services are asked instead of the tables.
+    pub fn asks_services(&self) -> bool {
+        self.services
+    }
+}
+
 /// The result of `status`. Field names are stable: scripts depend on them.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Status {

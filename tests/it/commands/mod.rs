@@ -8,6 +8,7 @@ mod metrics;
 mod push_weaviate;
 mod retry_failed;
 mod screens;
+mod services;
 mod status;
 mod status_text;
 mod sync;

@@ -182,7 +182,8 @@ fn sslmode_decides_how_the_certificate_is_verified() {
             &format!("sslmode=verify-full&{ca}"),
         ),
         &[
-            "cannot connect to PostgreSQL with TLS; check sslmode and sslrootcert",
+            "cannot connect to PostgreSQL at 127.0.0.1:",
+            "check sslmode and sslrootcert in DATABASE_URL, and the server's certificate for TLS",
             "not valid for name",
         ],
     );
@@ -190,17 +191,17 @@ fn sslmode_decides_how_the_certificate_is_verified() {
         let other = format!("sslmode={mode}&sslrootcert=FILES/other-ca.crt");
         refuses(
             &url("encrypted", "localhost", good, &other),
-            &["with TLS; check sslmode", "UnknownIssuer"],
+            &["check sslmode", "for TLS", "UnknownIssuer"],
         );
         let right = format!("sslmode={mode}&{ca}");
         refuses(
             &url("encrypted", "localhost", expired, &right),
-            &["with TLS; check sslmode", "expired"],
+            &["check sslmode", "for TLS", "expired"],
         );
         refuses(
             &url("encrypted", "localhost", misused, &right),
             &[
-                "with TLS; check sslmode",
+                "check sslmode",
                 "certificate does not allow extended key usage for server authentication",
             ],
         );
@@ -388,6 +389,7 @@ fn channel_binding_binds_the_password_to_the_tls_connection() {
             &[
                 "cannot connect to PostgreSQL",
                 "password authentication failed",
+                "user or password is wrong; in an address, @ : / ? # % in a password are %40",
             ],
         );
     }
@@ -438,7 +440,7 @@ fn only_database_url_is_read() {
     run(&url("encrypted", "localhost", good, "sslmode=require")).exits(0);
     run(&url("member", "localhost", good, "sslmode=require"))
         .exits(1)
-        .logs("password missing");
+        .logs("it has no password, and PGPASSWORD and ~/.pgpass are not read");
 }
 
 #[test]
@@ -464,4 +466,52 @@ fn several_hosts_of_any_kind_are_tried_in_order() {
     status(&format!("host=/no/such/folder,127.0.0.1 port=1 {rest}"))
         .exits(75)
         .logs("cannot connect to PostgreSQL");
+}
+
+/// Each of these is tried with psql, too, so that both agree about what an option means.
+#[test]
+fn what_psql_takes_is_taken() {
+    let good = &servers().good;
+    let port = good.port();
+    for parameters in [
+        "keepalives_count=3&keepalives_idle=10&keepalives_interval=5&keepalives=1",
+        "client_encoding=UTF8",
+        "client_encoding=auto",
+        "fallback_application_name=x&application_name=y",
+        "sslsni=0&sslmode=require",
+        "sslsni=1&sslmode=require",
+        "sslcompression=0",
+        "ssl_min_protocol_version=TLSv1.3&sslmode=require",
+        "ssl_min_protocol_version=TLSv1.2&ssl_max_protocol_version=TLSv1.2&sslmode=require",
+        "target_session_attrs=primary",
+        "target_session_attrs=any",
+        "target_session_attrs=read-write",
+        "target_session_attrs=prefer-standby",
+        "gssencmode=disable",
+        "gssencmode=prefer",
+        "krbsrvname=postgres",
+        "tcp_user_timeout=30000",
+        "connect_timeout=5",
+        "options=-c%20geqo%3Doff",
+        "ssl=true",
+    ] {
+        let address = url("encrypted", "127.0.0.1", good, parameters);
+        let pairs = parameters
+            .replace('&', " ")
+            .replace("-c%20geqo%3Doff", "'-c geqo=off'");
+        // In pairs, libpq does not know this one either.
+        let pairs = pairs.replace("ssl=true", "sslmode=require");
+        let pairs = format!("host=127.0.0.1 port={port} user=encrypted dbname={TEMPLATE} {pairs}");
+        for form in [address, pairs] {
+            let mut command = Command::new("psql");
+            let said = kit::wait::output(command.args(["-X", "-d", &form, "-c", "SELECT 1"]));
+            let said = said.expect("psql");
+            assert!(
+                said.status.success(),
+                "{form}: {}",
+                String::from_utf8_lossy(&said.stderr)
+            );
+            connects(&form);
+        }
+    }
 }

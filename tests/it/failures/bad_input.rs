@@ -417,6 +417,52 @@ fn mappings_and_projects_that_do_not_exist_are_named() {
             "there is no project 98, no mapping 99",
         );
     }
+    world
+        .run(&["status", "--mapping", "99"])
+        .exits(1)
+        .logs("there is no mapping 99");
+}
+
+/// The number of an item is a likely mistake, because people see it in Agira.
+#[test]
+fn the_mappings_of_an_item_whose_id_was_given_are_named() {
+    let mut world = World::new();
+    for number in 1..=4 {
+        world.issue(&format!("acme/shop#{number}"), "Working");
+    }
+    // Item 2 has two mappings, and item 4 has none.
+    world.execute(
+        "UPDATE core_externalissuemapping SET id = id + 100;
+         UPDATE core_externalissuemapping SET item_id = 2 WHERE item_id = 4",
+    );
+    for (id, says) in [
+        ("4", "there is no mapping 4; item 4 has no mapping;"),
+        (
+            "2",
+            "there is no mapping 2; item 2 has mappings 102 and 104;",
+        ),
+        ("3", "there is no mapping 3; item 3 has mapping 103;"),
+    ] {
+        for command in ["sync", "status"] {
+            world.run(&[command, "--mapping", id]).exits(1).logs(says);
+        }
+    }
+}
+
+#[test]
+fn a_retry_of_a_mapping_that_did_not_fail_says_what_to_do_instead() {
+    let mut world = one_closed_issue();
+    let says = "mapping 1 did not fail, so that there is nothing to retry; to check it now, run: agira-worker sync --mapping 1";
+    for args in [
+        &["retry-failed", "--mapping", "1"][..],
+        &["retry-failed", "--mapping", "1", "--dry-run"],
+    ] {
+        world.run(args).exits(0).logs(says);
+    }
+    assert_eq!(world.item_status(1), "Working");
+    world.execute("UPDATE core_externalissuemapping SET worker_error = 'x', worker_error_at = now(), worker_attempts = 1");
+    let run = world.run(&["retry-failed", "--mapping", "1"]).exits(0);
+    assert!(!run.stderr.contains("did not fail"), "{}", run.all());
 }
 
 #[test]
@@ -428,12 +474,18 @@ fn an_unreachable_database_is_reported_before_any_request() {
         (
             "postgresql://postgres:hunter2@127.0.0.1:1/agira".to_owned(),
             75,
-            ["cannot connect to PostgreSQL", "refused"],
+            [
+                "cannot connect to PostgreSQL at 127.0.0.1:1;",
+                "nothing listens there",
+            ],
         ),
         (
             "postgresql://me:hunter2@no-such-host.invalid/agira".to_owned(),
             75,
-            ["cannot connect to PostgreSQL", "lookup"],
+            [
+                "cannot connect to PostgreSQL at no-such-host.invalid:5432;",
+                "this host name is not known",
+            ],
         ),
         (
             format!("{server}/no_such_database"),

@@ -39,6 +39,8 @@ pub struct Settings {
     pub latency: Duration,
     /// Version of the GraphQL schema.
     pub version: Version,
+    /// Scopes of the token, if it is a classic one.
+    pub scopes: Option<String>,
 }
 
 /// Versions of GitHub whose GraphQL schemas differ in what the program asks for.
@@ -65,6 +67,7 @@ impl Default for Settings {
             most_aliases: 1000,
             latency: Duration::ZERO,
             version: Version::Today,
+            scopes: None,
         }
     }
 }

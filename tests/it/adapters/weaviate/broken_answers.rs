@@ -53,12 +53,14 @@ fn impatient(url: &str) -> Weaviate {
 
 #[track_caller]
 fn check_too_late(answer: fn(&mut TcpStream)) {
-    let mut client = impatient(&serve(answer));
+    let address = serve(answer);
+    let mut client = impatient(&address);
+    let peer = address.trim_start_matches("http://");
     assert_eq!(
         client.class(),
         Err(ServiceError::new(
             FailureKind::TooHeavy,
-            "no answer within 100ms"
+            format!("no answer within 100ms from {peer}")
         ))
     );
     assert_eq!(client.requests(), 1);

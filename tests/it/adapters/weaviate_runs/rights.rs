@@ -103,6 +103,16 @@ fn real_weaviate_serves_a_run_with_the_least_rights() {
         let objects = guarded.objects();
         assert_eq!(objects, 2 * u64::from(number), "{right:?}");
     }
+    let asked = |code: i32, says: &str| {
+        let mut command = world.command(&["status", "--services"]);
+        command.env("WEAVIATE_URL", &guarded.url);
+        let run = Run::of(command.env("WEAVIATE_API_KEY", GUEST));
+        run.exits(code).prints("user guest").prints(says);
+    };
+    asked(0, "the key may write");
+    guarded.change("remove", RIGHTS[3]);
+    asked(1, "the key may not write objects of AgiraObject");
+    guarded.change("add", RIGHTS[3]);
     let alone = "Weaviate does not answer GraphQL (403";
     change_both(&mut world, 6);
     guarded.sync(&world).exits(0).logs(alone);

@@ -402,12 +402,9 @@ fn a_slice_is_read_and_written_by_index() {
         assert_eq!((rows.len(), own.count()), (100 + 199, 100));
         assert_eq!(db.mappings(&slice).unwrap().len(), 100);
         assert!(!db.items(&items).unwrap().is_empty());
-        assert_eq!(
-            db.unknown_ids(&[], &slice.iter().map(|id| id.0).collect::<Vec<_>>())
-                .unwrap()
-                .len(),
-            0
-        );
+        let numbers: Vec<i64> = slice.iter().map(|id| id.0).collect();
+        db.check_ids(&[], &numbers).unwrap();
+        db.not_failed(&numbers).unwrap();
         let finished: Vec<SuccessRecord> = claimed[..60]
             .iter()
             .map(|one| SuccessRecord {

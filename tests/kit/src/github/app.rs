@@ -138,6 +138,17 @@ impl App {
         now: DateTime<Utc>,
     ) -> Option<Response> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        if let ("GET", ["app"] | ["app", "installations"]) =
+            (request.method.as_str(), parts.as_slice())
+        {
+            return Some(match self.check(request, now) {
+                Err(refused) => refused,
+                Ok(()) if parts.len() == 1 => {
+                    Response::json(200, &json!({ "id": 1, "slug": "agira-sync" }))
+                }
+                Ok(()) => Response::json(200, &self.listed()),
+            });
+        }
         let found = match (request.method.as_str(), parts.as_slice()) {
             ("GET", ["orgs", owner, "installation"]) => self.of_account(owner, false),
             ("GET", ["users", owner, "installation"]) => self.of_account(owner, true),
@@ -179,6 +190,14 @@ impl App {
             201,
             &json!({ "token": token, "expires_at": ends, "permissions": found.permissions }),
         ))
+    }
+
+    fn listed(&self) -> Value {
+        let one = |one: &Installation| {
+            let suspended = one.is_suspended.then_some("2026-01-01T00:00:00Z");
+            json!({ "id": one.id, "account": { "login": one.account }, "suspended_at": suspended })
+        };
+        self.installations.iter().map(one).collect()
     }
 
     fn of_account(&self, owner: &str, is_user: bool) -> Option<&Installation> {

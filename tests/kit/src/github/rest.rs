@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
 
 use super::rest_threads::Asked;
-use super::{Fault, State, graphql};
+use super::{Fault, State, Version, graphql};
 use crate::http::{Request, Response};
 
 /// GraphQL points and REST requests of a user per hour.
@@ -114,7 +114,7 @@ fn admitted(
             None => refused,
         });
     }
-    state.world.opened = account;
+    state.world.opened.clone_from(&account);
     if path == "/graphql" || path == "/api/graphql" {
         return Ok(match request.method.as_str() {
             "POST" => graphql::answer(state, &request.body, reset),
@@ -134,6 +134,9 @@ fn admitted(
     }
     if request.method != "GET" {
         return Err(message(404, "Not Found"));
+    }
+    if path == "/user" {
+        return user(state, account.is_some());
     }
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let number = |text: &str| text.parse().map_err(|_| message(404, "Not Found"));
@@ -162,6 +165,23 @@ fn admitted(
         }
         _ => Err(message(404, "Not Found")),
     }
+}
+
+/// Answers whose token it is; that of an installation belongs to nobody.
+fn user(state: &State, is_installation: bool) -> Result<Response, Response> {
+    if is_installation {
+        return Err(message(403, "Resource not accessible by integration"));
+    }
+    let user = Response::json(200, &json!({ "login": "octo-bot", "id": 1 }));
+    let user = match &state.settings.scopes {
+        Some(scopes) => user.header("x-oauth-scopes", scopes),
+        None => user,
+    };
+    Ok(match state.settings.version {
+        Version::Today => user,
+        Version::WithoutEnableDuplicate => user.header("x-github-enterprise-version", "3.16.2"),
+        Version::Server3_15 => user.header("x-github-enterprise-version", "3.15.9"),
+    })
 }
 
 /// Returns the REST root as the client addressed it.
