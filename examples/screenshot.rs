@@ -43,10 +43,10 @@ impl Line {
     }
 
     fn of_run(line: &str) -> Self {
-        let text = without_time(line);
+        let text = without_duration(line);
         let is_one_of = |starts: &[&str]| starts.iter().any(|start| text.starts_with(start));
         let class = match () {
-            () if is_one_of(&["ERROR", "failed"]) => "failed",
+            () if is_one_of(&["ERROR", "failed", "exit code"]) => "failed",
             () if is_one_of(&["INFO", "  + "]) || text.contains(" → ") => "changed",
             () => "",
         };
@@ -130,26 +130,12 @@ fn shown(text: &str) -> Option<Vec<Line>> {
     Some(lines)
 }
 
-/// Removes the time of a log line, and replaces the duration of a run, which differ in every run.
-fn without_time(line: &str) -> String {
-    let took = |word: &str| word.parse::<f64>().is_ok() && word.contains('.');
-    let words: Vec<&str> = line.split(' ').collect();
-    if let Some(place) = words
-        .windows(2)
-        .position(|pair| took(pair[0]) && pair[1].starts_with('s'))
-    {
-        let mut words = words;
-        words[place] = "0.4";
-        return words.join(" ");
-    }
-    let stamped = line
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(' '))
-        .and_then(|(_, rest)| rest.split_once(']'));
-    stamped.map_or_else(
-        || line.to_owned(),
-        |(level, rest)| format!("{level:<5}{rest}"),
-    )
+/// Replaces the duration of a run, which is never the same.
+fn without_duration(line: &str) -> String {
+    let is_duration = |word: &str| word.contains('.') && word.parse::<f64>().is_ok();
+    let words = line.split(' ');
+    let words = words.map(|word| if is_duration(word) { "0.4" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn svg(lines: &[Line]) -> String {

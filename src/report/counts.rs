@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::entry::{Next, Written};
 use super::explanation::Explanation;
 use super::subject::Subject;
+use crate::core::agira_object::ObjectType;
 use crate::core::model::{Kind, Snapshot};
 use crate::core::plan::{Action, Plan, WriteReason};
 
@@ -23,6 +23,49 @@ pub enum Outcome {
     GivenBack,
     /// The plan was printed (`--dry-run`).
     Planned,
+}
+
+/// An object that was written to Weaviate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    pub object_type: ObjectType,
+    pub change: Change,
+}
+
+/// What a write did to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Weaviate did not have it.
+    New,
+    /// Weaviate had it with another status.
+    Updated,
+    /// Agira had written it.
+    Replaced,
+}
+
+impl Written {
+    /// Describes the write of an object; `None` if the push decides about it.
+    pub fn new(object_type: ObjectType, reason: &WriteReason) -> Option<Self> {
+        let change = match reason {
+            WriteReason::Create => Change::New,
+            WriteReason::Update { .. } => Change::Updated,
+            WriteReason::Replace => Change::Replaced,
+            WriteReason::Decide => return None,
+        };
+        Some(Self {
+            object_type,
+            change,
+        })
+    }
+}
+
+/// Next attempt of a mapping that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Only after a change on GitHub, or if a person asks for it.
+    Parked,
+    /// At this time (UTC).
+    At(DateTime<Utc>),
 }
 
 /// One mapping of the report.

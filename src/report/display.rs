@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::{Change, Entry, Explained, Row, Written};
+use super::counts::{Change, Written};
+use super::entry::{Entry, Explained, Row};
 use super::words::{counted, number};
 use crate::core::agira_object::ObjectType;
 

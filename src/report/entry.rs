@@ -5,12 +5,11 @@ use std::sync::LazyLock;
 use chrono::{DateTime, Utc};
 use regex::{Captures, Regex};
 
-use super::counts::{MappingReport, Outcome};
+use super::counts::{MappingReport, Next, Outcome, Written};
 use super::words::{ago, away};
-use crate::core::agira_object::ObjectType;
 use crate::core::model::{CloseReason, Details, GithubId, MappingId, Relation, Snapshot};
 use crate::core::note::{Attention, Note, Question};
-use crate::core::plan::{Action, Plan, WriteReason};
+use crate::core::plan::{Action, Plan};
 use crate::core::text::{Printable, pattern};
 
 /// One line of an item's block. All texts are printable.
@@ -62,49 +61,6 @@ pub(super) struct Explained {
     pub lines: Vec<String>,
     /// Changes of the texts in Weaviate, which must not be wrapped.
     pub diff: Vec<String>,
-}
-
-/// An object that was written to Weaviate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
-    pub object_type: ObjectType,
-    pub change: Change,
-}
-
-/// What a write did to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Weaviate did not have it.
-    New,
-    /// Weaviate had it with another status.
-    Updated,
-    /// Agira had written it.
-    Replaced,
-}
-
-impl Written {
-    /// Describes the write of an object; `None` if the push decides about it.
-    pub fn new(object_type: ObjectType, reason: &WriteReason) -> Option<Self> {
-        let change = match reason {
-            WriteReason::Create => Change::New,
-            WriteReason::Update { .. } => Change::Updated,
-            WriteReason::Replace => Change::Replaced,
-            WriteReason::Decide => return None,
-        };
-        Some(Self {
-            object_type,
-            change,
-        })
-    }
-}
-
-/// Next attempt of a mapping that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Only after a change on GitHub, or if a person asks for it.
-    Parked,
-    /// At this time (UTC).
-    At(DateTime<Utc>),
 }
 
 impl Entry {

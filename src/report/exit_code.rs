@@ -12,7 +12,7 @@ pub const EXIT_CODES: [(u8, &str); 10] = [
     (CANNOT_RUN, "cannot run: configuration, database, schema or credentials; a person has to act"),
     (2, "usage: unknown flag or value"),
     (SOME_FAILED, "done, but some mappings failed; they wait for their retry or are parked"),
-    (UNHEALTHY, "`status --check` only: too many parked mappings, or no recent sync did its work"),
+    (UNHEALTHY, "`status --check` only: too many mappings are parked or fail, or no recent sync did its work"),
     (CRASHED, "a bug stopped the run: report the last line of the log; nothing is lost, and the next run goes on"),
     (TRY_LATER, "try later: rate limit, too little time to poll, or GitHub, Weaviate or PostgreSQL is down; nothing is lost"),
     (129, "stopped by SIGHUP: the rest was released; a second signal stops at once"),

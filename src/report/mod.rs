@@ -18,8 +18,7 @@ mod terminal;
 mod text;
 mod words;
 
-pub use counts::{MappingReport, Outcome};
-pub use entry::{Next, Written};
+pub use counts::{MappingReport, Next, Outcome, Written};
 pub use exit_code::{CANNOT_RUN, EXIT_CODES, SOME_FAILED, StoppedBy, TRY_LATER, UNHEALTHY};
 pub use explanation::{Explanation, ObjectDiff, schedule};
 pub use format::Format;

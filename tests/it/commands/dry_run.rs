@@ -209,7 +209,8 @@ fn every_statement_is_in_a_read_only_transaction() {
 fn it_shows_the_status_change_that_github_implies() {
     let world = grown();
     let run = world.run(&["sync", "--dry-run"]).exits(3);
-    let blocks: Vec<&str> = run.stdout.split("item ").skip(1).collect();
+    let told = format!("\n{}", run.stdout);
+    let blocks: Vec<&str> = told.split("\nitem ").skip(1).collect();
     let block = |item: &str| {
         let found = blocks.iter().find(|block| block.starts_with(item));
         *found.unwrap_or_else(|| panic!("no block for {item}\n{}", run.all()))
@@ -218,7 +219,7 @@ fn it_shows_the_status_change_that_github_implies() {
         "An item  acme/shop#1       Working → Testing    closed on 2026-03-01 as completed\n",
         " + acme/shop#20    pull request linked  merged, closes the issue\n",
         " + Weaviate        item, pull request\n",
-        " Weaviate          issue                with another status\n",
+        " Weaviate          issue                with another status",
     ] {
         assert!(block("1 ").contains(part), "no {part:?}\n{}", run.all());
     }

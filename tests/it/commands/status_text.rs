@@ -45,8 +45,8 @@ never synced            2
 to recheck              0
 Weaviate pending        0
 last runs:
-  command  ended                code  synced  failed  stopped by
-  sync     2026-03-03 00:01Z      75       7       0  github
+  command  ended                 code  synced  failed  stopped by
+  sync     2026-03-03 00:01Z       75       7       0  github
 repositories:
   repository  polled         issues             pull requests      due
   acme/shop   on 2026-03-03  2026-03-01 00:00Z  2026-03-02 00:00Z    0
