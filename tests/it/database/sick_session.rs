@@ -280,6 +280,8 @@ fn a_session_that_the_server_ends_costs_no_attempt() {
         let run = world.run(&["sync", "--output", "json"]).exits(75);
         boundaries.clear();
         assert_eq!(run.json()["stopped_by"], "database", "{part}");
+        let runs: i64 = world.one("SELECT count(*) FROM worker_run");
+        assert_eq!(runs, 1, "{part}: {}", run.all());
         let recorded: (i32, String) = (
             world.one("SELECT exit_code FROM worker_run"),
             world.one("SELECT stopped_by FROM worker_run"),
