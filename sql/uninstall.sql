@@ -19,6 +19,8 @@ ALTER TABLE core_externalissuemapping
     DROP CONSTRAINT IF EXISTS worker_mapping_finite,
     DROP CONSTRAINT IF EXISTS worker_mapping_outbox;
 
+ALTER TABLE core_externalissuemapping RESET (fillfactor);
+
 -- PostgreSQL drops each partial index together with the columns of its condition.
 ALTER TABLE core_externalissuemapping
     DROP COLUMN IF EXISTS worker_due_at,
