@@ -54,7 +54,7 @@ fn the_package_is_installed_upgraded_removed_and_purged() {
         "/usr/share/agira-worker/sql/uninstall.sql",
         "/usr/share/agira-worker/sql/role.sql",
         "/usr/share/doc/agira-worker/examples/crontab.example",
-        "/usr/share/doc/agira-worker/README.md",
+        "/usr/share/doc/agira-worker/README.Debian",
         "/usr/lib/systemd/system/agira-worker.timer",
     ] {
         assert!(debian.has(file), "{file}");
