@@ -35,7 +35,7 @@ if [ -z "${KIT_WEAVIATE+given}" ] && has_namespaces && server=$(tests/weaviate.s
     install_for_weaviate
     export KIT_WEAVIATE=real AGIRA_WORKER_WEAVIATE_SERVER=$server
 fi
-echo "== building (a minute or two the first time)" >&2
+echo "== building (about two minutes on two cores the first time)" >&2
 # Not the workspace: what only tests and benchmark need is not built.
-cargo build --quiet --locked --package agira-worker --bin agira-worker --package demo --example demo
+cargo build --locked --package agira-worker --bin agira-worker --package demo --example demo
 exec target/debug/examples/demo target/debug/agira-worker

@@ -269,15 +269,20 @@ fn interrupted(signal: Signal) -> ServiceError {
     )
 }
 
-/// Returns host and port of an address.
+/// Returns host and port of an address, and a hint if requests may go through a proxy.
 fn peer(address: &str) -> String {
     let Ok(url) = address.parse::<Url>() else {
         return String::new();
     };
     let host = url.host_str().unwrap_or_default();
-    match url.port_or_known_default() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
+    let port = url.port_or_known_default().unwrap_or_default();
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+        .into_iter()
+        .find(is_set);
+    match proxy.filter(|_| url.scheme() == "https") {
+        Some(proxy) => format!("{host}:{port} ({proxy} is set)"),
+        None => format!("{host}:{port}"),
     }
 }
 

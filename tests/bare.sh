@@ -20,6 +20,7 @@ sysroot=$(rustc --print sysroot)
 root=$(mktemp -d)
 trap 'rm -rf --one-file-system "$root"' EXIT
 tar --extract --file "$debian" --directory "$root"
+chmod 755 "$root"
 cp /etc/resolv.conf "$root/etc/"
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 mkdir -p "$root/opt/rust" "$root/home/agira-worker"

@@ -16,6 +16,7 @@ PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 tar --extract --file "$debian" --directory "$root"
+chmod 755 "$root"
 package=$(examples/package/build.sh --dev)
 echo "$package"
 lintian --allow-root --fail-on error "$package"

@@ -24,7 +24,7 @@ const RECHECKED_AFTER: chrono::Duration = chrono::Duration::hours(24);
 pub struct Output {
     /// Form of the result: text or json.
     ///
-    /// With json, stdout has exactly one JSON object, whatever happens.
+    /// With json, stdout has exactly one JSON object, with every exit code except 2.
     #[arg(
         long,
         value_enum,

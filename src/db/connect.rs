@@ -112,11 +112,16 @@ fn check_signs(url: &str) -> Result<()> {
 /// Returns false if a part of the connection string that seems to be the name of an option may
 /// belong to a password.
 fn may_name(url: &str) -> bool {
-    let authority = url.split('?').next().unwrap_or_default();
-    !is_address(url)
-        || authority.contains('@')
-        || !authority.contains(":/")
-        || authority.matches(':').count() < 2
+    let Some((_, rest)) = url.split_once("://").filter(|_| is_address(url)) else {
+        return true;
+    };
+    // Without an @, a password would stand where the port does.
+    let servers = rest.split(['/', '?']).next().unwrap_or_default();
+    let is_port = |server: &str| match server.rsplit_once(':') {
+        Some((_, port)) => port.bytes().all(|byte| byte.is_ascii_digit()),
+        None => true,
+    };
+    servers.contains('@') || servers.split(',').all(is_port)
 }
 
 /// Returns the servers that DATABASE_URL names, as `host:port`, without asking them.
@@ -274,9 +279,7 @@ fn likely(error: &postgres::Error) -> &'static str {
         _ if said.contains("password missing") => {
             "check DATABASE_URL: it has no password, and PGPASSWORD and ~/.pgpass are not read"
         }
-        _ if said.contains("lookup") => {
-            "check DATABASE_URL: this host name is not known; a password with / or ? before the @ must write them as %2F and %3F"
-        }
+        _ if said.contains("lookup") => "check DATABASE_URL: this host name is not known here",
         _ if said.contains("refused") => {
             "check DATABASE_URL and whether the server runs: nothing listens there (in a container, localhost is the container)"
         }

@@ -136,6 +136,7 @@ fn an_option_that_is_not_known_is_named_without_its_value() {
             "tcp_user_timeout=hunter2",
             "tcp_user_timeout is not a number",
         ),
+        ("sslcertmode=require", "sslcertmode must be allow"),
         ("sslmode=hunter2", "sslmode must be one of"),
         ("sslmode=allow", "sslmode must be one of disable,"),
         (

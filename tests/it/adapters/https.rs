@@ -135,6 +135,13 @@ fn a_private_ca_is_trusted_where_ssl_cert_file_names_it_and_nowhere_else() {
     let before = world.github.requests().len();
     for (host, file) in [("localhost", &other), ("127.0.0.1", &file)] {
         let run = run(host, file).exits(75).logs("certificate");
+        let cause = match host {
+            "localhost" => "name a file with that CA in SSL_CERT_FILE",
+            _ => "its certificate is for another host name",
+        };
+        let run = run
+            .logs(&format!("no answer from {host}:{github}: "))
+            .logs(cause);
         assert!(
             !run.all().contains(TOKEN) && !run.all().contains(WEAVIATE_KEY),
             "{}",
@@ -420,4 +427,14 @@ fn no_proxy_lists_the_hosts_that_are_reached_directly() {
     command.env("WEAVIATE_URL", format!("https://localhost:{weaviate}"));
     Run::of(&mut command).exits(0);
     assert_eq!(heard.lock().unwrap().heads.len(), 0);
+}
+
+/// As with an address that begins with https where the server has no TLS.
+#[test]
+fn a_server_without_tls_is_named_as_such() {
+    let world = World::new();
+    let mut command = world.command(&["status", "--services"]);
+    let github = world.github.url().replace("http://", "https://");
+    let run = Run::of(command.env("GITHUB_API_URL", github)).exits(75);
+    run.prints("it seems to speak no TLS: write http:// instead of https://");
 }

@@ -352,8 +352,14 @@ fn a_mapping_that_is_named_is_described_in_a_sentence() {
 fn mappings_and_projects_that_do_not_exist_are_exit_code_1() {
     let world = every_class();
     for (args, says) in [
-        (["--mapping", "99"], "there is no mapping 99"),
-        (["--project", "98"], "there is no project 98"),
+        (
+            ["--mapping", "99"],
+            "there is no mapping 99; check --mapping and --project",
+        ),
+        (
+            ["--project", "98"],
+            "there is no project 98; check --mapping and --project",
+        ),
     ] {
         let run = world.run(&["status", args[0], args[1]]).exits(1).logs(says);
         assert_eq!(

@@ -5,6 +5,7 @@ use kit::postgres_server::Database;
 use super::schema::catalog;
 use crate::fixtures::{rest_is_over, seconds_from_now};
 use crate::harness::World;
+use crate::surroundings::hygiene::files_below;
 
 const ISSUE: &str = "INFO/ITIL#12";
 
@@ -83,8 +84,7 @@ fn an_upgrade_replaces_what_folded_names_as_the_database_does() {
 fn every_name_is_folded_without_the_collation_of_the_database() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("sql/worker.sql")];
-    let statements = std::fs::read_dir(root.join("src/db")).unwrap();
-    files.extend(statements.map(|entry| entry.unwrap().path()));
+    files_below(&root.join("src/db"), &mut files);
     let mut folded = 0;
     for file in files {
         let text = std::fs::read_to_string(&file)

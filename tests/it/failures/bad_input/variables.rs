@@ -98,12 +98,27 @@ fn an_empty_variable_of_a_flag_counts_as_unset() {
             "AGIRA_WORKER_IGNORE_CLOSED_BEFORE",
             "AGIRA_WORKER_REPLACE_FOREIGN",
             "AGIRA_WORKER_ALLOW_HTTP",
+            "GITHUB_APP_ID",
+            "GITHUB_APP_INSTALLATION_ID",
+            "GITHUB_TOKEN_FILE",
+            "WEAVIATE_API_KEY",
+            "SSL_CERT_FILE",
+            "RUST_LOG",
+            "NO_COLOR",
         ] {
             command.env(name, "");
         }
         let run = Run::of(&mut command).exits(0);
         assert!(!run.stderr.contains("AGIRA_WORKER"), "{}", run.all());
     }
+    // The TLS library takes an empty name for a file without certificates.
+    let mut command = world.command(&["status", "--services"]);
+    command
+        .env("SSL_CERT_FILE", "")
+        .env("GITHUB_API_URL", "https://127.0.0.1:1");
+    Run::of(&mut command)
+        .exits(75)
+        .prints("nothing listens there");
 }
 
 #[test]
