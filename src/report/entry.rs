@@ -40,6 +40,8 @@ pub(super) struct Trouble {
 /// The result for one mapping. All texts are printable.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
+    /// Primary key of the mapping; `None` for a row that a dry run would insert.
+    pub mapping: Option<i64>,
     pub item: i64,
     /// Title of the item.
     pub title: String,
@@ -67,6 +69,7 @@ impl Entry {
     /// Returns the part of a mapping; `None` if there is nothing to tell. `now` is in UTC.
     pub fn new(report: &MappingReport<'_>, now: DateTime<Utc>) -> Option<Self> {
         let mut entry = Self {
+            mapping: report.mapping_id,
             item: report.item_id,
             title: Printable(report.subject.item_title.trim()).to_string(),
             reference: Printable(&report.subject.reference()).to_string(),

@@ -2,6 +2,7 @@
 
 use super::display::{Display, blocks, failures, left};
 use super::draw::draw;
+use super::entry::Entry;
 use super::exit_code::{CRASHED, DONE, SOME_FAILED, StoppedBy, TRY_LATER};
 use super::format::Format;
 use super::json::print_json;
@@ -182,10 +183,23 @@ impl Report {
         let causes: Vec<&str> = causes.map(|(_, cause)| *cause).collect();
         let causes = causes.join(", ");
         let more = match (self.dry_run, self.failed + self.weaviate.failed) {
-            (true, _) => "",
-            (false, 0) => "; `agira-worker status` shows them",
-            (false, _) => "; `agira-worker status --failed` lists them",
+            (true, _) => self.first_failure().map_or_else(String::new, |mapping| {
+                let command = self.command;
+                format!(
+                    "; `agira-worker {command} --dry-run --mapping {mapping}` explains the first"
+                )
+            }),
+            (false, 0) => "; `agira-worker status` shows them".to_owned(),
+            (false, _) => "; `agira-worker status --failed` lists them".to_owned(),
         };
         format!("exit code {SOME_FAILED}: {causes}{more}")
+    }
+
+    /// Returns the first mapping that failed and is not explained.
+    fn first_failure(&self) -> Option<i64> {
+        let entries = self.entries.all();
+        let has_failed = |entry: &&Entry| entry.trouble.as_ref().is_some_and(|one| one.is_failure);
+        let failed = entries.iter().find(has_failed);
+        failed.filter(|one| one.explained.is_none())?.mapping
     }
 }

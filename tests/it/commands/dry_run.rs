@@ -103,6 +103,18 @@ fn check_same_plan(world: &World) {
         (&dry["dry_run"], &dry["claimed"], &real["failed"]),
         (&json!(true), &json!(9), &json!(1))
     );
+    let counts = |report: &Value| {
+        let weaviate = &report["weaviate"];
+        let counts = ["items_moved", "pull_requests_linked", "failed"].map(|name| &report[name]);
+        let objects = ["created", "updated", "unchanged"].map(|name| &weaviate[name]);
+        [counts, objects]
+            .concat()
+            .into_iter()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&dry), counts(&real));
+    assert_eq!(dry["planned"], real["synced"]);
     let outcomes: Vec<_> = dry["mappings"]
         .as_array()
         .unwrap()
