@@ -13,6 +13,8 @@ BEGIN;
 
 -- An ALTER TABLE that waits for a lock blocks every later statement on the table. It is better to give up and try again later.
 SET LOCAL lock_timeout = '5s';
+-- That something is there already, or is not there any longer, is no news.
+SET LOCAL client_min_messages = warning;
 
 -- Rows that exist now get a recheck time but no due time, so that new changes go before the backlog.
 ALTER TABLE core_externalissuemapping
@@ -109,6 +111,7 @@ COMMIT;
 BEGIN;
 
 SET LOCAL lock_timeout = '5s';
+SET LOCAL client_min_messages = warning;
 
 -- One partial index for each part of the claim, and one for each other set of rows that a run or `status` selects.
 CREATE INDEX IF NOT EXISTS worker_mapping_due ON core_externalissuemapping (worker_due_at, id)

@@ -138,8 +138,9 @@ pub fn github(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<GithubSetting
 /// Reads the variables about Weaviate.
 pub fn weaviate(get: Lookup<'_>, allow_http: bool) -> anyhow::Result<WeaviateSettings> {
     let name = "WEAVIATE_URL";
-    let url = variable(get, name)?
-        .with_context(|| format!("{name} is not set; write it like http://host:8080"))?;
+    let url = variable(get, name)?.with_context(|| {
+        format!("{name} is not set; write it like https://host or http://127.0.0.1:8080")
+    })?;
     let url = address(name, &url)?;
     ensure!(
         url.path() == "/",
@@ -204,7 +205,7 @@ fn github_login(get: Lookup<'_>) -> anyhow::Result<GithubLogin> {
 
 fn address(name: &str, value: &str) -> anyhow::Result<Url> {
     let url: Url = value.parse().map_err(|error| {
-        anyhow::anyhow!("{name} is not an address: {error}; write it like https://host:port")
+        anyhow::anyhow!("{name} is not an address that begins with http:// or https:// ({error}); write it like https://host:port")
     })?;
     ensure!(
         matches!(url.scheme(), "http" | "https") && url.has_host(),

@@ -54,7 +54,9 @@ pub fn advice(error: &postgres::Error) -> Option<&'static str> {
         }
         "25006" => "this server is read-only; point DATABASE_URL at the primary",
         "53100" => "make room on PostgreSQL's disk",
-        "42501" => "run examples/sql/role.sql again",
+        "42501" => {
+            "run examples/sql/role.sql again, and let DATABASE_URL name the role agira_worker that it makes"
+        }
         "42P05" | "26000" => {
             "DATABASE_URL leads through a pool in transaction mode that mixes up the prepared statements of its clients; \
              use its session mode, or PgBouncer 1.21 or newer with max_prepared_statements"

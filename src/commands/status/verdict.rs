@@ -37,6 +37,16 @@ pub fn verdict(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Verdic
             list.push(format!("last sync {}", ago(at, now)));
         }
     }
+    let mut syncs = overview.runs.iter().flatten();
+    let last = syncs.find(|run| run.command == "sync");
+    if let Some(run) = last.filter(|run| !matches!(run.exit_code, 0 | 3)) {
+        let reason = run.stopped_by.iter().map(|by| format!(" ({by})"));
+        let reason: String = reason.collect();
+        rest.push(format!(
+            "the last one ended with exit code {}{reason}",
+            run.exit_code
+        ));
+    }
     let count = |count: i64, noun: &str| counted(count.max(0).unsigned_abs(), noun);
     if totals.parked > 0 {
         wrong.push(format!("{} parked", count(totals.parked, "mapping")));
