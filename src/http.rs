@@ -288,25 +288,24 @@ fn peer(address: &str) -> String {
 
 /// Returns the likeliest cause of a connection that failed, to be added to the error.
 fn likely(said: &str) -> &'static str {
+    let private =
+        "; if its certificate comes from a private CA, name a file with that CA in SSL_CERT_FILE";
+    let plain = "; it seems to speak no TLS: write http:// instead of https://";
     let causes = [
         ("Connection refused", "; nothing listens there"),
         ("lookup", "; this host name is not known here"),
-        (
-            "UnknownIssuer",
-            "; if its certificate comes from a private CA, name a file with that CA in SSL_CERT_FILE",
-        ),
+        ("UnknownIssuer", private),
+        ("BadSignature", private),
         (
             "NotValidForName",
             "; its certificate is for another host name",
         ),
         (
-            "InvalidContentType",
-            "; it seems to speak no TLS: write http:// instead of https://",
+            "not valid for name",
+            "; its certificate is for another host name",
         ),
-        (
-            "corrupt message",
-            "; it seems to speak no TLS: write http:// instead of https://",
-        ),
+        ("InvalidContentType", plain),
+        ("corrupt message", plain),
     ];
     let cause = causes.iter().find(|(part, _)| said.contains(part));
     cause.map_or("", |(_, cause)| cause)

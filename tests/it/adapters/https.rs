@@ -433,8 +433,16 @@ fn no_proxy_lists_the_hosts_that_are_reached_directly() {
 #[test]
 fn a_server_without_tls_is_named_as_such() {
     let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
     let mut command = world.command(&["status", "--services"]);
-    let github = world.github.url().replace("http://", "https://");
+    let github = format!("https://127.0.0.1:{port}");
     let run = Run::of(command.env("GITHUB_API_URL", github)).exits(75);
     run.prints("it seems to speak no TLS: write http:// instead of https://");
 }
