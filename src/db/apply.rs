@@ -49,6 +49,8 @@ pub enum ApplyError {
     /// Another session keeps rows of the plan locked. The mapping is released if it does so for
     /// too long.
     Locked(String),
+    /// Another session keeps a whole table locked, so that the same plans in parts get no further.
+    TableLocked(String),
     /// PostgreSQL refuses a change of this plan.
     Refused(String),
     /// PostgreSQL cannot be reached, or refuses every change.
@@ -81,7 +83,11 @@ impl Repeatable for ApplyError {
         match self {
             Self::Conflict(reason) => Some(reason.clone()),
             // The wait was long enough.
-            Self::Locked(_) | Self::Stale(_) | Self::Refused(_) | Self::Lost(_) => None,
+            Self::Locked(_)
+            | Self::TableLocked(_)
+            | Self::Stale(_)
+            | Self::Refused(_)
+            | Self::Lost(_) => None,
         }
     }
 
@@ -208,7 +214,12 @@ impl Db {
         );
         let patience = (!waits).then_some(NO_PATIENCE);
         let time = (changes.len() > 1).then_some(TOGETHER);
-        let rows = self.query(&sql, &[&Json(&wanted), &lease.run, &patience, &time])?;
+        let result = self.query(&sql, &[&Json(&wanted), &lease.run, &patience, &time]);
+        let rows = result.map_err(|error| match ApplyError::from(error) {
+            // No row was waited for.
+            ApplyError::Locked(reason) if !waits => ApplyError::TableLocked(reason),
+            error => error,
+        })?;
         Ok(rows.iter().map(Row::decoded).collect::<Result<_, _>>()?)
     }
 

@@ -170,8 +170,14 @@ impl<T: Column> Column for Option<T> {
 
 impl Column for String {
     /// Reads a text. A database whose encoding is `SQL_ASCII` may hold bytes that are not UTF-8.
-    fn read(_: &Type, bytes: &[u8]) -> Read<String> {
-        Ok(String::from_utf8_lossy(bytes).into_owned())
+    /// PostgreSQL pads a `character(n)` with spaces that mean nothing, and compares it with a text
+    /// as if it had none.
+    fn read(kind: &Type, bytes: &[u8]) -> Read<String> {
+        let text = String::from_utf8_lossy(bytes);
+        Ok(match *kind {
+            Type::BPCHAR => text.trim_end_matches(' ').to_owned(),
+            _ => text.into_owned(),
+        })
     }
 
     /// Agira stores empty texts and no NULL, and gives them the same meaning.

@@ -157,6 +157,14 @@ fn apply(run: &mut Run, work: &mut Work, entries: &mut [&mut Entry]) -> Result<(
             run.db.end_patience();
             Ok(())
         }
+        // Each part of the plans would wait as long as all of them.
+        (ApplyError::TableLocked(reason), entries) => {
+            run.db.end_patience();
+            for entry in entries {
+                work.refuse(entry, ApplyError::Locked(reason.clone()));
+            }
+            Ok(())
+        }
         (error, [entry]) => {
             work.refuse(entry, error);
             Ok(())
@@ -208,9 +216,9 @@ impl Work {
         let error = match error {
             ApplyError::Locked(_) if self.turn != Turn::Last => None,
             ApplyError::Stale(reason) => Some(MappingError::released(reason)),
-            ApplyError::Conflict(reason) | ApplyError::Locked(reason) => {
-                Some(MappingError::postponed(reason))
-            }
+            ApplyError::Conflict(reason)
+            | ApplyError::Locked(reason)
+            | ApplyError::TableLocked(reason) => Some(MappingError::postponed(reason)),
             ApplyError::Refused(reason) => Some(MappingError::failed(reason)),
             ApplyError::Lost(error) => Some(MappingError::released(error.to_string())),
         };

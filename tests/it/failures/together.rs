@@ -1,5 +1,7 @@
 //! The plans of a slice are applied together. Those that cannot be applied drop out, and cost the others nothing.
 
+use std::time::{Duration, Instant};
+
 use kit::boundaries::{Boundaries, Side, Then};
 use kit::weaviate::Settings;
 use postgres::Client;
@@ -127,4 +129,23 @@ fn the_activities_of_an_item_have_the_order_in_which_its_issues_were_closed() {
         "GitHub issue #3 changed from open to closed, Status: Working → Testing, \
          GitHub issue #2 changed from open to closed, GitHub issue #1 changed from open to closed"
     );
+}
+
+/// A migration of Agira keeps a whole table. No half of the plans gets further than all of them.
+#[test]
+fn a_table_that_another_session_locks_uses_up_no_time_for_each_plan() {
+    let mut world = closed_issues(Settings::default(), 8);
+    let started = Instant::now();
+    let run = sync_with(&mut world, |person| {
+        person
+            .batch_execute("BEGIN; LOCK TABLE core_item IN EXCLUSIVE MODE")
+            .unwrap();
+    });
+    let time = started.elapsed();
+    let run = run.exits(0);
+    assert_eq!(counts(&run), [0, 0, 0, 8], "{}", run.all());
+    assert!(time < Duration::from_secs(25), "{time:?}");
+    world.expire_claims();
+    world.sync();
+    assert_eq!(world.one::<i64>(MOVED), 8);
 }
