@@ -124,7 +124,7 @@ fn check(tool: &str, args: &[&str], files: &[PathBuf], ends: &str) {
 }
 
 /// Beginnings of command lines, each with the only word that completes its last one.
-const WORDS: [(&str, &str); 7] = [
+const WORDS: [(&str, &str); 6] = [
     ("agira-worker pu", "push-weaviate"),
     ("agira-worker --all", "--allow-http"),
     ("agira-worker sync --dry", "--dry-run"),
@@ -134,7 +134,6 @@ const WORDS: [(&str, &str); 7] = [
         "ReadyForRelease",
     ),
     ("agira-worker status --output j", "json"),
-    ("agira-worker help push", "push-weaviate"),
 ];
 
 /// Prints the words with which bash would replace the last one of the line $2, with the completions in the file $1.
