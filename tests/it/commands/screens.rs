@@ -25,7 +25,7 @@ fn check_at(world: &World, columns: &str, name: &str, args: &[&str], code: i32) 
     let took = regex::Regex::new(r"\d+\.\d s").unwrap();
     let told = took.replace(&run.stdout, "0.1 s");
     // A backoff has a part that is drawn by lot.
-    let next = regex::Regex::new(r"in \d+ (s|min)").unwrap();
+    let next = regex::Regex::new(r"in\s+\d+\s+(s|min)").unwrap();
     expect_file![path].assert_eq(&next.replace_all(&told, "in 59 s"));
 }
 
