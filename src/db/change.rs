@@ -19,7 +19,7 @@ use crate::core::plan::{Action, Plan};
 pub struct Change<'a> {
     /// The mapping and its item as the plan knew them.
     pub claimed: &'a Claimed,
-    /// What has to change.
+    /// The changes to make.
     pub plan: &'a Plan,
     /// The outbox that replaces the mapping's.
     pub outbox: Option<Outbox>,

@@ -1,4 +1,4 @@
-//! What PostgreSQL says about itself and about our role.
+//! Facts that PostgreSQL tells about itself and about our role.
 
 use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};

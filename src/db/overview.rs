@@ -160,7 +160,7 @@ pub struct Overview {
 /// The number of mappings that `status` names of those that failed for the same reason.
 const SHOWN_IDS: usize = 5;
 
-/// What an error may call its mapping: `owner/name#12`, or its object in Weaviate.
+/// The names that an error may give its mapping: `owner/name#12`, or its object in Weaviate.
 const NAMED_IN_ERRORS: &str =
     "[A-Za-z0-9._-]+/[A-Za-z0-9._-]+#[0-9]+|(item|github_issue|github_pr):[0-9]+";
 

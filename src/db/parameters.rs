@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use percent_encoding::percent_decode_str;
 
-/// What the driver gets in place of a parameter.
+/// The replacement that the driver gets for a parameter.
 pub(super) enum Translated {
     /// The driver knows the parameter as it is.
     Kept,

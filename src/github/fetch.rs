@@ -31,7 +31,7 @@ struct Fetch<'a> {
     answer: Option<Result<Snapshot, MappingError>>,
 }
 
-/// What GitHub shows of one issue or pull request.
+/// The facts that GitHub shows of one issue or pull request.
 struct Look {
     github_id: GithubId,
     repository_id: Option<GithubId>,

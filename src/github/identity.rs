@@ -1,4 +1,4 @@
-//! Who we are for GitHub: the user of a token, or a GitHub App with its installations.
+//! Our identity at GitHub: the user of a token, or a GitHub App with its installations.
 
 use reqwest::Method;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::queries;
 use crate::core::failure::{FailureKind, ServiceError};
 use crate::http::{Http, Response};
 
-/// What GitHub says about our credentials; `None` is what it does not say.
+/// Facts that GitHub tells about our credentials; `None` is a fact that it does not tell.
 #[derive(Debug, Default, Serialize)]
 pub struct Identity {
     /// Login of the token's user, or name of the GitHub App.

@@ -24,7 +24,7 @@ pub(super) struct PullRequestCollector {
     pub some_hidden: bool,
 }
 
-/// What closes an issue, or closed it.
+/// The closer of an issue.
 #[derive(Debug)]
 enum Closing {
     PullRequest(PullRequestRef),

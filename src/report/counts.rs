@@ -32,7 +32,7 @@ pub struct Written {
     pub change: Change,
 }
 
-/// What a write did to an object.
+/// The effect of a write on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Weaviate did not have it.

@@ -10,17 +10,17 @@ use crate::core::agira_object::ObjectType;
 /// The result of a run. All texts are printable.
 #[derive(Debug, Default)]
 pub(super) struct Display {
-    /// What concerns the whole run.
+    /// Lines about the whole run.
     pub notices: Vec<String>,
     /// A block for each item that changes.
     pub blocks: Vec<Block>,
     /// Failures, by cause.
     pub failures: Vec<Group>,
-    /// What is left to a later run, by reason.
+    /// Mappings that are left to a later run, by reason.
     pub left: Vec<Group>,
     /// The whole run in one sentence.
     pub summary: String,
-    /// What the exit code means, unless it is 0.
+    /// The meaning of the exit code, unless it is 0.
     pub ending: Option<String>,
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Trouble {
     pub reason: String,
     /// The reason without the name of the mapping: the same for all that have this cause.
     pub cause: String,
-    /// What comes next, if that is known.
+    /// The next attempt, if it is known.
     pub next: String,
 }
 

@@ -37,7 +37,7 @@ enum Turn {
     Last,
 }
 
-/// What becomes of a plan.
+/// The state of a plan.
 enum State {
     /// It comes in this turn or the next.
     Ready,

@@ -1,4 +1,4 @@
-//! What Weaviate says about itself and about our key.
+//! Facts that Weaviate tells about itself and about our key.
 
 use serde::Serialize;
 use serde_json::Value;

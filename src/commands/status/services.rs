@@ -47,7 +47,7 @@ struct Services {
     weaviate: Option<Service>,
 }
 
-/// What one service says.
+/// The answer of one service.
 #[derive(Debug, Default, Serialize)]
 struct Service {
     ok: bool,
@@ -66,7 +66,7 @@ struct Service {
 /// A reason why a service is not ready for runs, with the exit code of such a run.
 struct Failure(u8, String);
 
-/// What PostgreSQL knows about the other two services.
+/// The facts that PostgreSQL has about the other two services.
 #[derive(Debug, Default)]
 struct Known {
     now: Option<DateTime<Utc>>,

@@ -12,7 +12,7 @@ use crate::run::WEAVIATE;
 pub struct Verdict {
     pub is_healthy: bool,
     pub sentence: String,
-    /// What is no reason to look.
+    /// Facts that are no reason to look.
     facts: String,
 }
 
