@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use kit::github::TOKEN;
-use kit::postgres_server::Database;
+use kit::postgres_server::{Database, Dump};
 
 use crate::fixtures::{one_closed_issue, one_closed_issue_with_key};
 use crate::harness::{Run, World, check_silent};
@@ -91,16 +91,18 @@ fn ends_at_the_start(
     change(&mut command);
     let run = Run::of(&mut command);
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
-    assert_eq!(
-        (
-            world.github.requests().len(),
-            world.weaviate.requests().len()
-        ),
-        (0, 0),
-        "{}",
-        run.all()
+    untouched(world, &before, &run.all());
+}
+
+/// Checks that GitHub and Weaviate got no request, and that the database is as before.
+#[track_caller]
+fn untouched(world: &World, before: &Dump, said: &str) {
+    let requests = (
+        world.github.requests().len(),
+        world.weaviate.requests().len(),
     );
-    assert_eq!(world.database.dump(""), before, "{}", run.all());
+    assert_eq!(requests, (0, 0), "{said}");
+    assert_eq!(world.database.dump(""), *before, "{said}");
 }
 
 #[test]
@@ -380,14 +382,7 @@ fn an_invalid_command_line_is_exit_code_2_and_changes_nothing() {
         &["'--recheck-now' cannot be used with '--dry-run'"],
     );
     check(&["sync", "-q", "-v"], &["cannot be used with"]);
-    assert_eq!(
-        (
-            world.github.requests().len(),
-            world.weaviate.requests().len()
-        ),
-        (0, 0)
-    );
-    assert_eq!(world.database.dump(""), before);
+    untouched(&world, &before, "");
 }
 
 #[test]
