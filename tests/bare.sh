@@ -13,7 +13,7 @@ if [ "$(id -u)" -ne 0 ]; then
     echo "tests/bare.sh makes and enters a Debian of its own, for which it needs root; run it as root" >&2
     exit 1
 fi
-command -v unshare >/dev/null || install_packages unshare util-linux
+command -v setpriv >/dev/null || install_packages 'unshare or setpriv' util-linux
 debian=$(fetch_debian)
 sysroot=$(rustc --print sysroot)
 
@@ -29,9 +29,9 @@ tar --create --exclude=./target --exclude=./tests/fuzz/target --exclude=./.git .
 chroot "$root" useradd --home-dir /home --no-create-home newcomer
 if [ -n "${BARE_USER:-}" ]; then chown -R --no-dereference 1000:1000 "$root/home"; fi
 
-# Everything that is mounted or started ends with the namespaces.
+# Everything that is mounted or started ends with the namespaces, and these end with this script.
 enter() {
-    unshare --mount --pid --fork --kill-child bash -c '
+    setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child bash -c '
         root=$1 user=$2
         shift 2
         mount -t proc proc "$root/proc"

@@ -65,6 +65,8 @@ fetch_promtool() {
 }
 
 install_what_is_missing
+# Tests send signals. What `nohup` or a background job has told this script to ignore, the program would ignore, too.
+cargo() { env --default-signal=HUP,INT,QUIT cargo "$@"; }
 untested=()
 if [ -n "$postgresql" ]; then
     if ! KIT_POSTGRES=$(fetch_postgresql "$postgresql"); then
