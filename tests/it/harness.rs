@@ -249,10 +249,8 @@ fn written_by(command: &Command) -> Vec<u8> {
 /// Sends a signal, such as `TERM`, to a process that must still exist.
 #[track_caller]
 pub fn send_signal(process: u32, signal: &str) {
-    let status = Command::new("kill")
-        .args(["-s", signal, &process.to_string()])
-        .status();
-    assert!(status.expect("kill").success(), "the process is not there");
+    let is_there = kit::wait::signal(process, signal);
+    assert!(is_there, "the process is not there");
 }
 
 /// Waits until the process has handled all signals, or has ended.

@@ -101,19 +101,28 @@ pub fn output(command: &mut Command) -> io::Result<Output> {
     Ok(output_of(child))
 }
 
+/// Sends a signal, such as `TERM`, to a process; returns whether the process is there. Every shell
+/// can do that itself, and a minimal system has no program for it.
+pub fn signal(process: u32, signal: &str) -> bool {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "kill -s \"$0\" \"$1\"", signal]);
+    shell.arg(process.to_string()).stderr(Stdio::null());
+    shell.status().is_ok_and(|status| status.success())
+}
+
 /// Waits for the end of a child whose outputs are pipes, and returns both outputs.
 ///
 /// # Panics
 /// If it has not ended within [`RUN`]; it is killed first.
 #[track_caller]
 pub fn output_of(child: Child) -> Output {
-    let id = child.id().to_string();
+    let id = child.id();
     let (ended, end) = channel::<()>();
     let watchdog = std::thread::spawn(move || {
         let is_late = end.recv_timeout(RUN) == Err(RecvTimeoutError::Timeout);
         if is_late {
             // Nothing has waited for the child yet, so no other process has its id.
-            let _ = Command::new("kill").args(["-KILL", &id]).status();
+            signal(id, "KILL");
         }
         is_late
     });

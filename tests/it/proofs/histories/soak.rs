@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 
 use fastrand::Rng;
 use kit::github::TOKEN;
@@ -51,12 +51,8 @@ impl Run {
     }
 
     fn hit(&mut self, signal: &str) {
-        let pid = self.child.id().to_string();
         // The process may have ended already.
-        Command::new("kill")
-            .args([signal, &pid])
-            .output()
-            .expect("kill");
+        wait::signal(self.child.id(), signal);
         self.is_hit = true;
     }
 
@@ -129,7 +125,7 @@ fn overlapping_processes_end_as_their_undisturbed_twin() {
         living.push(Run::start(history.world, &args, folder.path()));
         if random.u32(0..5) == 0 {
             let index = random.usize(0..living.len());
-            living[index].hit(["-KILL", "-KILL", "-TERM", "-INT"][random.usize(0..4)]);
+            living[index].hit(["KILL", "KILL", "TERM", "INT"][random.usize(0..4)]);
         }
         let is_pause = number % OF_ONE_CHECK == 0 || number == runs;
         while living.len() >= AT_ONCE || (is_pause && !living.is_empty()) {
