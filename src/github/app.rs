@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use reqwest::Method;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -28,6 +31,9 @@ const JWT_DATED_BACK: TimeDelta = TimeDelta::seconds(60);
 const JWT_LIFETIME: TimeDelta = TimeDelta::minutes(9);
 /// Smallest difference of the clocks that can be the reason why GitHub refuses a JWT.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(30);
+
+/// The name that PKCS#8 has for RSA keys (RFC 8017, appendix A.1).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// The permissions that an installation must have, at least for reading.
 const PERMISSIONS: [&str; 3] = ["contents", "issues", "pull_requests"];
@@ -73,14 +79,25 @@ struct AccessToken {
     permissions: HashMap<String, String>,
 }
 
+/// Reads an RSA private key; `None` if the text holds none in PEM form.
+fn rsa_key(pem: &str) -> Option<EncodingKey> {
+    match PrivateKeyDer::from_pem_slice(pem.as_bytes()).ok()? {
+        PrivateKeyDer::Pkcs1(key) => Some(EncodingKey::from_rsa_der(key.secret_pkcs1_der())),
+        PrivateKeyDer::Pkcs8(key) => {
+            let info = PrivateKeyInfoRef::try_from(key.secret_pkcs8_der()).ok()?;
+            let is_rsa = info.algorithm.oid == RSA;
+            is_rsa.then(|| EncodingKey::from_rsa_der(info.private_key.as_bytes()))
+        }
+        _ => None,
+    }
+}
+
 impl App {
     /// Returns the App with this id (or client id) and private key: RSA in PEM form, PKCS#1 as
     /// GitHub issues it or PKCS#8. `installation` is the only one to use; without it each owner's
     /// own is used.
     pub fn new(id: &str, installation: Option<u64>, private_key: &str) -> anyhow::Result<Self> {
-        let key = EncodingKey::from_rsa_pem(private_key.as_bytes())
-            .ok()
-            .context("it holds no RSA private key in PEM form")?;
+        let key = rsa_key(private_key).context("it holds no RSA private key in PEM form")?;
         let app = Self {
             id: id.to_owned(),
             installation,
