@@ -14,6 +14,31 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Returns the paths of the files that belong to the project: what git tracks, or everything but
+/// build results in a copy without git.
+pub fn files_of_the_project() -> Vec<String> {
+    let mut git = Command::new("git");
+    let listed = git.args(["ls-files"]).current_dir(root()).output();
+    if let Ok(listed) = listed
+        && listed.status.success()
+    {
+        let text = String::from_utf8(listed.stdout).unwrap();
+        return text.lines().map(str::to_owned).collect();
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(root()).unwrap().map(Result::unwrap) {
+        match entry.path() {
+            built if built.ends_with("target") || built.ends_with(".git") => {}
+            folder if folder.is_dir() => files_below(&folder, &mut files),
+            file => files.push(file),
+        }
+    }
+    let inside = files.iter().map(|file| file.strip_prefix(root()).unwrap());
+    inside
+        .map(|file| file.to_str().unwrap().to_owned())
+        .collect()
+}
+
 pub fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         match entry.path() {
@@ -160,15 +185,10 @@ fn the_top_level_holds_what_was_agreed_and_nothing_else() {
         "crontab.example",
         "README.md",
     ];
-    let listed = Command::new("git")
-        .args(["ls-files"])
-        .current_dir(root())
-        .output()
-        .expect("git");
-    let text = String::from_utf8(listed.stdout).unwrap();
-    let top: BTreeSet<&str> = text
-        .lines()
-        .map(|line| line.split('/').next().unwrap())
+    let files = files_of_the_project();
+    let top: BTreeSet<&str> = files
+        .iter()
+        .map(|file| file.split('/').next().unwrap())
         .filter(|name| !name.starts_with('.'))
         .collect();
     assert_eq!(top, BTreeSet::from(agreed));

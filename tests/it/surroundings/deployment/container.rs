@@ -8,6 +8,7 @@ use std::process::Command;
 use parse_dockerfile::{CopyInstruction, Dockerfile, Instruction, Source, parse};
 
 use super::{all, example};
+use crate::surroundings::hygiene::files_of_the_project;
 
 const CONTAINERFILE: &str = include_str!("../../../../examples/container/Containerfile");
 const IGNORED: &str = include_str!("../../../../.dockerignore");
@@ -176,18 +177,12 @@ fn the_image_has_pinned_base_images_and_does_not_run_as_root() {
 /// Ignored files are in no commit, and every file that a build reads is included.
 #[test]
 fn the_build_ignores_no_tracked_file() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let left_out: Vec<&str> = IGNORED
         .lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
         .collect();
     assert!(left_out.contains(&"/target"));
-    let tracked = Command::new("git")
-        .args(["ls-files"])
-        .current_dir(root)
-        .output()
-        .unwrap();
-    let tracked = String::from_utf8(tracked.stdout).unwrap();
+    let tracked = files_of_the_project();
     for pattern in left_out {
         let folder = pattern
             .strip_prefix('/')
@@ -195,7 +190,7 @@ fn the_build_ignores_no_tracked_file() {
         assert!(!folder.contains(['*', '!']), "{pattern}");
         assert!(
             !tracked
-                .lines()
+                .iter()
                 .any(|file| Path::new(file).starts_with(folder)),
             "{pattern}"
         );

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::DOCUMENTS;
+use crate::surroundings::hygiene::files_of_the_project;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -77,10 +77,9 @@ fn every_path_that_a_document_names_exists() {
 /// A document that is not in the list would be checked by no test.
 #[test]
 fn every_document_is_checked() {
-    let mut git = Command::new("git");
-    let listed = git.args(["ls-files", "*.md"]).current_dir(root()).output();
-    let listed = String::from_utf8(listed.expect("git").stdout).unwrap();
-    let listed: BTreeSet<&str> = listed.lines().collect();
+    let files = files_of_the_project();
+    let documents = files.iter().filter(|file| file.ends_with(".md"));
+    let listed: BTreeSet<&str> = documents.map(String::as_str).collect();
     let checked: BTreeSet<&str> = DOCUMENTS.iter().map(|(path, _)| *path).collect();
     assert_eq!(listed, checked);
 }
