@@ -204,6 +204,8 @@ END
 $$;
 -- GitHub's id of the repository that had the name when it was first seen.
 ALTER TABLE worker_repository ADD COLUMN IF NOT EXISTS github_id bigint;
+-- The first of the failures since it could be read.
+ALTER TABLE worker_repository ADD COLUMN IF NOT EXISTS unreadable_since timestamptz;
 
 -- One row per run; the last 1,000 of each command are kept.
 CREATE TABLE IF NOT EXISTS worker_run (

@@ -81,9 +81,9 @@ GRANT SELECT (issue_mapping_id, github_id, item_id, row_item_id, html_url, relat
     INSERT (issue_mapping_id, github_id, item_id, row_item_id, html_url, relation, linked_at),
     UPDATE (item_id, row_item_id, html_url, relation), DELETE
     ON worker_pull_request_link TO agira_worker;
-GRANT SELECT (name, github_id, issues_cursor, pull_requests_cursor, polled_at, error, error_at),
-    INSERT (name, github_id, issues_cursor, pull_requests_cursor, polled_at, error, error_at),
-    UPDATE (github_id, issues_cursor, pull_requests_cursor, polled_at, error, error_at), DELETE
+GRANT SELECT (name, github_id, issues_cursor, pull_requests_cursor, polled_at, error, error_at, unreadable_since),
+    INSERT (name, github_id, issues_cursor, pull_requests_cursor, polled_at, error, error_at, unreadable_since),
+    UPDATE (github_id, issues_cursor, pull_requests_cursor, polled_at, error, error_at, unreadable_since), DELETE
     ON worker_repository TO agira_worker;
 GRANT SELECT (id, command, started_at, finished_at, exit_code, stopped_by, counts),
     INSERT (run, command, started_at, finished_at, exit_code, stopped_by, counts), DELETE

@@ -38,9 +38,9 @@ const PRIVILEGES: &str = "
     worker_pull_request_link INSERT issue_mapping_id github_id item_id row_item_id html_url relation linked_at;
     worker_pull_request_link UPDATE item_id row_item_id html_url relation;
     worker_pull_request_link DELETE;
-    worker_repository SELECT name github_id issues_cursor pull_requests_cursor polled_at error error_at;
-    worker_repository INSERT name github_id issues_cursor pull_requests_cursor polled_at error error_at;
-    worker_repository UPDATE github_id issues_cursor pull_requests_cursor polled_at error error_at;
+    worker_repository SELECT name github_id issues_cursor pull_requests_cursor polled_at error error_at unreadable_since;
+    worker_repository INSERT name github_id issues_cursor pull_requests_cursor polled_at error error_at unreadable_since;
+    worker_repository UPDATE github_id issues_cursor pull_requests_cursor polled_at error error_at unreadable_since;
     worker_repository DELETE;
     worker_run SELECT id command started_at finished_at exit_code stopped_by counts;
     worker_run INSERT run command started_at finished_at exit_code stopped_by counts;

@@ -228,8 +228,7 @@ impl Db {
     }
 
     /// Stores cursors and errors; the error of a hidden repository stays if a look found it after
-    /// `now`, or the poll had no answer. `condition` selects among the
-    /// results `t`.
+    /// `now`, or the poll had no answer. `condition` selects among the results `t`.
     fn store_polls(
         &mut self,
         tag: &str,
@@ -248,14 +247,15 @@ impl Db {
                     OR r.error_at IS NOT NULL AND EXCLUDED.error IS NOT NULL AND EXCLUDED.error_at IS NULL";
         let sql = format!(
             "/* {tag} */ INSERT INTO worker_repository AS r
-                (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at, github_id)
+                (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at, unreadable_since, github_id)
              SELECT t.name, t.issues, t.pull_requests, $6::timestamptz, t.error, CASE WHEN t.hidden THEN $6::timestamptz END,
-                t.github_id
+                CASE WHEN t.error IS NOT NULL THEN $6::timestamptz END, t.github_id
              FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::bool[], $8::bigint[])
                 AS t(name, issues, pull_requests, error, hidden, github_id) {condition}
              ON CONFLICT (name) DO UPDATE SET polled_at = $6,
                 error = CASE WHEN {stays} THEN r.error ELSE EXCLUDED.error END,
                 error_at = CASE WHEN {stays} THEN r.error_at ELSE EXCLUDED.error_at END,
+                unreadable_since = CASE WHEN {stays} OR EXCLUDED.error IS NOT NULL THEN LEAST(r.unreadable_since, $6) END,
                 github_id = coalesce(r.github_id, EXCLUDED.github_id),
                 issues_cursor = GREATEST(r.issues_cursor, EXCLUDED.issues_cursor),
                 pull_requests_cursor = GREATEST(r.pull_requests_cursor, EXCLUDED.pull_requests_cursor)

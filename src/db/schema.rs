@@ -18,7 +18,7 @@ fn types(column: &str) -> &'static str {
         "worker_outbox" | "counts" => "jsonb|json",
         "until" => TIME,
         _ if column.ends_with("_id") || column.ends_with("_attempts") => INTEGER,
-        _ if ["_at", "_until", "_cursor"]
+        _ if ["_at", "_until", "_cursor", "_since"]
             .iter()
             .any(|end| column.ends_with(end)) =>
         {

@@ -8,7 +8,7 @@ use crate::core::text::Printable;
 use crate::db::{
     Cause, Counts, FailedMapping, Overview, RejectedDelivery, RepositoryState, RunState, Totals,
 };
-use crate::report::{Screen, Tone, ago, number, print, when};
+use crate::report::{Screen, Tone, ago, number, print, since, when};
 use crate::run::WEAVIATE;
 use crate::weaviate::NO_VECTORIZER;
 
@@ -217,10 +217,13 @@ fn repositories(repositories: &[RepositoryState], now: DateTime<Utc>, screen: &S
     screen.print_table(&names, repositories.iter().map(row).collect());
     for repository in repositories {
         if let Some(error) = &repository.error {
-            let text = match error.contains(&repository.name) {
-                true => format!("  {error}"),
-                false => format!("  {}: {error}", repository.name),
+            let subject = match error.contains(&repository.name) {
+                true => String::new(),
+                false => format!("{}: ", repository.name),
             };
+            let first = repository.unreadable_since;
+            let first = first.map_or_else(String::new, |at| format!(" ({})", since(at, now)));
+            let text = format!("  {subject}{error}{first}");
             screen.print_wrapped(Some(Tone::Warning), &text);
         }
     }

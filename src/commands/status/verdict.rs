@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::data::{Status, StatusArgs};
 use crate::core::text::Printable;
-use crate::report::{ago, away, counted, number};
+use crate::report::{ago, away, counted, number, since};
 use crate::run::WEAVIATE;
 
 /// The state in one sentence.
@@ -93,10 +93,15 @@ pub fn verdict(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Verdic
 fn repositories(status: &Status, now: DateTime<Utc>) -> Option<String> {
     let all = status.overview.repositories.as_deref().unwrap_or_default();
     let hidden: Vec<_> = all.iter().filter(|one| one.error_at.is_some()).collect();
-    let asked = hidden.iter().filter_map(|one| one.error_at).max()?;
+    let first = hidden.iter().filter_map(|one| one.unreadable_since).min();
     let name = match hidden.as_slice() {
         [one] => Printable(&one.name).to_string(),
+        [] => return None,
         more => format!("{} repositories", number(more.len() as u64)),
     };
-    Some(format!("{name} cannot be read (asked {})", ago(asked, now)))
+    let verb = if hidden.len() == 1 { "has" } else { "have" };
+    Some(match first {
+        Some(first) => format!("{name} {verb} been unreadable {}", since(first, now)),
+        None => format!("{name} cannot be read"),
+    })
 }

@@ -315,8 +315,19 @@ fn an_inaccessible_repository_is_polled_again_after_an_hour_and_stops_no_other()
         .run(&["status", "--output", "json"])
         .exits(0)
         .prints("cannot be read with this token");
-    world.execute("UPDATE worker_repository SET error_at = now() - interval '61 minutes' WHERE error IS NOT NULL");
+    world.execute(
+        "UPDATE worker_repository SET error_at = now() - interval '61 minutes', unreadable_since = now() - interval '3 hours 1 minute'
+         WHERE error IS NOT NULL",
+    );
     world.run(&["sync"]).exits(3);
+    // It was asked again just now, and the first failure counts.
+    let verdict = "secret/plans has been unreadable for 3 h";
+    world.run(&["status"]).exits(0).prints(verdict);
+    world.github.show_repository("secret/plans");
+    world.execute("UPDATE worker_repository SET error_at = now() - interval '61 minutes' WHERE error IS NOT NULL");
+    world.run(&["sync"]).exits(0);
+    let unreadable = "SELECT count(unreadable_since) FROM worker_repository";
+    assert_eq!(world.one::<i64>(unreadable), 0);
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn the_json_has_exactly_the_documented_fields() {
         "mapping_id item_id kind repository number attempts error error_at next_attempt_at",
     );
     let expected = json!([{ "name": "acme/shop", "issues_cursor": "2026-03-01T00:00:00Z",
-        "pull_requests_cursor": "2026-03-02T00:00:00Z", "polled_at": null, "error": "hidden", "due": 1 }]);
+        "pull_requests_cursor": "2026-03-02T00:00:00Z", "polled_at": null, "unreadable_since": null, "error": "hidden", "due": 1 }]);
     assert_eq!(status["repositories"], expected);
 }
 
