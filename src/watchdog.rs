@@ -4,6 +4,8 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::report::{Ending, LastWord};
 use crate::signal::Signals;
 
@@ -70,11 +72,13 @@ pub fn catch_panics(last_word: LastWord) {
 fn end(last_word: &LastWord, ending: Ending) -> ! {
     let (code, until) = (ending.exit_code(), Instant::now() + LAST_WORDS);
     let (last_word, result) = (last_word.clone(), ending.clone());
+    let level = match &ending {
+        _ if last_word.is_on_terminal() => Level::Info,
+        Ending::Blocked { .. } => Level::Warn,
+        Ending::Panicked(_) => Level::Error,
+    };
     let printed = in_thread(move || last_word.end(&result));
-    let logged = in_thread(move || match &ending {
-        Ending::Blocked { .. } => log::warn!("{}", ending.reason()),
-        Ending::Panicked(_) => log::error!("{}", ending.reason()),
-    });
+    let logged = in_thread(move || log::log!(level, "{}", ending.reason()));
     let left = || until.saturating_duration_since(Instant::now());
     let code = printed.recv_timeout(left()).unwrap_or(code);
     let _ = logged.recv_timeout(left());

@@ -64,10 +64,10 @@ pub struct FilterArgs {
     /// Only this mapping, due or not; may be repeated.
     ///
     /// The id is that of a row of core_externalissuemapping: `mapping=ID` in the log.
-    #[arg(long = "mapping", value_name = "ID", value_parser = mapping_id)]
+    #[arg(long = "mapping", value_name = "ID", allow_negative_numbers = true, value_parser = mapping_id)]
     pub(super) mappings: Vec<i64>,
     /// Only mappings of this project's items; may be repeated.
-    #[arg(long = "project", value_name = "ID", value_parser = project_id)]
+    #[arg(long = "project", value_name = "ID", allow_negative_numbers = true, value_parser = project_id)]
     pub(super) projects: Vec<i64>,
 }
 
@@ -80,7 +80,7 @@ pub struct Batch {
     #[command(flatten)]
     pub(super) filter: FilterArgs,
     /// Process at most this many mappings.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) limit: u32,
     /// Write the metrics of the run to this file, in the format of Prometheus' node_exporter. Use
     /// one file per command.
@@ -107,7 +107,7 @@ pub struct Batch {
 #[command(next_help_heading = "Policy")]
 pub struct PolicyArgs {
     /// Stop retrying a mapping (park it) after this many failed attempts.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=1000), env = "AGIRA_WORKER_MAX_ATTEMPTS", hide_env_values = true, hide_short_help = true)]
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..=1000), env = "AGIRA_WORKER_MAX_ATTEMPTS", hide_env_values = true, hide_short_help = true)]
     pub(super) max_attempts: i32,
     /// Replace the issue and pull request objects in Weaviate that Agira filled with the item's
     /// text.

@@ -164,7 +164,8 @@ impl Db {
         }
         ensure!(
             unknown.is_empty(),
-            "there is no {}{}; check --mapping and --project",
+            "there is no {}{}; check --mapping and --project (the log, as `mapping=42`, and `agira-worker status --failed` \
+             name mappings, and the address of its page in Agira names a project)",
             unknown.join(", no "),
             hints.concat()
         );

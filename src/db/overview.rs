@@ -281,10 +281,10 @@ impl Db {
         self.last_end(command, None)
     }
 
-    /// Counts the mappings that are due now.
-    pub fn due(&mut self, now: DateTime<Utc>) -> Result<i64> {
-        let sql = "/* count_due */ SELECT count(*) FROM core_externalissuemapping
-             WHERE worker_claim IS NULL AND worker_due_at <= $1";
+    /// Counts the mappings that are due now; `None` if Agira has no mappings at all.
+    pub fn due(&mut self, now: DateTime<Utc>) -> Result<Option<i64>> {
+        let sql = "/* count_due */ SELECT CASE WHEN (SELECT max(id) FROM core_externalissuemapping) IS NOT NULL THEN count(*) END
+             FROM core_externalissuemapping WHERE worker_claim IS NULL AND worker_due_at <= $1";
         let row = self.row("counting due mappings", sql, &[&now])?;
         Ok(row.first()?)
     }

@@ -44,13 +44,30 @@ pub struct LastWord(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     is_said: bool,
-    prepared: Option<Say>,
+    prepared: Option<Prepared>,
+}
+
+struct Prepared {
+    say: Say,
+    is_on_terminal: bool,
 }
 
 impl LastWord {
-    /// Replaces what is printed if another thread ends the process from now on.
-    pub fn prepare(&self, say: impl FnOnce(&Ending) -> u8 + Send + 'static) {
-        self.lock().prepared = Some(Box::new(say));
+    /// Replaces what is printed if another thread ends the process from now on; `is_on_terminal`
+    /// says that it shows the reason on the terminal that shows the log.
+    pub fn prepare(&self, is_on_terminal: bool, say: impl FnOnce(&Ending) -> u8 + Send + 'static) {
+        let say = Box::new(say);
+        self.lock().prepared = Some(Prepared {
+            say,
+            is_on_terminal,
+        });
+    }
+
+    /// Returns true if the terminal that shows the log is about to show the reason, too.
+    pub fn is_on_terminal(&self) -> bool {
+        let state = self.lock();
+        let prepared = state.prepared.as_ref().filter(|_| !state.is_said);
+        prepared.is_some_and(|prepared| prepared.is_on_terminal)
     }
 
     /// Returns once and never again: after that, only the caller may print a result. If another
@@ -67,7 +84,7 @@ impl LastWord {
             return ending.exit_code();
         }
         let prepared = self.lock().prepared.take();
-        prepared.map_or_else(|| ending.exit_code(), |say| say(ending))
+        prepared.map_or_else(|| ending.exit_code(), |prepared| (prepared.say)(ending))
     }
 
     /// Returns true for the first caller.
@@ -92,9 +109,9 @@ mod tests {
         let said = Arc::new(AtomicUsize::new(0));
         let ending = Ending::Panicked(String::new());
         let word = LastWord::default();
-        word.prepare(|_| panic!("replaced"));
+        word.prepare(false, |_| panic!("replaced"));
         let counter = said.clone();
-        word.prepare(move |_| {
+        word.prepare(false, move |_| {
             counter.fetch_add(1, Ordering::SeqCst);
             9
         });
@@ -105,8 +122,10 @@ mod tests {
     #[test]
     fn nothing_else_is_printed_beside_the_result_of_the_main_thread() {
         let word = LastWord::default();
-        word.prepare(|_| panic!("two results"));
+        word.prepare(true, |_| panic!("two results"));
+        assert!(word.is_on_terminal());
         word.take();
+        assert!(!word.is_on_terminal(), "nothing will show the reason");
         word.end(&Ending::Panicked(String::new()));
     }
 }

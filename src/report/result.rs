@@ -84,9 +84,12 @@ pub struct Report {
     reported: HashSet<MappingId>,
     #[serde(skip)]
     pub(super) format: Format,
+    /// Agira has no mappings at all.
+    #[serde(skip)]
+    pub has_no_mappings: bool,
     /// Result and log go to the same terminal.
     #[serde(skip)]
-    is_on_terminal: bool,
+    pub is_on_terminal: bool,
 }
 
 /// A list that copies of a report share, and of which each knows its own part.

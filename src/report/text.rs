@@ -123,6 +123,9 @@ impl Report {
         if has_reason || !self.notices.is_empty() || !self.entries.is_empty() {
             return "Nothing was done";
         }
+        if self.has_no_mappings {
+            return "Nothing to do: Agira has no mappings yet";
+        }
         match self.command {
             "push-weaviate" => "Nothing to do: no object waits for Weaviate",
             "retry-failed" => "Nothing to do: no mapping has failed",

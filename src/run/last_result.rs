@@ -29,7 +29,8 @@ impl LastResult {
     pub fn prepare(&self, report: &mut Report, budget: Option<&Budget>) {
         let (mut report, budget) = (report.snapshot(), budget.cloned());
         let (metrics_file, progress) = (self.metrics_file.clone(), self.progress.clone());
-        self.last_word.prepare(move |ending| {
+        let is_on_terminal = report.is_on_terminal;
+        self.last_word.prepare(is_on_terminal, move |ending| {
             report.end(ending);
             report.finished_at = budget.map(|budget| budget.now());
             let code = report.exit_code();

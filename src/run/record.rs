@@ -47,7 +47,9 @@ pub fn end(run: &mut Run, job: &Job, result: Result<(), Stop>) {
     }
     prepare(run);
     let (now, is_dry) = (run.now(), run.is_dry());
-    run.report.remaining_due = run.db.due(now).ok();
+    let due = run.db.due(now).ok();
+    run.report.has_no_mappings = due == Some(None);
+    run.report.remaining_due = due.map(Option::unwrap_or_default);
     count(run);
     // The record itself is a statement, too.
     run.report.database.statements += u64::from(!is_dry);

@@ -25,7 +25,7 @@ pub fn status(
     last_word: &LastWord,
 ) -> u8 {
     let mut status = Status::new();
-    last_word.prepare(move |ending| ended(ending, format));
+    last_word.prepare(false, move |ending| ended(ending, format));
     let details = match database_url().and_then(|url| read(args, &url, format, &mut status)) {
         Ok(details) => details,
         Err(error) => {

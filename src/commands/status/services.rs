@@ -76,7 +76,7 @@ struct Known {
 
 /// Asks the services, prints a line about each, and returns the exit code.
 pub fn services(format: Format, get: Lookup<'_>, allow_http: bool, last_word: &LastWord) -> u8 {
-    last_word.prepare(move |ending| ended(ending, format));
+    last_word.prepare(false, move |ending| ended(ending, format));
     let mut known = Known::default();
     let all = [
         Service::asked(|service| postgresql(service, get, &mut known)),

@@ -354,11 +354,11 @@ fn mappings_and_projects_that_do_not_exist_are_exit_code_1() {
     for (args, says) in [
         (
             ["--mapping", "99"],
-            "there is no mapping 99; check --mapping and --project",
+            "there is no mapping 99; check --mapping and --project (the log, as `mapping=42`, and `agira-worker status --failed` name mappings, and the address of its page in Agira names a project)",
         ),
         (
             ["--project", "98"],
-            "there is no project 98; check --mapping and --project",
+            "there is no project 98; check --mapping and --project (the log, as `mapping=42`, and `agira-worker status --failed` name mappings, and the address of its page in Agira names a project)",
         ),
     ] {
         let run = world.run(&["status", args[0], args[1]]).exits(1).logs(says);
@@ -516,6 +516,15 @@ fn status_works_without_mappings() {
         .exits(0)
         .prints("failures: none")
         .prints("last runs: none yet");
+    for args in [
+        &["sync"][..],
+        &["sync", "--dry-run"],
+        &["retry-failed"],
+        &["push-weaviate"],
+    ] {
+        let run = world.run(args).exits(0);
+        run.prints("Nothing to do: Agira has no mappings yet");
+    }
     let project = world.project("acme/shop");
     agira::item(&mut world.client, project, "Working");
     assert_eq!(

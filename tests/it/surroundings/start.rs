@@ -138,6 +138,23 @@ fn an_environment_variable_that_is_not_utf_8_is_ignored_or_named() {
     Run::of(command.arg(odd)).exits(2);
 }
 
+#[test]
+fn a_negative_number_is_a_value_and_not_an_unknown_option() {
+    let world = one_closed_issue();
+    for (command, option) in [
+        ("sync", "--limit"),
+        ("sync", "--max-attempts"),
+        ("sync", "--mapping"),
+        ("sync", "--project"),
+        ("status", "--max-parked"),
+        ("status", "--max-failing"),
+    ] {
+        let args = [command, option, "-1"];
+        let run = world.run(&args).exits(2);
+        run.logs(&format!("invalid value '-1' for '{option} <"));
+    }
+}
+
 /// Runs with the progress bar, if the terminal supports one.
 #[test]
 fn a_terminal_of_unknown_kind_works() {
