@@ -111,11 +111,18 @@ fn a_step_writes_no_row_twice() {
     world.execute(
         "UPDATE core_item SET status = 'Working'; UPDATE core_externalissuemapping SET worker_due_at = now()",
     );
-    world.execute("VACUUM core_externalissuemapping, core_item");
+    // In an installation that has lived for a while, few of the items of a page change in one run, so that the page has room.
+    for statement in [
+        "ALTER TABLE core_item SET (fillfactor = 50)",
+        "VACUUM FULL core_item",
+        "VACUUM core_externalissuemapping",
+    ] {
+        world.execute(statement);
+    }
     let [written, heap_only] = written_by_a_run(&mut world);
     assert!(written <= 4 * looks + rest, "{written} row versions");
     assert!(
-        heap_only >= written / 8,
+        heap_only >= (written - rest) / 3,
         "{heap_only} of {written} are heap-only"
     );
 }
