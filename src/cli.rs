@@ -182,9 +182,11 @@ pub(crate) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Stri
     let command = Cli::command();
     let ours = flags(&command).filter_map(|(_, variable)| variable);
     let ours: Vec<&str> = ours.chain(crate::config::VARIABLES).collect();
-    let names = names.filter(|name| name != OF_THE_BUILD);
+    let names: Vec<String> = names.filter(|name| name != OF_THE_BUILD).collect();
+    let misspelled = misspelled(&names);
     let own_part = |name: &str| name.trim_start_matches(PREFIX).to_owned();
-    let unknown = names.filter(|name| name.starts_with(PREFIX) && !ours.contains(&&**name));
+    let unknown = names.into_iter();
+    let unknown = unknown.filter(|name| name.starts_with(PREFIX) && !ours.contains(&&**name));
     let warning = |name: String| {
         let part = own_part(&name);
         let flag = part.to_lowercase().replace('_', "-");
@@ -198,7 +200,25 @@ pub(crate) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Stri
             "{name} has no effect: agira-worker knows no such variable; the nearest one that it knows is {nearest}"
         )
     };
-    unknown.map(warning).collect()
+    unknown.map(warning).chain(misspelled).collect()
+}
+
+/// Returns a warning for each variable that is nearly one of those without our prefix. Other
+/// programs have similar names, so it must be a slip of one or two letters, and the right one must
+/// be missing.
+fn misspelled(names: &[String]) -> Vec<String> {
+    let known = crate::config::VARIABLES;
+    let missing = known
+        .iter()
+        .filter(|right| names.iter().all(|name| name != *right));
+    let pairs = missing.flat_map(|right| names.iter().map(move |name| (name, right)));
+    let near = pairs.filter(|(name, right)| {
+        !known.contains(&name.as_str()) && strsim::damerau_levenshtein(name, right) <= 2
+    });
+    near.map(|(name, right)| {
+        format!("{name} has no effect, and {right} is not set: is that the one you mean?")
+    })
+    .collect()
 }
 
 /// Width to which the list of exit codes is wrapped.
@@ -220,6 +240,24 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_slip_in_a_name_without_our_prefix_is_named_if_the_right_one_is_missing() {
+        let warnings =
+            |names: &[&str]| unknown_variables(names.iter().map(|name| (*name).to_owned()));
+        for (name, right) in [
+            ("GITHUB_TOKN", "GITHUB_TOKEN"),
+            ("DATABASE_URI", "DATABASE_URL"),
+            ("WEAVIATE_ULR", "WEAVIATE_URL"),
+        ] {
+            let one = warnings(&[name]);
+            assert_eq!(one.len(), 1, "{one:?}");
+            let says = format!("{name} has no effect, and {right} is not set");
+            assert!(one[0].starts_with(&says), "{one:?}");
+            assert!(warnings(&[name, right]).is_empty(), "{name}");
+        }
+        assert!(warnings(&["GITHUB_ACTIONS", "GITHUB_SHA", "WEAVIATE_HOST", "URL"]).is_empty());
     }
 
     #[test]
@@ -245,7 +283,7 @@ mod tests {
             "AGIRA_WORKER_TIME_BUDGET",
             "AGIRA_WORKER_ALLOW_HTTP",
             OF_THE_BUILD,
-            "GITHUB_TOKEM",
+            "GITHUB_REF",
             "PATH",
         ];
         assert!(warnings(&known).is_empty());
