@@ -5,6 +5,9 @@ use anyhow::{Context, Result, bail};
 
 use super::session::{Access, Db};
 
+/// The folders that have the SQL files outside a checkout.
+pub(super) const INSTALLED: &str = "the Debian package has the file in /usr/share/agira-worker/sql, and the image in /usr/local/share/agira-worker/sql";
+
 /// A privilege on a table.
 #[derive(Debug)]
 pub struct Privilege {
@@ -111,7 +114,7 @@ impl Db {
             }
             bail!(
                 "the database role {role} lacks {verb} on {subject}; examples/sql/role.sql, run as the owner of Agira's \
-                 tables, grants everything that is needed to the role agira_worker"
+                 tables, grants everything that is needed to the role agira_worker; {INSTALLED}"
             );
         }
         Ok(())

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
 
 use super::connect::open;
-use super::privileges::privileges;
+use super::privileges::{INSTALLED, privileges};
 use super::session::{Access, Db};
 
 /// Returns the types that a column of this name may have, separated by `|`.
@@ -118,7 +118,7 @@ impl Db {
             let (role, schema): (String, String) = (row.get("role")?, row.get("schema")?);
             bail!(
                 "the database role {role} lacks USAGE on schema {schema}; examples/sql/role.sql, run as the owner of \
-                 Agira's tables, grants it to the role agira_worker"
+                 Agira's tables, grants it to the role agira_worker; {INSTALLED}"
             );
         }
         Ok(())
@@ -177,15 +177,15 @@ fn check_version(comment: Option<&str>, missing: &[String]) -> Result<()> {
         ),
         Some(VERSION) if missing.is_empty() => Ok(()),
         Some(found) if missing.is_empty() => bail!(
-            "the database has version {found} of our tables, and this program needs version {VERSION}; {INSTALL}"
+            "the database has version {found} of our tables, and this program needs version {VERSION}; {INSTALL}; {INSTALLED}"
         ),
         None if missing.is_empty() => bail!(
             "the comment on the table worker_run names no version of our tables, because they are older than this \
-             program, or were restored without comments; {INSTALL}"
+             program, or were restored without comments; {INSTALL}; {INSTALLED}"
         ),
         Some(_) | None => {
             let first = missing.first().map_or("", String::as_str);
-            bail!("the database lacks {first}; {INSTALL}")
+            bail!("the database lacks {first}; {INSTALL}; {INSTALLED}")
         }
     }
 }
@@ -210,6 +210,18 @@ mod tests {
         assert_eq!(version(last), Some(VERSION));
         assert!(!before.contains(MARK), "it is set once");
         assert_eq!(last.matches(';').count(), 2, "only COMMIT follows: {last}");
+    }
+
+    #[test]
+    fn package_and_image_have_the_files_where_the_messages_say() {
+        let package = include_str!("../../Cargo.toml");
+        let image = include_str!("../../examples/container/Containerfile");
+        for (file, folder) in [
+            (package, "usr/share/agira-worker/sql"),
+            (image, "/usr/local/share/agira-worker/sql"),
+        ] {
+            assert!(file.contains(&format!("{folder}/")) && INSTALLED.contains(folder));
+        }
     }
 
     #[test]
