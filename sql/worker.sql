@@ -204,8 +204,9 @@ END
 $$;
 -- GitHub's id of the repository that had the name when it was first seen.
 ALTER TABLE worker_repository ADD COLUMN IF NOT EXISTS github_id bigint;
--- The first of the failures since it could be read.
+-- The time of the first failure since it was last read.
 ALTER TABLE worker_repository ADD COLUMN IF NOT EXISTS unreadable_since timestamptz;
+UPDATE worker_repository SET unreadable_since = coalesce(error_at, polled_at) WHERE error IS NOT NULL AND unreadable_since IS NULL;
 
 -- One row per run; the last 1,000 of each command are kept.
 CREATE TABLE IF NOT EXISTS worker_run (

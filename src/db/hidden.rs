@@ -111,10 +111,11 @@ impl Db {
     ) -> Result<bool> {
         let names = column(hidden, |(name, _)| name.as_str());
         let reasons = column(hidden, |(_, reason)| reason.as_str());
-        let sql = "/* hide_repositories */ INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, error, error_at, unreadable_since)
+        let sql = "/* hide_repositories */ INSERT INTO worker_repository AS r
+                (name, issues_cursor, pull_requests_cursor, error, error_at, unreadable_since)
              SELECT t.name, $3, $3, t.error, $4, $4 FROM unnest($1::text[], $2::text[]) AS t(name, error)
              ON CONFLICT (name) DO UPDATE SET error = EXCLUDED.error, error_at = EXCLUDED.error_at,
-                unreadable_since = LEAST(worker_repository.unreadable_since, EXCLUDED.unreadable_since)";
+                unreadable_since = LEAST(r.unreadable_since, $4)";
         match self.execute(sql, &[&names, &reasons, &from, &now]) {
             Err(error) if is_conflict(&error) => {
                 log::warn!(

@@ -86,7 +86,7 @@ pub struct RepositoryState {
     /// Time of that error (UTC), if the repository cannot be read because of it.
     #[serde(skip_serializing)]
     pub error_at: Option<DateTime<Utc>>,
-    /// Time of the first of the failures since it could be read (UTC).
+    /// Time of the first failure since it was last read (UTC).
     pub unreadable_since: Option<DateTime<Utc>>,
     /// Due mappings with an address in this repository.
     pub due: i64,

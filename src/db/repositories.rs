@@ -228,7 +228,8 @@ impl Db {
     }
 
     /// Stores cursors and errors; the error of a hidden repository stays if a look found it after
-    /// `now`, or the poll had no answer. `condition` selects among the results `t`.
+    /// `now`, or the poll had no answer. The time of the first failure in a row stays, unless a
+    /// clock that was ahead stored it. `condition` selects among the results `t`.
     fn store_polls(
         &mut self,
         tag: &str,
@@ -255,7 +256,7 @@ impl Db {
              ON CONFLICT (name) DO UPDATE SET polled_at = $6,
                 error = CASE WHEN {stays} THEN r.error ELSE EXCLUDED.error END,
                 error_at = CASE WHEN {stays} THEN r.error_at ELSE EXCLUDED.error_at END,
-                unreadable_since = CASE WHEN {stays} OR EXCLUDED.error IS NOT NULL THEN LEAST(r.unreadable_since, $6) END,
+                unreadable_since = CASE WHEN EXCLUDED.error IS NOT NULL THEN LEAST(r.unreadable_since, $6) WHEN {stays} THEN r.error_at END,
                 github_id = coalesce(r.github_id, EXCLUDED.github_id),
                 issues_cursor = GREATEST(r.issues_cursor, EXCLUDED.issues_cursor),
                 pull_requests_cursor = GREATEST(r.pull_requests_cursor, EXCLUDED.pull_requests_cursor)

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::data::{Status, StatusArgs};
-use super::verdict::verdict;
+use super::verdict::{since, verdict};
 use crate::core::text::Printable;
 use crate::db::{
     Cause, Counts, FailedMapping, Overview, RejectedDelivery, RepositoryState, RunState, Totals,
@@ -217,9 +217,12 @@ fn repositories(repositories: &[RepositoryState], now: DateTime<Utc>, screen: &S
     screen.print_table(&names, repositories.iter().map(row).collect());
     for repository in repositories {
         if let Some(error) = &repository.error {
-            let subject = match error.contains(&repository.name) {
-                true => String::new(),
-                false => format!("{}: ", repository.name),
+            let name = (!error.contains(&repository.name)).then(|| repository.name.clone());
+            let since = since(repository.unreadable_since, now);
+            let parts: Vec<String> = name.into_iter().chain(since).collect();
+            let text = match parts.is_empty() {
+                true => format!("  {error}"),
+                false => format!("  {}: {error}", parts.join(", ")),
             };
             let first = repository.unreadable_since;
             let first = first.map_or_else(String::new, |at| format!(" ({})", since(at, now)));

@@ -51,7 +51,7 @@ pub fn verdict(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Verdic
     if totals.parked > 0 {
         wrong.push(format!("{} parked", count(totals.parked, "mapping")));
     }
-    wrong.extend(repositories(status, now));
+    wrong.extend(hidden(status, now));
     if counts.weaviate.rejected > 0 {
         let rejected = count(counts.weaviate.rejected, "mapping");
         wrong.push(format!("{rejected} with objects that Weaviate rejects"));
@@ -90,18 +90,31 @@ pub fn verdict(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Verdic
 }
 
 /// Describes the repositories that cannot be read.
-fn repositories(status: &Status, now: DateTime<Utc>) -> Option<String> {
+fn hidden(status: &Status, now: DateTime<Utc>) -> Option<String> {
     let all = status.overview.repositories.as_deref().unwrap_or_default();
     let hidden: Vec<_> = all.iter().filter(|one| one.error_at.is_some()).collect();
     let first = hidden.iter().filter_map(|one| one.unreadable_since).min();
-    let name = match hidden.as_slice() {
-        [one] => Printable(&one.name).to_string(),
+    let (name, joint) = match hidden.as_slice() {
         [] => return None,
-        more => format!("{} repositories", number(more.len() as u64)),
+        [one] => (Printable(&one.name).to_string(), " "),
+        more => (
+            format!("{} repositories", number(more.len() as u64)),
+            ", the first ",
+        ),
     };
-    let verb = if hidden.len() == 1 { "has" } else { "have" };
-    Some(match first {
-        Some(first) => format!("{name} {verb} been unreadable {}", since(first, now)),
-        None => format!("{name} cannot be read"),
-    })
+    let since = since(first, now).map(|since| format!("{joint}{since}"));
+    Some(format!(
+        "{name} cannot be read{}",
+        since.unwrap_or_default()
+    ))
+}
+
+/// Returns for how long something has lasted, such as `since 3 h`; `None` for less than a second, or
+/// if a clock that was ahead stored the time. Both times are UTC.
+pub(super) fn since(time: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<String> {
+    let told = ago(time?, now);
+    let span = told
+        .strip_suffix(" ago")
+        .or_else(|| told.strip_prefix("on "));
+    span.map(|span| format!("since {span}"))
 }

@@ -160,7 +160,7 @@ fn a_status() {
             worker_delivery_at = 'epoch', worker_error = 'Weaviate rejects github_issue:4: 壊れた', worker_error_at = '2026-03-03T09:00:00Z' WHERE id = 4;
          INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at, unreadable_since) VALUES
             ('acme/shop', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', '2026-03-03T00:00:00Z', NULL, NULL, NULL),
-            ('acme/other', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', NULL, 'acme/other is not to be seen with this token', '2026-03-03T00:00:00Z', '2026-03-02T00:00:00Z');
+            ('acme/other', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', NULL, 'acme/other is not to be seen with this token', '2026-03-03T00:00:00Z', '2026-03-02T12:00:00Z');
          INSERT INTO worker_pause (scope, until, reason, count) VALUES ('github', '2100-01-01T00:00:00Z', 'too many requests', 1);
          INSERT INTO worker_run (run, command, started_at, finished_at, exit_code, stopped_by, counts) VALUES
             (gen_random_uuid(), 'push-weaviate', '2026-03-03T00:00:00Z', '2026-03-03T00:01:00Z', 0, NULL, '{\"synced\": 12, \"failed\": 0}'),

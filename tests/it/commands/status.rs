@@ -154,8 +154,8 @@ fn the_mappings_left_of_recheck_now_are_counted() {
 fn the_json_has_exactly_the_documented_fields() {
     let mut world = every_class();
     world.execute(
-        "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, error, error_at)
-         VALUES ('acme/shop', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', 'hidden', now())",
+        "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, error, error_at, unreadable_since)
+         VALUES ('acme/shop', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', 'hidden', now(), '2026-03-03T00:00:00Z')",
     );
     let status = status(&world, &[]);
     check_fields(
@@ -184,7 +184,8 @@ fn the_json_has_exactly_the_documented_fields() {
         "mapping_id item_id kind repository number attempts error error_at next_attempt_at",
     );
     let expected = json!([{ "name": "acme/shop", "issues_cursor": "2026-03-01T00:00:00Z",
-        "pull_requests_cursor": "2026-03-02T00:00:00Z", "polled_at": null, "unreadable_since": null, "error": "hidden", "due": 1 }]);
+        "pull_requests_cursor": "2026-03-02T00:00:00Z", "polled_at": null, "error": "hidden",
+        "unreadable_since": "2026-03-03T00:00:00Z", "due": 1 }]);
     assert_eq!(status["repositories"], expected);
 }
 

@@ -16,7 +16,7 @@ fn world() -> World {
             worker_error_at = '2026-03-03T08:00:00Z' WHERE id = 2;
          INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at, unreadable_since) VALUES
             ('acme/shop', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', '2026-03-03T00:00:00Z', NULL, NULL, NULL),
-            ('acme/x', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', NULL, '見えない 見えない 見えない 見えない', '2026-03-03T00:00:00Z', '2026-03-02T00:00:00Z');
+            ('acme/x', '2026-03-01T00:00:00Z', '2026-03-02T00:00:00Z', NULL, '見えない 見えない 見えない 見えない', '2026-03-03T00:00:00Z', '2026-03-02T12:00:00Z');
          INSERT INTO worker_run (run, command, started_at, finished_at, exit_code, stopped_by, counts) VALUES
             (gen_random_uuid(), 'sync', '2026-03-03T00:00:00Z', '2026-03-03T00:01:00Z', 75, 'github', '{\"synced\": 7, \"failed\": 0}')",
     );
@@ -34,7 +34,7 @@ fn at(world: &World, columns: &str, args: &[&str]) -> Run {
 #[test]
 fn every_row_is_one_line_at_200_columns() {
     let expected = "\
-Needs a look: no sync has done its work so far, 1 mapping parked, acme/x has been unreadable since 2026-03-02; the last one ended with exit code 75 (github)
+Needs a look: no sync has done its work so far, 1 mapping parked, acme/x cannot be read since 2026-03-02; the last one ended with exit code 75 (github)
 mappings                2
   due                   0
   in work               0
@@ -51,7 +51,7 @@ repositories:
   repository  polled         issues             pull requests      due
   acme/shop   on 2026-03-03  2026-03-01 00:00Z  2026-03-02 00:00Z    0
   acme/x      never          2026-03-01 00:00Z  2026-03-02 00:00Z    0
-  acme/x: 見えない 見えない 見えない 見えない (since 2026-03-02)
+  acme/x, since 2026-03-02: 見えない 見えない 見えない 見えない
 failures: 1
   mapping 2 (item 2, issue acme/shop#2): attempt 10 at 2026-03-03T08:00:00Z, parked: 壊れた 壊れた 壊れた
 ";

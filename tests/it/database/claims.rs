@@ -7,6 +7,7 @@ mod clock;
 mod order;
 mod plans;
 mod releases;
+mod unreadable;
 
 use agira_worker::core::model::MappingId;
 use agira_worker::core::outbox::Outbox;

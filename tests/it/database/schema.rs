@@ -117,7 +117,7 @@ fn worker_sql_brings_an_older_installation_up_to_date() {
     let mut client = database.client();
     let expected = catalog(&mut client);
     two_mappings(&mut client, 1);
-    let older = "ALTER TABLE worker_repository DROP COLUMN github_id;
+    let older = "ALTER TABLE worker_repository DROP COLUMN github_id, DROP COLUMN unreadable_since;
         ALTER TABLE core_externalissuemapping DROP CONSTRAINT worker_mapping_outbox;
         DROP INDEX worker_mapping_address_hash, worker_mapping_unpushed, worker_mapping_unsynced, worker_mapping_delivery_at;
         CREATE INDEX worker_mapping_page ON core_externalissuemapping (lower(html_url COLLATE \"C\")) INCLUDE (html_url);
@@ -126,7 +126,10 @@ fn worker_sql_brings_an_older_installation_up_to_date() {
         CREATE INDEX worker_mapping_delivery ON core_externalissuemapping (coalesce(worker_delivery_at, 'epoch'), id)
             WHERE worker_outbox IS NOT NULL;
         UPDATE core_externalissuemapping SET worker_outbox = '{}' WHERE kind = 'Issue';
-        INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor) VALUES ('acme/shop', now(), now())";
+        INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, polled_at, error, error_at) VALUES
+            ('acme/hidden', now(), now(), '2026-03-01T00:00:00Z', 'hidden', '2026-03-02T00:00:00Z'),
+            ('acme/shop', now(), now(), '2026-03-03T00:00:00Z', NULL, NULL),
+            ('acme/silent', now(), now(), '2026-03-04T00:00:00Z', 'no answer', NULL)";
     client.batch_execute(older).unwrap();
     check_psql(&database, "worker.sql");
     assert_eq!(catalog(&mut client), expected);
@@ -134,6 +137,10 @@ fn worker_sql_brings_an_older_installation_up_to_date() {
     let times = "SELECT string_agg(concat(kind, worker_delivery_at = 'epoch'), ' ' ORDER BY id) FROM core_externalissuemapping";
     let times: String = client.query_one(times, &[]).unwrap().get(0);
     assert_eq!(times, "Issuet PR");
+    let since = "SELECT string_agg(coalesce(to_char(unreadable_since AT TIME ZONE 'UTC', 'MM-DD'), 'never'), ' ' ORDER BY name)
+        FROM worker_repository";
+    let since: String = client.query_one(since, &[]).unwrap().get(0);
+    assert_eq!(since, "03-02 never 03-04");
 }
 
 #[test]

@@ -253,6 +253,47 @@ fn a_look_that_finds_a_repository_hidden_sets_all_its_mappings_aside() {
     assert!(world.one::<bool>(hidden));
 }
 
+/// Each poll, and each look at a named mapping, finds again that it is hidden.
+#[test]
+fn status_says_since_when_a_hidden_repository_cannot_be_read() {
+    let mut world = hidden_and_healthy();
+    world.run(&["sync", "--limit", "20"]).exits(3);
+    world.execute(
+        "UPDATE worker_repository SET error_at = error_at - interval '200 minutes', polled_at = polled_at - interval '200 minutes',
+            unreadable_since = unreadable_since - interval '200 minutes' WHERE error IS NOT NULL",
+    );
+    let one: i64 =
+        world.one("SELECT min(id) FROM core_externalissuemapping WHERE html_url LIKE '%/plans/%'");
+    for args in [
+        &["sync", "--limit", "20"][..],
+        &["sync", "--mapping", &one.to_string()],
+    ] {
+        world.run(args).exits(3);
+        let run = world.run(&["status"]).exits(0);
+        let run = run.prints("Needs a look: secret/plans cannot be read since 3 h; last sync ");
+        run.prints("  since 3 h: repository secret/plans ");
+    }
+    // A second one, and then a clock that was ahead.
+    world.execute(
+        "INSERT INTO worker_repository (name, issues_cursor, pull_requests_cursor, error, error_at, unreadable_since)
+            VALUES ('acme/other', now(), now(), 'hidden', now(), now() - interval '50 minutes')",
+    );
+    let run = world.run(&["status"]).exits(0);
+    run.prints("Needs a look: 2 repositories cannot be read, the first since 3 h; last sync ");
+    world.execute("DELETE FROM worker_repository WHERE name = 'acme/other';
+        UPDATE worker_repository SET unreadable_since = now() + interval '1 day' WHERE error IS NOT NULL");
+    let run = world.run(&["status"]).exits(0);
+    let run = run.prints("Needs a look: secret/plans cannot be read; last sync ");
+    assert!(!run.stdout.contains("since"), "{}", run.all());
+    world.github.show_repository("secret/plans");
+    rest_is_over(&mut world);
+    world.run(&["sync", "--limit", "20"]);
+    let run = world.run(&["status", "--output", "json"]).exits(0);
+    for repository in run.json()["repositories"].as_array().unwrap() {
+        assert_eq!(repository["unreadable_since"], json!(null), "{repository}");
+    }
+}
+
 /// `retry-failed` and `push-weaviate` do not poll.
 #[test]
 fn retry_failed_logs_a_hidden_repository_once() {

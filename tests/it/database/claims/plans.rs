@@ -626,7 +626,7 @@ fn changed_issues_are_marked_by_index() {
 }
 
 /// Returns the result of a poll that marks these mappings.
-fn polled(name: &str, marks: Vec<MappingId>) -> PollResult {
+pub(super) fn polled(name: &str, marks: Vec<MappingId>) -> PollResult {
     PollResult {
         name: name.to_owned(),
         github_id: None,
