@@ -29,4 +29,4 @@ pub use progress::Progress;
 pub use result::Report;
 pub use subject::Subject;
 pub use terminal::{Screen, Tone, has_color, is_capable, is_result_lost, print};
-pub use words::{ago, away, counted, number, since, when};
+pub use words::{ago, away, counted, number, when};

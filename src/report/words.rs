@@ -36,15 +36,6 @@ pub fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// Returns since when something is so, such as `for 5 min`, or the date if that is more than two
-/// months ago; both times are UTC.
-pub fn since(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    match now - time {
-        passed if passed > LONG_AGO => format!("since {}", time.format("%Y-%m-%d")),
-        passed => format!("for {}", span(passed)),
-    }
-}
-
 /// Returns how far away a time is, such as `5 min ago` or `in 5 min`; both times are UTC.
 pub fn away(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     match time - now {

@@ -8,7 +8,7 @@ use crate::core::text::Printable;
 use crate::db::{
     Cause, Counts, FailedMapping, Overview, RejectedDelivery, RepositoryState, RunState, Totals,
 };
-use crate::report::{Screen, Tone, ago, number, print, since, when};
+use crate::report::{Screen, Tone, ago, number, print, when};
 use crate::run::WEAVIATE;
 use crate::weaviate::NO_VECTORIZER;
 
@@ -224,9 +224,6 @@ fn repositories(repositories: &[RepositoryState], now: DateTime<Utc>, screen: &S
                 true => format!("  {error}"),
                 false => format!("  {}: {error}", parts.join(", ")),
             };
-            let first = repository.unreadable_since;
-            let first = first.map_or_else(String::new, |at| format!(" ({})", since(at, now)));
-            let text = format!("  {subject}{error}{first}");
             screen.print_wrapped(Some(Tone::Warning), &text);
         }
     }

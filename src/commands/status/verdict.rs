@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::data::{Status, StatusArgs};
 use crate::core::text::Printable;
-use crate::report::{ago, away, counted, number, since};
+use crate::report::{ago, away, counted, number};
 use crate::run::WEAVIATE;
 
 /// The state in one sentence.

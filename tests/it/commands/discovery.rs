@@ -321,7 +321,7 @@ fn an_inaccessible_repository_is_polled_again_after_an_hour_and_stops_no_other()
     );
     world.run(&["sync"]).exits(3);
     // It was asked again just now, and the first failure counts.
-    let verdict = "secret/plans has been unreadable for 3 h";
+    let verdict = "secret/plans cannot be read since 3 h";
     world.run(&["status"]).exits(0).prints(verdict);
     world.github.show_repository("secret/plans");
     world.execute("UPDATE worker_repository SET error_at = now() - interval '61 minutes' WHERE error IS NOT NULL");
