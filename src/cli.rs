@@ -111,11 +111,29 @@ impl Cli {
     /// be read, or asks for help, this prints a text and ends the process.
     pub fn read() -> Self {
         let mut command = without_empty_variables(Self::command());
-        let line: Vec<OsString> = std::env::args_os().collect();
+        let line = with_negative_values(std::env::args_os());
         let matches = command.try_get_matches_from_mut(&line);
         let cli = matches.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches));
         cli.unwrap_or_else(|error| with_variable(error, &command, &line).exit())
     }
+}
+
+/// Joins each flag with a word such as `-1` or `-5m` after it: no flag is called like that, so that
+/// it is a value, about which the flag says what it takes.
+fn with_negative_values(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let is_value = |word: &[u8]| matches!(word, [b'-', next, ..] if next.is_ascii_digit());
+    let is_flag = |word: &[u8]| word.starts_with(b"--") && word != b"--" && !word.contains(&b'=');
+    let mut line: Vec<OsString> = Vec::new();
+    for word in words {
+        match line.last_mut() {
+            Some(flag) if is_value(word.as_encoded_bytes()) && is_flag(flag.as_encoded_bytes()) => {
+                flag.push("=");
+                flag.push(word);
+            }
+            _ => line.push(word),
+        }
+    }
+    line
 }
 
 /// Removes the variables from the flags whose variable is empty: Compose's `${NAME:-}` sets an
@@ -140,12 +158,17 @@ fn flags(command: &clap::Command) -> impl Iterator<Item = (&Arg, Option<&str>)> 
     all.map(|arg| (arg, arg.get_env().and_then(OsStr::to_str)))
 }
 
-/// Names the variable in an error about a value that the command line does not have.
+/// Names the variable in an error about a value that the command line does not have, and leaves out
+/// advice that misleads.
 fn with_variable(
     mut error: clap::Error,
     command: &clap::Command,
     line: &[OsString],
 ) -> clap::Error {
+    if error.kind() == ErrorKind::ArgumentConflict {
+        // The usage of one of the two would look like advice to leave out the other, such as --dry-run.
+        error.remove(ContextKind::Usage);
+    }
     let is_on_line = |arg: &Arg| {
         let flag = format!("--{}", arg.get_long().unwrap_or_default());
         let mut words = line.iter().filter_map(|word| word.to_str());

@@ -1,6 +1,8 @@
 //! Arguments that several commands share. Doc comments here are the help text.
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
@@ -64,10 +66,10 @@ pub struct FilterArgs {
     /// Only this mapping, due or not; may be repeated.
     ///
     /// The id is that of a row of core_externalissuemapping: `mapping=ID` in the log.
-    #[arg(long = "mapping", value_name = "ID", allow_negative_numbers = true, value_parser = mapping_id)]
+    #[arg(long = "mapping", value_name = "ID", value_parser = mapping_id)]
     pub(super) mappings: Vec<i64>,
     /// Only mappings of this project's items; may be repeated.
-    #[arg(long = "project", value_name = "ID", allow_negative_numbers = true, value_parser = project_id)]
+    #[arg(long = "project", value_name = "ID", value_parser = project_id)]
     pub(super) projects: Vec<i64>,
 }
 
@@ -80,7 +82,7 @@ pub struct Batch {
     #[command(flatten)]
     pub(super) filter: FilterArgs,
     /// Process at most this many mappings.
-    #[arg(long, value_name = "N", default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
     pub(super) limit: u32,
     /// Write the metrics of the run to this file, in the format of Prometheus' node_exporter. Use
     /// one file per command.
@@ -107,7 +109,7 @@ pub struct Batch {
 #[command(next_help_heading = "Policy")]
 pub struct PolicyArgs {
     /// Stop retrying a mapping (park it) after this many failed attempts.
-    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..=1000), env = "AGIRA_WORKER_MAX_ATTEMPTS", hide_env_values = true, hide_short_help = true)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = max_attempts, env = "AGIRA_WORKER_MAX_ATTEMPTS", hide_env_values = true, hide_short_help = true)]
     pub(super) max_attempts: i32,
     /// Replace the issue and pull request objects in Weaviate that Agira filled with the item's
     /// text.
@@ -233,28 +235,48 @@ fn id(text: &str, of: &str, place: &str) -> Result<i64, String> {
     id.ok_or_else(|| format!("the id of a {of} is a whole number such as 42; {place}"))
 }
 
+fn limit(text: &str) -> Result<u32, String> {
+    whole(text, 1, 100_000)
+}
+
+fn max_attempts(text: &str) -> Result<i32, String> {
+    whole(text, 1, 1000)
+}
+
+/// Parses a number of mappings that `status --check` tolerates.
+pub(super) fn tolerated(text: &str) -> Result<i64, String> {
+    whole(text, 0, 1_000_000_000)
+}
+
+/// Parses a whole number from `least` to `most`.
+fn whole<T>(text: &str, least: u8, most: T) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + From<u8> + Display,
+{
+    let number = text.parse().ok();
+    let number = number.filter(|number| *number >= T::from(least) && *number <= most);
+    number.ok_or_else(|| format!("it must be a whole number from {least} to {most}"))
+}
+
 /// Parses a duration from 1 second to 365 days.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    bounded(text, 365 * 24 * 60 * 60, "365days")
+    bounded(text, 365 * 24 * 60 * 60, "from 1s to 365days, such as 24h")
 }
 
 /// Reads a time budget; it also bounds how long the claims of a run that died stay.
 fn time_budget(text: &str) -> Result<Duration, String> {
-    bounded(text, 60 * 60, "1h")
+    bounded(text, 60 * 60, "from 1s to 1h, such as 5m")
 }
 
 fn request_timeout(text: &str) -> Result<Duration, String> {
-    bounded(text, 60, "60s")
+    bounded(text, 60, "from 1s to 60s, such as 15s")
 }
 
-fn bounded(text: &str, most: u64, most_text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write it like 90s, 5m or 24h"))?;
-    match duration.as_secs() {
-        0 => Err("it must be at least 1s".to_owned()),
-        seconds if seconds > most => Err(format!("it must be at most {most_text}")),
-        _ => Ok(duration),
-    }
+/// Parses a duration from one second to `most` seconds; `range` says that to a person.
+fn bounded(text: &str, most: u64, range: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).ok();
+    let duration = duration.filter(|duration| (1..=most).contains(&duration.as_secs()));
+    duration.ok_or_else(|| format!("it must be a time {range}"))
 }
 
 /// Parses a time, or a date, which means its first moment in UTC.

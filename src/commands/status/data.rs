@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::args::{FilterArgs, duration};
+use crate::commands::args::{FilterArgs, duration, tolerated};
 use crate::core::pause::Pause;
 use crate::db::{Cause, Overview};
 
@@ -32,11 +32,11 @@ pub struct StatusArgs {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration, requires = "check", hide_short_help = true)]
     pub(super) max_age: Duration,
     /// With --check: tolerate this many parked mappings.
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..), requires = "check", hide_short_help = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = tolerated, requires = "check", hide_short_help = true)]
     pub(super) max_parked: i64,
     /// With --check: tolerate this many mappings that fail without being parked. Default: any
     /// number, because they are tried again.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..), requires = "check", hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = tolerated, requires = "check", hide_short_help = true)]
     pub(super) max_failing: Option<i64>,
 }
 

@@ -264,8 +264,8 @@ fn a_time_budget_is_an_hour_at_most() {
             command.env("AGIRA_WORKER_TIME_BUDGET", given);
             let by_variable = Run::of(&mut command).exits(code);
             if code == 2 {
-                run.logs("it must be at most 1h");
-                by_variable.logs("it must be at most 1h");
+                run.logs("it must be a time from 1s to 1h, such as 5m");
+                by_variable.logs("it must be a time from 1s to 1h, such as 5m");
             }
         }
     }
