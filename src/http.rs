@@ -136,6 +136,8 @@ pub(crate) struct Http {
     client: Client,
     /// Root of all addresses, without a slash at its end.
     pub(crate) root: String,
+    /// Variable that holds the address, for messages.
+    variable: &'static str,
     /// Host and port, for messages.
     peer: String,
     /// Header of every request; its secret is redacted in every failure response.
@@ -149,11 +151,15 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Returns a client for the service below `address` that sends `headers` with every request.
+    /// Returns a client for the service below `address`, which `variable` sets, that sends `headers` with every request.
     /// The client follows no redirects, because the credentials must not reach another host. It
     /// uses the environment's proxies only with https, because a proxy could read the credentials
     /// otherwise.
-    pub(crate) fn new(address: &str, headers: HeaderMap) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        variable: &'static str,
+        address: &str,
+        headers: HeaderMap,
+    ) -> anyhow::Result<Self> {
         let mut builder = Client::builder();
         if !address.starts_with("https:") {
             // Plain http needs no certificates, and reading the system's roots would take most of a
@@ -169,6 +175,7 @@ impl Http {
             .context("setting up HTTP failed")?;
         Ok(Self {
             client,
+            variable,
             peer: peer(address),
             root: address.trim_end_matches('/').to_owned(),
             authorization: None,
@@ -211,7 +218,7 @@ impl Http {
     ) -> Result<T, ServiceError> {
         let (client, requests, timeouts) = (&self.client, &mut self.requests, self.timeouts);
         let (authorization, signals) = (self.authorization.as_ref(), &self.signals);
-        let peer = &self.peer;
+        let (variable, peer) = (self.variable, &self.peer);
         let deadline = self.deadline;
         let secret = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let once = || {
@@ -230,7 +237,7 @@ impl Http {
             if let Some(authorization) = authorization {
                 request = request.header(AUTHORIZATION, authorization);
             }
-            let result = receive(request, timeouts.answer, peer)
+            let result = receive(request, timeouts.answer, variable, peer)
                 .map(|response| response.redacted(secret))
                 .and_then(&read);
             match (result, signals.caught()) {
@@ -286,34 +293,34 @@ fn peer(address: &str) -> String {
     }
 }
 
-/// Returns the likeliest cause of a connection that failed, to be added to the error.
-fn likely(said: &str) -> &'static str {
+/// Returns the likeliest cause of a connection that failed, to be added to the error. `variable`
+/// holds the address.
+fn likely(said: &str, variable: &str) -> String {
     let private =
-        "; if its certificate comes from a private CA, name a file with that CA in SSL_CERT_FILE";
-    let plain = "; it seems to speak no TLS: write http:// instead of https://";
+        "if its certificate comes from a private CA, name a file with that CA in SSL_CERT_FILE";
+    let plain = "it seems to speak no TLS: write http:// instead of https:// in";
+    let other = "its certificate is for another host name than that in";
     let causes = [
-        ("Connection refused", "; nothing listens there"),
-        ("lookup", "; this host name is not known here"),
-        ("UnknownIssuer", private),
-        ("BadSignature", private),
-        (
-            "NotValidForName",
-            "; its certificate is for another host name",
-        ),
-        (
-            "not valid for name",
-            "; its certificate is for another host name",
-        ),
-        ("InvalidContentType", plain),
-        ("corrupt message", plain),
+        ("Connection refused", "nothing listens there: check", true),
+        ("lookup", "this host name is not known here: check", true),
+        ("UnknownIssuer", private, false),
+        ("BadSignature", private, false),
+        ("NotValidForName", other, true),
+        ("not valid for name", other, true),
+        ("InvalidContentType", plain, true),
+        ("corrupt message", plain, true),
     ];
-    let cause = causes.iter().find(|(part, _)| said.contains(part));
-    cause.map_or("", |(_, cause)| cause)
+    match causes.iter().find(|(part, ..)| said.contains(part)) {
+        Some((_, cause, true)) => format!("; {cause} {variable}"),
+        Some((_, cause, false)) => format!("; {cause}"),
+        None => String::new(),
+    }
 }
 
 fn receive(
     request: RequestBuilder,
     timeout: Duration,
+    variable: &str,
     peer: &str,
 ) -> Result<Response, ServiceError> {
     let too_heavy = |message| ServiceError::new(FailureKind::TooHeavy, message);
@@ -326,7 +333,7 @@ fn receive(
         // cause says what the others only introduce.
         let error = anyhow::Error::from(error.without_url());
         let said = error.root_cause().to_string();
-        let cause = likely(&said);
+        let cause = likely(&said, variable);
         ServiceError::unavailable(format!("no answer from {peer}: {said}{cause}"))
     })?;
     let (status, headers) = (response.status(), response.headers().clone());

@@ -154,8 +154,19 @@ impl Db {
             &[&projects, &mappings],
         )?;
         let (mut unknown, mut hints) = (Vec::new(), Vec::new());
+        let mut checks = Vec::new();
         for row in &rows {
-            unknown.push(row.get::<String>("what")?);
+            let what: String = row.get("what")?;
+            let check = match what.starts_with("project") {
+                true => "check --project (the address of its page in Agira has the id)",
+                false => {
+                    "check --mapping (`SELECT id, html_url FROM core_externalissuemapping` lists the ids)"
+                }
+            };
+            if !checks.contains(&check) {
+                checks.push(check);
+            }
+            unknown.push(what);
             if let Some(item) = row.get::<Option<String>>("item")? {
                 let mappings: String = row.get("mappings")?;
                 let mappings: Vec<&str> = mappings.split_whitespace().collect();
@@ -164,10 +175,10 @@ impl Db {
         }
         ensure!(
             unknown.is_empty(),
-            "there is no {}{}; check --mapping and --project (the log, as `mapping=42`, and `agira-worker status --failed` \
-             name mappings, and the address of its page in Agira names a project)",
+            "there is no {}{}; {}",
             unknown.join(", no "),
-            hints.concat()
+            hints.concat(),
+            checks.join("; ")
         );
         Ok(())
     }

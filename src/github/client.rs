@@ -102,7 +102,7 @@ impl Github {
         headers.insert(ACCEPT, json);
         let version = HeaderValue::from_static("2022-11-28");
         headers.insert("x-github-api-version", version);
-        let http = Http::new(api_url, headers)?;
+        let http = Http::new("GITHUB_API_URL", api_url, headers)?;
         let root = http.root.strip_suffix("/v3").unwrap_or(&http.root);
         Ok(Self {
             graphql: format!("{root}/graphql"),

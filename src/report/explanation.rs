@@ -177,6 +177,12 @@ pub fn schedule(mapping: &Mapping, now: DateTime<Utc>) -> String {
         (None, Some(recheck)) if recheck > now && mapping.error.is_some() => {
             "not due: it waits until its repository can be read".to_owned()
         }
+        (None, Some(recheck)) if recheck <= now => {
+            format!(
+                "not due, but its recheck has waited since {}",
+                when(recheck, now)
+            )
+        }
         (None, Some(recheck)) => {
             format!("not due; next recheck at {}", when(recheck, now))
         }

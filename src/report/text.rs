@@ -160,7 +160,7 @@ impl Report {
             (SOME_FAILED, _) => return Some(self.some_failed()),
             (CRASHED, _) => return Some(format!("exit code {code}: {error}")),
             (TRY_LATER, _) => format!(
-                "try later, nothing is lost: {error}; `agira-worker status` shows what waits"
+                "try later, nothing is lost: {error}; `agira-worker status --services` shows which services answer"
             ),
             (_, Some(StoppedBy::Signal(signal))) => format!(
                 "stopped by {}; the next run goes on with what was released",

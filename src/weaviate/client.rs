@@ -47,7 +47,7 @@ impl Weaviate {
     /// # Errors
     /// Fails if the key contains a character that no key has, or TLS cannot be set up.
     pub fn new(url: &str, api_key: Option<&str>) -> anyhow::Result<Self> {
-        let mut http = Http::new(url, HeaderMap::new())?;
+        let mut http = Http::new("WEAVIATE_URL", url, HeaderMap::new())?;
         if let Some(key) = api_key {
             http.authorize(bearer(key).context(
                 "WEAVIATE_API_KEY holds a character that no key has, such as a space or a line break; set it again",

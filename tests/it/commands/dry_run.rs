@@ -354,6 +354,10 @@ fn check_why(change: &str, line: &str) {
 fn a_mapping_that_does_not_move_shows_the_reason() {
     check_why("state = state", "    not due; next recheck at ");
     check_why(
+        "worker_recheck_at = now() - interval '1 hour'",
+        "    not due, but its recheck has waited since ",
+    );
+    check_why(
         "worker_due_at = now() - interval '1 hour'",
         "    due since ",
     );

@@ -132,7 +132,10 @@ fn a_service_that_fails_shows_its_error_in_place_and_the_others_are_asked() {
             nowhere,
             75,
             "GitHub",
-            ["no answer from 127.0.0.1:1", "nothing listens there"],
+            [
+                "no answer from 127.0.0.1:1",
+                "nothing listens there: check GITHUB_API_URL",
+            ],
         ),
         (
             "GITHUB_TOKEN",
@@ -156,7 +159,10 @@ fn a_service_that_fails_shows_its_error_in_place_and_the_others_are_asked() {
             nowhere,
             75,
             "Weaviate",
-            ["no answer from 127.0.0.1:1", "nothing listens there"],
+            [
+                "no answer from 127.0.0.1:1",
+                "nothing listens there: check WEAVIATE_URL",
+            ],
         ),
         (
             "WEAVIATE_URL",

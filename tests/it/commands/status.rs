@@ -355,11 +355,11 @@ fn mappings_and_projects_that_do_not_exist_are_exit_code_1() {
     for (args, says) in [
         (
             ["--mapping", "99"],
-            "there is no mapping 99; check --mapping and --project (the log, as `mapping=42`, and `agira-worker status --failed` name mappings, and the address of its page in Agira names a project)",
+            "there is no mapping 99; check --mapping (`SELECT id, html_url FROM core_externalissuemapping` lists the ids)",
         ),
         (
             ["--project", "98"],
-            "there is no project 98; check --mapping and --project (the log, as `mapping=42`, and `agira-worker status --failed` name mappings, and the address of its page in Agira names a project)",
+            "there is no project 98; check --project (the address of its page in Agira has the id)",
         ),
     ] {
         let run = world.run(&["status", args[0], args[1]]).exits(1).logs(says);

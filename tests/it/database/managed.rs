@@ -22,17 +22,27 @@ fn uninstallation() -> &'static str {
     block.expect("a block of commands")
 }
 
-/// Runs commands in the checkout as a person at a shell.
+/// Runs commands in the checkout as a person at a shell, and returns everything that they print.
 #[track_caller]
-fn carry_out(commands: &str, url: &str) {
+fn carry_out(commands: &str, url: &str) -> String {
+    let (said, is_success) = attempt(commands, url);
+    assert!(is_success, "{commands}\n{said}");
+    said
+}
+
+/// Runs commands that may fail.
+fn attempt(commands: &str, url: &str) -> (String, bool) {
     let mut shell = Command::new("bash");
     shell
         .args(["-euo", "pipefail", "-c", commands])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .env("OWNER_URL", url);
     let output = kit::wait::output(&mut shell).expect("bash");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{commands}\n{said}");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        String::from_utf8_lossy(&said).into_owned(),
+        output.status.success(),
+    )
 }
 
 fn connect(url: &str) -> Client {
@@ -55,14 +65,41 @@ fn an_owner_without_superuser_installs_runs_and_uninstalls() {
     };
     let mut owner = connect(&url("agira"));
     let psql = |file: &str| {
-        let command = format!("psql -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f {file}");
-        carry_out(&command, &url("agira"));
+        let command = format!("psql -q -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f {file}");
+        attempt(&command, &url("agira"))
     };
-    psql("sql/agira.sql");
+    let succeeds = |file: &str| assert_eq!(psql(file), (String::new(), true), "{file}");
+    let fails = |file: &str, reason: &str, next: &str| {
+        let (said, is_success) = psql(file);
+        assert!(
+            !is_success && said.contains(reason) && said.contains(next),
+            "{said}"
+        );
+    };
+    succeeds("sql/agira.sql");
     let before = catalog(&mut owner);
-    for _ in 0..2 {
-        psql("sql/worker.sql");
-        psql("examples/sql/role.sql");
+    fails(
+        "examples/sql/role.sql",
+        "the tables of agira-worker are missing",
+        "Run sql/worker.sql first.",
+    );
+    let mut administrator = connect(&cluster.url("agira"));
+    for is_first in [true, false] {
+        succeeds("sql/worker.sql");
+        if is_first {
+            administrator
+                .batch_execute("ALTER ROLE agira NOCREATEROLE")
+                .unwrap();
+            fails(
+                "examples/sql/role.sql",
+                "agira may not create roles",
+                "ALTER ROLE agira CREATEROLE",
+            );
+            administrator
+                .batch_execute("ALTER ROLE agira CREATEROLE")
+                .unwrap();
+        }
+        succeeds("examples/sql/role.sql");
     }
     let world = World::new();
     let github_id = world.github.issue("acme/shop#1", |_| {});
@@ -73,7 +110,7 @@ fn an_owner_without_superuser_installs_runs_and_uninstalls() {
     let run = |args: &[&str]| Run::of(world.command(args).env("DATABASE_URL", url("agira_worker")));
     run(&["sync"]).exits(0).prints("1 item moved");
     run(&["status"]).exits(0);
-    carry_out(uninstallation(), &url("agira"));
+    assert_eq!(carry_out(uninstallation(), &url("agira")), "");
     assert_eq!(catalog(&mut owner), before);
     assert_eq!(agira::item_status(&mut owner, item), "Testing");
     let roles = "SELECT count(*) FROM pg_roles WHERE rolname = 'agira_worker'";

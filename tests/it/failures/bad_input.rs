@@ -322,6 +322,17 @@ fn an_invalid_command_line_is_exit_code_2_and_changes_nothing() {
             );
         }
         check(&[command, "--limit"], &["--limit <N>", "required"]);
+        // A negative value is no flag, also without the sign of equality.
+        for (flag, bad, says) in [
+            ("--limit", "-1", "a whole number from 1 to 100000"),
+            ("--max-attempts", "-1", "a whole number from 1 to 1000"),
+            ("--time-budget", "-5m", "a time from 1s to 1h, such as 5m"),
+            ("--request-timeout", "-1", "a time from 1s to 60s"),
+            ("--mapping", "-42", "is a whole number such as 42"),
+        ] {
+            let value = format!("'{bad}' for '{flag}");
+            check(&[command, flag, bad], &[&value, says]);
+        }
         for bad in ["nonsense", "5", "0s", "-5m", "61m", "3601s", "2years", ""] {
             check(
                 &[command, &format!("--time-budget={bad}")],
@@ -394,7 +405,7 @@ fn mappings_and_projects_that_do_not_exist_are_named() {
                 &world,
                 &[&[command], args].concat(),
                 &|_| {},
-                &[says, "check --mapping and --project"],
+                &[says, &format!("check {}", args[0])],
             )
         };
         check(&["--mapping", "99"], "there is no mapping 99");
@@ -522,7 +533,7 @@ fn missing_tables_are_reported_with_a_remedy() {
             Database::agira_only(),
             [
                 "the database lacks",
-                "psql -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f sql/worker.sql",
+                "psql -q -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f sql/worker.sql",
             ],
         ),
     ] {
