@@ -1,12 +1,14 @@
 -- Removes exactly what sql/worker.sql added. You can run it again at any time, as the owner of Agira's tables:
 --
---     psql -v ON_ERROR_STOP=1 -d "$OWNER_URL" -f sql/uninstall.sql
+--     psql -q -v ON_ERROR_STOP=1 -d "$OWNER_URL" -f sql/uninstall.sql
 --
 -- Agira's own rows stay, and so do the pull request rows that agira-worker inserted and the statuses that it set.
 
 BEGIN;
 
 SET LOCAL lock_timeout = '5s';
+-- That something is not there any longer is no news.
+SET LOCAL client_min_messages = warning;
 
 DROP TABLE IF EXISTS worker_pull_request_link;
 DROP TABLE IF EXISTS worker_repository;

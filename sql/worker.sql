@@ -1,7 +1,7 @@
 -- Adds the columns and tables of agira-worker to a real Agira database. You can run it again at any time, as the owner of
 -- Agira's tables:
 --
---     psql -v ON_ERROR_STOP=1 -d "$OWNER_URL" -f sql/worker.sql
+--     psql -q -v ON_ERROR_STOP=1 -d "$OWNER_URL" -f sql/worker.sql
 --
 -- Every added name starts with worker_. Every added column is nullable or has a database default, so that Django's own
 -- statements still work. sql/uninstall.sql removes exactly what this file adds.

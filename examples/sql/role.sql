@@ -2,7 +2,7 @@
 -- after sql/worker.sql, and again after every upgrade, as an owner of Agira's tables who may create roles, such as the
 -- administrator of a managed PostgreSQL:
 --
---     psql -v ON_ERROR_STOP=1 -d "$OWNER_URL" -f examples/sql/role.sql
+--     psql -q -v ON_ERROR_STOP=1 -d "$OWNER_URL" -f examples/sql/role.sql
 --
 -- The role has no password yet. Set one with psql's \password agira_worker. To remove the role and its rights:
 -- GRANT agira_worker TO CURRENT_USER; DROP OWNED BY agira_worker; DROP ROLE agira_worker;
@@ -11,9 +11,15 @@ BEGIN;
 
 DO $$
 BEGIN
+    IF to_regclass('worker_pull_request_link') IS NULL THEN
+        RAISE EXCEPTION 'the tables of agira-worker are missing' USING HINT = 'Run sql/worker.sql first.';
+    END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'agira_worker') THEN
         CREATE ROLE agira_worker LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS;
     END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE EXCEPTION '% may not create roles', current_user
+        USING HINT = 'Run this file as an administrator, or let one run: ALTER ROLE ' || quote_ident(current_user) || ' CREATEROLE';
 END
 $$;
 

@@ -40,7 +40,7 @@ const VERSION: u32 = 1;
 const MARK: &str = "agira-worker schema ";
 
 /// The command that brings a database up to date.
-const INSTALL: &str = "run as the owner of Agira's tables: psql -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f sql/worker.sql";
+const INSTALL: &str = "run as the owner of Agira's tables: psql -q -v ON_ERROR_STOP=1 -d \"$OWNER_URL\" -f sql/worker.sql";
 
 impl Db {
     /// Connects, checks the schema and returns PostgreSQL's time (UTC) as the start of the run. The
