@@ -63,7 +63,9 @@ impl Story {
         let (cart, dark_mode) = self.seed();
         self.show_items();
 
-        say("What would a run do? A dry run asks GitHub and Weaviate, and changes nothing");
+        say(
+            "What would a run do? A dry run changes nothing. A mapping is Agira's row for an issue or a pull request",
+        );
         self.run(&["sync", "--dry-run"], 3);
 
         say(
@@ -108,9 +110,7 @@ impl Story {
         self.expect(status == "Working");
 
         if self.as_told {
-            say(
-                "That is all: install sql/worker.sql, set three variables, and put `agira-worker sync` into cron",
-            );
+            say("That is all. README.md (Install) has the steps for your own Agira");
         } else {
             say("THE STORY DID NOT GO AS TOLD: see above");
         }
@@ -189,9 +189,14 @@ impl Story {
     fn show_items(&mut self) {
         let rows = self.client.query(
             "SELECT i.id, i.title, i.status, string_agg(
-                replace(replace(regexp_replace(m.html_url, '^https://github.com/', ''), '/issues/', '#'), '/pull/', '#')
-                    || ' ' || m.state, ', ' ORDER BY m.kind, m.id)
-             FROM core_item i JOIN core_externalissuemapping m ON m.item_id = i.id GROUP BY i.id ORDER BY i.id",
+                replace(replace(regexp_replace(l.url, '^https://github.com/', ''), '/issues/', '#'), '/pull/', '#')
+                    || ' ' || l.state, ', ' ORDER BY l.kind, l.id)
+             FROM core_item i CROSS JOIN LATERAL (
+                 SELECT m.id, m.kind, m.state, m.html_url AS url FROM core_externalissuemapping m WHERE m.item_id = i.id
+                 UNION
+                 SELECT m.id, m.kind, m.state, m.html_url FROM core_externalissuemapping m
+                 JOIN worker_pull_request_link l USING (github_id) WHERE l.item_id = i.id) l
+             GROUP BY i.id ORDER BY i.id",
             &[],
         );
         println!("\n  {:<5}{:<27}{:<17}linked", "item", "title", "status");
