@@ -8,14 +8,14 @@
 use std::sync::LazyLock;
 
 use pulldown_cmark::{Event, Parser, Tag, TagEnd};
-use regex::Regex;
+use regex_lite::Regex;
 
 use super::model::{Address, Repository, same_host};
 use super::text::pattern;
 
 static KEYWORD: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?ix) \b (?: close[sd]? | fix(?:e[sd])? | resolve[sd]? ) :? \s+
+        r"(?ix) \b (?: close[sd]? | fix(?:e[sd])? | resolve[sd]? ) :? [\s\u{a0}\u{2000}-\u{200a}\u{202f}\u{3000}]+
           (?: (?<full>[\w.-]+/[\w.-]+)? \# | GH- | (?<url>https?://[^\s/]+/(?<name>[\w.-]+/[\w.-]+)/issues/) )
           (?<number>\d+) \b",
     )
@@ -36,24 +36,33 @@ const SEPARATOR: char = '\u{0}';
 /// closing keyword for `issue`. `url` is the address of the pull request: an address on another
 /// host is of another GitHub.
 pub fn closes(description: &str, home: &Repository, url: &str, issue: &Address) -> bool {
-    KEYWORD
-        .captures_iter(&plain_text(description))
-        .any(|captures| {
-            if captures
-                .name("url")
-                .is_some_and(|named| !same_host(named.as_str(), url))
-            {
-                return false;
-            }
-            let named = captures.name("full").or_else(|| captures.name("name"));
-            let same_repository = match named {
-                Some(name) => name
-                    .as_str()
-                    .eq_ignore_ascii_case(issue.repository.as_str()),
-                None => *home == issue.repository,
-            };
-            same_repository && captures["number"].parse() == Ok(issue.number)
-        })
+    let text = plain_text(description);
+    KEYWORD.captures_iter(&text).any(|captures| {
+        // The pattern knows the letters of ASCII only.
+        let Some(place) = captures.get(0) else {
+            return false;
+        };
+        let (before, after) = (text.get(..place.start()), text.get(place.end()..));
+        if before.is_some_and(|before| before.ends_with(char::is_alphanumeric))
+            || after.is_some_and(|after| after.starts_with(char::is_alphanumeric))
+        {
+            return false;
+        }
+        if captures
+            .name("url")
+            .is_some_and(|named| !same_host(named.as_str(), url))
+        {
+            return false;
+        }
+        let named = captures.name("full").or_else(|| captures.name("name"));
+        let same_repository = match named {
+            Some(name) => name
+                .as_str()
+                .eq_ignore_ascii_case(issue.repository.as_str()),
+            None => *home == issue.repository,
+        };
+        same_repository && captures["number"].parse() == Ok(issue.number)
+    })
 }
 
 /// Names of the HTML tags around the current place whose text does not count. An empty line ends a
@@ -72,7 +81,7 @@ impl OpenTags {
     fn add_html(&mut self, html: &str, text: &mut String) {
         let mut rest = 0;
         for tag in TAG.captures_iter(html) {
-            let range = tag.get_match().range();
+            let range = tag.get(0).map_or(rest..rest, |whole| whole.range());
             self.add_text(html.get(rest..range.start).unwrap_or_default(), text);
             text.push(SEPARATOR);
             rest = range.end;

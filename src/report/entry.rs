@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
-use regex::{Captures, Regex};
+use regex_lite::{Captures, Regex};
 
 use super::counts::{MappingReport, Next, Outcome, Written};
 use super::words::{ago, away};
