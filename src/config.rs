@@ -69,8 +69,18 @@ pub fn environment(name: &str) -> Option<OsString> {
 /// Returns `DATABASE_URL`. It also fails if `SSL_CERT_FILE` names a file without certificates.
 pub fn database_url(get: Lookup<'_>) -> anyhow::Result<SecretString> {
     check_roots(get)?;
-    secret(get, "DATABASE_URL")?
-        .context("DATABASE_URL is not set; write it like postgresql://user:password@host/agira")
+    let url = secret(get, "DATABASE_URL")?;
+    let url = url.context(
+        "DATABASE_URL is not set (nor DATABASE_URL_FILE, which names a file that holds it); \
+         write it like postgresql://user:password@host/agira",
+    )?;
+    let is_address = url.expose_secret().contains(['/', '=']);
+    ensure!(
+        is_address,
+        "{} is not a PostgreSQL address; write it like postgresql://user:password@host/agira",
+        place(get, "DATABASE_URL")
+    );
+    Ok(url)
 }
 
 /// Reads all variables; an error names everything that is missing or wrong. Plain http to another
@@ -164,11 +174,18 @@ fn github_login(get: Lookup<'_>) -> anyhow::Result<GithubLogin> {
             !names_app,
             "both GITHUB_TOKEN and variables of a GitHub App (GITHUB_APP_...) are set; set only one of them"
         );
+        // Another secret in its place, such as DATABASE_URL, must not be sent to GitHub.
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        ensure!(
+            token.expose_secret().bytes().all(fits),
+            "{} holds a character that no GitHub token has, so it may be another secret; set it again",
+            place(get, "GITHUB_TOKEN")
+        );
         return Ok(GithubLogin::Token(token));
     }
     ensure!(
         names_app,
-        "GITHUB_TOKEN is not set; the token needs to read issues, pull requests and contents (for a GitHub App set \
+        "GITHUB_TOKEN is not set (nor GITHUB_TOKEN_FILE); the token needs to read issues, pull requests and contents (for a GitHub App set \
          GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY_FILE instead)"
     );
     let (id, key) = match (id, key) {
@@ -193,11 +210,7 @@ fn github_login(get: Lookup<'_>) -> anyhow::Result<GithubLogin> {
     let installation = installation.map(|id| id.parse()).transpose().ok();
     let installation = installation.context("GITHUB_APP_INSTALLATION_ID is not a number")?;
     let app = App::new(&id, installation, key.expose_secret()).with_context(|| {
-        let file = get("GITHUB_APP_PRIVATE_KEY_FILE").filter(|path| !path.is_empty());
-        let place = file.map_or("GITHUB_APP_PRIVATE_KEY".to_owned(), |path| {
-            let path = path.display();
-            format!("{path}, which GITHUB_APP_PRIVATE_KEY_FILE names,")
-        });
+        let place = place(get, "GITHUB_APP_PRIVATE_KEY");
         format!("{place} is not the App's private key")
     })?;
     Ok(GithubLogin::App(Box::new(app)))
@@ -284,6 +297,15 @@ fn check_marks(place: &str, value: &str) -> anyhow::Result<()> {
         "{place} holds quotation marks around its value: remove them (docker --env-file, for example, keeps them)"
     );
     Ok(())
+}
+
+/// Returns the place of a secret that is set, for messages: `NAME`, or the file that `NAME_FILE`
+/// names.
+fn place(get: Lookup<'_>, name: &str) -> String {
+    let file = get(&format!("{name}_FILE")).filter(|path| !path.is_empty());
+    file.map_or(name.to_owned(), |path| {
+        format!("{}, which {name}_FILE names,", path.display())
+    })
 }
 
 /// Returns a secret from `NAME`, or from the file that `NAME_FILE` names; empty variables count as

@@ -301,8 +301,16 @@ fn likely(said: &str, variable: &str) -> String {
     let plain = "it seems to speak no TLS: write http:// instead of https:// in";
     let other = "its certificate is for another host name than that in";
     let causes = [
-        ("Connection refused", "nothing listens there: check", true),
-        ("lookup", "this host name is not known here: check", true),
+        (
+            "Connection refused",
+            "nothing listens there; if this lasts, check",
+            true,
+        ),
+        (
+            "lookup",
+            "this host name is not known here; if this lasts, check",
+            true,
+        ),
         ("UnknownIssuer", private, false),
         ("BadSignature", private, false),
         ("NotValidForName", other, true),

@@ -44,6 +44,10 @@ fetch_schema() {
     (cd "$schema_folder" && npm pack --silent "$schema_package" >/dev/null && tar -xzf ./*.tgz package/schema.graphql)
 }
 
+npm_problem() {
+    if command -v npm >/dev/null; then echo "npm could not fetch $1"; else echo 'needs npm'; fi
+}
+
 fetch_agiras_client() {
     [ -f "$client_folder/complete" ] && return
     python3 -c 'import ensurepip, venv' 2>/dev/null || return
@@ -133,7 +137,7 @@ if [ -z "$postgresql" ]; then
             KIT_POSTGRES=$programs cargo test --locked --test it -- database::schema:: database::role:: database::managed::
             KIT_POSTGRES=$programs KIT_WEAVIATE='' target/debug/examples/demo target/debug/agira-worker
         else
-            untested+=("NOT TESTED: PostgreSQL $version (npm could not fetch $postgresql_package)")
+            untested+=("NOT TESTED: PostgreSQL $version ($(npm_problem "$postgresql_package"))")
         fi
     done
 fi
@@ -146,7 +150,7 @@ if fetch_schema; then
     GITHUB_SCHEMA="$PWD/$schema_folder/package/schema.graphql" \
         cargo test --workspace --locked -- --ignored published_schema::
 else
-    untested+=("NOT TESTED: the GraphQL documents against GitHub's published schema (npm could not fetch $schema_package)")
+    untested+=("NOT TESTED: the GraphQL documents against GitHub's published schema ($(npm_problem "$schema_package"))")
 fi
 
 if [ -n "$server" ]; then

@@ -79,7 +79,7 @@ impl Story {
         );
         self.expect(self.weaviate.objects().len() == 14);
 
-        say("Is everything all right?");
+        say("Is everything all right? Two of the nine mappings are pull requests");
         self.run(&["status"], 0);
 
         say("A second run asks GitHub once what changed, and has nothing to do");

@@ -430,7 +430,7 @@ fn each_action_is_shown_in_one_line_and_as_json() {
         (merge(Some("text"), None, None), "merge data: body"),
         (
             merge(None, Some("abc"), Some(time())),
-            "merge data: commit abc merged at 2026-03-01T10:00:00Z",
+            "merge data: commit abc, merged at 2026-03-01T10:00:00Z",
         ),
         (
             Action::MoveItem {
@@ -475,13 +475,13 @@ fn each_action_is_shown_in_one_line_and_as_json() {
         ),
         (
             write(WriteReason::Update { from: None }),
-            "Weaviate item:7: update (its status is none)",
+            "Weaviate item:7: update (Weaviate has no status of it)",
         ),
         (
             write(WriteReason::Update {
                 from: Some("Inbox".to_owned()),
             }),
-            "Weaviate item:7: update (its status is Inbox)",
+            "Weaviate item:7: update (Weaviate still has Inbox)",
         ),
         (
             write(WriteReason::Replace),
@@ -489,7 +489,7 @@ fn each_action_is_shown_in_one_line_and_as_json() {
         ),
         (
             write(WriteReason::Decide),
-            "Weaviate item:7: decide at the push (its status is unknown)",
+            "Weaviate item:7: decide at the push (what Weaviate has is unknown)",
         ),
     ];
     for (action, expected) in table {

@@ -55,7 +55,8 @@ pub fn advice(error: &postgres::Error) -> Option<&'static str> {
         "25006" => "this server is read-only; point DATABASE_URL at the primary",
         "53100" => "make room on PostgreSQL's disk",
         "42501" => {
-            "run examples/sql/role.sql again, and let DATABASE_URL name the role agira_worker that it makes"
+            "run examples/sql/role.sql as the owner of Agira's tables, and let DATABASE_URL name the role agira_worker that it \
+             makes; the Debian package has the file in /usr/share/agira-worker/sql, and the image in /usr/local/share/agira-worker/sql"
         }
         "42P05" | "26000" => {
             "DATABASE_URL leads through a pool in transaction mode that mixes up the prepared statements of its clients; \

@@ -16,6 +16,8 @@ pub struct Facts {
     pub database: String,
     /// Role of the session.
     pub role: String,
+    /// The role may do everything, which this program does not need.
+    pub is_superuser: bool,
     /// The server accepts no writes.
     pub is_read_only: bool,
     /// The session is encrypted.
@@ -29,13 +31,15 @@ impl Db {
         let (client, now) = open(url)?;
         let mut db = Self::new(client, url, Access::ReadOnly);
         let sql = "/* facts */ SELECT current_setting('server_version') AS version, current_database()::text AS database,
-                current_user::text AS role, pg_is_in_recovery() AS is_read_only,
+                current_user::text AS role,
+                coalesce((SELECT rolsuper FROM pg_roles WHERE rolname = current_user), false) AS is_superuser, pg_is_in_recovery() AS is_read_only,
                 coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS is_encrypted";
         let row = db.row("reading the facts about the server", sql, &[])?;
         let facts = Facts {
             version: row.get("version")?,
             database: row.get("database")?,
             role: row.get("role")?,
+            is_superuser: row.get("is_superuser")?,
             is_read_only: row.get("is_read_only")?,
             is_encrypted: row.get("is_encrypted")?,
         };

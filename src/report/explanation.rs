@@ -179,7 +179,7 @@ pub fn schedule(mapping: &Mapping, now: DateTime<Utc>) -> String {
         }
         (None, Some(recheck)) if recheck <= now => {
             format!(
-                "not due, but its recheck has waited since {}",
+                "not due; its recheck has waited since {}, so a run with room left checks it",
                 when(recheck, now)
             )
         }

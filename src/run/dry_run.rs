@@ -171,12 +171,16 @@ impl Preview {
             });
         }
         let mut inserted = Vec::new();
-        for one in &planned.mappings {
+        let mut mappings = planned.mappings;
+        for one in &mut mappings {
+            if run.index.is_down() {
+                one.plan.postpone_writes();
+            }
             self.show_plan(run, one);
             inserted.extend(inserted_rows(one, &planned.records));
         }
         // The records of this slice include the changes of earlier slices.
-        if !planned.mappings.is_empty() {
+        if !mappings.is_empty() {
             self.carried = planned.records;
         }
         planned.rest.stop.map_or(Ok(inserted), Err)

@@ -211,6 +211,10 @@ fn postgresql(service: &mut Service, get: Lookup<'_>, known: &mut Known) -> Resu
         facts.version, facts.database, facts.role
     );
     service.add(json!(facts), [words]);
+    if facts.is_superuser {
+        let words = "a superuser, although the role of examples/sql/role.sql is enough";
+        service.add(Value::Null, [words.to_owned()]);
+    }
     db.check_for_runs(&facts)?;
     service.add(
         Value::Null,

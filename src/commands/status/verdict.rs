@@ -30,7 +30,17 @@ pub fn verdict(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Verdic
     let mut wrong = Vec::new();
     let mut rest = Vec::new();
     match overview.synced_at {
-        None => wrong.push("no sync has done its work so far (does cron start it?)".to_owned()),
+        None => wrong.push(
+            match overview
+                .runs
+                .iter()
+                .flatten()
+                .any(|run| run.command == "sync")
+            {
+                true => "no sync has done its work so far".to_owned(),
+                false => "no sync has run so far (does cron or a timer start it?)".to_owned(),
+            },
+        ),
         Some(at) => {
             let is_late = (now - at).to_std().is_ok_and(|age| age > args.max_age);
             let list = if is_late { &mut wrong } else { &mut rest };

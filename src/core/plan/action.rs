@@ -101,6 +101,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Leaves every object to a later push, because Weaviate cannot be asked.
+    pub fn postpone_writes(&mut self) {
+        for action in &mut self.actions {
+            if let Action::Write { change, .. } = action {
+                *change = WriteReason::Decide;
+            }
+        }
+    }
+
     /// Returns the outbox with the objects to write; `None` if there are none.
     pub fn outbox(&self, planned_at: DateTime<Utc>) -> Option<Outbox> {
         let mut outbox = Outbox {
@@ -186,12 +195,13 @@ impl fmt::Display for Action {
                 commit,
                 merged_at,
             } => {
-                let body = body.as_ref().map(|_| " body".to_owned());
+                let body = body.as_ref().map(|_| "body".to_owned());
                 let commit = commit.as_deref().map(Printable);
-                let commit = commit.map(|commit| format!(" commit {commit}"));
-                let merged_at = merged_at.map(|time| format!(" merged at {}", timestamp(time)));
-                let parts = [body, commit, merged_at].map(Option::unwrap_or_default);
-                write!(out, "merge data:{}", parts.concat())
+                let commit = commit.map(|commit| format!("commit {commit}"));
+                let merged_at = merged_at.map(|time| format!("merged at {}", timestamp(time)));
+                let parts = [body, commit, merged_at].into_iter().flatten();
+                let parts: Vec<String> = parts.collect();
+                write!(out, "merge data: {}", parts.join(", "))
             }
             Self::MoveItem { from, to } => {
                 write!(out, "item status: {} => {to}", Printable(&from.0))
@@ -234,12 +244,12 @@ impl fmt::Display for WriteReason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create => out.write_str("create (it is missing)"),
-            Self::Update { from } => {
-                let from = from.as_deref().unwrap_or("none");
-                write!(out, "update (its status is {})", Printable(from))
+            Self::Update { from: None } => out.write_str("update (Weaviate has no status of it)"),
+            Self::Update { from: Some(from) } => {
+                write!(out, "update (Weaviate still has {})", Printable(from))
             }
             Self::Replace => out.write_str("replace (Agira wrote it with the item's text)"),
-            Self::Decide => out.write_str("decide at the push (its status is unknown)"),
+            Self::Decide => out.write_str("decide at the push (what Weaviate has is unknown)"),
         }
     }
 }

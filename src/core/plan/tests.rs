@@ -355,7 +355,7 @@ fn check_note(plan: &Plan, expected: &str) {
 const MOVED: [&str; 3] = [
     "item status: Working => Testing",
     "remember close event of 2026-03-01T10:00:00Z",
-    "Weaviate item:7: update (its status is Working)",
+    "Weaviate item:7: update (Weaviate still has Working)",
 ];
 
 #[test]
@@ -424,7 +424,7 @@ fn every_unprotected_status_is_moved() {
             .objects
             .insert(key(ObjectType::Item, 7).uuid(), present(status));
         let first = format!("item status: {status} => Testing");
-        let last = format!("Weaviate item:7: update (its status is {status})");
+        let last = format!("Weaviate item:7: update (Weaviate still has {status})");
         check(world, &[&first, MOVED[1], &last]);
     }
 }
@@ -976,8 +976,8 @@ fn a_merge_fills_in_what_is_empty() {
         world,
         &[
             "state: open => merged",
-            "merge data: body commit abc merged at 2026-03-01T10:00:00Z",
-            "Weaviate github_pr:55: update (its status is open)",
+            "merge data: body, commit abc, merged at 2026-03-01T10:00:00Z",
+            "Weaviate github_pr:55: update (Weaviate still has open)",
         ],
     );
 }
@@ -1028,7 +1028,7 @@ fn an_object_with_another_status_is_updated() {
         .insert(key(ObjectType::GithubIssue, 42).uuid(), present("closed"));
     check(
         world,
-        &["Weaviate github_issue:42: update (its status is closed)"],
+        &["Weaviate github_issue:42: update (Weaviate still has closed)"],
     );
 }
 
@@ -1045,7 +1045,7 @@ fn an_object_without_a_status_is_updated() {
         .insert(key(ObjectType::GithubIssue, 42).uuid(), nothing);
     check(
         world,
-        &["Weaviate github_issue:42: update (its status is none)"],
+        &["Weaviate github_issue:42: update (Weaviate has no status of it)"],
     );
 }
 
@@ -1106,8 +1106,8 @@ fn an_unknown_status_is_decided_when_pushed() {
     let plan = check(
         world,
         &[
-            "Weaviate item:7: decide at the push (its status is unknown)",
-            "Weaviate github_issue:42: decide at the push (its status is unknown)",
+            "Weaviate item:7: decide at the push (what Weaviate has is unknown)",
+            "Weaviate github_issue:42: decide at the push (what Weaviate has is unknown)",
         ],
     );
     let outbox = plan.outbox(closing()).unwrap();

@@ -9,7 +9,7 @@ use kit::postgres_server::Database;
 use serde_json::{Value, json};
 
 use crate::fixtures::{CLOSED_AT, plans};
-use crate::harness::{World, uuid};
+use crate::harness::{Run, World, uuid};
 
 /// Returns a world in which plans have an action of every kind.
 fn rich(mut world: World) -> World {
@@ -355,7 +355,7 @@ fn a_mapping_that_does_not_move_shows_the_reason() {
     check_why("state = state", "    not due; next recheck at ");
     check_why(
         "worker_recheck_at = now() - interval '1 hour'",
-        "    not due, but its recheck has waited since ",
+        "    not due; its recheck has waited since ",
     );
     check_why(
         "worker_due_at = now() - interval '1 hour'",
@@ -796,4 +796,26 @@ fn a_dry_run_respects_a_pause_that_another_run_stores_meanwhile() {
         .exits(75);
     assert_eq!(run.json()["stopped_by"], "rate_limit");
     assert_eq!(outcomes(&run.json()).len(), 100, "the first slice");
+}
+
+/// Nobody knows what Weaviate has, so nothing can be said to be written: not even the object of a row that the run inserts.
+#[test]
+fn without_weaviate_a_dry_run_counts_what_the_run_leaves() {
+    let mut world = World::new();
+    world.closed_issue("acme/shop#1");
+    world.closing_pull_request("acme/shop#1", "acme/shop#2");
+    let counts = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.args(["--output", "json"]);
+        command.env("WEAVIATE_URL", "http://127.0.0.1:1");
+        let run = Run::of(&mut command).exits(75).logs("objects have to wait");
+        run.json()["weaviate"].clone()
+    };
+    let planned = counts(&["sync", "--dry-run"]);
+    assert_eq!(
+        (&planned["pending"], &planned["created"]),
+        (&json!(3), &json!(0)),
+        "{planned}"
+    );
+    assert_eq!(planned, counts(&["sync"]));
 }

@@ -98,6 +98,20 @@ fn each_service_says_as_whom_and_with_which_rights_and_limits() {
     assert_eq!(json["github"]["login"], "octo-bot");
     assert!(json["postgresql"]["version"].is_string());
     assert_eq!(json["weaviate"]["class"], "missing");
+    assert_eq!(json["postgresql"]["is_superuser"], false);
+    let (run, json) = asked(
+        &world,
+        &|command| {
+            command.env("DATABASE_URL", world.database.url());
+        },
+        0,
+    );
+    says(
+        &run,
+        "PostgreSQL  ok",
+        &["role postgres; a superuser, although the role of examples/sql/role.sql is enough"],
+    );
+    assert_eq!(json["postgresql"]["is_superuser"], true);
     // After the first run, the class is there.
     world.sync();
     let run = world.run(&ASK).exits(0);
@@ -134,7 +148,7 @@ fn a_service_that_fails_shows_its_error_in_place_and_the_others_are_asked() {
             "GitHub",
             [
                 "no answer from 127.0.0.1:1",
-                "nothing listens there: check GITHUB_API_URL",
+                "nothing listens there; if this lasts, check GITHUB_API_URL",
             ],
         ),
         (
@@ -161,7 +175,7 @@ fn a_service_that_fails_shows_its_error_in_place_and_the_others_are_asked() {
             "Weaviate",
             [
                 "no answer from 127.0.0.1:1",
-                "nothing listens there: check WEAVIATE_URL",
+                "nothing listens there; if this lasts, check WEAVIATE_URL",
             ],
         ),
         (

@@ -34,7 +34,7 @@ fn at(world: &World, columns: &str, args: &[&str]) -> Run {
 #[test]
 fn every_row_is_one_line_at_200_columns() {
     let expected = "\
-Needs a look: no sync has done its work so far (does cron start it?), 1 mapping parked, acme/x cannot be read since 2026-03-02; the last one ended with exit code 75 (github)
+Needs a look: no sync has done its work so far, 1 mapping parked, acme/x cannot be read since 2026-03-02; the last one ended with exit code 75 (github)
 mappings                2
   due                   0
   in work               0

@@ -266,7 +266,8 @@ fn protected_statuses_and_policy_flags_keep_the_item() {
         "2026-01-01",
         "-v",
     ]);
-    run.exits(0);
+    let run = run.exits(0);
+    assert!(!run.stderr.contains("in the future"), "{}", run.all());
     let statuses: Vec<String> = world
         .client
         .query("SELECT status FROM core_item ORDER BY id", &[])
@@ -521,4 +522,16 @@ fn the_activity_of_the_closing_comes_before_that_of_the_move() {
     let apart: String =
         world.one("SELECT (max(created_at) - min(created_at))::text FROM core_activity");
     assert_eq!(apart, "00:00:00.000001");
+}
+
+#[test]
+fn a_time_in_the_future_that_keeps_every_item_is_warned_of() {
+    let mut world = World::new();
+    let issue = world.closed_issue("acme/shop#1");
+    let time = "2999-01-31";
+    world
+        .run(&["sync", "--ignore-closed-before", time])
+        .exits(0)
+        .logs("is 2999-01-31T00:00:00Z, which is in the future: no item moves until then");
+    assert_eq!(world.item_status(issue.item), "Working");
 }

@@ -149,12 +149,20 @@ fn every_missing_or_malformed_variable_is_reported_with_a_remedy() {
             &["DATABASE_URL is not a PostgreSQL address", write_it],
         );
     }
-    for bad in ["two\nlines", "two words", "t\u{1}ken", "t\u{f6}ken"] {
+    // Another secret in the place of the token is not sent to GitHub.
+    for bad in [
+        "two\nlines",
+        "two words",
+        "t\u{1}ken",
+        "t\u{f6}ken",
+        "postgresql://me:hunter2@host/agira",
+        "GITHUB_TOKEN=hunter2",
+    ] {
         check(
             "GITHUB_TOKEN",
             Some(bad.as_bytes()),
             &[
-                "GITHUB_TOKEN holds a character that no token has",
+                "GITHUB_TOKEN holds a character that no GitHub token has",
                 "set it again",
             ],
         );
@@ -247,8 +255,13 @@ fn an_unusable_secret_file_is_named_with_the_reason() {
             check(path, &[&format!("cannot read {path}"), &variable]);
         }
         check(&empty, &[&empty, &format!("{variable} names, is empty")]);
-        if name != "DATABASE_URL" {
-            check(&lines, &[name, "holds a character"]);
+        match name {
+            "DATABASE_URL" => check(&lines, &[&lines, "is not a PostgreSQL address"]),
+            "GITHUB_TOKEN" => check(
+                &lines,
+                &[&lines, "holds a character that no GitHub token has"],
+            ),
+            _ => check(&lines, &[name, "holds a character"]),
         }
         let both = |command: &mut Command| {
             command.env(name, PASSWORD).env(&variable, &lines);

@@ -434,7 +434,7 @@ fn a_class_that_does_not_fit_stops_no_item() {
             .run(&["sync"])
             .exits(1)
             .logs("multi-tenancy is on")
-            .logs("objects wait in the outboxes");
+            .logs("objects have to wait");
     }
     assert_eq!(world.item_status(linked.item), "Testing");
     assert_eq!(writes(&world), 0);

@@ -16,7 +16,7 @@ fn a_server_that_dies_during_a_run_gets_the_rest_after_its_restart() {
     world
         .run(&["sync", "--limit", "1000"])
         .exits(75)
-        .logs("objects wait in the outboxes");
+        .logs("objects have to wait");
     let waiting: i64 =
         world.one("SELECT count(*) FROM core_externalissuemapping WHERE worker_outbox IS NOT NULL");
     assert!(waiting >= 150, "{waiting} wait");

@@ -59,7 +59,7 @@ fn keeps_objects(
         &["sync"],
         change,
         code,
-        &[parts, &["objects wait in the outboxes"]].concat(),
+        &[parts, &["objects have to wait"]].concat(),
     );
     assert_eq!(json["stopped_by"], stopped_by);
     assert_eq!(
