@@ -110,7 +110,7 @@ fn objects(entries: &[&Entry]) -> Vec<Row> {
         .collect();
     for (change, subject, why) in [
         (Change::New, "+ Weaviate", ""),
-        (Change::Updated, "Weaviate", "with another status"),
+        (Change::Updated, "Weaviate", "status updated"),
         (Change::Replaced, "Weaviate", "instead of what Agira wrote"),
     ] {
         let types = written.iter().filter(|one| one.change == change);

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::data::{Status, StatusArgs};
 use crate::core::text::Printable;
+use crate::db::Overview;
 use crate::report::{ago, away, counted, number};
 use crate::run::WEAVIATE;
 
@@ -23,30 +24,28 @@ impl Verdict {
     }
 }
 
+/// Returns true if no sync did its work within `--max-age`, and says when the last one did.
+fn age(args: &StatusArgs, overview: &Overview, now: DateTime<Utc>) -> (bool, String) {
+    if let Some(at) = overview.synced_at {
+        let is_late = (now - at).to_std().is_ok_and(|age| age > args.max_age);
+        return (is_late, format!("last sync {}", ago(at, now)));
+    }
+    let mut runs = overview.runs.iter().flatten();
+    let says = match runs.any(|run| run.command == "sync") {
+        true => "no sync has done its work so far",
+        false => "no sync has run so far (does cron or a timer start it?)",
+    };
+    (true, says.to_owned())
+}
+
 /// Judges the state; `now` is in UTC.
 pub fn verdict(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Verdict {
     let overview = &status.overview;
     let (counts, totals) = (&overview.counts, &overview.counts.totals);
     let mut wrong = Vec::new();
     let mut rest = Vec::new();
-    match overview.synced_at {
-        None => wrong.push(
-            match overview
-                .runs
-                .iter()
-                .flatten()
-                .any(|run| run.command == "sync")
-            {
-                true => "no sync has done its work so far".to_owned(),
-                false => "no sync has run so far (does cron or a timer start it?)".to_owned(),
-            },
-        ),
-        Some(at) => {
-            let is_late = (now - at).to_std().is_ok_and(|age| age > args.max_age);
-            let list = if is_late { &mut wrong } else { &mut rest };
-            list.push(format!("last sync {}", ago(at, now)));
-        }
-    }
+    let (is_late, age) = age(args, overview, now);
+    if is_late { &mut wrong } else { &mut rest }.push(age);
     let mut syncs = overview.runs.iter().flatten();
     let last = syncs.find(|run| run.command == "sync");
     if let Some(run) = last.filter(|run| !matches!(run.exit_code, 0 | 3)) {

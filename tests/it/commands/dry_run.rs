@@ -231,7 +231,7 @@ fn it_shows_the_status_change_that_github_implies() {
         "An item  acme/shop#1       Working → Testing    closed on 2026-03-01 as completed\n",
         " + acme/shop#20    pull request linked  merged, closes the issue\n",
         " + Weaviate        item, pull request\n",
-        " Weaviate          issue                with another status",
+        " Weaviate          issue                status updated",
     ] {
         assert!(block("1 ").contains(part), "no {part:?}\n{}", run.all());
     }

@@ -311,7 +311,7 @@ fn every_error_of_postgresql_ends_the_run_as_designed() {
         );
         let person = [
             "this server is read-only; point DATABASE_URL at the primary",
-            "run examples/sql/role.sql again",
+            "run examples/sql/role.sql as the owner",
             "run sql/worker.sql",
         ];
         assert_eq!(
