@@ -35,7 +35,7 @@ if [ -z "${KIT_WEAVIATE+given}" ] && has_namespaces && server=$(tests/weaviate.s
     install_for_weaviate
     export KIT_WEAVIATE=real AGIRA_WORKER_WEAVIATE_SERVER=$server
 fi
-echo "== building (about a minute on two cores the first time)" >&2
+echo "== building (one to two minutes on two cores the first time)" >&2
 # Not the workspace: what only tests and benchmark need is not built. Nobody is about to edit the program, so each package is
 # compiled as a whole, and nothing is kept for a faster second build.
 export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_CODEGEN_UNITS=1
