@@ -260,6 +260,10 @@ fn exit_codes() -> String {
 mod tests {
     use super::*;
 
+    fn warnings(names: &[&str]) -> Vec<String> {
+        unknown_variables(names.iter().map(|name| (*name).to_owned()))
+    }
+
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
@@ -267,8 +271,6 @@ mod tests {
 
     #[test]
     fn a_slip_in_a_name_without_our_prefix_is_named_if_the_right_one_is_missing() {
-        let warnings =
-            |names: &[&str]| unknown_variables(names.iter().map(|name| (*name).to_owned()));
         for (name, right) in [
             ("GITHUB_TOKN", "GITHUB_TOKEN"),
             ("DATABASE_URI", "DATABASE_URL"),
@@ -285,8 +287,6 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_not_known_is_named_with_the_nearest_one() {
-        let warnings =
-            |names: &[&str]| unknown_variables(names.iter().map(|name| (*name).to_owned()));
         for (name, says) in [
             ("AGIRA_WORKER_TIME_BUGDET", "is AGIRA_WORKER_TIME_BUDGET"),
             ("AGIRA_WORKER_KEEP_STATE", "is AGIRA_WORKER_KEEP_STATUS"),

@@ -302,10 +302,16 @@ fn check_marks(place: &str, value: &str) -> anyhow::Result<()> {
 /// Returns the place of a secret that is set, for messages: `NAME`, or the file that `NAME_FILE`
 /// names.
 fn place(get: Lookup<'_>, name: &str) -> String {
-    let file = get(&format!("{name}_FILE")).filter(|path| !path.is_empty());
-    file.map_or(name.to_owned(), |path| {
-        format!("{}, which {name}_FILE names,", path.display())
-    })
+    let file_name = format!("{name}_FILE");
+    match variable(get, &file_name) {
+        Ok(Some(path)) => file_place(&path, &file_name),
+        _ => name.to_owned(),
+    }
+}
+
+/// Returns the same for a file that `file_name` names.
+fn file_place(path: &str, file_name: &str) -> String {
+    format!("{path}, which {file_name} names,")
 }
 
 /// Returns a secret from `NAME`, or from the file that `NAME_FILE` names; empty variables count as
@@ -323,11 +329,9 @@ fn secret(get: Lookup<'_>, name: &str) -> anyhow::Result<Option<SecretString>> {
     let content =
         content.with_context(|| format!("cannot read {path}, which {file_name} names"))?;
     let value = content.expose_secret().trim_end_matches(['\r', '\n']);
-    ensure!(
-        !value.is_empty(),
-        "{path}, which {file_name} names, is empty"
-    );
-    check_marks(&format!("{path}, which {file_name} names,"), value)?;
+    let place = file_place(&path, &file_name);
+    ensure!(!value.is_empty(), "{place} is empty");
+    check_marks(&place, value)?;
     warn_if_world_readable(&file_name, Path::new(&path));
     Ok(Some(value.into()))
 }

@@ -11,7 +11,6 @@ use clap::{ArgAction, Args};
 
 use crate::core::model::{CloseReason, ItemStatus};
 use crate::core::plan::Policy;
-use crate::core::text::timestamp;
 use crate::db::{MappingFilter, Selection};
 use crate::http::Timeouts;
 use crate::report::Format;
@@ -195,14 +194,8 @@ impl PolicyArgs {
 }
 
 impl ClosingArgs {
-    /// Returns the policy for the core. Warns about a time that makes no sense.
+    /// Returns the policy for the core.
     pub(super) fn policy(&self) -> Policy {
-        if let Some(time) = self.ignore_closed_before.filter(|time| *time > Utc::now()) {
-            log::warn!(
-                "--ignore-closed-before is {}, which is in the future: no item moves until then",
-                timestamp(time)
-            );
-        }
         Policy {
             keep_status: self.keep_status.clone(),
             close_reasons: (!self.close_reason.is_empty()).then(|| self.close_reason.clone()),

@@ -154,31 +154,33 @@ impl Db {
             &[&projects, &mappings],
         )?;
         let (mut unknown, mut hints) = (Vec::new(), Vec::new());
-        let mut checks = Vec::new();
         for row in &rows {
-            let what: String = row.get("what")?;
-            let check = match what.starts_with("project") {
-                true => "check --project (the address of its page in Agira has the id)",
-                false => {
-                    "check --mapping (`SELECT id, html_url FROM core_externalissuemapping` lists the ids)"
-                }
-            };
-            if !checks.contains(&check) {
-                checks.push(check);
-            }
-            unknown.push(what);
+            unknown.push(row.get::<String>("what")?);
             if let Some(item) = row.get::<Option<String>>("item")? {
                 let mappings: String = row.get("mappings")?;
                 let mappings: Vec<&str> = mappings.split_whitespace().collect();
                 hints.push(format!("; item {item} has {}", listed(&mappings)));
             }
         }
+        let checks = [
+            (
+                "project ",
+                "; check --project (the address of its page in Agira has the id)",
+            ),
+            (
+                "mapping ",
+                "; check --mapping (`SELECT id, html_url FROM core_externalissuemapping` lists the ids)",
+            ),
+        ];
+        let checks = checks
+            .into_iter()
+            .filter(|(kind, _)| unknown.iter().any(|what| what.starts_with(kind)));
+        let checks: String = checks.map(|(_, check)| check).collect();
         ensure!(
             unknown.is_empty(),
-            "there is no {}{}; {}",
+            "there is no {}{}{checks}",
             unknown.join(", no "),
-            hints.concat(),
-            checks.join("; ")
+            hints.concat()
         );
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::state::Run;
 use super::stop::{Budget, Claims};
 use super::weaviate::Index;
 use crate::config::{GithubLogin, GithubSettings, WeaviateSettings};
+use crate::core::text::timestamp;
 use crate::db::{Db, Selection};
 use crate::github::Github;
 use crate::report::{Progress, Report};
@@ -68,7 +69,19 @@ pub fn open(
         accepts_ids: job.accepts_ids(),
     };
     run.set_deadline(deadline);
+    warn_of_future(&run);
     Ok(run)
+}
+
+/// Warns about a time that is meant to be in the past, because the run would move no item.
+fn warn_of_future(run: &Run) {
+    let time = run.policy.ignore_closed_before;
+    if let Some(time) = time.filter(|time| *time > run.now()) {
+        log::warn!(
+            "--ignore-closed-before is {}, which is in the future: no item moves until then",
+            timestamp(time)
+        );
+    }
 }
 
 /// Returns a client for GitHub, which has sent no request.

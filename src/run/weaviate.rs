@@ -130,7 +130,7 @@ impl Index {
             let (until, reason) = (timestamp(pause.until), &pause.reason);
             let reason = format!("Weaviate is not asked before {until}: {reason}");
             self.readiness = Readiness::Down;
-            log::log!(report.level(Level::Warn), "{reason}; objects have to wait");
+            tell(report, Level::Warn, &reason);
             report.stop(StoppedBy::Weaviate, &reason);
         }
         if self.readiness == Readiness::Unknown {
@@ -140,7 +140,7 @@ impl Index {
                 Ok(ClassState::Unfit(problems)) => {
                     self.readiness = Readiness::Down;
                     let error = format!("Weaviate: {problems}");
-                    log::log!(report.level(Level::Error), "{error}; objects have to wait");
+                    tell(report, Level::Error, &error);
                     report.fail(&error);
                 }
                 Err(error) => self.fail(&error, report),
@@ -265,7 +265,7 @@ impl Index {
                 let error = format!(
                     "Weaviate: {error}; check WEAVIATE_URL, WEAVIATE_API_KEY and the key's permissions"
                 );
-                log::log!(report.level(Level::Error), "{error}; objects have to wait");
+                tell(report, Level::Error, &error);
                 report.fail(&error);
             }
             FailureKind::Interrupted => {
@@ -279,17 +279,22 @@ impl Index {
                 let until = timestamp(pause.until);
                 let error =
                     format!("Weaviate's limit is reached; no run asks it before {until}: {reason}");
-                log::log!(report.level(Level::Warn), "{error}; objects have to wait");
+                tell(report, Level::Warn, &error);
                 report.stop(StoppedBy::Weaviate, &error);
                 (self.pause, self.is_pause_new) = (Some(pause), true);
             }
             _ => {
                 let error = format!("Weaviate: {error}");
-                log::log!(report.level(Level::Warn), "{error}; objects have to wait");
+                tell(report, Level::Warn, &error);
                 report.stop(StoppedBy::Weaviate, &error);
             }
         }
     }
+}
+
+/// Logs why objects are not written for now.
+fn tell(report: &Report, level: Level, reason: &str) {
+    log::log!(report.level(level), "{reason}; objects have to wait");
 }
 
 fn is_of_weaviate(reason: &str) -> bool {

@@ -25,7 +25,7 @@ pub struct StatusArgs {
     pub(super) services: bool,
     /// Exit with code 4 if a person should look.
     ///
-    /// That is so if too many mappings are parked or fail, or if no sync did its work lately.
+    /// A person should if too many mappings are parked or fail, or if no sync did its work lately.
     #[arg(long)]
     pub(super) check: bool,
     /// With --check: require a sync that did its work within this time.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::data::{Status, StatusArgs};
 use crate::core::text::Printable;
-use crate::db::Overview;
+use crate::db::{Overview, RunState};
 use crate::report::{ago, away, counted, number};
 use crate::run::WEAVIATE;
 
@@ -24,16 +24,21 @@ impl Verdict {
     }
 }
 
-/// Returns true if no sync did its work within `--max-age`, and says when the last one did.
-fn age(args: &StatusArgs, overview: &Overview, now: DateTime<Utc>) -> (bool, String) {
+/// Returns true if no sync did its work within `--max-age`, and says when the last one did. `last` is
+/// the last one that ended, whether it did its work or not.
+fn age(
+    args: &StatusArgs,
+    overview: &Overview,
+    last: Option<&RunState>,
+    now: DateTime<Utc>,
+) -> (bool, String) {
     if let Some(at) = overview.synced_at {
         let is_late = (now - at).to_std().is_ok_and(|age| age > args.max_age);
         return (is_late, format!("last sync {}", ago(at, now)));
     }
-    let mut runs = overview.runs.iter().flatten();
-    let says = match runs.any(|run| run.command == "sync") {
-        true => "no sync has done its work so far",
-        false => "no sync has run so far (does cron or a timer start it?)",
+    let says = match last {
+        Some(_) => "no sync has done its work so far",
+        None => "no sync has run so far (does cron or a timer start it?)",
     };
     (true, says.to_owned())
 }
@@ -44,10 +49,10 @@ pub fn verdict(args: &StatusArgs, status: &Status, now: DateTime<Utc>) -> Verdic
     let (counts, totals) = (&overview.counts, &overview.counts.totals);
     let mut wrong = Vec::new();
     let mut rest = Vec::new();
-    let (is_late, age) = age(args, overview, now);
-    if is_late { &mut wrong } else { &mut rest }.push(age);
     let mut syncs = overview.runs.iter().flatten();
     let last = syncs.find(|run| run.command == "sync");
+    let (is_late, age) = age(args, overview, last, now);
+    if is_late { &mut wrong } else { &mut rest }.push(age);
     if let Some(run) = last.filter(|run| !matches!(run.exit_code, 0 | 3)) {
         let reason = run.stopped_by.iter().map(|by| format!(" ({by})"));
         let reason: String = reason.collect();
