@@ -45,9 +45,12 @@ pub fn is_transient(error: &postgres::Error) -> bool {
     matches!(classify(error), Lost | Conflict | Slow)
 }
 
+/// The folders that have the SQL files outside a checkout.
+pub(super) const INSTALLED: &str = "the Debian package has the file in /usr/share/agira-worker/sql, and the image in /usr/local/share/agira-worker/sql";
+
 /// Returns the remedy for an error whose cause is outside this program.
-pub fn advice(error: &postgres::Error) -> Option<&'static str> {
-    Some(match error.code()?.code() {
+pub fn advice(error: &postgres::Error) -> Option<String> {
+    let advice = match error.code()?.code() {
         "55P03" => "another session holds the rows for longer than 5 s; pg_stat_activity shows it",
         "57014" => {
             "a statement took longer than 60 s, but takes milliseconds on a healthy server; check the server's load"
@@ -55,8 +58,10 @@ pub fn advice(error: &postgres::Error) -> Option<&'static str> {
         "25006" => "this server is read-only; point DATABASE_URL at the primary",
         "53100" => "make room on PostgreSQL's disk",
         "42501" => {
-            "run examples/sql/role.sql as the owner of Agira's tables, and let DATABASE_URL name the role agira_worker that it \
-             makes; the Debian package has the file in /usr/share/agira-worker/sql, and the image in /usr/local/share/agira-worker/sql"
+            return Some(format!(
+                "run examples/sql/role.sql as the owner of Agira's tables, and let DATABASE_URL name the role agira_worker \
+                 that it makes; {INSTALLED}"
+            ));
         }
         "42P05" | "26000" => {
             "DATABASE_URL leads through a pool in transaction mode that mixes up the prepared statements of its clients; \
@@ -64,7 +69,8 @@ pub fn advice(error: &postgres::Error) -> Option<&'static str> {
         }
         "42703" | "42P01" => "run sql/worker.sql, and examples/sql/role.sql again",
         _ => return None,
-    })
+    };
+    Some(advice.to_owned())
 }
 
 /// Returns PostgreSQL's message with its detail, in one line.

@@ -3,10 +3,8 @@
 
 use anyhow::{Context, Result, bail};
 
+use super::error::INSTALLED;
 use super::session::{Access, Db};
-
-/// The folders that have the SQL files outside a checkout.
-pub(super) const INSTALLED: &str = "the Debian package has the file in /usr/share/agira-worker/sql, and the image in /usr/local/share/agira-worker/sql";
 
 /// A privilege on a table.
 #[derive(Debug)]

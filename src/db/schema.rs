@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
 
 use super::connect::open;
-use super::privileges::{INSTALLED, privileges};
+use super::error::INSTALLED;
+use super::privileges::privileges;
 use super::session::{Access, Db};
 
 /// Returns the types that a column of this name may have, separated by `|`.
